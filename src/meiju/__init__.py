@@ -1,0 +1,1 @@
+"""Joint emotion and intent recognition in short clips: a solution to ICASSP MEIJU@2025."""

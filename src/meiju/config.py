@@ -1,0 +1,301 @@
+"""Every setting of a run: typed, checked when it is made, and saved with what it produced.
+
+`parse_config` turns `<preset> --group.field value` into a `Config`. The presets differ in values only: nothing else in
+the package asks which preset it runs.
+"""
+
+import dataclasses
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# A sub-configuration is a group of flags (--train.lr), never a choice between classes.
+Flags = tyro.conf.AvoidSubcommands
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names the flag and what it takes."""
+
+
+def require(ok: bool, message: str) -> None:
+    """Refuse a setting unless `ok`."""
+    if not ok:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Where the clips are and how they are scored."""
+
+    root: Path | None = None
+    """Folder of the corpus in the official layout, e.g. .../Track1/Mandarin."""
+    labels: Literal["official", "training-file"] = "official"
+    """The challenge's label names, or whatever names the training file holds."""
+    average: Literal["weighted", "micro"] = "weighted"
+    """How F1 is averaged over classes: weighted by support (Track 1) or micro (Track 2)."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Settings of text encoders."""
+
+    dim: int = 384
+    """Dimensions kept by tfidf-svd."""
+    ngrams: tuple[int, int] = (1, 4)
+    """Shortest and longest character n-gram of tfidf-svd."""
+
+    def __post_init__(self):
+        require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
+        low, high = self.ngrams
+        require(1 <= low <= high, f"--text.ngrams are two lengths, 1 <= shortest <= longest; got {self.ngrams}")
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Settings of audio encoders."""
+
+    mels: int = 64
+    """Mel bands of logmel."""
+    fps: float = 25.0
+    """Frames of logmel per second."""
+
+    def __post_init__(self):
+        require(8 <= self.mels <= 128, f"--audio.mels is between 8 and 128; got {self.mels}")
+        require(1 <= self.fps <= 100, f"--audio.fps is between 1 and 100 frames per second; got {self.fps}")
+
+
+@dataclass(frozen=True)
+class VisualConfig:
+    """Settings of visual encoders."""
+
+    fps: float = 5.0
+    """Frames taken from a clip per second."""
+    size: int = 48
+    """Height and width of a frame for pixels-pca, in pixels."""
+    dim: int = 48
+    """Principal components kept by pixels-pca."""
+
+    def __post_init__(self):
+        require(0 < self.fps <= 60, f"--visual.fps is above 0 and at most 60 frames per second; got {self.fps}")
+        require(8 <= self.size <= 512, f"--visual.size is between 8 and 512 pixels; got {self.size}")
+        require(self.dim >= 1, f"--visual.dim is at least 1; got {self.dim}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network of one member."""
+
+    fusion: Literal["interactive", "attention", "late", "concat"] = "interactive"
+    """How streams and tasks meet; see meiju.fusion."""
+    heads: tuple[int, ...] = (1, 2, 4, 8)
+    """Attention heads: one set of members is trained for each number, and they are averaged."""
+    width: int = 64
+    """Width of tokens and hidden layers."""
+    dropout: float = 0.3
+    """Share of token and hidden units dropped in training."""
+    modality_dropout: float = 0.15
+    """Probability that a stream of a clip is hidden in training."""
+
+    def __post_init__(self):
+        require(len(self.heads) > 0, "--model.heads needs at least one number")
+        require(len(set(self.heads)) == len(self.heads), f"--model.heads are all different; got {self.heads}")
+        for heads in self.heads:
+            require(
+                heads >= 1 and self.width % heads == 0,
+                f"--model.heads must divide --model.width {self.width}; got {heads}",
+            )
+        for name in ("dropout", "modality_dropout"):
+            rate = getattr(self, name)
+            require(0 <= rate < 1, f"--model.{name.replace('_', '-')} is a share in [0, 1); got {rate}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a member is trained; the number of epochs is fixed, so no held-out row ever chooses it."""
+
+    seeds: int = 1
+    """Members per fold and head count; they differ in their random stream."""
+    epochs: int = 24
+    """Passes over a fold's labelled training rows."""
+    batch_size: int = 32
+    """Labelled clips a step."""
+    lr: float = 1e-3
+    """Peak learning rate, reached after warm-up."""
+    warmup: float = 0.1
+    """Share of all steps in which the rate rises; then it falls to zero along a cosine."""
+    weight_decay: float = 0.05
+    """AdamW's decoupled decay."""
+    clip: float = 1.0
+    """Largest norm of one member's gradient."""
+    label_smoothing: float = 0.1
+    """Share of the target spread evenly over classes."""
+    class_weights: float = 0.5
+    """Exponent on inverse class frequency in the loss: 0 is none, 1 is fully balanced."""
+    auxiliary: float = 0.3
+    """Weight of the classifiers before the tasks interact."""
+    average_epochs: int = 6
+    """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
+
+    def __post_init__(self):
+        for name in ("seeds", "epochs", "batch_size", "average_epochs"):
+            value = getattr(self, name)
+            require(value >= 1, f"--train.{name.replace('_', '-')} is at least 1; got {value}")
+        require(self.average_epochs <= self.epochs, "--train.average-epochs is at most --train.epochs")
+        require(self.lr > 0, f"--train.lr is above 0; got {self.lr}")
+        require(0 <= self.warmup < 1, f"--train.warmup is a share of all steps, in [0, 1); got {self.warmup}")
+        require(self.weight_decay >= 0, f"--train.weight-decay is not negative; got {self.weight_decay}")
+        require(self.clip > 0, f"--train.clip is above 0; got {self.clip}")
+        require(0 <= self.label_smoothing < 1, f"--train.label-smoothing is in [0, 1); got {self.label_smoothing}")
+        require(0 <= self.class_weights <= 1, f"--train.class-weights is in [0, 1]; got {self.class_weights}")
+        require(self.auxiliary >= 0, f"--train.auxiliary is not negative; got {self.auxiliary}")
+
+
+@dataclass(frozen=True)
+class PseudoConfig:
+    """Which predictions on the unlabelled pool become labels."""
+
+    gate: Literal["fixed", "precision"] = "precision"
+    """One confidence for all ('fixed', as in the paper), or the lowest one that reaches a target precision."""
+    threshold: float = 0.99
+    """Confidence asked for by the fixed gate."""
+    precision: float = 0.75
+    """Precision asked for by the precision gate, estimated on rows the estimating models never saw."""
+    cap: float | None = None
+    """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
+    plausible_pairs: bool = True
+    """Drop a clip whose predicted emotion-intent pair never occurs among the fold's labelled clips."""
+
+    def __post_init__(self):
+        for name in ("threshold", "precision"):
+            value = getattr(self, name)
+            require(0 < value <= 1, f"--pseudo.{name} is in (0, 1]; got {value}")
+        require(self.cap is None or self.cap > 0, f"--pseudo.cap is above 0, or None; got {self.cap}")
+
+
+@dataclass(frozen=True)
+class Stage2Config:
+    """How pseudo-labelled clips enter the second training."""
+
+    weight: float = 0.5
+    """Weight of a pseudo-labelled clip in the loss, beside 1 for a labelled one."""
+    ratio: float = 1.0
+    """Pseudo-labelled clips per labelled clip in every batch."""
+
+    def __post_init__(self):
+        require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")
+        require(0 < self.ratio <= 16, f"--stage2.ratio is above 0 and at most 16; got {self.ratio}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run."""
+
+    run: str
+    """Name of the run; its results lie in work/<run>, folds/<run>.csv and submissions/<run>."""
+    home: Path = REPOSITORY
+    """Folder that holds work/, folds/ and submissions/."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
+    """What is seen of a clip: name=encoder, any number of them."""
+    punctuation: Literal["crf", "none"] = "crf"
+    """Restore punctuation in unpunctuated transcripts with a character tagger, or leave them as they are."""
+    punctuation_texts: tuple[Path, ...] = ()
+    """Text files of punctuated sentences, one a line, to learn from beside the corpus' own."""
+    folds: int = 5
+    """Folds of the training part."""
+    ensemble: Literal["mean", "out-of-fold"] = "mean"
+    """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks train; auto takes CUDA where there is one."""
+    jobs: int = 0
+    """Worker processes; 0 is one a CPU core. Results do not depend on it."""
+    corpus: Flags[CorpusConfig] = field(default_factory=CorpusConfig)
+    text: Flags[TextConfig] = field(default_factory=TextConfig)
+    audio: Flags[AudioConfig] = field(default_factory=AudioConfig)
+    visual: Flags[VisualConfig] = field(default_factory=VisualConfig)
+    model: Flags[ModelConfig] = field(default_factory=ModelConfig)
+    train: Flags[TrainConfig] = field(default_factory=TrainConfig)
+    pseudo: Flags[PseudoConfig] = field(default_factory=PseudoConfig)
+    stage2: Flags[Stage2Config] = field(default_factory=Stage2Config)
+
+    def __post_init__(self):
+        require(
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", self.run) is not None,
+            f"--run is a folder's name of letters, digits, '_', '-' and '.'; got {self.run!r}",
+        )
+        require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
+        require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
+        require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
+        require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """Encoder by stream name, e.g. {'text': 'tfidf-svd'}."""
+        require(len(self.streams) > 0, "--streams needs at least one name=encoder")
+        for stream in self.streams:
+            require(
+                re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}=.+", stream) is not None,
+                f"--streams are written name=encoder, e.g. text=tfidf-svd; got {stream!r}",
+            )
+        return dict(stream.split("=", 1) for stream in self.streams)
+
+    @property
+    def n_jobs(self) -> int:
+        """Worker processes to start."""
+        return self.jobs or os.cpu_count() or 1
+
+    @property
+    def work(self) -> Path:
+        """Folder of the run's intermediate results."""
+        return self.home / "work" / self.run
+
+    @property
+    def folds_path(self) -> Path:
+        """Table of the run's folds."""
+        return self.home / "folds" / f"{self.run}.csv"
+
+    @property
+    def submission_dir(self) -> Path:
+        """Folder of the run's submission and report."""
+        return self.home / "submissions" / self.run
+
+
+def as_settings(value: object) -> object:
+    """A configuration as plain JSON values; paths become strings."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: as_settings(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [as_settings(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _challenge(run: str, average: Literal["weighted", "micro"]) -> Config:
+    # The paper's own gate: only predictions above 0.99 become labels (arXiv 2501.06215).
+    return Config(run, corpus=CorpusConfig(average=average), pseudo=PseudoConfig(gate="fixed"))
+
+
+SAMPLE_ROOT = REPOSITORY / "work" / "sample-corpus"
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    "sample": ("The embedded, made-up sample corpus.", Config("sample", corpus=CorpusConfig(root=SAMPLE_ROOT))),
+    "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted")),
+    "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted")),
+    "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro")),
+    "track2-english": ("MEIJU@2025 Track 2, English.", _challenge("track2-english", "micro")),
+    "custom": (
+        "Any corpus in the official layout, with label names of its own.",
+        Config("custom", corpus=CorpusConfig(labels="training-file")),
+    ),
+}
+
+
+def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
+    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program."""
+    return tyro.extras.overridable_config_cli(PRESETS, args=arguments, description=description)

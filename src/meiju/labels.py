@@ -1,0 +1,38 @@
+"""The two label sets, and the one place that knows the order of their classes.
+
+The spelling and the order are the official baseline's (AI-S2-Lab/MEIJU2025-baseline).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+EMOTIONS = ("happy", "surprise", "sad", "disgust", "anger", "fear", "neutral")
+INTENTS = ("questioning", "agreeing", "acknowledging", "encouraging", "consoling", "suggesting", "wishing", "neutral")
+
+TASKS = ("emotion", "intent")
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The class names of both tasks, in the order of every probability column."""
+
+    emotion: tuple[str, ...] = EMOTIONS
+    intent: tuple[str, ...] = INTENTS
+
+    def __getitem__(self, task: str) -> tuple[str, ...]:
+        return {"emotion": self.emotion, "intent": self.intent}[task]
+
+    def encode(self, task: str, names: Sequence[str]) -> np.ndarray:
+        """Class numbers [N] int64 of label names; -1 where a clip has no label (an empty name)."""
+        number = {name: k for k, name in enumerate(self[task])} | {"": -1}
+        return np.array([number[name] for name in names], dtype=np.int64)
+
+    def decode(self, task: str, numbers: Sequence[int]) -> list[str]:
+        """Label names of class numbers, the inverse of `encode`."""
+        names = [*self[task], ""]  # the last entry answers to -1
+        return [names[k] for k in numbers]
+
+
+OFFICIAL = LabelSet()
