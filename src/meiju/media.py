@@ -1,0 +1,156 @@
+"""Clips to frames and sound, and back.
+
+All decoding goes through PyAV, whose wheel brings its own ffmpeg libraries: any container they know works, and no
+system ffmpeg is needed. PyAV leaves libav's own log switched off, so a damaged clip says why in one MediaError only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags
+
+# Time stamps may be rounded down to a millisecond (mkv); a frame this early still opens its interval.
+TIME_STAMP_ROUNDING = 0.001  # seconds
+FALLBACK_RATE = 25  # frames a second of a video that states neither time stamps nor a rate
+
+
+class MediaError(Exception):
+    """Why a clip gives no frames or no sound. The caller knows the clip's name and reports both."""
+
+
+def read_frames(path: str | Path, *, fps: float, size: int) -> np.ndarray:
+    """Frames [T, size, size, 3] uint8 RGB of the first video track, at most `fps` a second and at least one.
+
+    The first frame of each 1/fps interval after the first frame is kept; an interval without a frame is left out.
+    A frame is scaled until its shorter side is `size`, then the centre square of it is cut out.
+    Raises MediaError if there is no video track or it cannot be decoded to its end.
+    """
+    with _first_track(path, "video") as (container, track):
+        frames = [_centre_square(frame, size) for frame in _sampled(container, track, fps)]
+    if not frames:
+        raise MediaError("the video track has no decodable frame")
+    return np.stack(frames)
+
+
+def read_audio(path: str | Path, *, rate: int = 16000) -> np.ndarray:
+    """Samples [N] float32 of the first audio track, mixed down to mono at `rate` Hz, full scale being 1.
+
+    Raises MediaError if there is no audio track or it cannot be decoded to its end.
+    """
+    with _first_track(path, "audio") as (container, track):
+        pieces = list(_resampled(container, track, rate))
+    if not pieces:
+        raise MediaError("the audio track has no decodable sound")
+    return np.concatenate(pieces)
+
+
+def write_clip(
+    path: str | Path, frames: np.ndarray | None, samples: np.ndarray | None, *, fps: int, rate: int = 16000
+) -> None:
+    """Write an mp4 of frames [T, height, width, 3] uint8 RGB (even height and width), mono samples [N], or both.
+
+    The same input gives the same bytes with the same build of ffmpeg: one thread, no version strings in the file.
+    """
+    # The format is named, so that `path` may carry the suffix of an unfinished file.
+    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        # mp4 wants every track declared before the first packet.
+        video = None if frames is None else _add_video(container, frames, fps)
+        audio = None if samples is None else _add_audio(container, rate)
+        if video is not None:
+            _mux(container, video, (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames))
+        if audio is not None:
+            _mux(container, audio, [_audio_frame(samples, rate)])
+
+
+@contextmanager
+def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.InputContainer, av.stream.Stream]]:
+    """Open a file and its first track of a kind ('video', 'audio'); whatever libav objects to becomes a MediaError.
+
+    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip.
+    """
+    try:
+        with av.open(str(path)) as container:
+            tracks = getattr(container.streams, kind)
+            if not tracks:
+                raise MediaError(f"there is no {kind} track")
+            tracks[0].codec_context.thread_count = 1  # clips are decoded side by side, one to a process
+            yield container, tracks[0]
+    except FileNotFoundError:
+        raise
+    except (av.FFmpegError, EOFError) as error:
+        raise MediaError(f"not decodable: {error.strerror if isinstance(error, OSError) else error}") from error
+
+
+def _sampled(container: av.container.InputContainer, track: av.VideoStream, fps: float) -> Iterator[av.VideoFrame]:
+    """The first frame of each 1/fps interval, counted from the first frame's time."""
+    rate = float(track.average_rate or FALLBACK_RATE)
+    start, last_interval = None, -1
+    for number, frame in enumerate(container.decode(track)):
+        seconds = number / rate if frame.time is None else frame.time
+        start = seconds if start is None else start
+        interval = int((seconds - start + TIME_STAMP_ROUNDING) * fps)
+        if interval > last_interval:
+            last_interval = interval
+            yield frame
+
+
+def _centre_square(frame: av.VideoFrame, size: int) -> np.ndarray:
+    """One frame as RGB [size, size, 3]: shorter side scaled to `size`, the longer one cut on both ends."""
+    shorter = min(frame.width, frame.height)
+    width, height = (max(size, round(side * size / shorter)) for side in (frame.width, frame.height))
+    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def _resampled(container: av.container.InputContainer, track: av.AudioStream, rate: int) -> Iterator[np.ndarray]:
+    """Mono float32 pieces [n] of the track at `rate`."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    for frame in container.decode(track):
+        yield from _samples(_resample(resampler, frame))
+    # Sound that needs no resampling passes through, and then the flush gives back its own None.
+    yield from _samples(piece for piece in resampler.resample(None) if piece is not None)
+
+
+def _resample(resampler: av.AudioResampler, frame: av.AudioFrame) -> list[av.AudioFrame]:
+    try:
+        return resampler.resample(frame)
+    except ValueError as error:  # how PyAV says that the rate, layout or sample format is not the first frame's
+        raise MediaError(f"the sound changes its format midway: {error}") from error
+
+
+def _samples(pieces: Iterator[av.AudioFrame] | list[av.AudioFrame]) -> Iterator[np.ndarray]:
+    """Mono frames of packed sound ([1, n] each) as [n]."""
+    return (piece.to_ndarray()[0] for piece in pieces)
+
+
+def _add_video(container: av.container.OutputContainer, frames: np.ndarray, fps: int) -> av.VideoStream:
+    track = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "28"})
+    track.height, track.width = frames.shape[1:3]
+    track.pix_fmt = "yuv420p"
+    track.codec_context.thread_count = 1
+    track.codec_context.flags |= Flags.bitexact
+    return track
+
+
+def _add_audio(container: av.container.OutputContainer, rate: int) -> av.AudioStream:
+    track = container.add_stream("aac", rate=rate, layout="mono")
+    track.codec_context.bit_rate = 24_000  # bits a second: ample for speech
+    track.codec_context.flags |= Flags.bitexact
+    return track
+
+
+def _audio_frame(samples: np.ndarray, rate: int) -> av.AudioFrame:
+    """All samples [N] as one frame; the encoder cuts it to its own frame size."""
+    frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
+    frame.sample_rate = rate
+    return frame
+
+
+def _mux(container: av.container.OutputContainer, track: av.stream.Stream, frames) -> None:
+    for frame in frames:
+        container.mux(track.encode(frame))
+    container.mux(track.encode(None))
