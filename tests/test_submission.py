@@ -91,7 +91,7 @@ BAD_TEXTS = {
 }
 
 
-@pytest.mark.parametrize("text, parts", BAD_TEXTS.values(), ids=BAD_TEXTS)
+@pytest.mark.parametrize(("text", "parts"), BAD_TEXTS.values(), ids=BAD_TEXTS)
 def test_each_fault_of_a_csv_gives_one_message(tmp_path, text, parts):
     (message,) = check_text(tmp_path, text)
     assert all(part in message for part in ["submission.csv", *parts]), message
@@ -129,7 +129,7 @@ BAD_ZIPS = {
 }
 
 
-@pytest.mark.parametrize("entries, part", BAD_ZIPS.values(), ids=BAD_ZIPS)
+@pytest.mark.parametrize(("entries", "part"), BAD_ZIPS.values(), ids=BAD_ZIPS)
 def test_each_fault_of_a_zip_gives_one_message(tmp_path, entries, part):
     (message,) = check_zip(tmp_path, entries)
     assert part in message
@@ -158,7 +158,7 @@ def test_a_huge_csv_is_refused_unread(tmp_path, monkeypatch):
     assert "larger" in message
 
 
-@pytest.mark.parametrize("name, part", [("none.zip", "no such file"), ("answer.txt", "neither")])
+@pytest.mark.parametrize(("name", "part"), [("none.zip", "no such file"), ("answer.txt", "neither")])
 def test_paths_that_are_no_submission(tmp_path, name, part):
     (tmp_path / "answer.txt").write_text(GOOD)
     (message,) = check(tmp_path / name)
@@ -166,7 +166,9 @@ def test_paths_that_are_no_submission(tmp_path, name, part):
 
 
 # What spreadsheets, csv readers and people trip over, besides any other text.
-ODD = st.sampled_from(["=1+1", "+a", "-a", "@a", "a,b", 'say "hi"', "高兴", "two\r\nlines", "\r", " a ", "0", "'", "a.b"])
+ODD = st.sampled_from(
+    ["=1+1", "+a", "-a", "@a", "a,b", 'say "hi"', "高兴", "two\r\nlines", "\r", " a ", "0", "'", "a.b"]
+)
 TEXT = ODD | st.text(min_size=1, max_size=8)
 
 

@@ -1,0 +1,85 @@
+"""Frames that lie ready: one .npy a clip, in a folder or a zip, as the baseline's feature extraction leaves them."""
+
+import hashlib
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from meiju.config import ConfigError
+from meiju.encoders.base import Clip, Encoded, NoFrames
+
+FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
+
+
+class NpyFrames:
+    """Reads <name>.npy from anywhere below a folder, or from a .zip; arrays are [frames, dim] or [dim]."""
+
+    source = "files"
+    in_workers = False
+
+    def __init__(self, place: str):
+        self.place = Path(place).expanduser()
+        if not self.place.exists():
+            raise ConfigError(f"--streams: no folder or zip file {self.place}")
+        if self.place.is_file() and not zipfile.is_zipfile(self.place):
+            raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file")
+        self.dim = 0
+        self._archive: zipfile.ZipFile | None = None
+        self._entries: dict[str, str] | None = None
+
+    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        """Learn the width of a frame: the commonest among the first clips."""
+        arrays = self.encode(clips[:FITTED_CLIPS])
+        widths = Counter(array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2)
+        if not widths:
+            problem = next(iter(arrays), "the training part is empty")
+            raise ConfigError(f"--streams: {self.place} gives no frames for any of the first clips ({problem})")
+        self.dim = widths.most_common(1)[0][0]
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return [self._read(clip.name) for clip in clips]
+
+    def save(self, folder: Path) -> None:
+        pass  # nothing is learnt but the width, which the store's own meta.json keeps
+
+    def load(self, folder: Path) -> None:
+        pass
+
+    def fingerprint(self) -> dict:
+        """The place's contents by name, size and checksum (zip) or time of change (folder)."""
+        if self.place.is_file():
+            with zipfile.ZipFile(self.place) as archive:
+                listing = [f"{entry.filename} {entry.file_size} {entry.CRC}" for entry in archive.infolist()]
+        else:
+            stats = [(name, (self.place / name).stat()) for name in self._names().values()]
+            listing = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+        return {"encoder": "npy", "files": hashlib.sha256("\n".join(sorted(listing)).encode()).hexdigest()}
+
+    def _names(self) -> dict[str, str]:
+        """Entry of the zip, or path below the folder, by clip name. Entries are looked up and never written out."""
+        if self._entries is None:
+            if self.place.is_file():
+                self._archive = zipfile.ZipFile(self.place)
+                entries = self._archive.namelist()
+            else:
+                entries = sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*.npy"))
+            self._entries = {PurePosixPath(e).stem: e for e in reversed(entries) if e.endswith(".npy")}
+        return self._entries
+
+    def _read(self, name: str) -> np.ndarray | NoFrames:
+        entry = self._names().get(name)
+        if entry is None:
+            return NoFrames(f"no {name}.npy in {self.place}")
+        try:
+            data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            return NoFrames(f"{entry} cannot be read: {error}")
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            return NoFrames(f"{entry} holds no numbers")
+        array = array[None] if array.ndim == 1 else array
+        return array if array.dtype in (np.float16, np.float32) else array.astype(np.float32)

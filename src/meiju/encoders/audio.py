@@ -1,0 +1,71 @@
+"""Audio encoders: from a clip's sound to frames."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import transformers
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+from meiju.encoders.base import Clip, Encoded, NoFrames
+from meiju.media import MediaError, read_audio
+
+RATE = 16000  # samples per second
+FLOOR = 1e-5  # quieter than this is silence
+
+
+class LogMel:
+    """Log-mel spectrogram: windows twice as long as the hop, natural logarithm of the mel energies."""
+
+    source = "media"
+    in_workers = True
+
+    def __init__(self, *, mels: int, fps: float):
+        self.dim, self.fps = mels, fps
+        self.hop = round(RATE / fps)
+        self.n_fft = 1 << (2 * self.hop - 1).bit_length()
+
+    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        pass
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        filters = mel_filter_bank(
+            num_frequency_bins=self.n_fft // 2 + 1,
+            num_mel_filters=self.dim,
+            min_frequency=20.0,
+            max_frequency=RATE / 2,
+            sampling_rate=RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        return [self._frames(clip, filters) for clip in clips]
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def load(self, folder: Path) -> None:
+        pass
+
+    def fingerprint(self) -> dict:
+        return {"encoder": "logmel", "mels": self.dim, "fps": self.fps, "transformers": transformers.__version__}
+
+    def _frames(self, clip: Clip, filters: np.ndarray) -> np.ndarray | NoFrames:
+        if not clip.path:
+            return NoFrames("no media file")
+        try:
+            samples = read_audio(clip.path, rate=RATE)
+        except MediaError as error:
+            return NoFrames(str(error))
+        samples = np.pad(samples, (0, max(0, self.n_fft - len(samples))))  # shorter than one window: silence follows
+        mel = spectrogram(
+            samples,
+            window_function(2 * self.hop, "hann"),
+            frame_length=2 * self.hop,
+            hop_length=self.hop,
+            fft_length=self.n_fft,
+            power=2.0,
+            mel_filters=filters,
+            mel_floor=FLOOR,
+            log_mel="log",
+        )  # [mels, frames]
+        return mel.T.astype(np.float32)

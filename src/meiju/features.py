@@ -1,0 +1,191 @@
+"""The feature store: the frames of one stream for every clip, memory-mapped on disk.
+
+frames.npy   [total frames, dim], the clips' frames one after another in the order of index.csv
+index.csv    name, start, stop: whose frames are whose; a clip without the stream has none (start = stop)
+missing.csv  name, reason: the clips without the stream
+meta.json    the encoder with its settings and versions, and the hash of what it read
+
+Frames are written clip by clip, so memory does not grow with the number of clips, and an extraction that was cut off
+goes on after the last clip whose frames are whole.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from meiju.encoders import Clip, Encoder, NoFrames
+
+CHUNK = 32  # clips that a worker encodes before it hands their frames over
+
+
+@dataclass(frozen=True)
+class Store:
+    """Frames of one stream. `frames` [total, dim] is memory-mapped; `spans` maps a clip's name to (start, stop)."""
+
+    frames: np.ndarray
+    index: pd.DataFrame
+    missing: pd.DataFrame
+    meta: dict
+
+    @property
+    def dim(self) -> int:
+        """Width of a frame."""
+        return self.frames.shape[1]
+
+    def spans(self, names: Sequence[str]) -> np.ndarray:
+        """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
+        return self.index.loc[list(names), ["start", "stop"]].to_numpy()
+
+
+def load(folder: Path) -> Store:
+    """Open a finished store."""
+    index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
+    missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    return Store(np.load(folder / "frames.npy", mmap_mode="r"), index, missing, meta)
+
+
+def extract(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    fit_clips: Sequence[Clip],
+    folder: Path,
+    *,
+    meta: dict,
+    seed: int,
+    n_jobs: int,
+    label: str,
+) -> Store:
+    """Write the store of one stream, or finish one that was cut off.
+
+    clips: all clips, sorted by name; fit_clips: those the encoder may learn from. meta is kept in meta.json. label
+    names the stream in the progress bar.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
+    with _Writer(folder, encoder.dim) as writer:
+        todo = clips[len(writer.spans) :]
+        with tqdm(total=len(clips), initial=len(writer.spans), desc=label, unit="clip", disable=None) as bar:
+            for chunk, encoded in _encode(encoder, todo, n_jobs=n_jobs):
+                for clip, frames in zip(chunk, encoded, strict=True):
+                    writer.add(clip.name, *_checked(frames, encoder.dim))
+                writer.flush()
+                bar.update(len(chunk))
+        writer.finish(meta | {"dim": encoder.dim})
+    return load(folder)
+
+
+def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed: int) -> None:
+    """Fit the encoder, unless an earlier, cut-off extraction did."""
+    if not (folder / "fitted.json").exists():
+        folder.mkdir(exist_ok=True)
+        encoder.fit(clips, seed=seed)
+        encoder.save(folder)
+        # Written last: without it, what lies there may be incomplete.
+        (folder / "fitted.json").write_text(json.dumps({"dim": encoder.dim}))
+    encoder.load(folder)
+    encoder.dim = json.loads((folder / "fitted.json").read_text())["dim"]
+
+
+def _encode(encoder: Encoder, clips: Sequence[Clip], *, n_jobs: int) -> Iterator[tuple[Sequence[Clip], list]]:
+    """Chunks of clips with their frames, in order whatever the number of workers."""
+    chunks = [clips[k : k + CHUNK] for k in range(0, len(clips), CHUNK)]
+    workers = n_jobs if encoder.in_workers and len(chunks) > 1 else 1
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2 * n_jobs")
+    yield from zip(chunks, parallel(joblib.delayed(encoder.encode)(chunk) for chunk in chunks), strict=True)
+
+
+def _checked(frames: np.ndarray | NoFrames, dim: int) -> tuple[np.ndarray, str]:
+    """Frames to keep and, where there are none, the reason."""
+    nothing = np.empty((0, dim), np.float32)
+    if isinstance(frames, NoFrames):
+        return nothing, str(frames)
+    if frames.ndim != 2 or frames.shape[1] != dim:
+        return nothing, f"has shape {list(frames.shape)} where [frames, {dim}] is wanted"
+    if len(frames) == 0:
+        return nothing, "is empty: it has no frames"
+    if not np.isfinite(frames).all():
+        return nothing, f"has {int((~np.isfinite(frames)).sum())} values that are not finite"
+    return frames, ""
+
+
+class _Writer:
+    """Appends clips to frames.part.npy and to a journal beside it; both take their final names in `finish`."""
+
+    def __init__(self, folder: Path, dim: int):
+        self.folder, self.dim = folder, dim
+        self.spans: list[tuple[str, int, str]] = []  # name, number of frames, why there are none
+
+    def __enter__(self):
+        part, journal = self.folder / "frames.part.npy", self.folder / "journal.jsonl"
+        for path in (part, journal):
+            path.touch()
+        self._frames, self._journal = part.open("r+b"), journal.open("r+", encoding="utf-8")
+        self._header(0)
+        self._resume()
+        return self
+
+    def __exit__(self, *_):
+        self._frames.close()
+        self._journal.close()
+
+    def add(self, name: str, frames: np.ndarray, reason: str) -> None:
+        self._frames.write(np.ascontiguousarray(frames, dtype=np.float16).tobytes())
+        self._journal.write(json.dumps([name, len(frames), reason], ensure_ascii=False) + "\n")
+        self.spans.append((name, len(frames), reason))
+
+    def flush(self) -> None:
+        """Frames first: a journal line must never promise frames that are not there."""
+        self._frames.flush()
+        self._journal.flush()
+
+    def finish(self, meta: dict) -> None:
+        """Give the store its final form. meta.json comes last and says that the rest is whole."""
+        self.flush()
+        self._header(sum(n for _, n, _ in self.spans))
+        self._frames.flush()
+        os.fsync(self._frames.fileno())
+        os.replace(self.folder / "frames.part.npy", self.folder / "frames.npy")
+        table = pd.DataFrame(self.spans, columns=["name", "n", "reason"])
+        table["stop"] = table.n.cumsum()
+        table["start"] = table.stop - table.n
+        table[["name", "start", "stop"]].to_csv(self.folder / "index.csv", index=False)
+        table.loc[table.n == 0, ["name", "reason"]].to_csv(self.folder / "missing.csv", index=False)
+        text = json.dumps(meta, ensure_ascii=False, indent=1, sort_keys=True)
+        (self.folder / "meta.json").write_text(text, encoding="utf-8")
+        (self.folder / "journal.jsonl").unlink()
+
+    def _header(self, n_frames: int) -> None:
+        """The .npy header at the start of the file; numpy pads it so that a later, larger count fits in place."""
+        description = {"descr": "<f2", "fortran_order": False, "shape": (n_frames, self.dim)}
+        self._frames.seek(0)
+        np.lib.format.write_array_header_1_0(self._frames, description)
+        self._start = self._frames.tell()
+        self._frames.seek(0, os.SEEK_END)
+
+    def _resume(self) -> None:
+        """Keep the clips whose journal line and frames are both whole; cut off the rest."""
+        room = (self._frames.tell() - self._start) // (2 * self.dim)
+        kept, used = "", 0
+        for line in self._journal.read().splitlines(keepends=True):
+            try:
+                name, n_frames, reason = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith("\n") or used + n_frames > room:
+                break
+            used += n_frames
+            kept += line
+            self.spans.append((name, n_frames, reason))
+        self._journal.seek(0)
+        self._journal.truncate()
+        self._journal.write(kept)
+        self._frames.truncate(self._start + used * 2 * self.dim)
+        self._frames.seek(0, os.SEEK_END)
