@@ -49,7 +49,7 @@ def load(folder: Path) -> Store:
     index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
     missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    return Store(np.load(folder / "frames.npy", mmap_mode="r"), index, missing, meta)
+    return Store(np.load(folder / "frames.npy", mmap_mode="c"), index, missing, meta)
 
 
 def extract(

@@ -98,7 +98,8 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
             entry, problems = _find_entry(path.name, archive.infolist())
             return archive.read(entry) if entry else None, problems
     except ZIP_ERRORS as error:
-        return None, [f"{path.name}: not a zip that can be read ({error}); zip {CSV_NAME} anew, without a password"]
+        reason = str(error) or "cut short"
+        return None, [f"{path.name}: not a zip that can be read ({reason}); zip {CSV_NAME} anew, without a password"]
 
 
 def _find_entry(where: str, entries: list[zipfile.ZipInfo]) -> tuple[zipfile.ZipInfo | None, list[str]]:

@@ -1,0 +1,228 @@
+"""The four ways in which streams and tasks meet, behind one interface.
+
+interactive  tokens of a task attend to each other, then the two tasks attend to each other through learnt gates
+             (the modality and task interaction of arXiv 2501.06215)
+attention    the same without the interaction of tasks
+concat       the streams' tokens side by side into one hidden layer per task
+late         one classifier per stream and task, their logits averaged over the streams that are there
+
+A forward pass takes what a batch holds and gives logits; see `Batch` and `Logits`. Axes as in meiju.members.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from meiju.config import ModelConfig
+from meiju.labels import TASKS
+from meiju.members import Attention, AttentionPool, Dropout, LayerNorm, Linear, Noise, reset
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the data asks of a network: frame width by stream, number of classes by task."""
+
+    streams: dict[str, int]
+    classes: dict[str, int]
+
+
+@dataclass
+class Batch:
+    """Clips of E members. frames[stream] (E, B, T, dim); mask[stream] (E, B, T) is True where there is a frame."""
+
+    frames: dict[str, Tensor]
+    mask: dict[str, Tensor]
+
+
+@dataclass
+class Logits:
+    """main[task] (E, B, K), and auxiliary[task] from before the tasks interact (the same K)."""
+
+    main: dict[str, Tensor]
+    auxiliary: dict[str, Tensor]
+
+
+class Tokens(nn.Module):
+    """From frames to one token per stream and task."""
+
+    def __init__(self, members: int, streams: dict[str, int], config: ModelConfig, noise: Noise):
+        super().__init__()
+        self.names = tuple(streams)
+        self.noise = noise
+        self.modality_dropout = config.modality_dropout
+        for name, dim in streams.items():
+            # Standardises frames by the member's own training rows; set by training, saved with the weights.
+            self.register_buffer(f"mean_{name}", torch.zeros(members, 1, 1, dim))
+            self.register_buffer(f"scale_{name}", torch.ones(members, 1, 1, dim))
+        self.project = nn.ModuleDict({name: Linear(members, dim, config.width) for name, dim in streams.items()})
+        self.norm = nn.ModuleDict({name: LayerNorm(members, config.width) for name in streams})
+        self.pool = nn.ModuleDict({name: AttentionPool(members, config.width, len(TASKS)) for name in streams})
+        self.dropout = Dropout(config.dropout, noise)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        # -> tokens (E, B, tasks, S, D), present (E, B, S)
+        tokens, present = [], []
+        for name in self.names:
+            x = (batch.frames[name] - getattr(self, f"mean_{name}")) * getattr(self, f"scale_{name}")
+            x = nn.functional.gelu(self.norm[name](self.project[name](x)))  # (E, B, T, D)
+            tokens.append(self.pool[name](x, batch.mask[name]))  # (E, B, tasks, D)
+            present.append(batch.mask[name].any(dim=2))  # (E, B)
+        present = self._hide(torch.stack(present, dim=-1))
+        tokens = torch.stack(tokens, dim=3) * present[:, :, None, :, None]
+        return self.dropout(tokens), present
+
+    def _hide(self, present: Tensor) -> Tensor:
+        """Hide streams of some clips while training, never the last one of a clip (modality dropout)."""
+        if not self.training or self.modality_dropout == 0:
+            return present
+        kept = present & (self.noise.uniform(*present.shape[1:]) >= self.modality_dropout)
+        return torch.where(kept.any(dim=-1, keepdim=True), kept, present)
+
+
+class Classifier(nn.Module):
+    """A hidden layer and the classes of one task."""
+
+    def __init__(self, members: int, d_in: int, classes: int, config: ModelConfig, noise: Noise):
+        super().__init__()
+        self.hidden = Linear(members, d_in, config.width)
+        self.dropout = Dropout(config.dropout, noise)
+        self.output = Linear(members, config.width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # (E, B, in) -> (E, B, K)
+        return self.output(self.dropout(nn.functional.gelu(self.hidden(x))))
+
+
+class Concat(nn.Module):
+    """Tokens of all streams side by side; a missing stream is zeros."""
+
+    def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
+        super().__init__()
+        self.tokens = Tokens(members, shape.streams, config, noise)
+        d_in = len(shape.streams) * config.width
+        self.classify = nn.ModuleDict({t: Classifier(members, d_in, shape.classes[t], config, noise) for t in TASKS})
+
+    def forward(self, batch: Batch) -> Logits:
+        tokens, _ = self.tokens(batch)
+        main = {task: self.classify[task](tokens[:, :, k].flatten(start_dim=2)) for k, task in enumerate(TASKS)}
+        return Logits(main, main)
+
+
+class Late(nn.Module):
+    """Each stream decides alone; a clip without any stream gets the mean of what each classifier says of nothing."""
+
+    def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
+        super().__init__()
+        self.tokens = Tokens(members, shape.streams, config, noise)
+        self.classify = nn.ModuleDict(
+            {
+                f"{task}_{stream}": Classifier(members, config.width, shape.classes[task], config, noise)
+                for task in TASKS
+                for stream in shape.streams
+            }
+        )
+
+    def forward(self, batch: Batch) -> Logits:
+        tokens, present = self.tokens(batch)
+        weight = torch.where(present.any(dim=-1, keepdim=True), present, True).float()  # (E, B, S)
+        weight = (weight / weight.sum(dim=-1, keepdim=True)).unsqueeze(-1)  # (E, B, S, 1)
+        main = {}
+        for k, task in enumerate(TASKS):
+            votes = [self.classify[f"{task}_{s}"](tokens[:, :, k, m]) for m, s in enumerate(self.tokens.names)]
+            main[task] = (torch.stack(votes, dim=2) * weight).sum(dim=2)
+        return Logits(main, main)
+
+
+class ModalityAttention(nn.Module):
+    """Tokens of one task attend to each other, with a learnt token for the clip among them, which is always there."""
+
+    def __init__(self, members: int, n_streams: int, config: ModelConfig, heads: int, noise: Noise):
+        super().__init__()
+        # Learnt marks of which stream a token comes from; the first is the clip's own token.
+        self.marks = Linear(members, n_streams + 1, config.width)
+        self.attention = Attention(members, config.width, heads)
+        self.norm = LayerNorm(members, config.width)
+        self.dropout = Dropout(config.dropout, noise)
+
+    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
+        # tokens: (E, B, 1+S, D), present: (E, B, 1+S)
+        n = tokens.shape[2]
+        one_hot = torch.eye(n, device=tokens.device, dtype=tokens.dtype).expand(tokens.shape[0], n, n)
+        tokens = tokens + self.marks(one_hot)[:, None] * present[..., None]
+        return self.norm(tokens + self.dropout(self.attention(tokens, tokens, present)))
+
+
+class TaskInteraction(nn.Module):
+    """Tokens of one task look at the other task's; a gate decides how much of it is added."""
+
+    def __init__(self, members: int, config: ModelConfig, heads: int, noise: Noise):
+        super().__init__()
+        self.attention = Attention(members, config.width, heads)
+        self.gate = Linear(members, 2 * config.width, config.width)
+        self.dropout = Dropout(config.dropout, noise)
+
+    def forward(self, own: Tensor, other: Tensor, present: Tensor) -> Tensor:
+        # own, other: (E, B, 1+S, D), present: (E, B, 1+S)
+        seen = self.dropout(self.attention(own, other, present))
+        gate = self.gate(torch.cat([own, seen], dim=-1)).sigmoid()
+        return own + gate * seen
+
+
+class Interactive(nn.Module):
+    """Attention over streams, then gated attention between the tasks; `Attentive` is the same without the latter."""
+
+    interact = True
+
+    def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
+        super().__init__()
+        n_streams = len(shape.streams)
+        self.tokens = Tokens(members, shape.streams, config, noise)
+        self.within = nn.ModuleDict({t: ModalityAttention(members, n_streams, config, heads, noise) for t in TASKS})
+        self.classify = nn.ModuleDict(
+            {t: Classifier(members, config.width, shape.classes[t], config, noise) for t in TASKS}
+        )
+        if self.interact:
+            self.between = nn.ModuleDict({t: TaskInteraction(members, config, heads, noise) for t in TASKS})
+            self.auxiliary = nn.ModuleDict({t: Linear(members, config.width, shape.classes[t]) for t in TASKS})
+
+    def forward(self, batch: Batch) -> Logits:
+        tokens, present = self.tokens(batch)  # (E, B, tasks, S, D), (E, B, S)
+        present = nn.functional.pad(present, (1, 0), value=True)  # the clip's own token comes first
+        own = {
+            task: self.within[task](nn.functional.pad(tokens[:, :, k], (0, 0, 1, 0)), present)
+            for k, task in enumerate(TASKS)
+        }
+        if not self.interact:
+            main = {task: self.classify[task](_mean(x, present)) for task, x in own.items()}
+            return Logits(main, main)
+        emotion, intent = TASKS
+        told = {
+            emotion: self.between[emotion](own[emotion], own[intent], present),
+            intent: self.between[intent](own[intent], own[emotion], present),
+        }
+        main = {task: self.classify[task](_mean(x, present)) for task, x in told.items()}
+        auxiliary = {task: self.auxiliary[task](_mean(x, present)) for task, x in own.items()}
+        return Logits(main, auxiliary)
+
+
+class Attentive(Interactive):
+    """Attention over streams, and each task by itself."""
+
+    interact = False
+
+
+FUSIONS = {"interactive": Interactive, "attention": Attentive, "late": Late, "concat": Concat}
+
+
+def make_network(shape: Shape, config: ModelConfig, *, heads: int, noise: Noise) -> nn.Module:
+    """A stacked network of one member per random stream, each initialised from its own."""
+    network = FUSIONS[config.fusion](len(noise.generators), shape, config, heads, noise).to(noise.device)
+    reset(network, noise)
+    return network
+
+
+def _mean(x: Tensor, present: Tensor) -> Tensor:
+    """Mean over the tokens that are there: (E, B, S, D), (E, B, S) -> (E, B, D)."""
+    weight = present[..., None].to(x.dtype)
+    return (x * weight).sum(dim=2) / weight.sum(dim=2)

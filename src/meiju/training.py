@@ -1,0 +1,257 @@
+"""Trains stacked members, and predicts with them.
+
+Axes as in meiju.members: E members, B clips, T frames, K classes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from meiju.config import ModelConfig, TrainConfig
+from meiju.features import Store
+from meiju.fusion import Batch, Logits, Shape, make_network
+from meiju.labels import TASKS
+from meiju.members import Noise, clip_gradients
+
+PREDICT_BATCH = 256  # clips at once
+MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
+
+
+class Frames:
+    """The frames of all streams of given clips, gathered into batches by clip number."""
+
+    def __init__(self, stores: dict[str, Store], names: list[str], device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
+        # Memory-mapped: only the frames of a batch are read. Torch warns of a read-only array, hence mode 'c'.
+        self.frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Width of a frame by stream."""
+        return {stream: frames.shape[1] for stream, frames in self.frames.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.spans.values())))
+
+    def batch(self, clips: Tensor) -> Batch:
+        """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
+        gathered = {stream: self._gather(stream, clips) for stream in self.frames}
+        return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
+
+    def _gather(self, stream: str, clips: Tensor) -> tuple[Tensor, Tensor]:
+        start, stop = self.spans[stream][clips].unbind(-1)  # (E, B)
+        n_frames = stop - start
+        seen = n_frames.clamp(max=MAX_FRAMES)
+        t = torch.arange(max(int(seen.max()), 1))
+        # Frame t of `seen` lies at t * n / seen: every frame of a short clip, evenly spaced ones of a long clip.
+        offset = t * n_frames[..., None] // seen.clamp(min=1)[..., None]  # (E, B, T)
+        mask = t < seen[..., None]
+        rows = torch.where(mask, start[..., None] + offset, 0)
+        frames = self.frames[stream]
+        if len(frames) == 0:  # a stream that no clip has
+            return torch.zeros(*mask.shape, frames.shape[1], device=self.device), mask.to(self.device)
+        return frames[rows].to(self.device, torch.float32) * mask[..., None].to(self.device), mask.to(self.device)
+
+    def moments(self, stream: str, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (dim,) over the frames of some clips."""
+        total, squares, n = 0.0, 0.0, 0
+        for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
+            frames, mask = self._gather(stream, chunk[None])
+            total = total + frames.double().sum(dim=(0, 1, 2))
+            squares = squares + frames.double().square().sum(dim=(0, 1, 2))
+            n += int(mask.sum())
+        mean = total / max(n, 1)
+        std = (squares / max(n, 1) - mean.square()).clamp(min=0).sqrt()
+        return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Clips to learn from: clip numbers [N], targets[task] [N, K] (rows sum to 1), weight[task] [N] in the loss."""
+
+    clips: np.ndarray
+    targets: dict[str, np.ndarray]
+    weight: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one member learns from, and the seed of its random streams."""
+
+    labelled: Rows
+    pseudo: Rows | None
+    seed: int
+
+
+def n_steps(config: TrainConfig, n_labelled: int) -> int:
+    """Optimiser steps of a member with so many labelled rows."""
+    return config.epochs * math.ceil(n_labelled / config.batch_size)
+
+
+def train_members(
+    frames: Frames,
+    lessons: list[Lesson],
+    model: ModelConfig,
+    config: TrainConfig,
+    *,
+    heads: int,
+    pseudo_ratio: float,
+    on_epoch=lambda: None,
+) -> nn.Module:
+    """Train one member per lesson, side by side; all lessons must ask for the same number of steps.
+
+    pseudo_ratio: pseudo-labelled clips a step for each labelled one. on_epoch is called after each epoch. Returns the
+    stacked network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
+    """
+    steps = {n_steps(config, len(lesson.labelled)) for lesson in lessons}
+    if len(steps) != 1:
+        raise ValueError(f"members that train together need the same number of steps; got {sorted(steps)}")
+    total = steps.pop()
+    noise = Noise([lesson.seed for lesson in lessons], frames.device)
+    classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
+    network = make_network(Shape(frames.dims, classes), model, heads=heads, noise=noise)
+    _standardise(network, frames, lessons)
+    draw = _Draw(lessons, config.batch_size, round(pseudo_ratio * config.batch_size))
+    optimizer = _optimizer(network, config)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
+    average = torch.optim.swa_utils.AveragedModel(network)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    epoch_steps = total // config.epochs
+    network.train()
+    for step in range(1, total + 1):
+        clips, targets, weights = draw.step()
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.device.type == "cuda"):
+            logits = network(frames.batch(clips))
+        optimizer.zero_grad(set_to_none=True)
+        _loss(logits, targets, weights, config, frames.device).backward()
+        clip_gradients(parameters, config.clip)
+        optimizer.step()
+        schedule.step()
+        if step % epoch_steps == 0:
+            on_epoch()
+            if step > total - config.average_epochs * epoch_steps:
+                average.update_parameters(network)
+    return average.module.eval()
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Logits of every member for clip numbers [N]: by task, [E, N, K] float32."""
+    network.eval()
+    members = next(network.parameters()).shape[0]
+    outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
+    for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
+        logits = network(_same_for_all(frames.batch(chunk[None]), members))
+        for task in TASKS:
+            outputs[task].append(logits.main[task].float().cpu().numpy())
+    return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
+
+
+def hard_rows(clips: np.ndarray, labels: dict[str, np.ndarray], classes: dict[str, int], power: float) -> Rows:
+    """Rows of class numbers labels[task] [N], -1 where unknown (weight 0); see `class_weight` for `power`."""
+    targets, weight = {}, {}
+    for task in TASKS:
+        known = labels[task] >= 0
+        targets[task] = np.eye(classes[task], dtype=np.float32)[labels[task]] * known[:, None]
+        per_class = class_weight(labels[task][known], classes[task], power)
+        weight[task] = np.where(known, per_class[labels[task]], 0).astype(np.float32)
+    return Rows(clips, targets, weight)
+
+
+def class_weight(labels: np.ndarray, n_classes: int, power: float) -> np.ndarray:
+    """Weight per class [K]: inverse frequency to the given power, with a mean of 1 over the rows."""
+    counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
+    weight = np.maximum(counts, 1) ** -power
+    mean = (weight * counts).sum() / max(counts.sum(), 1)
+    return (weight / mean if mean else weight).astype(np.float32)
+
+
+class _Draw:
+    """Endless shuffled batches: each member walks through its own rows in its own random order."""
+
+    def __init__(self, lessons: list[Lesson], n_labelled: int, n_pseudo: int):
+        self.walks = []
+        for lesson in lessons:
+            seeds = np.random.SeedSequence(lesson.seed).spawn(2)
+            walks = [(lesson.labelled, _walk(len(lesson.labelled), n_labelled, seeds[0]))]
+            if n_pseudo and any(other.pseudo is not None for other in lessons):
+                walks.append(_pseudo_walk(lesson, n_pseudo, seeds[1]))
+            self.walks.append(walks)
+
+    def step(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Clip numbers (E, B), targets by task (E, B, K), weights by task (E, B)."""
+        picked = [[(rows, next(walk)) for rows, walk in walks] for walks in self.walks]
+        clips = np.stack([np.concatenate([rows.clips[k] for rows, k in member]) for member in picked])
+        targets = {t: np.stack([np.concatenate([rows.targets[t][k] for rows, k in m]) for m in picked]) for t in TASKS}
+        weight = {t: np.stack([np.concatenate([rows.weight[t][k] for rows, k in m]) for m in picked]) for t in TASKS}
+        return (
+            torch.from_numpy(clips),
+            {task: torch.from_numpy(a) for task, a in targets.items()},
+            {task: torch.from_numpy(a) for task, a in weight.items()},
+        )
+
+
+def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
+    """Yields row numbers [size] without end: one random order of all rows after another."""
+    rng = np.random.default_rng(seed)
+    waiting = np.empty(0, dtype=np.int64)
+    while True:
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, rng.permutation(n_rows)])
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def _pseudo_walk(lesson: Lesson, size: int, seed: np.random.SeedSequence):
+    rows = lesson.pseudo
+    return rows, _walk(len(rows), size, seed)
+
+
+def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> None:
+    """Give each member the mean and spread of its own labelled rows' frames."""
+    for stream in frames.dims:
+        moments = [frames.moments(stream, lesson.labelled.clips) for lesson in lessons]
+        mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
+        network.tokens.get_buffer(f"mean_{stream}").copy_(mean)
+        network.tokens.get_buffer(f"scale_{stream}").copy_(1 / std)
+
+
+def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; as is usual, biases and normalisations do not decay."""
+    decay = [p for name, p in network.named_parameters() if name.endswith("weight") and p.dim() == 3]
+    rest = [p for name, p in network.named_parameters() if not (name.endswith("weight") and p.dim() == 3)]
+    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def _rate(step: int, total: int, warmup: float) -> float:
+    """Share of the peak learning rate: a linear rise, then a cosine down to zero."""
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.device) -> Tensor:
+    """Sum over members of the mean weighted cross-entropy of both tasks, main and auxiliary classifiers."""
+    total = torch.zeros((), device=device)
+    for task in TASKS:
+        target, weight = targets[task].to(device), weights[task].to(device)
+        smooth = target * (1 - config.label_smoothing) + config.label_smoothing / target.shape[-1]
+        for output, share in ((logits.main, 1.0), (logits.auxiliary, config.auxiliary)):
+            per_clip = -(smooth * output[task].float().log_softmax(dim=-1)).sum(dim=-1)  # (E, B)
+            # A sum over members: each one's gradient is what it would be alone.
+            total = total + share * (per_clip * weight).mean(dim=1).sum()
+    return total
+
+
+def _same_for_all(batch: Batch, members: int) -> Batch:
+    expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
+    return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
