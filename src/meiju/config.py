@@ -99,6 +99,8 @@ class ModelConfig:
     """Width of tokens and hidden layers."""
     dropout: float = 0.3
     """Share of token and hidden units dropped in training."""
+    branch_dropout: float = 0.5
+    """Probability that a clip passes by an attention block in training."""
     modality_dropout: float = 0.15
     """Probability that a stream of a clip is hidden in training."""
 
@@ -110,7 +112,7 @@ class ModelConfig:
                 heads >= 1 and self.width % heads == 0,
                 f"--model.heads must divide --model.width {self.width}; got {heads}",
             )
-        for name in ("dropout", "modality_dropout"):
+        for name in ("dropout", "branch_dropout", "modality_dropout"):
             rate = getattr(self, name)
             require(0 <= rate < 1, f"--model.{name.replace('_', '-')} is a share in [0, 1); got {rate}")
 
@@ -121,11 +123,11 @@ class TrainConfig:
 
     seeds: int = 1
     """Members per fold and head count; they differ in their random stream."""
-    epochs: int = 24
+    epochs: int = 12
     """Passes over a fold's labelled training rows."""
     batch_size: int = 32
     """Labelled clips a step."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Peak learning rate, reached after warm-up."""
     warmup: float = 0.1
     """Share of all steps in which the rate rises; then it falls to zero along a cosine."""
@@ -139,7 +141,7 @@ class TrainConfig:
     """Exponent on inverse class frequency in the loss: 0 is none, 1 is fully balanced."""
     auxiliary: float = 0.3
     """Weight of the classifiers before the tasks interact."""
-    average_epochs: int = 6
+    average_epochs: int = 4
     """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
 
     def __post_init__(self):

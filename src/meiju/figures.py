@@ -5,8 +5,9 @@ import io
 import unicodedata
 import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -22,6 +23,9 @@ DPI = 110
 WIDTH = 7.4  # inches, the width of the report's column at this resolution
 INK, MUTED, RULE = "#22262b", "#6b7280", "#d9dce1"
 BLUE, GREY, RUST = "#1f5582", "#a3a9b3", "#b4441f"
+STAGE_LOOKS = ((GREY, "s"), (BLUE, "o"), (RUST, "D"))  # colour and marker of the first stage, the second, ...
+DASHED = (0, (5, 3))
+HATCH = "#dfb0a0"
 SHADES = LinearSegmentedColormap.from_list("shades", ["#f7f9fb", "#a9c6de", "#3f7cac", "#123b5d"])
 
 # The first of these that is installed draws what DejaVu Sans has no glyph for.
@@ -47,7 +51,13 @@ LABEL_WIDTH = 18  # columns of text; a Chinese character takes two
 
 @cache
 def _families() -> list[str]:
-    installed = set(font_manager.fontManager.get_font_names())
+    fonts = font_manager.fontManager
+    if not set(CHINESE_FONTS) & set(fonts.get_font_names()):
+        # matplotlib caches its list of fonts for good, so that one installed since is not on it.
+        for path in set(font_manager.findSystemFonts()) - {font.fname for font in fonts.ttflist}:
+            with suppress(RuntimeError):  # a file that FreeType cannot read
+                fonts.addfont(path)
+    installed = set(fonts.get_font_names())
     return ["DejaVu Sans", *(family for family in CHINESE_FONTS if family in installed)][:2]
 
 
@@ -153,7 +163,7 @@ def reliability(
     """
     figure = Figure(figsize=(WIDTH, 5.2))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), label="confidence = accuracy")
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED, label="confidence = accuracy")
 
     n_bins = 10
     left = np.arange(n_bins) / n_bins
@@ -162,15 +172,16 @@ def reliability(
         confidence, hits = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
         count, mean_confidence, accuracy = _bins(confidence, hits, n_bins)
         error = expected_calibration_error(confidence, hits, n_bins)
-        label = f"{name} temperature: calibration error {100 * error:.1f} %" if len(hits) else f"{name}: no clips"
+        label = f"{name} temperature: ECE {100 * error:.1f} %" if len(hits) else f"{name}: no clips"
         filled = count > 0
         upper.plot(mean_confidence[filled], accuracy[filled], color=colour, marker=marker, markersize=5, label=label)
         lower.bar(left + offset, count, width=0.042, align="edge", color=colour)
 
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share correct)")
+    upper.set(ylim=(-0.03, 1.03), ylabel="accuracy (share correct)")  # room for markers at 0 and 1
     upper.legend(loc="upper left")
     upper.grid()
     lower.set(xlabel="confidence (probability of the predicted class)", ylabel="clips", xticks=np.arange(11) / 10)
+    lower.set(xlim=(-0.01, 1.01), ylim=(0, max(1, lower.get_ylim()[1])))
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     lower.grid(axis="y")
     _headline(figure, title)
@@ -195,7 +206,9 @@ def accepted(accepted_counts: pd.Series, training_counts: pd.Series, *, title: s
         bars = axes.barh(place + offset, percent, height=0.36, color=colour, label=f"{name} ({total} clips)")
         axes.bar_label(bars, [f"{int(count)}" for count in counts], padding=3, fontsize=8.5)
 
-    axes.set(xlabel="share of its labels (%); the number on a bar counts clips", xlim=(0, axes.get_xlim()[1] * 1.06))
+    axes.set(
+        xlabel="share among the labels of its kind (%); number on the bar: clips", xlim=(0, axes.get_xlim()[1] * 1.06)
+    )
     axes.set_yticks(place, _readable(classes))
     axes.invert_yaxis()  # the first class at the top
     axes.tick_params(axis="y", length=0)
@@ -229,15 +242,15 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
         image = _heatmap(axes, counts, counts, _readable(emotions), _readable(intents), scale)
         for row, column in np.argwhere(unseen):
             corner = (column - 0.5, row - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor="#dfb0a0", linewidth=0))
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor=HATCH, linewidth=0))
         never_seen = int(counts[unseen].sum())
-        note = f"{name}: {counts.sum()} clips" + (f", {never_seen} of them hatched" if never_seen else "")
+        note = f"{name}: {counts.sum()} clips" + (f", {never_seen} hatched" if never_seen else "")
         axes.set_title(note if counts.any() else f"{name}: none")
         axes.set_xlabel("intent")
         axes.label_outer()
         _colour_bar(figure, image, axes, "clips", orientation="horizontal")
     figure.axes[0].set_ylabel("emotion")
-    hatched = Patch(fill=False, hatch="////", edgecolor="#dfb0a0", linewidth=0, label="pair never seen in training")
+    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label="pair never seen in training")
     figure.legend(handles=[hatched], loc="outside lower center")
     _headline(figure, title)
     return figure
@@ -252,22 +265,22 @@ def score_by_heads(scores: pd.DataFrame, *, title: str) -> Figure:
     figure = Figure(figsize=(9.4, 3.7))
     heads = sorted(set(scores["heads"]) - {0})
     panels = {"E": "E: emotion", "I": "I: intent", "JRBM": "JRBM: 2EI / (E + I)"}
+    ranges = scores[list(panels)].agg(["min", "max"])
+    half = max(0.005, 0.6 * (ranges.loc["max"] - ranges.loc["min"]).max())  # one span, so that slopes compare
     for axes, (column, heading) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        looks = zip(scores.groupby("stage"), ((GREY, "s"), (BLUE, "o"), (RUST, "D")), strict=False)
-        for (stage, rows), (colour, marker) in looks:
+        for (stage, rows), (colour, marker) in zip(scores.groupby("stage"), cycle(STAGE_LOOKS)):
             single = rows[rows["heads"] > 0].sort_values("heads")
             place = [heads.index(count) for count in single["heads"]]
-            axes.plot(
-                place, single[column], color=colour, marker=marker, markersize=5, label=f"{stage}, one head count"
-            )
+            label = f"{stage}, one head count"
+            axes.plot(place, single[column], color=colour, marker=marker, markersize=5, label=label)
+            label = f"{stage}, mean over head counts"
             for mean in rows.loc[rows["heads"] == 0, column]:
-                axes.axhline(
-                    mean, color=colour, linestyle=(0, (5, 3)), linewidth=1.4, label=f"{stage}, mean over head counts"
-                )
+                axes.axhline(mean, color=colour, linestyle=DASHED, linewidth=1.4, label=label)
+        middle = ranges[column].mean()
+        axes.set(title=heading, xlabel="attention heads", ylim=(middle - half, middle + half))
+        axes.set(xlim=(-0.4, max(len(heads), 1) - 0.6))
         axes.set_xticks(range(len(heads)), [str(count) for count in heads])
-        axes.set(title=heading, xlabel="attention heads", xlim=(-0.4, len(heads) - 0.6 + (not heads)))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.margins(y=0.12)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
     figure.axes[0].set_ylabel("support-weighted F1 (0 to 1)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

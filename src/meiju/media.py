@@ -4,8 +4,9 @@ All decoding goes through PyAV, whose wheel brings its own ffmpeg libraries: any
 system ffmpeg is needed. PyAV leaves libav's own log switched off, so a damaged clip says why in one MediaError only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -80,8 +81,8 @@ def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.Inp
             yield container, tracks[0]
     except FileNotFoundError:
         raise
-    except (av.FFmpegError, EOFError) as error:
-        raise MediaError(f"not decodable: {error.strerror if isinstance(error, OSError) else error}") from error
+    except av.FFmpegError as error:
+        raise MediaError(f"not decodable: {error.strerror}") from error
 
 
 def _sampled(container: av.container.InputContainer, track: av.VideoStream, fps: float) -> Iterator[av.VideoFrame]:
@@ -122,7 +123,7 @@ def _resample(resampler: av.AudioResampler, frame: av.AudioFrame) -> list[av.Aud
         raise MediaError(f"the sound changes its format midway: {error}") from error
 
 
-def _samples(pieces: Iterator[av.AudioFrame] | list[av.AudioFrame]) -> Iterator[np.ndarray]:
+def _samples(pieces: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
     """Mono frames of packed sound ([1, n] each) as [n]."""
     return (piece.to_ndarray()[0] for piece in pieces)
 
@@ -137,7 +138,7 @@ def _add_video(container: av.container.OutputContainer, frames: np.ndarray, fps:
 
 
 def _add_audio(container: av.container.OutputContainer, rate: int) -> av.AudioStream:
-    track = container.add_stream("aac", rate=rate, layout="mono")
+    track = container.add_stream("aac", rate=rate, layout="mono", options={"aac_coder": "fast"})
     track.codec_context.bit_rate = 24_000  # bits a second: ample for speech
     track.codec_context.flags |= Flags.bitexact
     return track
@@ -147,10 +148,11 @@ def _audio_frame(samples: np.ndarray, rate: int) -> av.AudioFrame:
     """All samples [N] as one frame; the encoder cuts it to its own frame size."""
     frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
     frame.sample_rate = rate
+    frame.pts, frame.time_base = 0, Fraction(1, rate)
     return frame
 
 
-def _mux(container: av.container.OutputContainer, track: av.stream.Stream, frames) -> None:
+def _mux(container: av.container.OutputContainer, track: av.stream.Stream, frames: Iterable) -> None:
     for frame in frames:
         container.mux(track.encode(frame))
     container.mux(track.encode(None))

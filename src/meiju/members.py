@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# The score of what is not there. Finite, so that a clip with nothing there at all stays finite too.
+MASKED = -1e4
+
 
 class Noise:
     """One random stream a member, so that what a member draws does not depend on its neighbours."""
@@ -94,12 +97,12 @@ class Attention(nn.Module):
         self.output = Linear(members, width, width)
 
     def forward(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
-        # x: (E, B, S, D), context: (E, B, C, D), present: (E, B, C) bool with at least one present -> (E, B, S, D)
+        # x: (E, B, S, D), context: (E, B, C, D), present: (E, B, C) bool -> (E, B, S, D)
         query = self._split(self.query(x))  # (E, B, H, S, D/H)
         key, value = (self._split(half) for half in self.key_value(context).chunk(2, dim=-1))
         # Written out rather than F.scaled_dot_product_attention: over a handful of tokens its kernels cost more.
         score = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (E, B, H, S, C)
-        score = score.masked_fill(~present[:, :, None, None], -torch.inf)
+        score = score.masked_fill(~present[:, :, None, None], MASKED)
         mixed = score.softmax(dim=-1) @ value  # (E, B, H, S, D/H)
         return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
 
@@ -116,15 +119,16 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         # x: (E, B, T, D), mask: (E, B, T) bool -> (E, B, tasks, D); a clip without frames gives zeros
-        score = self.score(x).masked_fill(~mask[..., None], -1e4)  # finite, so that a clip without frames stays finite
+        score = self.score(x).masked_fill(~mask[..., None], MASKED)
         weight = score.softmax(dim=2) * mask[..., None]  # (E, B, T, tasks)
         return weight.transpose(2, 3) @ x
 
 
 def reset(module: nn.Module, noise: Noise) -> None:
     """Initialise every layer of a stacked network, each member from its own stream."""
-    for layer in module.modules():
-        if isinstance(layer, Linear):
+    # Children first: a block may adjust what its layers drew.
+    for layer in reversed(list(module.modules())):
+        if hasattr(layer, "reset"):
             layer.reset(noise)
 
 

@@ -215,12 +215,15 @@ def _pseudo_walk(lesson: Lesson, size: int, seed: np.random.SeedSequence):
 
 
 def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> None:
-    """Give each member the mean and spread of its own labelled rows' frames."""
+    """Give each member the mean of its own labelled rows' frames, and one scale for the whole stream.
+
+    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise.
+    """
     for stream in frames.dims:
         moments = [frames.moments(stream, lesson.labelled.clips) for lesson in lessons]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
         network.tokens.get_buffer(f"mean_{stream}").copy_(mean)
-        network.tokens.get_buffer(f"scale_{stream}").copy_(1 / std)
+        network.tokens.get_buffer(f"scale_{stream}").copy_(std.square().mean(dim=-1, keepdim=True).rsqrt().expand_as(std))
 
 
 def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
