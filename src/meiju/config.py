@@ -141,11 +141,13 @@ class TrainConfig:
     """Exponent on inverse class frequency in the loss: 0 is none, 1 is fully balanced."""
     auxiliary: float = 0.3
     """Weight of the classifiers before the tasks interact."""
+    together: int = 5
+    """Members trained side by side as one stacked network; what they learn is the same up to rounding."""
     average_epochs: int = 4
     """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
 
     def __post_init__(self):
-        for name in ("seeds", "epochs", "batch_size", "average_epochs"):
+        for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
             value = getattr(self, name)
             require(value >= 1, f"--train.{name.replace('_', '-')} is at least 1; got {value}")
         require(self.average_epochs <= self.epochs, "--train.average-epochs is at most --train.epochs")

@@ -6,7 +6,7 @@ attention    the same without the interaction of tasks
 concat       the streams' tokens side by side into one hidden layer per task
 late         one classifier per stream and task, their logits averaged over the streams that are there
 
-A forward pass takes what a batch holds and gives logits; see `Batch` and `Logits`. Axes as in meiju.members.
+A forward pass takes what a batch holds and gives logits; see `Batch` and `Logits`. Axes as in meiju.layers.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from meiju.config import ModelConfig
 from meiju.labels import TASKS
-from meiju.members import Attention, AttentionPool, Dropout, LayerNorm, Linear, Noise, reset
+from meiju.layers import Attention, AttentionPool, Dropout, LayerNorm, Linear, Noise, reset
 
 CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12
 

@@ -70,7 +70,8 @@ def write_clip(
 def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.InputContainer, av.stream.Stream]]:
     """Open a file and its first track of a kind ('video', 'audio'); whatever libav objects to becomes a MediaError.
 
-    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip.
+    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
+    where libav sees nothing amiss, between two packets, gives what is there.
     """
     try:
         with av.open(str(path)) as container:
@@ -109,7 +110,8 @@ def _centre_square(frame: av.VideoFrame, size: int) -> np.ndarray:
 
 def _resampled(container: av.container.InputContainer, track: av.AudioStream, rate: int) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of the track at `rate`."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    # With a maxval of 1 channels are averaged; libav would else add two up to 1.4 times full scale.
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
     for frame in container.decode(track):
         yield from _samples(_resample(resampler, frame))
     # Sound that needs no resampling passes through, and then the flush gives back its own None.

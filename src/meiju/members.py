@@ -1,140 +1,183 @@
-"""Layers with a member axis: E networks of one shape that train side by side as one.
+"""The members of a run: which there are, what each learns from, and how they are kept.
 
-Each weight is [E, in, out], each activation [E, ..., width], and members never mix, so a member computes what its
-torch.nn twin would compute alone; a GPU just sees one large kernel instead of many small ones (torch.func's
-`stack_module_state` has the same aim, but its transforms refuse data-dependent code and per-member dropout).
-
-Axes: E members, B clips, T frames, S tokens, D width, K classes.
+A member is one trained network, named by its number of heads, its seed and the folds it has not seen. Members that
+hold out one fold are the ones that count: they give out-of-fold predictions, teach and vote. Members that hold out two
+folds (stage 1 only) tell how far a teacher can be trusted: scored on fold j, the members without {j, k} stand in for
+the teacher of fold k, and neither they nor the score ever saw fold k.
 """
 
-import math
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
+import joblib
+import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from safetensors.torch import save_file
+from tqdm import tqdm
 
-# The score of what is not there. Finite, so that a clip with nothing there at all stays finite too.
-MASKED = -1e4
-
-
-class Noise:
-    """One random stream a member, so that what a member draws does not depend on its neighbours."""
-
-    def __init__(self, seeds: list[int], device: torch.device | str = "cpu"):
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.device = torch.device(device)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Uniform draws in [0, 1), [E, *shape]."""
-        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal draws [E, *shape]."""
-        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
-
-    def state(self) -> Tensor:
-        """States of all streams, [E, bytes] uint8."""
-        return torch.stack([g.get_state() for g in self.generators])
+from meiju import features, files
+from meiju.config import Config
+from meiju.labels import TASKS, LabelSet
+from meiju.training import Frames, Lesson, Rows, hard_rows, n_steps, pick_device, predict, train_members
 
 
-class Linear(nn.Module):
-    """E linear layers; initialised as torch.nn.Linear is (Kaiming uniform, which is U(±1/sqrt(in)))."""
+@dataclass(frozen=True, order=True)
+class Member:
+    """One trained network; `held_out` are the folds it never saw."""
 
-    def __init__(self, members: int, d_in: int, d_out: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(members, d_in, d_out))
-        self.bias = nn.Parameter(torch.empty(members, 1, d_out))
+    heads: int
+    seed: int
+    held_out: tuple[int, ...]
 
-    def reset(self, noise: Noise) -> None:
-        """Draw each member's weights from its own stream."""
-        bound = 1 / math.sqrt(self.weight.shape[1])
-        for parameter in (self.weight, self.bias):
-            parameter.data = (2 * noise.uniform(*parameter.shape[1:]) - 1) * bound
-
-    def forward(self, x: Tensor) -> Tensor:
-        # x: (E, ..., in) -> (E, ..., out)
-        flat = x.reshape(x.shape[0], -1, x.shape[-1])  # (E, N, in)
-        y = torch.baddbmm(self.bias, flat, self.weight)  # (E, N, out)
-        return y.view(*x.shape[:-1], -1)
+    @property
+    def stem(self) -> str:
+        """Name of its files, e.g. heads2-seed0-fold3."""
+        return f"heads{self.heads}-seed{self.seed}-fold{'+'.join(map(str, self.held_out))}"
 
 
-class LayerNorm(nn.Module):
-    """E layer normalisations over the last axis."""
+@dataclass(frozen=True)
+class Predictions:
+    """What one member says of clips it did not train on: names [N], probabilities[task] [N, K]."""
 
-    def __init__(self, members: int, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(members, width))
-        self.bias = nn.Parameter(torch.zeros(members, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        # x: (E, ..., D)
-        shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
-        normal = functional.layer_norm(x, x.shape[-1:])
-        return normal * self.weight.view(shape) + self.bias.view(shape)
+    names: np.ndarray
+    trained_on: np.ndarray
+    probabilities: dict[str, np.ndarray]
 
 
-class Dropout(nn.Module):
-    """Dropout whose masks come from each member's own stream."""
-
-    def __init__(self, rate: float, noise: Noise):
-        super().__init__()
-        self.rate, self.noise = rate, noise
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        return x * (self.noise.uniform(*x.shape[1:]) >= self.rate) / (1 - self.rate)
-
-
-class Attention(nn.Module):
-    """E multi-head attentions (Vaswani et al. 2017, section 3.2) from query tokens to the present key tokens."""
-
-    def __init__(self, members: int, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.query = Linear(members, width, width)
-        self.key_value = Linear(members, width, 2 * width)
-        self.output = Linear(members, width, width)
-
-    def forward(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
-        # x: (E, B, S, D), context: (E, B, C, D), present: (E, B, C) bool -> (E, B, S, D)
-        query = self._split(self.query(x))  # (E, B, H, S, D/H)
-        key, value = (self._split(half) for half in self.key_value(context).chunk(2, dim=-1))
-        # Written out rather than F.scaled_dot_product_attention: over a handful of tokens its kernels cost more.
-        score = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (E, B, H, S, C)
-        score = score.masked_fill(~present[:, :, None, None], MASKED)
-        mixed = score.softmax(dim=-1) @ value  # (E, B, H, S, D/H)
-        return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+def plan(config: Config, *, checks: bool) -> list[Member]:
+    """The members of a stage; with `checks`, those that hold out two folds besides."""
+    held_out = [(k,) for k in range(config.folds)]
+    if checks:
+        held_out += list(itertools.combinations(range(config.folds), 2))
+    return [
+        Member(heads, seed, folds)
+        for heads in config.model.heads
+        for seed in range(config.train.seeds)
+        for folds in held_out
+    ]
 
 
-class AttentionPool(nn.Module):
-    """Pools frames into one token per task: a learnt score per frame and task, softmax over the clip's own frames."""
-
-    def __init__(self, members: int, width: int, tasks: int):
-        super().__init__()
-        self.score = Linear(members, width, tasks)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        # x: (E, B, T, D), mask: (E, B, T) bool -> (E, B, tasks, D); a clip without frames gives zeros
-        score = self.score(x).masked_fill(~mask[..., None], MASKED)
-        weight = score.softmax(dim=2) * mask[..., None]  # (E, B, T, tasks)
-        return weight.transpose(2, 3) @ x
+def load(folder: Path, member: Member) -> Predictions:
+    """Read a member's predictions."""
+    with np.load(folder / f"{member.stem}.npz", allow_pickle=False) as arrays:
+        probabilities = {task: softmax(arrays[task].astype(np.float64)) for task in TASKS}
+        return Predictions(arrays["names"], arrays["trained_on"], probabilities)
 
 
-def reset(module: nn.Module, noise: Noise) -> None:
-    """Initialise every layer of a stacked network, each member from its own stream."""
-    # Children first: a block may adjust what its layers drew.
-    for layer in reversed(list(module.modules())):
-        if hasattr(layer, "reset"):
-            layer.reset(noise)
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis."""
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
 
 
-def clip_gradients(parameters: list[nn.Parameter], limit: float) -> None:
-    """Scale each member's gradient to a norm of at most `limit` (all parameters lead with the member axis)."""
-    squares = torch.stack([p.grad.flatten(start_dim=1).square().sum(dim=1) for p in parameters])  # (parameters, E)
-    scale = (limit / (squares.sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)  # (E,)
-    for p in parameters:
-        p.grad.mul_(scale.view(-1, *[1] * (p.dim() - 1)))
+@dataclass(frozen=True)
+class Data:
+    """What all members of a stage share.
+
+    clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
+    meiju.pseudo) or None in stage 1; stores: the folder of each stream's store.
+    """
+
+    clips: pd.DataFrame
+    labels: LabelSet
+    folds: pd.DataFrame
+    stores: dict[str, Path]
+    pseudo: pd.DataFrame | None = None
+
+
+def train(config: Config, data: Data, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
+    """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
+    groups = _groups(config, data, members, stage)
+    todo = [group for group in groups if not all((folder / f"{m.stem}.npz").exists() for m, _ in group)]
+    folder.mkdir(parents=True, exist_ok=True)
+    device = pick_device(config.device)
+    # One process on a GPU: each would hold a context of its own. On a CPU, one thread a process is fastest.
+    n_jobs = min(config.n_jobs, len(todo)) if device.type == "cpu" else 1
+    jobs = (joblib.delayed(_train_group)(config, data, group, folder, device.type) for group in todo)
+    n_done = len(members) - sum(map(len, todo))
+    with tqdm(total=len(members), initial=n_done, desc=label, unit="member", disable=None) as bar:
+        for n_trained in joblib.Parallel(n_jobs=max(n_jobs, 1), return_as="generator_unordered")(jobs):
+            bar.update(n_trained)
+
+
+Group = list[tuple[Member, Lesson]]
+
+
+def _groups(config: Config, data: Data, members: list[Member], stage: int) -> list[Group]:
+    """Members that train together: same heads, number of steps and kind of rows; at most `train.together` of them.
+
+    Who trains with whom is decided by the plan alone, never by what is done already.
+    """
+    alike: dict[tuple, Group] = {}
+    for member in members:
+        lesson = _lesson(config, data, member, stage)
+        steps = n_steps(config.train, len(lesson.labelled))
+        key = (member.heads, len(member.held_out), steps, lesson.pseudo is None)
+        alike.setdefault(key, []).append((member, lesson))
+    size = config.train.together
+    return [group[k : k + size] for group in alike.values() for k in range(0, len(group), size)]
+
+
+def _lesson(config: Config, data: Data, member: Member, stage: int) -> Lesson:
+    """The rows a member learns from, and its seed."""
+    clips = data.clips
+    seen = data.folds.name[~data.folds.fold.isin(member.held_out)]
+    rows = np.flatnonzero(clips.name.isin(set(seen)))
+    classes = {task: len(data.labels[task]) for task in TASKS}
+    labels = {task: data.labels.encode(task, clips[task].iloc[rows]) for task in TASKS}
+    labelled = hard_rows(rows, labels, classes, config.train.class_weights)
+    pseudo = None if data.pseudo is None else _pseudo_rows(config, data, member)
+    if pseudo is not None and len(pseudo) == 0:
+        pseudo = None
+    entropy = [config.seed, stage, member.heads, member.seed, *member.held_out]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    return Lesson(labelled, pseudo, seed)
+
+
+def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
+    """The pseudo-labels made for this member's fold; a task that was not accepted has weight 0."""
+    (fold,) = member.held_out
+    table = data.pseudo[data.pseudo.fold == fold]
+    number = pd.Series(np.arange(len(data.clips)), index=data.clips.name)
+    targets, weight = {}, {}
+    for task in TASKS:
+        accepted = table[f"{task}_accepted"].to_numpy()
+        classes = data.labels.encode(task, table[task])
+        targets[task] = np.eye(len(data.labels[task]), dtype=np.float32)[classes]
+        weight[task] = (config.stage2.weight * accepted).astype(np.float32)
+    return Rows(number[table.name].to_numpy(), targets, weight)
+
+
+def _train_group(config: Config, data: Data, group: Group, folder: Path, device: str) -> int:
+    """Train one group and write its members; runs in a worker process."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+    stores = {stream: features.load(path) for stream, path in data.stores.items()}
+    names = data.clips.name.to_numpy().astype(str)
+    frames = Frames(stores, list(names), device)
+    members, lessons = [m for m, _ in group], [lesson for _, lesson in group]
+    heads, ratio = members[0].heads, config.stage2.ratio
+    network = train_members(frames, lessons, config.model, config.train, heads=heads, pseudo_ratio=ratio)
+    asked = _asked_clips(data, members)
+    logits = predict(network, frames, asked)
+    for e, (member, lesson) in enumerate(group):
+        trained_on = np.unique(np.concatenate([rows.clips for rows in (lesson.labelled, lesson.pseudo) if rows]))
+        unseen = ~np.isin(asked, trained_on)
+        arrays = {task: logits[task][e, unseen] for task in TASKS}
+        if len(member.held_out) == 1:
+            with files.aside(folder / f"{member.stem}.safetensors") as path:
+                save_file({key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}, path)
+        # Last: a member whose predictions lie there is whole.
+        with files.aside(folder / f"{member.stem}.npz") as path:
+            np.savez_compressed(path, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
+    return len(group)
+
+
+def _asked_clips(data: Data, members: Iterable[Member]) -> np.ndarray:
+    """Numbers of the clips to predict: all of them, but only labelled ones where two folds are held out."""
+    if all(len(member.held_out) == 1 for member in members):
+        return np.arange(len(data.clips))
+    return np.flatnonzero(data.clips.part == "training")

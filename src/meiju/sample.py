@@ -24,6 +24,8 @@ README = """A made-up sample corpus
 Nothing here is real: the faces are drawn, the voices synthesised, and the sentences come from a small grammar.
 The folder has the layout of the MEIJU@2025 challenge's Track 1, so that everything can be tried without its data.
 Scores on this sample say nothing about scores in the challenge.
+
+Seed {seed}
 """
 
 N_SPEAKERS = 150  # more than the training clips can show often
@@ -78,12 +80,12 @@ ABSENT_PAIRS = [(emotion, intent) for emotion in ("happy", "neutral") for intent
 
 # How often a modality shows the label, and how often nothing in particular; otherwise it misleads.
 RELIABILITY = {
-    ("text", "emotion"): (0.55, 0.30),
-    ("text", "intent"): (0.80, 0.10),
-    ("face", "emotion"): (0.72, 0.12),
-    ("face", "intent"): (0.40, 0.45),
-    ("voice", "emotion"): (0.72, 0.12),
-    ("voice", "intent"): (0.50, 0.35),
+    ("text", "emotion"): (0.64, 0.24),
+    ("text", "intent"): (0.84, 0.08),
+    ("face", "emotion"): (0.74, 0.12),
+    ("face", "intent"): (0.50, 0.35),
+    ("voice", "emotion"): (0.74, 0.12),
+    ("voice", "intent"): (0.55, 0.30),
 }
 
 # The grammar: templates and words, separated by spaces; what stands earlier is drawn oftener.
@@ -98,8 +100,9 @@ SLOTS = {
 ADDRESSES = "{person} 你看 哎 这个 那个 其实 说真的 喂 是这样 对了 听我说 老实讲"
 EVENTS = """{person}{time}去了{place} {thing}放在{place}了 {person}把{thing}带走了 {time}他们到了{place}
     {person}知道这件事了 {time}{thing}送来了"""
-STATEMENTS = f"""{EVENTS} {{person}}打算{{deed}} {{thing}}是{{person}}的 {{time}}我路过{{place}} 我跟{{person}}说好{{deed}}
-    {{place}}离这儿不远 {{person}}住在{{place}}旁边 {{thing}}我交给{{person}}了 他们在{{place}}等"""
+STATEMENTS = f"""{EVENTS} {{person}}打算{{deed}} {{thing}}是{{person}}的 {{time}}我路过{{place}}
+    我跟{{person}}说好{{deed}} {{place}}离这儿不远 {{person}}住在{{place}}旁边
+    {{thing}}我交给{{person}}了 他们在{{place}}等"""
 EMOTION_CLAUSES = {
     "happy": """太好了 真开心 笑死我了 今天是个好日子 我高兴得睡不着 总算等到这一天 这{thing}我太喜欢了
         真是双喜临门 心里美滋滋的 咱们好好庆祝 我中奖了 {person}考上了 日子越过越甜""",
@@ -107,18 +110,18 @@ EMOTION_CLAUSES = {
         {thing}怎么变样了 从来没听说过 哇 {person}竟然会这个""",
     "sad": """我心里难受 眼泪止不住 再也回不去了 {person}离开了 我舍不得 都怪我命苦 一个人好孤单 什么都没了
         我想{person}了 心都碎了 日子真难熬 我真的好累 只剩下这{thing}了""",
-    "disgust": """真恶心 少来这一套 一股怪味 看见就烦 脏死了 真不要脸 受不了{person}那样 谁稀罕 倒胃口 俗气得很
-        虚伪透了 这{thing}也太难看 我才不沾这种事""",
+    "disgust": """真恶心 少来这一套 一股怪味 看见就烦 脏死了 真不要脸 受不了{person}那样 谁稀罕 倒胃口
+        俗气得很 虚伪透了 这{thing}也太难看 我才不沾这种事""",
     "anger": """你给我站住 气死我了 太过分了 滚出去 够了 别欺人太甚 谁让你动我的{thing} 我跟你没完 岂有此理
         你还有脸说 简直胡闹 闭嘴 叫{person}出来""",
-    "fear": """别过来 我好害怕 外面有声音 求求你 他会找上门的 我腿都软了 千万别出声 有人跟着我 这里太黑了 救命
-        万一出事可糟了 我不敢看 {thing}自己在动""",
+    "fear": """别过来 我好害怕 外面有声音 求求你 他会找上门的 我腿都软了 千万别出声 有人跟着我 这里太黑了
+        救命 万一出事可糟了 我不敢看 {thing}自己在动""",
     "neutral": STATEMENTS,
 }
 INTENT_CLAUSES = {
     # Only the voice, or the mark at its end, tells an event that is asked about from one that is told.
-    "questioning": f"""你去哪儿了 {{person}}呢 这是谁的{{thing}} {EVENTS} 为什么不早说 你几点回来 到底怎么回事
-        你认识{{person}}吗 {{thing}}还在吗 谁告诉你的 要多少钱 你明天有空没有 是不是{{person}}说的""",
+    "questioning": f"""你去哪儿了 {{person}}呢 这是谁的{{thing}} 为什么不早说 你几点回来 {EVENTS}
+        到底怎么回事 你认识{{person}}吗 {{thing}}还在吗 谁告诉你的 要多少钱 你明天有空没有 是不是{{person}}说的""",
     "agreeing": """我同意 就这么办 听你的 没问题 你说得对 按你说的来 可以 我也这么想 一言为定 我答应你 成交 正合我意
         那就{deed}""",
     "acknowledging": """我知道了 明白了 收到 原来如此 我记下了 嗯 这样啊 我懂你的意思 心里有数 早就听说了 难怪 了解
@@ -150,8 +153,9 @@ def make_sample(
     """Write the sample corpus to the folder `root`, or what is still missing of it.
 
     A clip that is there is not drawn again; the tables come last, so a corpus with tables is whole.
-    n_jobs: processes that draw, -1 for one a core.
+    n_jobs: processes that draw, -1 for one a core. Raises ValueError if the folder holds a sample of another seed.
     """
+    _claim(root, seed)
     sizes = {"training": n_training, "validation": n_validation, "testing": n_test, "unlabelled": n_unlabelled}
     clips = plan(seed, sizes)
     for part in PARTS.values():
@@ -161,7 +165,6 @@ def make_sample(
     written = joblib.Parallel(n_jobs, return_as="generator_unordered")(draw(root, clip, seed) for clip in missing)
     for _ in tqdm(written, "sample clips", len(missing), disable=not show_progress):
         pass
-    _write(root / "README.txt", README)
     for part, table in _tables(clips).items():
         _write(root / PARTS[part].table, table)
 
@@ -232,9 +235,7 @@ def _draw_labels(rng: np.random.Generator, *, natural: bool) -> tuple[str, str]:
     return emotion, str(rng.choice(INTENTS, p=weights / weights.sum()))
 
 
-def _draw_shown(
-    rng: np.random.Generator, label: str, labels: tuple[str, ...], p_shown: float, p_nothing: float
-) -> str:
+def _draw_shown(rng: np.random.Generator, label: str, labels: tuple[str, ...], p_shown: float, p_nothing: float) -> str:
     """What a modality shows of a label: the label, nothing in particular ('neutral'), or any other."""
     chance = rng.random()
     if chance < p_shown:
@@ -276,6 +277,15 @@ def _pick(rng: np.random.Generator, choices: str) -> str:
     words = choices.split()
     odds = 1 / np.arange(1, len(words) + 1)
     return str(rng.choice(words, p=odds / odds.sum()))
+
+
+def _claim(root: Path, seed: int) -> None:
+    """Note the seed in the folder's README, so that two samples never mix in it."""
+    readme, text = root / "README.txt", README.format(seed=seed)
+    if readme.exists() and readme.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{root} holds other data than the sample of seed {seed}; delete it or choose another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    _write(readme, text)
 
 
 def _clip_path(root: Path, clip) -> Path:

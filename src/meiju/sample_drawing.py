@@ -26,13 +26,13 @@ EXPRESSIONS = {
 }
 # What the head does: nods (pixels), tilts (radians), comes closer (share of its size).
 GESTURES = {
-    "questioning": (0.0, 0.22, 0.05),
-    "agreeing": (5.0, 0.0, 0.0),
-    "acknowledging": (3.0, 0.0, -0.05),
-    "encouraging": (2.0, 0.0, 0.15),
-    "consoling": (0.0, -0.18, 0.08),
-    "suggesting": (0.0, 0.0, 0.12),
-    "wishing": (-3.0, 0.0, 0.0),
+    "questioning": (0.0, 0.26, 0.0),
+    "agreeing": (6.0, 0.0, 0.0),
+    "acknowledging": (4.0, 0.0, -0.10),
+    "encouraging": (2.0, 0.0, 0.20),
+    "consoling": (0.0, -0.22, 0.10),
+    "suggesting": (0.0, 0.0, 0.15),
+    "wishing": (0.0, 0.10, -0.12),
     "neutral": (0.0, 0.0, 0.0),
 }
 # What a voice does: pitch (semitones), range of pitch (semitones), gain (dB), syllables a second (ratio),
@@ -48,14 +48,14 @@ PROSODIES = {
 }
 # What an intent adds to the last third of it: pitch (semitones), gain (dB).
 INTONATIONS = {
-    "questioning": (8.0, 2.0),
-    "agreeing": (-4.0, 2.0),
-    "acknowledging": (-2.0, -4.0),
-    "encouraging": (2.0, 6.0),
-    "consoling": (-5.0, -6.0),
-    "suggesting": (3.0, 0.0),
-    "wishing": (0.0, 3.0),
-    "neutral": (-2.0, 0.0),
+    "questioning": (9.0, 2.0),
+    "agreeing": (-5.0, 3.0),
+    "acknowledging": (-3.0, -6.0),
+    "encouraging": (3.0, 8.0),
+    "consoling": (-7.0, -8.0),
+    "suggesting": (5.0, -2.0),
+    "wishing": (0.0, 5.0),
+    "neutral": (-1.0, 0.0),
 }
 
 
@@ -72,7 +72,7 @@ class Speaker:
 
 
 def draw_speaker(rng: np.random.Generator) -> Speaker:
-    """A person with a look, a voice, and habits in using them."""
+    """A person with a look, a voice, and habits in using them, in the units of EXPRESSIONS and PROSODIES."""
     lightness = rng.uniform(0.75, 1.0)
     return Speaker(
         skin=lightness * np.array([0.98, 0.80, 0.66]) + rng.normal(0, 0.02, 3),
@@ -84,9 +84,7 @@ def draw_speaker(rng: np.random.Generator) -> Speaker:
     )
 
 
-def draw_voice(
-    speaker: Speaker, emotion: str, intent: str, *, seconds: float, rng: np.random.Generator
-) -> np.ndarray:
+def draw_voice(speaker: Speaker, emotion: str, intent: str, *, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A hummed sentence [seconds * RATE] float32: syllables of a harmonic tone over noise and other sounds."""
     prosody = np.array(PROSODIES[emotion]) * rng.uniform(0.8, 1.2) + speaker.voice_habit
     shift, spread, gain, tempo, decay, tremor = prosody + rng.normal(0, 1, 6) * [0.8, 0.3, 1.0, 0.05, 0.08, 0.06]
@@ -118,7 +116,7 @@ def draw_face(
     """Frames [T, SIZE, SIZE, 3] uint8 of a person who speaks as loudly as speech [T] says, in 0 to 1."""
     progress = np.linspace(0, 1, len(speech), dtype=np.float32)[:, None, None]  # [T, 1, 1], like all that moves
     onset = np.clip(progress / rng.uniform(0.1, 0.4), 0, 1)  # the expression grows from rest
-    felt = rng.uniform(0.7, 1.2) * np.array(EXPRESSIONS[emotion])
+    felt = rng.uniform(0.75, 1.25) * np.array(EXPRESSIONS[emotion])
     habit = speaker.face_habit + rng.normal(0, 0.10, 6)
     expression = [float(h) + float(f) * onset for h, f in zip(habit, felt, strict=True)]
 

@@ -1,6 +1,6 @@
 """Trains stacked members, and predicts with them.
 
-Axes as in meiju.members: E members, B clips, T frames, K classes.
+Axes as in meiju.layers: E members, B clips, T frames, K classes.
 """
 
 import math
@@ -10,14 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from meiju.config import ModelConfig, TrainConfig
+from meiju.config import ConfigError, ModelConfig, TrainConfig
 from meiju.features import Store
 from meiju.fusion import Batch, Logits, Shape, make_network
 from meiju.labels import TASKS
-from meiju.members import Noise, clip_gradients
+from meiju.layers import Noise, clip_gradients
 
 PREDICT_BATCH = 256  # clips at once
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device for 'cpu', 'cuda' or 'auto' (CUDA where there is one). Raises ConfigError where CUDA is not to be had."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device here; use --device auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 class Frames:
@@ -103,16 +110,15 @@ def train_members(
     *,
     heads: int,
     pseudo_ratio: float,
-    on_epoch=lambda: None,
 ) -> nn.Module:
-    """Train one member per lesson, side by side; all lessons must ask for the same number of steps.
+    """Train one member per lesson, side by side; all lessons ask for the same number of steps.
 
-    pseudo_ratio: pseudo-labelled clips a step for each labelled one. on_epoch is called after each epoch. Returns the
-    stacked network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
+    pseudo_ratio: pseudo-labelled clips a step for each labelled one. Returns the stacked network
+    with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
     steps = {n_steps(config, len(lesson.labelled)) for lesson in lessons}
-    if len(steps) != 1:
-        raise ValueError(f"members that train together need the same number of steps; got {sorted(steps)}")
+    if len(steps) != 1 or len({lesson.pseudo is None for lesson in lessons}) != 1:
+        raise ValueError("members that train together need the same number of steps, and all or none pseudo-labels")
     total = steps.pop()
     noise = Noise([lesson.seed for lesson in lessons], frames.device)
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
@@ -134,10 +140,8 @@ def train_members(
         clip_gradients(parameters, config.clip)
         optimizer.step()
         schedule.step()
-        if step % epoch_steps == 0:
-            on_epoch()
-            if step > total - config.average_epochs * epoch_steps:
-                average.update_parameters(network)
+        if step % epoch_steps == 0 and step > total - config.average_epochs * epoch_steps:
+            average.update_parameters(network)
     return average.module.eval()
 
 
@@ -179,23 +183,22 @@ class _Draw:
     def __init__(self, lessons: list[Lesson], n_labelled: int, n_pseudo: int):
         self.walks = []
         for lesson in lessons:
-            seeds = np.random.SeedSequence(lesson.seed).spawn(2)
-            walks = [(lesson.labelled, _walk(len(lesson.labelled), n_labelled, seeds[0]))]
-            if n_pseudo and any(other.pseudo is not None for other in lessons):
-                walks.append(_pseudo_walk(lesson, n_pseudo, seeds[1]))
+            for_labelled, for_pseudo = np.random.SeedSequence(lesson.seed).spawn(2)
+            walks = [(lesson.labelled, _walk(len(lesson.labelled), n_labelled, for_labelled))]
+            if lesson.pseudo is not None and n_pseudo:
+                walks.append((lesson.pseudo, _walk(len(lesson.pseudo), n_pseudo, for_pseudo)))
             self.walks.append(walks)
 
     def step(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Clip numbers (E, B), targets by task (E, B, K), weights by task (E, B)."""
         picked = [[(rows, next(walk)) for rows, walk in walks] for walks in self.walks]
-        clips = np.stack([np.concatenate([rows.clips[k] for rows, k in member]) for member in picked])
-        targets = {t: np.stack([np.concatenate([rows.targets[t][k] for rows, k in m]) for m in picked]) for t in TASKS}
-        weight = {t: np.stack([np.concatenate([rows.weight[t][k] for rows, k in m]) for m in picked]) for t in TASKS}
-        return (
-            torch.from_numpy(clips),
-            {task: torch.from_numpy(a) for task, a in targets.items()},
-            {task: torch.from_numpy(a) for task, a in weight.items()},
-        )
+
+        def stack(of) -> Tensor:
+            return torch.from_numpy(np.stack([np.concatenate([of(rows)[k] for rows, k in member]) for member in picked]))
+
+        targets = {task: stack(lambda rows, task=task: rows.targets[task]) for task in TASKS}
+        weights = {task: stack(lambda rows, task=task: rows.weight[task]) for task in TASKS}
+        return stack(lambda rows: rows.clips), targets, weights
 
 
 def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
@@ -207,11 +210,6 @@ def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
             waiting = np.concatenate([waiting, rng.permutation(n_rows)])
         yield waiting[:size]
         waiting = waiting[size:]
-
-
-def _pseudo_walk(lesson: Lesson, size: int, seed: np.random.SeedSequence):
-    rows = lesson.pseudo
-    return rows, _walk(len(rows), size, seed)
 
 
 def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> None:
@@ -243,7 +241,10 @@ def _rate(step: int, total: int, warmup: float) -> float:
 
 
 def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.device) -> Tensor:
-    """Sum over members of the mean weighted cross-entropy of both tasks, main and auxiliary classifiers."""
+    """Sum over members of the weighted cross-entropy of both tasks, main and auxiliary classifiers.
+
+    Divided by the number of labelled clips alone, so that pseudo-labelled ones come on top and take nothing away.
+    """
     total = torch.zeros((), device=device)
     for task in TASKS:
         target, weight = targets[task].to(device), weights[task].to(device)
@@ -251,7 +252,7 @@ def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.d
         for output, share in ((logits.main, 1.0), (logits.auxiliary, config.auxiliary)):
             per_clip = -(smooth * output[task].float().log_softmax(dim=-1)).sum(dim=-1)  # (E, B)
             # A sum over members: each one's gradient is what it would be alone.
-            total = total + share * (per_clip * weight).mean(dim=1).sum()
+            total = total + share * (per_clip * weight).sum() / config.batch_size
     return total
 
 

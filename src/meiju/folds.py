@@ -1,0 +1,85 @@
+"""Folds of the training part: drawn once, stored by clip name, joined by name ever after."""
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+from meiju.corpus import Corpus
+from meiju.labels import TASKS
+
+
+def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
+    """Folds of the training clips: columns name, fold (0 to n_folds - 1), sorted by name.
+
+    Stratified (Sechidis et al. 2011) over one-hot emotion, intent and their pair: without the pair, rare pairs miss
+    from some folds; and integer columns would silently be read as 'is not class 0'. Clips with the same words are kept
+    together where the sentence is long enough to tell them apart, so that no fold is scored on a line it learnt.
+    """
+    training = corpus.part("training").sort_values("name", ignore_index=True)
+    if len(training) < n_folds:
+        raise ValueError(f"{len(training)} training clips cannot fill {n_folds} folds; lower --folds")
+    groups = _same_words(training)
+    one_hot = _one_hot(training)
+    # One row a group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
+    first = np.unique(groups, return_index=True)[1]
+    splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    fold_of_group = np.empty(len(first), dtype=np.int64)
+    for fold, (_, held_out) in enumerate(splitter.split(first[:, None], one_hot[first])):
+        fold_of_group[held_out] = fold
+    return pd.DataFrame({"name": training.name, "fold": fold_of_group[groups]})
+
+
+def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
+    """How far the folds are from an even split: per class and per pair, the worst difference in clips.
+
+    Columns what, clips, even (clips a fold would hold), worst (largest difference of a fold from it).
+    """
+    table = training.merge(folds, on="name")
+    table["pair"] = table.emotion + " + " + table.intent
+    n_folds = folds.fold.nunique()
+    rows = []
+    for column in (*TASKS, "pair"):
+        counts = pd.crosstab(table[column], table.fold)
+        even = counts.sum(axis=1) / n_folds
+        worst = counts.sub(even, axis=0).abs().max(axis=1)
+        rows += [(column, name, int(counts.loc[name].sum()), even[name], worst[name]) for name in counts.index]
+    return pd.DataFrame(rows, columns=["kind", "what", "clips", "even", "worst"])
+
+
+def write(folds: pd.DataFrame, path: Path) -> None:
+    """Write name, fold; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    folds.to_csv(aside, index=False)
+    aside.replace(path)
+
+
+def read(path: Path, training: pd.DataFrame) -> pd.DataFrame:
+    """Read folds and check that they are of exactly these training clips. Raises ValueError otherwise."""
+    folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)
+    if set(folds.name) != set(training.name) or folds.name.duplicated().any():
+        raise ValueError(f"{path} is not of this corpus' training clips; run scripts/04_make_folds.py again")
+    return folds.sort_values("name", ignore_index=True)
+
+
+def _one_hot(training: pd.DataFrame) -> np.ndarray:
+    """Emotion, intent and pair of each clip as 0/1 columns."""
+    pair = training.emotion + "\x1f" + training.intent
+    columns = [pd.get_dummies(labels) for labels in (training.emotion, training.intent, pair)]
+    return np.concatenate([column.to_numpy(dtype=np.int64) for column in columns], axis=1)
+
+
+SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
+
+
+def _same_words(training: pd.DataFrame) -> np.ndarray:
+    """Group number of each clip: clips of one long sentence, punctuation and case aside, and one label pair share it."""
+    words = ["".join(c for c in s.casefold() if unicodedata.category(c)[0] in "LN") for s in training.sentence]
+    keys = [
+        f"{text}\x1f{emotion}\x1f{intent}" if len(text) >= SAME_WORDS_LENGTH else f"\x1f{name}"
+        for text, emotion, intent, name in zip(words, training.emotion, training.intent, training.name, strict=True)
+    ]
+    return pd.factorize(np.array(keys))[0]

@@ -1,0 +1,140 @@
+"""Layers with a member axis: E networks of one shape that train side by side as one.
+
+Each weight is [E, in, out], each activation [E, ..., width], and members never mix, so a member computes what its
+torch.nn twin would compute alone; a GPU just sees one large kernel instead of many small ones (torch.func's
+`stack_module_state` has the same aim, but its transforms refuse data-dependent code and per-member dropout).
+
+Axes: E members, B clips, T frames, S tokens, D width, K classes.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# The score of what is not there. Finite, so that a clip with nothing there at all stays finite too.
+MASKED = -1e4
+
+
+class Noise:
+    """One random stream a member, so that what a member draws does not depend on its neighbours."""
+
+    def __init__(self, seeds: list[int], device: torch.device | str = "cpu"):
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.device = torch.device(device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform draws in [0, 1), [E, *shape]."""
+        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal draws [E, *shape]."""
+        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
+
+    def state(self) -> Tensor:
+        """States of all streams, [E, bytes] uint8."""
+        return torch.stack([g.get_state() for g in self.generators])
+
+
+class Linear(nn.Module):
+    """E linear layers; initialised as torch.nn.Linear is (Kaiming uniform, which is U(±1/sqrt(in)))."""
+
+    def __init__(self, members: int, d_in: int, d_out: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, d_in, d_out))
+        self.bias = nn.Parameter(torch.empty(members, 1, d_out))
+
+    def reset(self, noise: Noise) -> None:
+        """Draw each member's weights from its own stream."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        for parameter in (self.weight, self.bias):
+            parameter.data = (2 * noise.uniform(*parameter.shape[1:]) - 1) * bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x: (E, ..., in) -> (E, ..., out)
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])  # (E, N, in)
+        y = torch.baddbmm(self.bias, flat, self.weight)  # (E, N, out)
+        return y.view(*x.shape[:-1], -1)
+
+
+class LayerNorm(nn.Module):
+    """E layer normalisations over the last axis."""
+
+    def __init__(self, members: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, width))
+        self.bias = nn.Parameter(torch.zeros(members, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # x: (E, ..., D)
+        shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
+        normal = functional.layer_norm(x, x.shape[-1:])
+        return normal * self.weight.view(shape) + self.bias.view(shape)
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from each member's own stream."""
+
+    def __init__(self, rate: float, noise: Noise):
+        super().__init__()
+        self.rate, self.noise = rate, noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        return x * (self.noise.uniform(*x.shape[1:]) >= self.rate) / (1 - self.rate)
+
+
+class Attention(nn.Module):
+    """E multi-head attentions (Vaswani et al. 2017, section 3.2) from query tokens to the present key tokens."""
+
+    def __init__(self, members: int, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query = Linear(members, width, width)
+        self.key_value = Linear(members, width, 2 * width)
+        self.output = Linear(members, width, width)
+
+    def forward(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
+        # x: (E, B, S, D), context: (E, B, C, D), present: (E, B, C) bool -> (E, B, S, D)
+        query = self._split(self.query(x))  # (E, B, H, S, D/H)
+        key, value = (self._split(half) for half in self.key_value(context).chunk(2, dim=-1))
+        # Written out rather than F.scaled_dot_product_attention: over a handful of tokens its kernels cost more.
+        score = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (E, B, H, S, C)
+        score = score.masked_fill(~present[:, :, None, None], MASKED)
+        mixed = score.softmax(dim=-1) @ value  # (E, B, H, S, D/H)
+        return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+
+
+class AttentionPool(nn.Module):
+    """Pools frames into one token per task: a learnt score per frame and task, softmax over the clip's own frames."""
+
+    def __init__(self, members: int, width: int, tasks: int):
+        super().__init__()
+        self.score = Linear(members, width, tasks)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        # x: (E, B, T, D), mask: (E, B, T) bool -> (E, B, tasks, D); a clip without frames gives zeros
+        score = self.score(x).masked_fill(~mask[..., None], MASKED)
+        weight = score.softmax(dim=2) * mask[..., None]  # (E, B, T, tasks)
+        return weight.transpose(2, 3) @ x
+
+
+def reset(module: nn.Module, noise: Noise) -> None:
+    """Initialise every layer of a stacked network, each member from its own stream."""
+    # Children first: a block may adjust what its layers drew.
+    for layer in reversed(list(module.modules())):
+        if hasattr(layer, "reset"):
+            layer.reset(noise)
+
+
+def clip_gradients(parameters: list[nn.Parameter], limit: float) -> None:
+    """Scale each member's gradient to a norm of at most `limit` (all parameters lead with the member axis)."""
+    squares = torch.stack([p.grad.flatten(start_dim=1).square().sum(dim=1) for p in parameters])  # (parameters, E)
+    scale = (limit / (squares.sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)  # (E,)
+    for p in parameters:
+        p.grad.mul_(scale.view(-1, *[1] * (p.dim() - 1)))

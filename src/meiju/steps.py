@@ -1,0 +1,172 @@
+"""What depends on what, and where each step's results lie.
+
+Results lie in work/<run>/<step>/<fingerprint>, where the fingerprint is a hash of the settings and inputs that decide
+them. So a step that was done with the same settings and inputs is found again, one with others is done anew, and
+results of different settings cannot mix: they lie in different folders.
+"""
+
+import sys
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from meiju import corpus as corpora
+from meiju import files, folds
+from meiju.config import Config, ConfigError, as_settings, parse_config
+from meiju.corpus import Corpus, CorpusError
+from meiju.encoders import Encoder, make_encoder
+from meiju.labels import TASKS
+from meiju.training import pick_device
+
+SCRIPTS = {
+    "transcripts": "02_refine_punctuation.py",
+    "features": "03_extract_features.py",
+    "folds": "04_make_folds.py",
+    "stage1": "05_train_stage1.py",
+    "pseudo": "06_pseudo_label.py",
+    "stage2": "07_train_stage2.py",
+    "ensemble": "08_ensemble.py",
+    "report": "09_report.py",
+}
+
+# Raise it when results change for the same settings and inputs, so that older ones are not taken for them.
+FORMAT = 1
+
+
+class NotYet(RuntimeError):
+    """An earlier step has not been done; the message names the script that does it."""
+
+
+class Run:
+    """A run's settings, its corpus, and the folders of its steps."""
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The clips; reading them prints their warnings. Raises CorpusError with all their problems."""
+        corpus = corpora.read(self.config)
+        for problem in corpus.warnings:
+            print(problem, file=sys.stderr)
+        return corpus
+
+    @cached_property
+    def encoders(self) -> dict[str, Encoder]:
+        """An unfitted encoder by stream."""
+        return {stream: make_encoder(name, self.config) for stream, name in self.config.encoders.items()}
+
+    @cached_property
+    def folds(self) -> pd.DataFrame:
+        """Columns name, fold of the training clips."""
+        path = self.config.folds_path
+        if not path.exists():
+            raise NotYet(self._remedy(path, "folds"))
+        return folds.read(path, self.corpus.part("training"))
+
+    def folder(self, step: str) -> Path:
+        """Where the results of a step lie, or will lie."""
+        return self.config.work / step / files.digest(self._decided_by(step))
+
+    def stream_folder(self, stream: str) -> Path:
+        """Where the store of one stream lies, or will lie."""
+        return self.config.work / "features" / f"{stream}-{files.digest(self._stream_decided_by(stream))}"
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step was finished with these settings and inputs; if so, says so."""
+        folder = self.folder(step)
+        done = (folder / "done.json").exists()
+        if done:
+            print(f"{step}: done before with these settings, see {folder}")
+        return done
+
+    def finish(self, step: str) -> None:
+        """Mark a step as done, beside the settings that produced it."""
+        settings = {"settings": as_settings(self.config), "decided by": self._decided_by(step)}
+        files.write_json(self.folder(step) / "done.json", settings)
+
+    def result(self, step: str) -> Path:
+        """The folder of a finished step. Raises NotYet if it is not finished."""
+        folder = self.folder(step)
+        if not (folder / "done.json").exists():
+            raise NotYet(self._remedy(folder, step))
+        return folder
+
+    def _remedy(self, path: Path, step: str) -> str:
+        return f"there is no {path} for these settings; run scripts/{SCRIPTS[step]} first, with the same arguments"
+
+    def _decided_by(self, step: str) -> dict:
+        """Everything that decides a step's results."""
+        return {"step": step, "format": FORMAT, "seed": self.config.seed, **getattr(self, f"_{step}_decided_by")()}
+
+    def _transcripts_decided_by(self) -> dict:
+        config = self.config
+        for path in config.punctuation_texts:
+            if not path.is_file():
+                raise ConfigError(f"--punctuation-texts: no file {path}")
+        return {
+            "sentences": self.corpus.fingerprint("name", "part", "sentence"),
+            "punctuation": config.punctuation,
+            "texts": [files.file_digest(path) for path in config.punctuation_texts],
+        }
+
+    def _stream_decided_by(self, stream: str) -> dict:
+        encoder = self.encoders[stream]
+        source = {
+            "sentence": lambda: files.digest(self._decided_by("transcripts")),
+            "media": self.corpus.media_fingerprint,
+            "files": lambda: "in the encoder's fingerprint",
+        }[encoder.source]()
+        return {
+            "format": FORMAT,
+            "seed": self.config.seed,
+            "clips": self.corpus.fingerprint("name", "part"),
+            "encoder": encoder.fingerprint(),
+            "source": source,
+        }
+
+    def _features_decided_by(self) -> dict:
+        return {"streams": {stream: self._stream_decided_by(stream) for stream in self.encoders}}
+
+    def _stage1_decided_by(self) -> dict:
+        # Head counts and seeds do not decide what one member learns: their members lie side by side.
+        model, train = as_settings(self.config.model), as_settings(self.config.train)
+        del model["heads"], train["seeds"]
+        return {
+            "features": files.digest(self._decided_by("features")),
+            "folds": files.digest(self.folds.to_dict("list")),
+            "labels": self.corpus.fingerprint("name", "part", *TASKS),
+            "model": model,
+            "train": train,
+            "device": pick_device(self.config.device).type,
+        }
+
+    def _pseudo_decided_by(self) -> dict:
+        return {"teachers": self._teachers(), "pseudo": as_settings(self.config.pseudo)}
+
+    def _stage2_decided_by(self) -> dict:
+        return {"pseudo": files.digest(self._decided_by("pseudo")), "stage2": as_settings(self.config.stage2)}
+
+    def _ensemble_decided_by(self) -> dict:
+        return {
+            "stage2": files.digest(self._decided_by("stage2")),
+            "ensemble": self.config.ensemble,
+            "average": self.config.corpus.average,
+        }
+
+    def _report_decided_by(self) -> dict:
+        return {"ensemble": files.digest(self._decided_by("ensemble"))}
+
+    def _teachers(self) -> dict:
+        members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
+        return {"stage1": files.digest(self._decided_by("stage1")), **members}
+
+
+def main(step) -> None:
+    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
+    config = parse_config(sys.modules[step.__module__].__doc__)
+    try:
+        step(Run(config))
+    except (ConfigError, CorpusError, NotYet) as error:
+        raise SystemExit(f"error: {error}") from None
