@@ -97,6 +97,8 @@ class ModelConfig:
     """Attention heads: one set of members is trained for each number, and they are averaged."""
     width: int = 64
     """Width of tokens and hidden layers."""
+    input_dropout: float = 0.5
+    """Share of the dimensions dropped in training of streams that have one frame a clip, such as tfidf-svd."""
     dropout: float = 0.3
     """Share of token and hidden units dropped in training."""
     branch_dropout: float = 0.5
@@ -112,7 +114,7 @@ class ModelConfig:
                 heads >= 1 and self.width % heads == 0,
                 f"--model.heads must divide --model.width {self.width}; got {heads}",
             )
-        for name in ("dropout", "branch_dropout", "modality_dropout"):
+        for name in ("input_dropout", "dropout", "branch_dropout", "modality_dropout"):
             rate = getattr(self, name)
             require(0 <= rate < 1, f"--model.{name.replace('_', '-')} is a share in [0, 1); got {rate}")
 

@@ -23,9 +23,13 @@ CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data asks of a network: frame width by stream, number of classes by task."""
+    """What the data asks of a network.
+
+    streams: frame width by stream; single: the streams with one frame a clip; classes: number of classes by task.
+    """
 
     streams: dict[str, int]
+    single: frozenset[str]
     classes: dict[str, int]
 
 
@@ -48,18 +52,21 @@ class Logits:
 class Tokens(nn.Module):
     """From frames to one token per stream and task."""
 
-    def __init__(self, members: int, streams: dict[str, int], config: ModelConfig, noise: Noise):
+    def __init__(self, members: int, shape: Shape, config: ModelConfig, noise: Noise):
         super().__init__()
-        self.names = tuple(streams)
+        self.names = tuple(shape.streams)
         self.noise = noise
         self.modality_dropout = config.modality_dropout
-        for name, dim in streams.items():
+        for name, dim in shape.streams.items():
             # Standardises frames by the member's own training rows; set by training, saved with the weights.
             self.register_buffer(f"mean_{name}", torch.zeros(members, 1, 1, dim))
             self.register_buffer(f"scale_{name}", torch.ones(members, 1, 1, dim))
-        self.project = nn.ModuleDict({name: Linear(members, dim, config.width) for name, dim in streams.items()})
-        self.norm = nn.ModuleDict({name: LayerNorm(members, config.width) for name in streams})
-        self.pool = nn.ModuleDict({name: AttentionPool(members, config.width, len(TASKS)) for name in streams})
+        self.project = nn.ModuleDict({name: Linear(members, dim, config.width) for name, dim in shape.streams.items()})
+        self.norm = nn.ModuleDict({name: LayerNorm(members, config.width) for name in shape.streams})
+        self.pool = nn.ModuleDict({name: AttentionPool(members, config.width, len(TASKS)) for name in shape.streams})
+        # A sequence is its own remedy against memorising; a single frame needs its dimensions dropped.
+        self.single = shape.single
+        self.input_dropout = Dropout(config.input_dropout, noise)
         self.dropout = Dropout(config.dropout, noise)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -67,6 +74,7 @@ class Tokens(nn.Module):
         tokens, present = [], []
         for name in self.names:
             x = (batch.frames[name] - getattr(self, f"mean_{name}")) * getattr(self, f"scale_{name}")
+            x = self.input_dropout(x) if name in self.single else x
             x = nn.functional.gelu(self.norm[name](self.project[name](x)))  # (E, B, T, D)
             tokens.append(self.pool[name](x, batch.mask[name]))  # (E, B, tasks, D)
             present.append(batch.mask[name].any(dim=2))  # (E, B)
@@ -101,7 +109,7 @@ class Concat(nn.Module):
 
     def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
         super().__init__()
-        self.tokens = Tokens(members, shape.streams, config, noise)
+        self.tokens = Tokens(members, shape, config, noise)
         d_in = len(shape.streams) * config.width
         self.classify = nn.ModuleDict({t: Classifier(members, d_in, shape.classes[t], config, noise) for t in TASKS})
 
@@ -116,7 +124,7 @@ class Late(nn.Module):
 
     def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
         super().__init__()
-        self.tokens = Tokens(members, shape.streams, config, noise)
+        self.tokens = Tokens(members, shape, config, noise)
         self.classify = nn.ModuleDict(
             {
                 f"{task}_{stream}": Classifier(members, config.width, shape.classes[task], config, noise)
@@ -198,7 +206,7 @@ class Interactive(nn.Module):
     def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
         super().__init__()
         d_flat = len(shape.streams) * config.width
-        self.tokens = Tokens(members, shape.streams, config, noise)
+        self.tokens = Tokens(members, shape, config, noise)
         self.within = nn.ModuleDict({t: ModalityAttention(members, config, heads, noise) for t in TASKS})
         self.classify = nn.ModuleDict({t: Classifier(members, d_flat, shape.classes[t], config, noise) for t in TASKS})
         if self.interact:

@@ -41,8 +41,10 @@ class Frames:
         """Width of a frame by stream."""
         return {stream: frames.shape[1] for stream, frames in self.frames.items()}
 
-    def __len__(self) -> int:
-        return len(next(iter(self.spans.values())))
+    @property
+    def single(self) -> frozenset[str]:
+        """The streams that have one frame a clip at most."""
+        return frozenset(s for s, span in self.spans.items() if (span[:, 1] - span[:, 0]).max() <= 1)
 
     def batch(self, clips: Tensor) -> Batch:
         """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
@@ -122,7 +124,7 @@ def train_members(
     total = steps.pop()
     noise = Noise([lesson.seed for lesson in lessons], frames.device)
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
-    network = make_network(Shape(frames.dims, classes), model, heads=heads, noise=noise)
+    network = make_network(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, lessons)
     draw = _Draw(lessons, config.batch_size, round(pseudo_ratio * config.batch_size))
     optimizer = _optimizer(network, config)

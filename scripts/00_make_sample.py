@@ -1,0 +1,21 @@
+"""00 - Write the embedded sample corpus: made-up clips, so that everything can be tried without the challenge's data.
+
+Reads   nothing
+Writes  the folder --corpus.root, in the official layout (work/sample-corpus by default)
+Run     python scripts/00_make_sample.py sample
+"""
+
+from meiju import sample
+from meiju.config import ConfigError
+from meiju.steps import main
+
+
+def make_sample(run):
+    config = run.config
+    if config.run != "sample" and config.corpus.root is None:
+        raise ConfigError("--corpus.root: name the folder that the sample corpus is to be written to")
+    sample.make_sample(config.corpus.root, seed=config.seed, n_jobs=config.n_jobs)
+
+
+if __name__ == "__main__":
+    main(make_sample)

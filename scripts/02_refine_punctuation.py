@@ -1,0 +1,20 @@
+"""02 - Restore punctuation in unpunctuated transcripts.
+
+Reads   the corpus' transcripts, and --punctuation-texts
+Writes  work/<run>/transcripts/: transcripts.csv (name, sentence), punctuation.csv (scores on held-out sentences)
+Run     python scripts/02_refine_punctuation.py sample --punctuation-texts dialogue.txt
+"""
+
+from meiju import transcripts
+from meiju.steps import main
+
+
+def refine_punctuation(run):
+    if run.is_done("transcripts"):
+        return
+    transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"))
+    run.finish("transcripts")
+
+
+if __name__ == "__main__":
+    main(refine_punctuation)

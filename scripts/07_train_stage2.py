@@ -1,0 +1,22 @@
+"""07 - Stage 2: train anew on the labelled and the pseudo-labelled clips.
+
+Reads   work/<run>/features/, folds/<run>.csv, work/<run>/pseudo/
+Writes  work/<run>/stage2/: as stage 1
+Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
+"""
+
+from meiju import ensemble, members, teaching
+from meiju.steps import main
+
+
+def train_stage2(run):
+    folder = run.folder("stage2")
+    pseudo, _ = teaching.read(run.result("pseudo"))
+    plan = members.plan(run.config, checks=False)
+    members.train(run.config, run.data(pseudo), plan, folder, stage=2, label="stage 2")
+    print(ensemble.describe("stage 2", ensemble.stage_scores(run.config, run.corpus, run.folds, folder)))
+    run.finish("stage2")
+
+
+if __name__ == "__main__":
+    main(train_stage2)

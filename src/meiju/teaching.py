@@ -1,0 +1,128 @@
+"""Who teaches which fold, and what it may know: the leak-free side of pseudo-labelling.
+
+The teachers of fold k are the stage-1 members that held fold k out. How far to trust them is measured on the other
+folds' rows, each scored by members that held out both its own fold and fold k. So nothing about fold k's held-out rows
+reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju import ensemble, files, members
+from meiju.config import Config
+from meiju.corpus import Corpus
+from meiju.ensemble import Probabilities
+from meiju.labels import TASKS
+from meiju.members import Member
+from meiju.pseudo import Gate, assert_unseen, fit_gate, label_pool
+
+
+def label_all_folds(
+    config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pseudo-labels of all folds (see `meiju.pseudo.label_pool`, with a column fold), and the gates they passed."""
+    pool = corpus.part("unlabelled").name.to_numpy().astype(str)
+    tables, gates = [], []
+    for fold in range(config.folds):
+        table, by_task = _label_fold(config, corpus, folds, folder, fold, pool)
+        tables.append(table.assign(fold=fold))
+        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def stand_in(config: Config, folds: pd.DataFrame, folder: Path, fold: int) -> tuple[pd.DataFrame, Probabilities]:
+    """What models like fold's teachers say of rows they never saw: rows (name, fold), and probabilities of them.
+
+    Every row of another fold j is scored by members that held out both j and `fold`.
+    """
+    rows, said = [], []
+    held_out = folds.name[folds.fold == fold].to_numpy().astype(str)
+    for other in sorted(set(range(config.folds)) - {fold}):
+        own = folds[folds.fold == other]
+        chosen = _members(config, tuple(sorted((fold, other))))
+        _assert_unseen(folder, chosen, held_out)
+        rows.append(own)
+        said.append(ensemble.mean_over(folder, chosen, list(own.name)))
+    return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in said]) for t in TASKS}
+
+
+def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> None:
+    """Write pseudo_labels.csv and gates.csv."""
+    files.write_text(folder / "pseudo_labels.csv", table.to_csv(index=False))
+    files.write_text(folder / "gates.csv", gates.to_csv(index=False))
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read what `write` wrote."""
+    types = {"name": str, **{task: str for task in TASKS}}
+    table = pd.read_csv(folder / "pseudo_labels.csv", dtype=types, keep_default_na=False)
+    return table, pd.read_csv(folder / "gates.csv")
+
+
+def accepted(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of pseudo-labels of which a task at least was accepted."""
+    return table[table.emotion_accepted | table.intent_accepted]
+
+
+def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
+    """What was accepted per class and per pair, beside the training part; and what would be, if nothing was."""
+    n_folds = gates.fold.nunique()
+    n_pool = len(table) // n_folds
+    lines = [f"pseudo-labels of {n_pool} unlabelled clips, mean over {n_folds} folds"]
+    training = corpus.part("training")
+    for task in TASKS:
+        own = gates[gates.task == task]
+        kept = table[table[f"{task}_accepted"]]
+        lines.append(
+            f"{task}: {len(kept) / n_folds:.0f} accepted at a confidence of {own.threshold.mean():.3f} or more "
+            f"(temperature {own.temperature.mean():.2f}, precision on held-out rows {own.precision.mean():.3f})"
+        )
+        if len(kept) == 0 and n_pool:
+            surest = table.groupby("fold")[f"{task}_confidence"].max().min()
+            lines.append(f"  nothing is: --pseudo.gate fixed --pseudo.threshold {surest:.3f} would accept a clip in every fold")
+        lines.append(_beside_training(kept[task], training[task], n_folds, corpus.labels[task]).to_string())
+    both = table[table.emotion_accepted & table.intent_accepted]
+    if len(both):
+        pairs = pair_counts(both, n_folds, corpus)
+        lines += ["pairs with both tasks accepted, clips a fold:", pairs.round(0).astype(int).to_string()]
+        lines += ["pairs of the training part, clips:", pair_counts(training, 1, corpus).astype(int).to_string()]
+    return "\n".join(lines)
+
+
+def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFrame:
+    """Clips a fold by emotion (rows) and intent (columns)."""
+    counts = pd.crosstab(table.emotion, table.intent) / n_folds
+    return counts.reindex(index=corpus.labels.emotion, columns=corpus.labels.intent, fill_value=0)
+
+
+def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes: tuple[str, ...]) -> pd.DataFrame:
+    counts = pd.DataFrame(
+        {"accepted a fold": kept.value_counts() / n_folds, "training clips": training.value_counts()},
+        index=list(classes),
+    ).fillna(0)
+    shares = (100 * counts / counts.sum().clip(lower=1)).round(1).add_suffix(" %")
+    return pd.concat([counts.round(0).astype(int), shares], axis=1)
+
+
+def _label_fold(
+    config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path, fold: int, pool: np.ndarray
+) -> tuple[pd.DataFrame, dict[str, Gate]]:
+    rows, stand_in_said = stand_in(config, folds, folder, fold)
+    labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
+    truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
+    gates = {task: fit_gate(config.pseudo, stand_in_said[task], truth[task]) for task in TASKS}
+    teachers = _members(config, (fold,))
+    _assert_unseen(folder, teachers, folds.name[folds.fold == fold].to_numpy().astype(str))
+    said = ensemble.mean_over(folder, teachers, list(pool))
+    return label_pool(config.pseudo, pool, said, gates, labelled, corpus.labels), gates
+
+
+def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:
+    return [Member(heads, seed, held_out) for heads in config.model.heads for seed in range(config.train.seeds)]
+
+
+def _assert_unseen(folder: Path, chosen: list[Member], held_out: np.ndarray) -> None:
+    for member in chosen:
+        assert_unseen(members.load(folder, member).trained_on, held_out)

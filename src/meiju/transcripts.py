@@ -1,0 +1,43 @@
+"""The transcripts of a run: the corpus' own, with punctuation restored where it is missing."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from meiju import files
+from meiju.config import Config
+from meiju.encoders import Clip
+from meiju.punctuation import CrfRestorer, TooFewSentences, fit_and_report, is_punctuated, read_sentences
+
+# What the restorer may learn from: like every encoder, it never sees the parts that are scored.
+LEARNT_FROM = ("training", "unlabelled")
+
+
+def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
+    """Write transcripts.csv (name, sentence) and, where a restorer was fitted, punctuation.csv (its scores)."""
+    sentences = clips.sentence
+    if config.punctuation == "crf":
+        given = [line for path in config.punctuation_texts for line in read_sentences(path)]
+        own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
+        try:
+            restorer, scores = fit_and_report([*own, *given], seed=config.seed, model_path=folder / "restorer.crfsuite")
+        except TooFewSentences as error:
+            print(f"punctuation is left as it is: {error}")
+        else:
+            sentences = _restored(restorer, clips)
+            files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
+            print(scores.round(3).to_string())
+    changed = int((sentences != clips.sentence).sum())
+    print(f"punctuation: {changed} of {len(clips)} sentences changed")
+    files.write_text(folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False))
+
+
+def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:
+    """What encoders may see: every clip with its refined sentence, sorted by name."""
+    table = pd.read_csv(folder / "transcripts.csv", dtype=str, keep_default_na=False)
+    table = clips[["name", "path"]].merge(table, on="name", validate="one_to_one")
+    return [Clip(clip.name, clip.sentence, clip.path) for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)]
+
+
+def _restored(restorer: CrfRestorer, clips: pd.DataFrame) -> pd.Series:
+    return clips.sentence.map(restorer.restore)
