@@ -7,15 +7,19 @@ Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on 
 Run     python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
-from meiju import ensemble, members
+from meiju import members, scores
+from meiju.report import score_table
 from meiju.steps import main
 
 
 def train_stage1(run):
-    folder = run.stage1_folder()
-    members.train(run.config, run.data(), members.plan(run.config, checks=True), folder, stage=1, label="stage 1")
-    print(ensemble.describe("stage 1", ensemble.stage_scores(run.config, run.corpus, run.folds, folder)))
-    run.finish("stage1")
+    folder = run.folder("stage1")
+    if not run.is_done("stage1"):
+        plan = members.plan(run.config, checks=True)
+        members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")
+        run.finish("stage1")
+    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, folder)
+    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
 
 
 if __name__ == "__main__":

@@ -5,17 +5,20 @@ Writes  work/<run>/stage2/: as stage 1
 Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
-from meiju import ensemble, members, teaching
+from meiju import members, scores, teaching
+from meiju.report import score_table
 from meiju.steps import main
 
 
 def train_stage2(run):
     folder = run.folder("stage2")
     pseudo, _ = teaching.read(run.result("pseudo"))
-    plan = members.plan(run.config, checks=False)
-    members.train(run.config, run.data(pseudo), plan, folder, stage=2, label="stage 2")
-    print(ensemble.describe("stage 2", ensemble.stage_scores(run.config, run.corpus, run.folds, folder)))
-    run.finish("stage2")
+    if not run.is_done("stage2"):
+        plan = members.plan(run.config, checks=False)
+        members.train(run.config, run.data(teaching.accepted(pseudo)), plan, folder, stage=2, label="stage 2")
+        run.finish("stage2")
+    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, folder)
+    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from meiju import files
 from meiju.encoders import Clip, Encoder, NoFrames
 
 CHUNK = 32  # clips that a worker encodes before it hands their frames over
+
+SHOWN = 10  # missing clips named in the terminal; the file names all
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,18 @@ def load(folder: Path) -> Store:
     """Open a finished store."""
     index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
     missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    return Store(np.load(folder / "frames.npy", mmap_mode="c"), index, missing, meta)
+    # Copy-on-write, because torch warns of arrays that it could not write to.
+    frames = np.load(folder / "frames.npy", mmap_mode="c")
+    return Store(frames, index, missing, files.read_json(folder / "meta.json"))
+
+
+def describe(stream: str, store: Store, folder: Path) -> str:
+    """What a store holds, and the clips that lack the stream: the first few by name, all of them in missing.csv."""
+    lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
+    lines += [f"  missing: {clip.name}, {clip.reason}" for clip in store.missing.head(SHOWN).itertuples()]
+    if len(store.missing) > SHOWN:
+        lines.append(f"  and {len(store.missing) - SHOWN} more, see {folder / 'missing.csv'}")
+    return "\n".join(lines)
 
 
 def extract(
@@ -63,11 +76,13 @@ def extract(
     n_jobs: int,
     label: str,
 ) -> Store:
-    """Write the store of one stream, or finish one that was cut off.
+    """Write the store of one stream, or finish one that was cut off; one that is whole is opened as it is.
 
     clips: all clips, sorted by name; fit_clips: those the encoder may learn from. meta is kept in meta.json. label
     names the stream in the progress bar.
     """
+    if (folder / "meta.json").exists():
+        return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
     with _Writer(folder, encoder.dim) as writer:
@@ -89,9 +104,9 @@ def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed:
         encoder.fit(clips, seed=seed)
         encoder.save(folder)
         # Written last: without it, what lies there may be incomplete.
-        (folder / "fitted.json").write_text(json.dumps({"dim": encoder.dim}))
+        files.write_json(folder / "fitted.json", {"dim": encoder.dim})
     encoder.load(folder)
-    encoder.dim = json.loads((folder / "fitted.json").read_text())["dim"]
+    encoder.dim = files.read_json(folder / "fitted.json")["dim"]
 
 
 def _encode(encoder: Encoder, clips: Sequence[Clip], *, n_jobs: int) -> Iterator[tuple[Sequence[Clip], list]]:
@@ -156,10 +171,10 @@ class _Writer:
         table = pd.DataFrame(self.spans, columns=["name", "n", "reason"])
         table["stop"] = table.n.cumsum()
         table["start"] = table.stop - table.n
-        table[["name", "start", "stop"]].to_csv(self.folder / "index.csv", index=False)
-        table.loc[table.n == 0, ["name", "reason"]].to_csv(self.folder / "missing.csv", index=False)
-        text = json.dumps(meta, ensure_ascii=False, indent=1, sort_keys=True)
-        (self.folder / "meta.json").write_text(text, encoding="utf-8")
+        files.write_text(self.folder / "index.csv", table[["name", "start", "stop"]].to_csv(index=False))
+        missing = table.loc[table.n == 0, ["name", "reason"]]
+        files.write_text(self.folder / "missing.csv", missing.to_csv(index=False))
+        files.write_json(self.folder / "meta.json", meta)
         (self.folder / "journal.jsonl").unlink()
 
     def _header(self, n_frames: int) -> None:

@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
+from meiju import files
+from meiju.config import ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import TASKS
+
+SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
 
 
 def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
@@ -20,7 +24,7 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
     """
     training = corpus.part("training").sort_values("name", ignore_index=True)
     if len(training) < n_folds:
-        raise ValueError(f"{len(training)} training clips cannot fill {n_folds} folds; lower --folds")
+        raise ConfigError(f"--folds: {len(training)} training clips cannot fill {n_folds} folds")
     groups = _same_words(training)
     one_hot = _one_hot(training)
     # One row a group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
@@ -35,7 +39,7 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
 def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
     """How far the folds are from an even split: per class and per pair, the worst difference in clips.
 
-    Columns what, clips, even (clips a fold would hold), worst (largest difference of a fold from it).
+    Columns kind, what, clips, even (clips a fold would hold), worst (largest difference of a fold from it).
     """
     table = training.merge(folds, on="name")
     table["pair"] = table.emotion + " + " + table.intent
@@ -49,19 +53,32 @@ def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "what", "clips", "even", "worst"])
 
 
+def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
+    """Sizes of the folds, and the worst deviation of a fold per class and, of the pairs, the worst ten."""
+    table = deviations(folds, training).round(1)
+    classes, pairs = table[table.kind != "pair"], table[table.kind == "pair"]
+    sizes = ", ".join(str(n) for n in folds.fold.value_counts().sort_index())
+    lines = [f"{folds.fold.nunique()} folds of {sizes} clips", "worst deviation from an even split, in clips:"]
+    lines.append(classes.to_string(index=False))
+    lines += [f"the worst of {len(pairs)} pairs:", pairs.nlargest(10, "worst").to_string(index=False)]
+    return "\n".join(lines)
+
+
 def write(folds: pd.DataFrame, path: Path) -> None:
     """Write name, fold; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    folds.to_csv(aside, index=False)
-    aside.replace(path)
+    files.write_text(path, folds.to_csv(index=False))
+
+
+def same(path: Path, folds: pd.DataFrame) -> bool:
+    """Whether the file at `path` holds exactly these folds."""
+    return path.read_text(encoding="utf-8") == folds.to_csv(index=False)
 
 
 def read(path: Path, training: pd.DataFrame) -> pd.DataFrame:
-    """Read folds and check that they are of exactly these training clips. Raises ValueError otherwise."""
+    """Read folds and check that they are of exactly these training clips. Raises ConfigError otherwise."""
     folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)
     if set(folds.name) != set(training.name) or folds.name.duplicated().any():
-        raise ValueError(f"{path} is not of this corpus' training clips; run scripts/04_make_folds.py again")
+        raise ConfigError(f"{path} is not of this corpus' training clips; run scripts/04_make_folds.py again")
     return folds.sort_values("name", ignore_index=True)
 
 
@@ -70,9 +87,6 @@ def _one_hot(training: pd.DataFrame) -> np.ndarray:
     pair = training.emotion + "\x1f" + training.intent
     columns = [pd.get_dummies(labels) for labels in (training.emotion, training.intent, pair)]
     return np.concatenate([column.to_numpy(dtype=np.int64) for column in columns], axis=1)
-
-
-SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
 
 
 def _same_words(training: pd.DataFrame) -> np.ndarray:

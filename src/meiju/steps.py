@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from meiju import corpus as corpora
-from meiju import files, folds
+from meiju import files, folds, members
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError
 from meiju.encoders import Encoder, make_encoder
@@ -75,23 +75,36 @@ class Run:
 
     def is_done(self, step: str) -> bool:
         """Whether a step was finished with these settings and inputs; if so, says so."""
-        folder = self.folder(step)
-        done = (folder / "done.json").exists()
+        done = self._marker(step).exists()
         if done:
-            print(f"{step}: done before with these settings, see {folder}")
+            print(f"{step}: done before with these settings, see {self.folder(step)}")
         return done
 
     def finish(self, step: str) -> None:
         """Mark a step as done, beside the settings that produced it."""
         settings = {"settings": as_settings(self.config), "decided by": self._decided_by(step)}
-        files.write_json(self.folder(step) / "done.json", settings)
+        files.write_json(self._marker(step), settings)
 
     def result(self, step: str) -> Path:
         """The folder of a finished step. Raises NotYet if it is not finished."""
-        folder = self.folder(step)
-        if not (folder / "done.json").exists():
-            raise NotYet(self._remedy(folder, step))
-        return folder
+        if not self._marker(step).exists():
+            raise NotYet(self._remedy(self.folder(step), step))
+        return self.folder(step)
+
+    def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
+        """What the members of a stage share. Raises NotYet if the features are not extracted."""
+        self.result("features")
+        stores = {stream: self.stream_folder(stream) for stream in self.encoders}
+        return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo)
+
+    def _marker(self, step: str) -> Path:
+        """The file that says that a step is done.
+
+        Members of all head counts and seeds lie side by side in stage 1, so its marker names those asked for.
+        """
+        heads = "+".join(map(str, self.config.model.heads))
+        name = f"done-heads{heads}-seeds{self.config.train.seeds}.json" if step == "stage1" else "done.json"
+        return self.folder(step) / name
 
     def _remedy(self, path: Path, step: str) -> str:
         return f"there is no {path} for these settings; run scripts/{SCRIPTS[step]} first, with the same arguments"

@@ -1,0 +1,27 @@
+"""Check any submission file against a corpus: every test clip once, no others, known labels, the right form.
+
+Reads   a submission.zip or submission.csv, and the corpus' tables
+Writes  nothing
+Run     python scripts/check_submission.py submission.zip track1-mandarin --corpus.root /data/Track1/Mandarin
+"""
+
+import sys
+from pathlib import Path
+
+from meiju import submission
+from meiju.steps import main
+
+
+def check_submission(run):
+    testing, labels = run.corpus.part("testing"), run.corpus.labels
+    problems = submission.check(path, names=list(testing.name), emotions=labels.emotion, intents=labels.intent)
+    if problems:
+        raise SystemExit("\n".join(problems))
+    print(f"{path}: valid, {len(testing)} clips")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        raise SystemExit(__doc__)
+    path = Path(sys.argv.pop(1))
+    main(check_submission)
