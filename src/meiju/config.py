@@ -95,15 +95,15 @@ class ModelConfig:
     """How streams and tasks meet; see meiju.fusion."""
     heads: tuple[int, ...] = (1, 2, 4, 8)
     """Attention heads: one set of members is trained for each number, and they are averaged."""
-    width: int = 64
+    width: int = 128
     """Width of tokens and hidden layers."""
     input_dropout: float = 0.5
     """Share of the dimensions dropped in training of streams that have one frame a clip, such as tfidf-svd."""
-    dropout: float = 0.3
+    dropout: float = 0.4
     """Share of token and hidden units dropped in training."""
     branch_dropout: float = 0.5
     """Probability that a clip passes by an attention block in training."""
-    modality_dropout: float = 0.15
+    modality_dropout: float = 0.2
     """Probability that a stream of a clip is hidden in training."""
 
     def __post_init__(self):
@@ -125,7 +125,7 @@ class TrainConfig:
 
     seeds: int = 1
     """Members per fold and head count; they differ in their random stream."""
-    epochs: int = 12
+    epochs: int = 16
     """Passes over a fold's labelled training rows."""
     batch_size: int = 32
     """Labelled clips a step."""
@@ -133,7 +133,7 @@ class TrainConfig:
     """Peak learning rate, reached after warm-up."""
     warmup: float = 0.1
     """Share of all steps in which the rate rises; then it falls to zero along a cosine."""
-    weight_decay: float = 0.05
+    weight_decay: float = 0.5
     """AdamW's decoupled decay."""
     clip: float = 1.0
     """Largest norm of one member's gradient."""
@@ -145,7 +145,7 @@ class TrainConfig:
     """Weight of the classifiers before the tasks interact."""
     together: int = 5
     """Members trained side by side as one stacked network; what they learn is the same up to rounding."""
-    average_epochs: int = 4
+    average_epochs: int = 5
     """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
 
     def __post_init__(self):
