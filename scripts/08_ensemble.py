@@ -12,25 +12,28 @@ from meiju.steps import main
 
 def make_submission(run):
     config, corpus, out = run.config, run.corpus, run.config.submission_dir
+    names = list(corpus.part("testing").name)
     stages = run.stages()
     table = scores.table(stages, config, corpus, run.folds)
-    names = list(corpus.part("testing").name)
-    said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
-    decided = ensemble.as_labels(said, names, corpus.labels)
-    path = submission.write(decided, out)
+    if not run.is_done("submission"):
+        said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
+        submission.write(ensemble.as_labels(said, names, corpus.labels), out)
+        files.write_text(out / "scores.csv", table.to_csv(index=False, float_format="%.4f"))
+        probabilities = ensemble.as_table(said, names, corpus.labels)
+        files.write_text(out / "probabilities.csv", probabilities.to_csv(float_format="%.4f"))
+        run.finish("submission")
+    path = out / "submission.zip"
     problems = submission.check(path, names=names, emotions=corpus.labels.emotion, intents=corpus.labels.intent)
     if problems:
         raise SystemExit("\n".join(problems))
-    files.write_text(out / "scores.csv", table.to_csv(index=False, float_format="%.4f"))
-    probabilities = ensemble.as_table(said, names, corpus.labels)
-    files.write_text(out / "probabilities.csv", probabilities.to_csv(float_format="%.4f"))
-    run.publish("ensemble")
     print(score_table(table[table.heads == scores.MEAN]))
+    print("what stage 2 gains, with its 95 % interval:")
     print(scores.gains(*stages, config, corpus, run.folds).round(4).to_string(index=False))
-    print("; ".join(f"best for {t} out of fold: {heads} head(s)" for t, heads in scores.best_heads(table).items()))
+    for task, heads in scores.best_heads(table).items():
+        print(f"best number of heads for {task}, out of fold: {heads}")
     if stages[-1].weights:
         print("weights by number of heads:", ensemble.describe_weights(stages[-1].weights, config.model.heads))
-    print(f"submission: {path}, {len(names)} clips, checked")
+    print(f"submission: {path} ({len(names)} clips, checked)")
 
 
 if __name__ == "__main__":

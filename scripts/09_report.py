@@ -5,15 +5,16 @@ Writes  submissions/<run>/report.html
 Run     python scripts/09_report.py sample
 """
 
-from meiju import findings, report
+from meiju import findings, report, teaching
 from meiju.steps import main
 
 
 def write_report(run):
-    pseudo_labels, gates = run.pseudo_labels()
-    page = findings.page(run.config, run.corpus, run.folds, run.stages(), pseudo_labels, gates, run.result("stage1"))
     path = run.config.submission_dir / "report.html"
-    report.write(page, path)
+    if not run.is_done("report"):
+        labelled = teaching.read(run.result("pseudo"))
+        report.write(findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled), path)
+        run.finish("report")
     print(f"report: {path}")
 
 

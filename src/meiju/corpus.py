@@ -171,7 +171,9 @@ def _read_table(path: Path, root: Path, part: str, problems: list[Problem]) -> p
     file = str(path.relative_to(root))
     needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
     header, rows = _read_csv(path, file, problems)
-    columns = {COLUMN_NAMES[cell.strip().lower()]: k for k, cell in enumerate(header) if cell.strip().lower() in COLUMN_NAMES}
+    columns = {
+        COLUMN_NAMES[cell.strip().lower()]: k for k, cell in enumerate(header) if cell.strip().lower() in COLUMN_NAMES
+    }
     missing = [column for column in needed if column not in columns]
     if header and missing:
         accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
@@ -185,7 +187,9 @@ def _read_table(path: Path, root: Path, part: str, problems: list[Problem]) -> p
             problems.append(Problem(file, number, what, "quote a sentence that holds a comma"))
         elif not missing:
             good.append({column: cells[columns[column]] for column in needed} | {"row": number})
-    table = pd.DataFrame(good, columns=[*needed, "row"]).reindex(columns=["name", "sentence", *TASKS, "row"], fill_value="")
+    table = pd.DataFrame(good, columns=[*needed, "row"]).reindex(
+        columns=["name", "sentence", *TASKS, "row"], fill_value=""
+    )
     table["name"] = [clip_name(name) for name in table.name]
     for task in TASKS:
         table[task] = table[task].str.strip()

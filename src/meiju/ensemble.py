@@ -12,7 +12,7 @@ import pandas as pd
 
 from meiju import members
 from meiju.config import Config
-from meiju.labels import TASKS
+from meiju.labels import TASKS, LabelSet
 from meiju.members import Member
 
 Probabilities = dict[str, np.ndarray]  # by task, [N, K], rows in the order of the names asked for
@@ -57,6 +57,33 @@ def combine(by_heads: dict[int, Probabilities], weights: dict[str, np.ndarray] |
         task: np.average([said[task] for said in by_heads.values()], axis=0, weights=weights and weights[task])
         for task in TASKS
     }
+
+
+def vote(
+    folder: Path, config: Config, names: Sequence[str], weights: dict[str, np.ndarray] | None = None
+) -> Probabilities:
+    """What all members of a stage say of clips that none of them trained on."""
+    return combine({heads: all_folds(folder, config, heads, names) for heads in config.model.heads}, weights)
+
+
+def as_labels(said: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
+    """The likeliest labels: columns emotion and intent, indexed by clip name."""
+    decided = {task: labels.decode(task, said[task].argmax(axis=1)) for task in TASKS}
+    return pd.DataFrame(decided, index=pd.Index(names, name="name"))
+
+
+def as_table(said: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
+    """Probabilities of both tasks side by side, columns such as emotion_happy, indexed by clip name."""
+    columns = [f"{task}_{label}" for task in TASKS for label in labels[task]]
+    return pd.DataFrame(np.concatenate([said[task] for task in TASKS], axis=1), pd.Index(names, name="name"), columns)
+
+
+def describe_weights(weights: dict[str, np.ndarray], heads: Sequence[int]) -> str:
+    """One line with the weight of each head count by task."""
+    return "; ".join(
+        f"{task} " + ", ".join(f"{h}: {w:.2f}" for h, w in zip(heads, weight, strict=True))
+        for task, weight in weights.items()
+    )
 
 
 def fit_weights(by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

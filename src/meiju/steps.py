@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from meiju import corpus as corpora
-from meiju import files, folds, members
+from meiju import files, folds, members, scores
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError
 from meiju.encoders import Encoder, make_encoder
@@ -26,7 +26,7 @@ SCRIPTS = {
     "stage1": "05_train_stage1.py",
     "pseudo": "06_pseudo_label.py",
     "stage2": "07_train_stage2.py",
-    "ensemble": "08_ensemble.py",
+    "submission": "08_ensemble.py",
     "report": "09_report.py",
 }
 
@@ -75,9 +75,11 @@ class Run:
 
     def is_done(self, step: str) -> bool:
         """Whether a step was finished with these settings and inputs; if so, says so."""
-        done = self._marker(step).exists()
+        marker = self._marker(step)
+        # What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
+        done = marker.exists() and files.read_json(marker)["decided by"] == self._decided_by(step)
         if done:
-            print(f"{step}: done before with these settings, see {self.folder(step)}")
+            print(f"{step}: done before with these settings, see {marker.parent}")
         return done
 
     def finish(self, step: str) -> None:
@@ -97,11 +99,20 @@ class Run:
         stores = {stream: self.stream_folder(stream) for stream in self.encoders}
         return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo)
 
+    def stages(self) -> list[scores.Stage]:
+        """What the members of both stages say. Raises NotYet if they are not trained."""
+        return [
+            scores.read_stage(name, self.config, self.corpus, self.folds, self.result(step))
+            for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
+        ]
+
     def _marker(self, step: str) -> Path:
-        """The file that says that a step is done.
+        """The file that says that a step is done, with the settings that produced its results.
 
         Members of all head counts and seeds lie side by side in stage 1, so its marker names those asked for.
         """
+        if step in ("submission", "report"):
+            return self.config.submission_dir / f"{step}.json"
         heads = "+".join(map(str, self.config.model.heads))
         name = f"done-heads{heads}-seeds{self.config.train.seeds}.json" if step == "stage1" else "done.json"
         return self.folder(step) / name
@@ -161,7 +172,7 @@ class Run:
     def _stage2_decided_by(self) -> dict:
         return {"pseudo": files.digest(self._decided_by("pseudo")), "stage2": as_settings(self.config.stage2)}
 
-    def _ensemble_decided_by(self) -> dict:
+    def _submission_decided_by(self) -> dict:
         return {
             "stage2": files.digest(self._decided_by("stage2")),
             "ensemble": self.config.ensemble,
@@ -169,7 +180,7 @@ class Run:
         }
 
     def _report_decided_by(self) -> dict:
-        return {"ensemble": files.digest(self._decided_by("ensemble"))}
+        return {"submission": files.digest(self._decided_by("submission"))}
 
     def _teachers(self) -> dict:
         members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}

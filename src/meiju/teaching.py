@@ -81,7 +81,9 @@ def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
         )
         if len(kept) == 0 and n_pool:
             surest = table.groupby("fold")[f"{task}_confidence"].max().min()
-            lines.append(f"  nothing is: --pseudo.gate fixed --pseudo.threshold {surest:.3f} would accept a clip in every fold")
+            lines.append(
+                f"  nothing is: --pseudo.gate fixed --pseudo.threshold {surest:.3f} would accept a clip in every fold"
+            )
         lines.append(_beside_training(kept[task], training[task], n_folds, corpus.labels[task]).to_string())
     both = table[table.emotion_accepted & table.intent_accepted]
     if len(both):

@@ -196,7 +196,9 @@ class _Draw:
         picked = [[(rows, next(walk)) for rows, walk in walks] for walks in self.walks]
 
         def stack(of) -> Tensor:
-            return torch.from_numpy(np.stack([np.concatenate([of(rows)[k] for rows, k in member]) for member in picked]))
+            return torch.from_numpy(
+                np.stack([np.concatenate([of(rows)[k] for rows, k in member]) for member in picked])
+            )
 
         targets = {task: stack(lambda rows, task=task: rows.targets[task]) for task in TASKS}
         weights = {task: stack(lambda rows, task=task: rows.weight[task]) for task in TASKS}
@@ -223,7 +225,9 @@ def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> N
         moments = [frames.moments(stream, lesson.labelled.clips) for lesson in lessons]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
         network.tokens.get_buffer(f"mean_{stream}").copy_(mean)
-        network.tokens.get_buffer(f"scale_{stream}").copy_(std.square().mean(dim=-1, keepdim=True).rsqrt().expand_as(std))
+        network.tokens.get_buffer(f"scale_{stream}").copy_(
+            std.square().mean(dim=-1, keepdim=True).rsqrt().expand_as(std)
+        )
 
 
 def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -29,14 +29,19 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
             print(scores.round(3).to_string())
     changed = int((sentences != clips.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
-    files.write_text(folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False))
+    files.write_text(
+        folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False)
+    )
 
 
 def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:
     """What encoders may see: every clip with its refined sentence, sorted by name."""
     table = pd.read_csv(folder / "transcripts.csv", dtype=str, keep_default_na=False)
     table = clips[["name", "path"]].merge(table, on="name", validate="one_to_one")
-    return [Clip(clip.name, clip.sentence, clip.path) for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)]
+    return [
+        Clip(clip.name, clip.sentence, clip.path)
+        for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)
+    ]
 
 
 def _restored(restorer: CrfRestorer, clips: pd.DataFrame) -> pd.Series:

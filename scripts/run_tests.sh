@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Lints and tests. Sets up .venv first.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$repository"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m pytest "$@"
