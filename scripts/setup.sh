@@ -8,7 +8,8 @@ if [ ! -x "$python" ] || [ "$(cat "$repository/.venv/installed" 2>/dev/null)" !=
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed")'
     echo "setting up $repository/.venv (a few minutes, once)"
     [ -x "$python" ] || "$base" -m venv "$repository/.venv"
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$repository/requirements.txt"
-    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$repository"
+    export PIP_DISABLE_PIP_VERSION_CHECK=1
+    "$python" -m pip install --quiet --quiet -r "$repository/requirements.txt"
+    "$python" -m pip install --quiet --no-deps --editable "$repository"
     echo "$wanted" > "$repository/.venv/installed"
 fi

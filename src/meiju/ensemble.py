@@ -20,7 +20,7 @@ Probabilities = dict[str, np.ndarray]  # by task, [N, K], rows in the order of t
 
 def mean_over(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> Probabilities:
     """Mean probabilities of some members for clips that none of them trained on. Raises KeyError for one that was."""
-    total = {task: 0.0 for task in TASKS}
+    total = dict.fromkeys(TASKS, 0.0)
     for member in chosen:
         said = members.load(folder, member)
         rows = pd.Index(said.names).get_indexer(list(names))

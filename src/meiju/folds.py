@@ -90,7 +90,7 @@ def _one_hot(training: pd.DataFrame) -> np.ndarray:
 
 
 def _same_words(training: pd.DataFrame) -> np.ndarray:
-    """Group number of each clip: clips of one long sentence, punctuation and case aside, and one label pair share it."""
+    """Group number of each clip: clips of one long sentence and one label pair share it, marks and case aside."""
     words = ["".join(c for c in s.casefold() if unicodedata.category(c)[0] in "LN") for s in training.sentence]
     keys = [
         f"{text}\x1f{emotion}\x1f{intent}" if len(text) >= SAME_WORDS_LENGTH else f"\x1f{name}"

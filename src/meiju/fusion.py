@@ -219,7 +219,11 @@ class Interactive(nn.Module):
         if not self.interact:
             main = {task: self.classify[task](_side_by_side(x, present)) for task, x in own.items()}
             return Logits(main, main)
-        told = {task: self.between[task](own[task], own[other], present) for task, other in zip(TASKS, TASKS[::-1])}
+        emotion, intent = TASKS
+        told = {
+            emotion: self.between[emotion](own[emotion], own[intent], present),
+            intent: self.between[intent](own[intent], own[emotion], present),
+        }
         main = {task: self.classify[task](_side_by_side(x, present)) for task, x in told.items()}
         auxiliary = {task: self.auxiliary[task](_side_by_side(x, present)) for task, x in own.items()}
         return Logits(main, auxiliary)

@@ -56,7 +56,7 @@ def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> None:
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read what `write` wrote."""
-    types = {"name": str, **{task: str for task in TASKS}}
+    types = {"name": str, **dict.fromkeys(TASKS, str)}
     table = pd.read_csv(folder / "pseudo_labels.csv", dtype=types, keep_default_na=False)
     return table, pd.read_csv(folder / "gates.csv")
 

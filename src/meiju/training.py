@@ -21,7 +21,7 @@ MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly space
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device for 'cpu', 'cuda' or 'auto' (CUDA where there is one). Raises ConfigError where CUDA is not to be had."""
+    """The device for 'cpu', 'cuda' or 'auto' (CUDA where there is one). Raises ConfigError where there is no CUDA."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: torch finds no CUDA device here; use --device auto")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

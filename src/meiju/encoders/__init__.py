@@ -22,5 +22,6 @@ def make_encoder(name: str, config: Config) -> Encoder:
     """The encoder called `name` in --streams, unfitted. Raises ConfigError for an unknown name or a missing place."""
     family, colon, place = name.partition(":")
     if family not in REGISTRY or bool(colon) != (family == "npy"):
-        raise ConfigError(f"--streams: unknown encoder {name!r}; there are tfidf-svd, logmel, pixels-pca and npy:FOLDER")
+        known = "tfidf-svd, logmel, pixels-pca and npy:FOLDER"
+        raise ConfigError(f"--streams: unknown encoder {name!r}; there are {known}")
     return REGISTRY[family](config, place)

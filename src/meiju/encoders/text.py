@@ -9,6 +9,7 @@ import sklearn
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames
 
 BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and ends
@@ -32,7 +33,7 @@ class TfidfSvd:
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         sentences = [clip.sentence for clip in clips if clip.sentence.strip()]
         if len(sentences) < 2:
-            raise ValueError("tfidf-svd needs sentences to learn from, and the training part has none: transcribe first")
+            raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
         vectorizer = self._vectorizer(min_df=2 if len(sentences) >= 100 else 1)
         counts = vectorizer.fit_transform(map(_marked, sentences))
         svd = TruncatedSVD(min(self.wanted_dim, min(counts.shape) - 1), random_state=seed).fit(counts)

@@ -7,6 +7,7 @@ import numpy as np
 import sklearn
 from sklearn.decomposition import PCA
 
+from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames
 from meiju.media import MediaError, read_frames
 
@@ -29,7 +30,7 @@ class PixelsPca:
         seen = [self._pixels(clips[k]) for k in order[:FITTED_CLIPS]]
         pixels = [frames for frames in seen if isinstance(frames, np.ndarray)]
         if sum(map(len, pixels)) < 2:
-            raise ValueError("pixels-pca: none of the clips it learns from has pictures")
+            raise ConfigError("--streams: pixels-pca: none of the clips it learns from has pictures")
         pixels = np.concatenate(pixels)  # [frames, size * size]
         pca = PCA(min(self.wanted_dim, *pixels.shape), svd_solver="randomized", random_state=seed).fit(pixels)
         self.mean = pca.mean_.astype(np.float32)
