@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from meiju.config import PRESETS, SAMPLE_ROOT, Config, ConfigError, as_settings, parse_config
+
+CHALLENGE = [preset for preset in PRESETS if preset.startswith("track")]
+
+
+def parse(*arguments: str) -> Config:
+    return parse_config("What it does.", list(arguments))
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """What is said of arguments that are refused, be it by an exit or a ConfigError."""
+    with pytest.raises((SystemExit, ConfigError)) as caught:
+        parse(*arguments)
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code not in (0, None)
+    said = capsys.readouterr()
+    return f"{said.out}{said.err}{caught.value}"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_without_flags_is_the_preset(preset):
+    config = parse(preset)
+    assert config == PRESETS[preset][1]
+    assert config.run == preset
+
+
+def test_there_are_four_challenge_presets():
+    assert len(CHALLENGE) == 4
+
+
+@pytest.mark.parametrize("preset", CHALLENGE)
+def test_challenge_presets_use_the_papers_gate(preset):
+    config = parse(preset)
+    assert (config.pseudo.gate, config.pseudo.threshold) == ("fixed", 0.99)
+    assert config.corpus.labels == "official"
+    assert config.corpus.average == ("micro" if preset.startswith("track2") else "weighted")
+
+
+def test_other_presets():
+    assert parse("sample").corpus.root == SAMPLE_ROOT
+    assert parse("sample").pseudo.gate == "precision"
+    assert parse("custom").corpus.labels == "training-file"
+
+
+def test_flags_override_the_preset_and_nothing_else():
+    config = parse(
+        *("track2-english", "--run", "mine", "--train.lr", "0.01", "--model.heads", "2", "4", "--pseudo.cap", "1.5"),
+        *("--corpus.root", "some/where", "--streams", "t=tfidf-svd", "a=npy:/x=y", "--text.ngrams", "2", "3"),
+    )
+    assert (config.run, config.train.lr, config.model.heads, config.pseudo.cap) == ("mine", 0.01, (2, 4), 1.5)
+    assert config.corpus.root == Path("some/where")
+    assert config.encoders == {"t": "tfidf-svd", "a": "npy:/x=y"}
+    assert config.text.ngrams == (2, 3)
+    assert config.corpus.average == "micro"
+    assert config.pseudo.threshold == 0.99
+    assert config.train.epochs == PRESETS["track2-english"][1].train.epochs
+
+
+def test_folders_are_named_after_the_run(tmp_path):
+    config = parse("sample", "--home", str(tmp_path), "--run", "r1")
+    assert config.work == tmp_path / "work" / "r1"
+    assert config.folds_path == tmp_path / "folds" / "r1.csv"
+    assert config.submission_dir == tmp_path / "submissions" / "r1"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"]])
+def test_help_exits_well(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code in (0, None)
+    assert "What it does." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["sample", "--no-such-flag", "1"], "--no-such-flag"),
+        (["sample", "--train.no-such-flag", "1"], "--train.no-such-flag"),
+        (["no-such-preset"], "no-such-preset"),
+    ],
+)
+def test_unknown_words_exit(capsys, arguments, named):
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code not in (0, None)
+    said = capsys.readouterr()
+    assert named in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "values"),
+    [
+        ("--train.lr", ["0"]),
+        ("--train.lr", ["nan"]),
+        ("--train.lr", ["fast"]),
+        ("--train.epochs", ["0"]),
+        ("--train.average-epochs", ["17"]),
+        ("--train.batch-size", ["0"]),
+        ("--train.warmup", ["1"]),
+        ("--train.weight-decay", ["-1"]),
+        ("--train.clip", ["0"]),
+        ("--train.label-smoothing", ["1"]),
+        ("--train.class-weights", ["1.5"]),
+        ("--train.auxiliary", ["-0.1"]),
+        ("--model.heads", ["3"]),
+        ("--model.heads", ["2", "2"]),
+        ("--model.heads", ["0"]),
+        ("--model.fusion", ["magic"]),
+        ("--model.modality-dropout", ["1"]),
+        ("--text.dim", ["0"]),
+        ("--text.ngrams", ["3", "2"]),
+        ("--audio.mels", ["4"]),
+        ("--audio.fps", ["0"]),
+        ("--visual.fps", ["0"]),
+        ("--visual.size", ["4"]),
+        ("--visual.dim", ["0"]),
+        ("--pseudo.threshold", ["1.01"]),
+        ("--pseudo.precision", ["0"]),
+        ("--pseudo.cap", ["0"]),
+        ("--pseudo.gate", ["open"]),
+        ("--stage2.weight", ["-1"]),
+        ("--stage2.ratio", ["0"]),
+        ("--corpus.average", ["macro"]),
+        ("--folds", ["2"]),
+        ("--jobs", ["-1"]),
+        ("--seed", ["-1"]),
+        ("--seed", ["1.5"]),
+    ],
+)
+def test_bad_values_are_refused_by_the_flags_name(capsys, flag, values):
+    assert flag in refusal(capsys, "custom", flag, *values)
+
+
+@pytest.mark.parametrize(
+    "streams", [["tfidf-svd"], ["=tfidf-svd"], ["t="], ["../t=logmel"], ["1=logmel"], ["t=logmel", "t=tfidf-svd"]]
+)
+def test_streams_that_are_not_name_and_encoder_are_refused(capsys, streams):
+    assert "--streams" in refusal(capsys, "sample", "--streams", *streams)
+
+
+def test_no_streams():
+    with pytest.raises(ConfigError, match="--streams"):
+        Config("run", streams=())
+
+
+@pytest.mark.parametrize("run", ["../x", "..", ".", "", "a/b", "a\\b", "/tmp/x", ".x", "a\n", "a b", "x" * 101])
+def test_run_names_cannot_escape(run):
+    with pytest.raises(ConfigError, match="--run"):
+        Config(run)
+
+
+def test_run_name_from_the_command_line_cannot_escape(capsys):
+    assert "--run" in refusal(capsys, "sample", "--run", "../x")
+
+
+def test_jobs():
+    assert parse("sample", "--jobs", "3").n_jobs == 3
+    assert parse("sample", "--jobs", "0").n_jobs >= 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_are_plain_json(preset):
+    settings = as_settings(parse(preset))
+    assert json.loads(json.dumps(settings)) == settings
+    assert settings["model"]["heads"] == [1, 2, 4, 8]

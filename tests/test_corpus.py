@@ -1,0 +1,457 @@
+import codecs
+import csv
+import random
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meiju.config import Config, CorpusConfig
+from meiju.corpus import CorpusError, clip_name, read, read_corpus
+from meiju.labels import EMOTIONS, INTENTS
+
+TABLES = {
+    "training": "Annotation/Training_transcription.csv",
+    "validation": "Annotation/Validation_transcription.csv",
+    "testing": "Annotation/Testing_transcription.csv",
+}
+LABELLED_HEADER = ["FileName", "Subtitle", "emotion", "intent"]
+HEADERS = {"training": LABELLED_HEADER, "validation": LABELLED_HEADER, "testing": LABELLED_HEADER[:2]}
+ROWS = {
+    "training": [["t1.mp4", "走吧", "happy", "suggesting"], ["t2.mp4", "", "sad", "neutral"]],
+    "validation": [["v1.mp4", "yes, of course", "anger", "agreeing"]],
+    "testing": [["x1.mp4", "why?"]],
+}
+NAMES = ["t1", "t2", "v1", "x1"]
+
+
+def write_corpus(root: Path, *, rows=None, headers=None, media=NAMES, encoding="utf-8", **dialect) -> Path:
+    """A corpus in the official layout. rows, headers: what differs from ROWS, HEADERS; a part of None has no table."""
+    rows, headers = ROWS | (rows or {}), HEADERS | (headers or {})
+    (root / "Annotation").mkdir(parents=True)
+    for part, table in TABLES.items():
+        if rows[part] is not None:
+            with (root / table).open("w", encoding=encoding, newline="") as file:
+                csv.writer(file, **dialect).writerows([headers[part], *rows[part]])
+    for name in media:
+        path = root / "Training" / f"{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return root
+
+
+def open_corpus(root: Path, *, needs_media: bool = True, **settings):
+    return read_corpus(CorpusConfig(root=root, **settings), needs_media=needs_media)
+
+
+def problems_of(root: Path, **options) -> list[str]:
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(root, **options)
+    problems = [str(problem) for problem in caught.value.problems]
+    assert all(problem in str(caught.value) for problem in problems)
+    assert all(problem.remedy for problem in caught.value.problems)
+    return problems
+
+
+def only_problem(root: Path, **options) -> str:
+    (problem,) = problems_of(root, **options)
+    return problem
+
+
+def assert_plain(corpus):
+    """The corpus is the one of ROWS."""
+    clips = corpus.clips
+    assert clips.columns.tolist() == ["name", "part", "sentence", "emotion", "intent", "path"]
+    assert clips.name.tolist() == NAMES
+    assert clips.part.tolist() == ["training", "training", "validation", "testing"]
+    assert clips.sentence.tolist() == ["走吧", "", "yes, of course", "why?"]
+    assert clips.emotion.tolist() == ["happy", "sad", "anger", ""]
+    assert clips.intent.tolist() == ["suggesting", "neutral", "agreeing", ""]
+    assert [Path(path).name for path in clips.path] == [f"{name}.mp4" for name in NAMES]
+    assert corpus.warnings == []
+
+
+# Quirks
+
+
+def test_official_layout(tmp_path):
+    corpus = open_corpus(write_corpus(tmp_path))
+    assert_plain(corpus)
+    assert corpus.labels.emotion == EMOTIONS
+    assert corpus.labels.intent == INTENTS
+    assert corpus.part("training").name.tolist() == ["t1", "t2"]
+
+
+@pytest.mark.parametrize("options", [{"encoding": "utf-8-sig"}, {"lineterminator": "\n"}, {"quoting": csv.QUOTE_ALL}])
+def test_dialects(tmp_path, options):
+    assert_plain(open_corpus(write_corpus(tmp_path, **options)))
+
+
+def test_crlf_is_what_the_helper_writes_by_default(tmp_path):
+    assert (write_corpus(tmp_path) / TABLES["training"]).read_bytes().count(b"\r\n") == 3
+
+
+def test_other_column_names_without_extension(tmp_path):
+    header = ["name", "sentence", "emotion", "intent"]
+    rows = {part: [[row[0].removesuffix(".mp4"), *row[1:]] for row in ROWS[part]] for part in ROWS}
+    headers = {"training": header, "validation": header, "testing": header[:2]}
+    assert_plain(open_corpus(write_corpus(tmp_path, rows=rows, headers=headers)))
+
+
+def test_nameless_index_column_other_order_and_capitals(tmp_path):
+    rows = {part: [[str(k), *reversed(row)] for k, row in enumerate(ROWS[part])] for part in ROWS}
+    headers = {part: ["", *(cell.upper() for cell in reversed(HEADERS[part]))] for part in HEADERS}
+    assert_plain(open_corpus(write_corpus(tmp_path, rows=rows, headers=headers)))
+
+
+def test_labels_in_the_testing_table_are_not_read(tmp_path):
+    rows = {"testing": [["x1.mp4", "why?", "fear", "questioning"]]}
+    assert_plain(open_corpus(write_corpus(tmp_path, rows=rows, headers={"testing": LABELLED_HEADER})))
+
+
+def test_blank_lines_are_skipped(tmp_path):
+    rows = {"testing": [[], ["x1.mp4", "why?"], ["", ""]]}
+    assert_plain(open_corpus(write_corpus(tmp_path, rows=rows)))
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_root_above_the_corpus(tmp_path, levels):
+    write_corpus(tmp_path / "Track1" / "Mandarin")
+    assert_plain(open_corpus(tmp_path if levels == 2 else tmp_path / "Track1"))
+
+
+def test_root_above_two_corpora_names_both(tmp_path):
+    roots = [write_corpus(tmp_path / "Track1" / language) for language in ("English", "Mandarin")]
+    problem = only_problem(tmp_path)
+    assert all(str(root) in problem for root in roots)
+
+
+def test_no_root():
+    assert "--corpus.root" in only_problem(None)
+
+
+def test_root_is_not_a_folder(tmp_path):
+    assert "is not a folder" in only_problem(tmp_path / "nowhere")
+
+
+def test_pool_without_table(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "NoAnnotation").mkdir()
+    for name in ("p2", "p1"):
+        (root / "NoAnnotation" / f"{name}.mp4").touch()
+    pool = open_corpus(root).part("unlabelled")
+    assert pool.name.tolist() == ["p1", "p2"]
+    assert pool[["sentence", "emotion", "intent"]].eq("").all(axis=None)
+
+
+def test_pool_with_table(tmp_path):
+    root = write_corpus(tmp_path, media=[*NAMES, "p1"])
+    (root / "NoAnnotation").mkdir()
+    (root / "NoAnnotation" / "pool.csv").write_text("FileName,Subtitle\np1.mp4,好\n", encoding="utf-8")
+    assert open_corpus(root).part("unlabelled")[["name", "sentence"]].to_numpy().tolist() == [["p1", "好"]]
+
+
+def test_a_clips_sound_beside_it_is_not_a_second_clip(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "Training" / "t1.wav").touch()
+    assert_plain(open_corpus(root))
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"), [("a.mp4", "a"), (" a.MP4 ", "a"), ("a", "a"), ("a.b", "a.b"), ("a.b.wav", "a.b"), (".mp4", "")]
+)
+def test_clip_name(entry, name):
+    assert clip_name(entry) == name
+
+
+# Any rows come back
+
+names = st.text("abcXYZ019_- 走.", min_size=1, max_size=8).map(lambda name: f"c{name}z")
+tables = st.lists(
+    st.tuples(st.text(max_size=12), st.sampled_from(EMOTIONS), st.sampled_from(INTENTS)), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    names=st.lists(names, min_size=18, max_size=18, unique=True),
+    training=tables,
+    validation=tables,
+    testing=tables,
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_any_rows_come_back_whatever_their_order(names, training, validation, testing, shuffle: random.Random):
+    unused = iter(names)
+    rows = {
+        "training": [[next(unused), *row] for row in training],
+        "validation": [[next(unused), *row] for row in validation],
+        "testing": [[next(unused), row[0]] for row in testing],
+    }
+    expected = sorted([row[0], part, *row[1:], *[""] * (4 - len(row))] for part in rows for row in rows[part])
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = open_corpus(write_corpus(Path(folder) / "a", rows=rows, media=[]), needs_media=False)
+        for part in rows.values():
+            shuffle.shuffle(part)
+        shuffled = open_corpus(write_corpus(Path(folder) / "b", rows=rows, media=[]), needs_media=False)
+    columns = ["name", "part", "sentence", "emotion", "intent"]
+    assert corpus.clips[columns].to_numpy().tolist() == expected
+    assert shuffled.clips.equals(corpus.clips)
+    assert shuffled.fingerprint(*columns) == corpus.fingerprint(*columns)
+
+
+def test_fingerprint_tells_sentences_apart(tmp_path):
+    one = open_corpus(write_corpus(tmp_path / "a"))
+    two = open_corpus(write_corpus(tmp_path / "b", rows={"testing": [["x1.mp4", "why!"]]}))
+    assert one.fingerprint("name", "sentence") != two.fingerprint("name", "sentence")
+    assert one.fingerprint("name", "part") == two.fingerprint("name", "part")
+
+
+def test_media_fingerprint_sees_a_changed_file(tmp_path):
+    corpus = open_corpus(write_corpus(tmp_path))
+    before = corpus.media_fingerprint()
+    assert corpus.media_fingerprint() == before
+    Path(corpus.clips.path[0]).write_bytes(b"more")
+    assert corpus.media_fingerprint() != before
+
+
+# Problems
+
+
+@pytest.mark.parametrize("part", TABLES)
+def test_missing_table(tmp_path, part):
+    media = [row[0].removesuffix(".mp4") for other in ROWS if other != part for row in ROWS[other]]
+    problem = only_problem(write_corpus(tmp_path, rows={part: None}, media=media))
+    assert f"no table of {part} clips" in problem
+    assert Path(TABLES[part]).name in problem
+
+
+def test_two_tables_for_a_part(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "test.csv").write_text("name,sentence\n")
+    assert "several tables for testing" in only_problem(root)
+
+
+def test_missing_columns(tmp_path):
+    headers = {"testing": ["FileName", "text"]}
+    problem = only_problem(write_corpus(tmp_path, headers=headers, media=["t1", "t2", "v1"]))
+    assert problem.startswith(f"{TABLES['testing']}, row 1: no column for sentence (subtitle or sentence)")
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ("suprise", "unknown emotion 'suprise' (did you mean surprise?)"),
+        ("Happy", "unknown emotion 'Happy' (did you mean happy?)"),
+        ("xyzzy", f"unknown emotion 'xyzzy' (one of {', '.join(EMOTIONS)})"),
+        ("", f"no emotion (one of {', '.join(EMOTIONS)})"),
+    ],
+)
+def test_unknown_label(tmp_path, label, says):
+    rows = {"training": [ROWS["training"][0], ["t2.mp4", "", label, "neutral"]]}
+    assert only_problem(write_corpus(tmp_path, rows=rows)) == f"{TABLES['training']}, row 3: {says}"
+
+
+def test_duplicate_name(tmp_path):
+    rows = {"training": [*ROWS["training"], ["t1", "again", "sad", "neutral"]]}
+    problem = only_problem(write_corpus(tmp_path, rows=rows))
+    assert problem.startswith(f"{TABLES['training']}, row 4: t1 stands in row 2 already")
+
+
+def test_name_in_two_parts(tmp_path):
+    rows = {"testing": [*ROWS["testing"], ["t2.mp4", "again"]]}
+    problem = only_problem(write_corpus(tmp_path, rows=rows))
+    assert problem.startswith(f"{TABLES['testing']}, row 3: t2 is in the training part too")
+    assert f"({TABLES['training']}, row 3)" in problem
+
+
+def test_empty_part(tmp_path):
+    problem = only_problem(write_corpus(tmp_path, rows={"validation": []}, media=["t1", "t2", "x1"]))
+    assert problem.startswith(f"{TABLES['validation']}: the validation part is empty")
+
+
+def test_empty_file(tmp_path):
+    root = write_corpus(tmp_path, media=["t1", "t2", "v1"])
+    (root / TABLES["testing"]).write_bytes(codecs.BOM_UTF8)
+    assert only_problem(root).startswith(f"{TABLES['testing']}: is empty")
+
+
+def test_not_utf8_names_the_row_of_the_bad_byte(tmp_path):
+    root = write_corpus(tmp_path, media=["t1", "t2", "v1"])
+    (root / TABLES["testing"]).write_bytes(b"FileName,Subtitle\nx0.mp4,yes\nx1.mp4," + "为什么".encode("gb18030") + b"\n")
+    problem = only_problem(root)
+    assert problem.startswith(f"{TABLES['testing']}, row 3: is not UTF-8")
+
+
+def test_wrong_number_of_cells(tmp_path):
+    root = write_corpus(tmp_path)
+    with (root / TABLES["testing"]).open("a") as file:
+        file.write("x2.mp4,no, never\n")
+    problem = only_problem(root)
+    assert problem.startswith(f"{TABLES['testing']}, row 3: 3 cells where the header has 2 (quote ")
+
+
+def test_open_quote(tmp_path):
+    root = write_corpus(tmp_path, media=["t1", "t2", "v1"])
+    (root / TABLES["testing"]).write_text('FileName,Subtitle\nx1.mp4,"why\n')
+    assert "cannot be read as csv" in only_problem(root)
+
+
+def test_media_without_row(tmp_path):
+    problem = only_problem(write_corpus(tmp_path, media=[*NAMES, "extra"]))
+    assert problem.startswith(f"{Path('Training', 'extra.mp4')}: no row names this clip")
+
+
+def test_row_without_media(tmp_path):
+    problem = only_problem(write_corpus(tmp_path, media=["t1", "v1", "x1"]))
+    assert problem.startswith(f"{TABLES['training']}, row 3: no media file for t2")
+
+
+def test_row_without_media_is_a_warning_where_media_are_not_needed(tmp_path):
+    corpus = open_corpus(write_corpus(tmp_path, media=["t1", "v1", "x1"]), needs_media=False)
+    (warning,) = corpus.warnings
+    assert str(warning).startswith(f"warning: {TABLES['training']}, row 3: no media file for t2")
+    assert corpus.clips.path.eq("").tolist() == [False, True, False, False]
+
+
+def test_no_media_at_all_needs_no_warning_where_they_are_not_needed(tmp_path):
+    corpus = open_corpus(write_corpus(tmp_path, media=[]), needs_media=False)
+    assert corpus.warnings == []
+    assert corpus.clips.path.eq("").all()
+
+
+@pytest.mark.parametrize(
+    ("streams", "ok"), [(("t=tfidf-svd", "a=npy:x"), True), (("t=tfidf-svd", "a=logmel"), False)]
+)
+def test_the_streams_say_whether_media_are_needed(tmp_path, streams, ok):
+    config = Config("run", streams=streams, corpus=CorpusConfig(root=write_corpus(tmp_path, media=[])))
+    if ok:
+        assert read(config).clips.name.tolist() == NAMES
+    else:
+        with pytest.raises(CorpusError, match="no media file for t1"):
+            read(config)
+
+
+def test_two_files_for_a_clip(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "Other").mkdir()
+    (root / "Other" / "t1.mp4").touch()
+    assert "clip t1 has a second file" in only_problem(root)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".hidden", "C:x", "a\nb", "a\0b", "n" * 201, ".mp4"])
+def test_names_that_are_not_plain_are_refused(tmp_path, name):
+    root = write_corpus(tmp_path, rows={"testing": [*ROWS["testing"], [name, "why?"]]}, media=[])
+    assert re.search(r"Testing.*, row [34]: '.*' cannot name a clip", only_problem(root, needs_media=False))
+
+
+def test_link_out_of_the_corpus_is_not_read(tmp_path):
+    root = write_corpus(tmp_path / "corpus", media=["t1", "v1", "x1"])
+    outside = tmp_path / "secret.mp4"
+    outside.touch()
+    (root / "Training" / "t2.mp4").symlink_to(outside)
+    assert "no media file for t2" in only_problem(root)
+    assert open_corpus(root, needs_media=False).clips.path[1] == ""
+
+
+def test_link_within_the_corpus_is_read(tmp_path):
+    root = write_corpus(tmp_path, media=["t1", "v1", "x1"])
+    (root / "Training" / "real.bin").touch()
+    (root / "Training" / "t2.mp4").symlink_to("real.bin")
+    assert_plain(open_corpus(root))
+
+
+def test_table_that_is_a_link_out_of_the_corpus_is_not_read(tmp_path):
+    root = write_corpus(tmp_path / "corpus", rows={"testing": None}, media=["t1", "t2", "v1"])
+    (tmp_path / "outside.csv").write_text("name,sentence\nx1,secret\n")
+    (root / TABLES["testing"]).symlink_to(tmp_path / "outside.csv")
+    assert "no table of testing clips" in only_problem(root)
+
+
+def test_folder_named_like_a_table_is_not_read(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "train.csv").mkdir()
+    assert_plain(open_corpus(root))
+
+
+def test_six_faults_are_told_at_once(tmp_path):
+    rows = {
+        "training": [
+            ["t1.mp4", "a", "hapy", "suggesting"],
+            ["t2.mp4", "b", "sad", "neutral"],
+            ["t2.mp4", "c", "sad", "neutral"],
+            ["t3.mp4", "d", "sad", "neutral", "more"],
+        ],
+        "validation": [],
+        "testing": [["x1.mp4", "why?"], ["t1", "why?"]],
+    }
+    problems = problems_of(write_corpus(tmp_path, rows=rows, media=["t1", "t2"]))
+    expected = [
+        f"{TABLES['training']}, row 2: unknown emotion",
+        f"{TABLES['training']}, row 4: t2 stands in row 2".replace("row 2", "row 3"),
+        f"{TABLES['training']}, row 5: 5 cells",
+        f"{TABLES['validation']}: the validation part is empty",
+        f"{TABLES['testing']}, row 3: t1 is in the training part too",
+        f"{TABLES['testing']}, row 2: no media file for x1",
+    ]
+    assert len(problems) == 6
+    for start in expected:
+        assert sum(problem.startswith(start) for problem in problems) == 1, start
+
+
+# Labels of the training file
+
+
+def test_label_names_from_the_training_file(tmp_path):
+    rows = {
+        "training": [["t1", "", "joy", "ask"], ["t2", "", "anger", "tell"]],
+        "validation": [["v1", "", "joy", "tell"]],
+    }
+    labels = open_corpus(write_corpus(tmp_path, rows=rows), labels="training-file").labels
+    assert labels.emotion == ("anger", "joy")
+    assert labels.intent == ("ask", "tell")
+
+
+def test_validation_label_that_training_lacks(tmp_path):
+    rows = {
+        "training": [["t1", "", "joy", "ask"], ["t2", "", "anger", "tell"]],
+        "validation": [["v1", "", "angry", "tell"]],
+    }
+    problem = only_problem(write_corpus(tmp_path, rows=rows), labels="training-file")
+    assert problem == f"{TABLES['validation']}, row 2: unknown emotion 'angry' (did you mean anger?)"
+
+
+def test_a_single_class_is_no_task(tmp_path):
+    rows = {"training": [["t1", "", "joy", "ask"], ["t2", "", "joy", "tell"]], "validation": [["v1", "", "joy", "ask"]]}
+    assert "every training clip has the emotion 'joy'" in only_problem(
+        write_corpus(tmp_path, rows=rows), labels="training-file"
+    )
+
+
+# Anything at all
+
+pieces = st.sampled_from([b"FileName", b"Subtitle", b"emotion", b"intent", b"happy", b"t1", b",", b'"', b"\n", b"\r"])
+contents = st.one_of(st.binary(max_size=60), st.lists(pieces | st.binary(max_size=2), max_size=40).map(b"".join))
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    contents=contents,
+    part=st.sampled_from([*TABLES]),
+    labels=st.sampled_from(["official", "training-file"]),
+    good_header=st.booleans(),
+)
+def test_any_bytes_give_a_corpus_or_a_corpus_error(contents, part, labels, good_header):
+    header = ",".join(HEADERS[part]).encode() + b"\n" if good_header else b""
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_corpus(Path(folder) / "corpus")
+        (root / TABLES[part]).write_bytes(header + contents)
+        try:
+            corpus = open_corpus(root, labels=labels)
+        except CorpusError as error:
+            assert error.problems
+            assert all(problem.row is None or isinstance(problem.row, int) for problem in error.problems)
+        else:
+            assert corpus.clips.name.is_unique

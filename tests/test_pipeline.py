@@ -1,0 +1,154 @@
+"""The whole pipeline on a tiny sample, and the guard of its leak-free protocol."""
+
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju import sample, submission
+from meiju.config import CorpusConfig
+from meiju.corpus import read_corpus
+from meiju.labels import EMOTIONS, INTENTS
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+STEPS = (
+    "02_refine_punctuation",
+    "03_extract_features",
+    "04_make_folds",
+    "05_train_stage1",
+    "06_pseudo_label",
+    "07_train_stage2",
+    "08_ensemble",
+    "09_report",
+)
+TINY = [
+    "--jobs",
+    "1",
+    "--folds",
+    "3",
+    "--model.heads",
+    "1",
+    "2",
+    "--model.width",
+    "8",
+    "--train.epochs",
+    "2",
+    "--train.average-epochs",
+    "1",
+    "--text.dim",
+    "16",
+    "--visual.size",
+    "16",
+    "--visual.dim",
+    "8",
+    "--pseudo.gate",
+    "fixed",
+    "--pseudo.threshold",
+    "0.05",
+    "--device",
+    "cpu",
+]
+
+
+def run_step(step: str, home: Path, root: Path, *flags: str) -> None:
+    argv = sys.argv
+    sys.argv = [f"{step}.py", "sample", "--home", str(home), "--corpus.root", str(root), *TINY, *flags]
+    try:
+        runpy.run_path(str(SCRIPTS / f"{step}.py"), run_name="__main__")
+    finally:
+        sys.argv = argv
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("corpus")
+    sample.make_sample(root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def home(root, tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    for step in STEPS:
+        run_step(step, home, root)
+    return home
+
+
+def pseudo_labels(home: Path) -> pd.DataFrame:
+    (path,) = home.glob("work/sample/pseudo/*/pseudo_labels.csv")
+    return pd.read_csv(path, dtype=str)
+
+
+def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
+    out = home / "submissions" / "sample"
+    names = read_corpus(CorpusConfig(root), needs_media=True).part("testing").name
+    assert submission.check(out / "submission.zip", names=list(names), emotions=EMOTIONS, intents=INTENTS) == []
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores.stage) == {"stage 1", "stage 2"}
+    assert set(scores.heads) == {0, 1, 2}
+    assert scores.JRBM.between(0, 1).all()
+    assert "made-up sample" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_probabilities_are_of_every_test_clip_and_sum_to_one_per_task(home):
+    table = pd.read_csv(home / "submissions" / "sample" / "probabilities.csv", index_col="name")
+    assert len(table) == 8
+    for task in ("emotion", "intent"):
+        np.testing.assert_allclose(table.filter(like=f"{task}_").sum(axis=1), 1, atol=1e-3)
+
+
+def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
+    for step in STEPS:
+        run_step(step, home, root)
+    after = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
+    assert after == before
+    assert capsys.readouterr().out.count("done before with these settings") == len(STEPS)
+
+
+def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home, root):
+    first = {path.name for path in (home / "work/sample/stage1").iterdir()}
+    run_step("05_train_stage1", home, root, "--train.lr", "1e-4")
+    with pytest.raises(SystemExit, match="06_pseudo_label"):
+        run_step("07_train_stage2", home, root, "--train.lr", "1e-4")
+    assert first < {path.name for path in (home / "work/sample/stage1").iterdir()}
+    assert len(list((home / "work/sample/features").glob("text-*"))) == 1
+
+
+def test_a_step_without_its_inputs_names_the_script_that_makes_them(tmp_path, root):
+    with pytest.raises(SystemExit, match="04_make_folds"):
+        run_step("05_train_stage1", tmp_path, root)
+
+
+def test_a_bad_corpus_stops_every_step_before_it_works(tmp_path, root):
+    bad = tmp_path / "corpus"
+    shutil.copytree(root, bad)
+    table = bad / "Annotation" / "Training_transcription.csv"
+    table.write_text(table.read_text(encoding="utf-8-sig").replace("happy", "hapy", 1), encoding="utf-8")
+    with pytest.raises(SystemExit, match="did you mean happy"):
+        run_step("03_extract_features", tmp_path, bad)
+    assert not (tmp_path / "work").exists()
+
+
+def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_path):
+    """The canary: with fold 0's labels shuffled, fold 0's pseudo-labels stay the same bit for bit; others change."""
+    folds = pd.read_csv(home / "folds" / "sample.csv")
+    held_out = set(folds.name[folds.fold == 0])
+    shuffled = tmp_path / "corpus"
+    shutil.copytree(root, shuffled)
+    path = shuffled / "Annotation" / "Training_transcription.csv"
+    table = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
+    own = table.FileName.str.removesuffix(".mp4").isin(held_out)
+    table.loc[own, ["emotion", "intent"]] = table.loc[own, ["emotion", "intent"]].to_numpy()[::-1]
+    table.to_csv(path, index=False, encoding="utf-8")
+    (tmp_path / "folds").mkdir()
+    shutil.copy(home / "folds" / "sample.csv", tmp_path / "folds")
+    for step in ("02_refine_punctuation", "03_extract_features", "05_train_stage1", "06_pseudo_label"):
+        run_step(step, tmp_path, shuffled)
+    before, after = pseudo_labels(home), pseudo_labels(tmp_path)
+    pd.testing.assert_frame_equal(after[after.fold == "0"], before[before.fold == "0"])
+    assert not after[after.fold != "0"].equals(before[before.fold != "0"])
