@@ -5,6 +5,7 @@ fitted on punctuated sentences, each seen twice: with no hint, and with spaces w
 have them. It is small, needs no download, and serves any language whose sentences it was shown.
 """
 
+import itertools
 import math
 import random
 import re
@@ -224,7 +225,7 @@ def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
     for sentence in sentences:
         for clause in re.split(r"[\W_]+", _full_width(sentence)):
             single.update(clause)
-            pairs.update(a + b for a, b in zip(clause, clause[1:], strict=False))
+            pairs.update(a + b for a, b in itertools.pairwise(clause))
     n_single, n_pairs = sum(single.values()), sum(pairs.values())
     bits = {}
     for pair, count in sorted(pairs.items()):
@@ -239,7 +240,7 @@ def _features(characters: list[str], gaps: list[bool], cohesion: dict[str, str])
     n = len(characters)
     hinted = any(gaps)
     padded = ["<"] * 4 + characters + [">"] * 5
-    to_end = _distances(gaps[::-1][1:] + [False])[::-1]
+    to_end = _distances([*gaps[::-1][1:], False])[::-1]
     features, start = [], 0
     for i in range(n):
         around = padded[i : i + 9]  # the character itself is in the middle
@@ -295,7 +296,7 @@ def _clause(characters: list[str], i: int, start: int, to_end: int, place: str) 
     if place != "n":
         clause = characters[start : i + 1]
         features += [f"w{c}" for c in sorted(set(clause))]
-        features += [f"W{pair}" for pair in sorted({a + b for a, b in zip(clause, clause[1:], strict=False)})]
+        features += [f"W{pair}" for pair in sorted({a + b for a, b in itertools.pairwise(clause)})]
         features.append(f"B{''.join(clause[:2])}")
     if i < 4:
         features.append(f"^{''.join(characters[: i + 1])}")

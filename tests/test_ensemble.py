@@ -1,0 +1,154 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju import ensemble
+from meiju.config import Config, ModelConfig, TrainConfig
+from meiju.labels import TASKS, LabelSet
+from meiju.members import Member, softmax
+
+CLASSES = {"emotion": 3, "intent": 2}
+NAMES = [f"clip_{k}" for k in range(9)]
+CONFIG = Config("test", folds=3, model=ModelConfig(heads=(1, 2)), train=TrainConfig(seeds=2))
+# In an order of its own, which is to be kept.
+FOLDS = pd.DataFrame({"name": NAMES[::-1], "fold": [0, 2, 1, 1, 0, 2, 2, 0, 1]})
+
+
+def write_member(folder, member, names):
+    """Predictions that differ by member, clip and class; returns the probabilities by clip."""
+    rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
+    logits = {task: rng.normal(size=(len(names), n)).astype(np.float32) for task, n in CLASSES.items()}
+    np.savez(folder / f"{member.stem}.npz", names=np.array(names), trained_on=np.array(["other"]), **logits)
+    probabilities = {task: softmax(values.astype(np.float64)) for task, values in logits.items()}
+    return {name: {task: probabilities[task][k] for task in TASKS} for k, name in enumerate(names)}
+
+
+def random_systems(n=400, heads=(1, 2, 4)):
+    """Labels, and systems that are the surer of them the more heads they have."""
+    rng = np.random.default_rng(0)
+    labels = {task: rng.integers(0, k, n) for task, k in CLASSES.items()}
+    return labels, {
+        h: {task: softmax(rng.normal(size=(n, k)) + h * 0.5 * np.eye(k)[labels[task]]) for task, k in CLASSES.items()}
+        for h in heads
+    }
+
+
+def log_loss(said, labels, task):
+    return -np.log(said[task][np.arange(len(labels[task])), labels[task]]).mean()
+
+
+def test_combine_is_the_mean_over_head_counts():
+    _, systems = random_systems()
+    weights = {"emotion": np.array([0.2, 0.3, 0.5]), "intent": np.array([1.0, 0.0, 0.0])}
+    plain, weighted = ensemble.combine(systems), ensemble.combine(systems, weights)
+    for task in TASKS:
+        stacked = np.stack([said[task] for said in systems.values()])
+        np.testing.assert_allclose(plain[task], stacked.mean(axis=0))
+        np.testing.assert_allclose(weighted[task], np.einsum("h,hnk->nk", weights[task], stacked))
+        np.testing.assert_allclose(weighted[task].sum(axis=1), 1)
+
+
+def test_fitted_weights_prefer_the_better_system_and_beat_the_plain_mean():
+    labels, systems = random_systems()
+    weights = ensemble.fit_weights(systems, labels)
+    mean, weighted = ensemble.combine(systems), ensemble.combine(systems, weights)
+    for task in TASKS:
+        assert weights[task].sum() == pytest.approx(1)
+        assert (weights[task] >= 0).all()
+        assert weights[task].argmax() == 2
+        assert log_loss(weighted, labels, task) < log_loss(mean, labels, task)
+
+
+def test_fitted_weights_cannot_be_bettered_nearby():
+    labels, systems = random_systems()
+    weights = ensemble.fit_weights(systems, labels)
+    best = ensemble.combine(systems, weights)
+    for task in TASKS:
+        for target in np.eye(3):
+            moved = {t: 0.98 * w + 0.02 * target for t, w in weights.items()}
+            assert log_loss(ensemble.combine(systems, moved), labels, task) > log_loss(best, labels, task) - 1e-5
+
+
+def test_each_folds_weights_are_fitted_on_the_other_folds():
+    labels, systems = random_systems()
+    fold = np.arange(400) % 3
+    before = ensemble.combine_out_of_fold(systems, labels, fold)
+    rest = {h: {t: p[t][fold != 1] for t in TASKS} for h, p in systems.items()}
+    weights = ensemble.fit_weights(rest, {t: labels[t][fold != 1] for t in TASKS})
+    expected = ensemble.combine(systems, weights)
+    wrong = {t: np.where(fold == 1, (labels[t] + 1) % CLASSES[t], labels[t]) for t in TASKS}
+    after = ensemble.combine_out_of_fold(systems, wrong, fold)
+    for task in TASKS:
+        np.testing.assert_allclose(before[task][fold == 1], expected[task][fold == 1])
+        # Its own labels do not matter to a fold, but they do to the others.
+        np.testing.assert_array_equal(after[task][fold == 1], before[task][fold == 1])
+        assert not np.allclose(after[task][fold == 0], before[task][fold == 0])
+
+
+def test_mean_over_members_in_the_order_asked_for(tmp_path):
+    members = [Member(1, 0, (0,)), Member(2, 1, (0,))]
+    said = [write_member(tmp_path, members[0], NAMES), write_member(tmp_path, members[1], NAMES[::-1])]
+    asked = ["clip_5", "clip_0", "clip_8"]
+    found = ensemble.mean_over(tmp_path, members, asked)
+    for task in TASKS:
+        expected = [(said[0][name][task] + said[1][name][task]) / 2 for name in asked]
+        np.testing.assert_allclose(found[task], expected)
+
+
+def test_a_member_is_not_asked_about_clips_it_trained_on(tmp_path):
+    members = [Member(1, 0, (0,)), Member(1, 1, (0,))]
+    write_member(tmp_path, members[0], NAMES)
+    write_member(tmp_path, members[1], [name for name in NAMES if name != "clip_4"])
+    ensemble.mean_over(tmp_path, members, ["clip_3", "clip_5"])
+    with pytest.raises(KeyError, match="heads1-seed1-fold0 says nothing of clip_4"):
+        ensemble.mean_over(tmp_path, members, ["clip_3", "clip_4", "clip_5"])
+
+
+def test_out_of_fold_asks_only_the_members_that_held_the_clip_out(tmp_path):
+    # All members know all clips here, so that asking a wrong one would go unnoticed but for its numbers.
+    said = {
+        (heads, seed, fold): write_member(tmp_path, Member(heads, seed, (fold,)), NAMES)
+        for heads in (1, 2)
+        for seed in range(2)
+        for fold in range(3)
+    }
+    found = ensemble.out_of_fold(tmp_path, CONFIG, 2, FOLDS)
+    for task in TASKS:
+        expected = [
+            (said[2, 0, fold][name][task] + said[2, 1, fold][name][task]) / 2
+            for name, fold in zip(FOLDS.name, FOLDS.fold, strict=True)
+        ]
+        np.testing.assert_allclose(found[task], expected)
+
+
+def test_a_vote_is_over_all_heads_seeds_and_folds(tmp_path):
+    said = [
+        write_member(tmp_path, Member(heads, seed, (fold,)), NAMES)
+        for heads in (1, 2)
+        for seed in range(2)
+        for fold in range(3)
+    ]
+    found = ensemble.vote(tmp_path, CONFIG, NAMES)
+    only_first = ensemble.vote(tmp_path, CONFIG, NAMES, dict.fromkeys(TASKS, np.array([1.0, 0.0])))
+    for task in TASKS:
+        by_member = np.array([[one[name][task] for name in NAMES] for one in said])
+        np.testing.assert_allclose(found[task], by_member.mean(axis=0))
+        np.testing.assert_allclose(only_first[task], by_member[:6].mean(axis=0))
+
+
+def test_labels_and_tables_name_classes_in_their_order():
+    labels = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
+    said = {"emotion": np.array([[0.1, 0.2, 0.7], [0.5, 0.4, 0.1]]), "intent": np.array([[0.4, 0.6], [0.9, 0.1]])}
+    decided = ensemble.as_labels(said, ["a", "b"], labels)
+    assert decided.to_dict("index") == {
+        "a": {"emotion": "calm", "intent": "wish"},
+        "b": {"emotion": "joy", "intent": "ask"},
+    }
+    table = ensemble.as_table(said, ["a", "b"], labels)
+    assert table.loc["a"].to_dict() == {
+        "emotion_joy": 0.1,
+        "emotion_rage": 0.2,
+        "emotion_calm": 0.7,
+        "intent_ask": 0.4,
+        "intent_wish": 0.6,
+    }

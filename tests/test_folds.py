@@ -1,0 +1,117 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju import folds
+from meiju.config import ConfigError
+from meiju.corpus import Corpus
+from meiju.labels import EMOTIONS, INTENTS, OFFICIAL, TASKS
+
+N_FOLDS = 5
+
+
+def make_corpus(n=300, sentences=None, seed=0):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "name": [f"clip_{k:04}" for k in range(n)],
+            "part": "training",
+            "sentence": [f"this is sentence {k}" for k in range(n)] if sentences is None else sentences,
+            "emotion": rng.choice(EMOTIONS, n, p=[0.2, 0.1, 0.1, 0.06, 0.15, 0.04, 0.35]),
+            "intent": rng.choice(INTENTS, n, p=[0.3, 0.05, 0.1, 0.05, 0.05, 0.1, 0.05, 0.3]),
+            "path": "",
+        }
+    )
+    others = table.head(4).assign(name=[f"other_{k}" for k in range(4)], part=["validation", "testing"] * 2)
+    return Corpus(pd.concat([table, others], ignore_index=True), OFFICIAL, [])
+
+
+def draw(corpus, seed=7):
+    return folds.draw(corpus, n_folds=N_FOLDS, seed=seed)
+
+
+def fold_of(corpus):
+    return corpus.part("training").merge(draw(corpus), on="name", validate="1:1").fold
+
+
+def test_every_training_clip_is_in_one_fold():
+    corpus = make_corpus()
+    drawn = draw(corpus)
+    assert drawn.name.tolist() == sorted(corpus.part("training").name)
+    assert set(drawn.fold) == set(range(N_FOLDS))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_class_is_spread_evenly(seed):
+    corpus = make_corpus(seed=seed)
+    training, fold = corpus.part("training"), fold_of(corpus)
+    for task in TASKS:
+        counts = pd.crosstab(training[task], fold)
+        worst = counts.sub(counts.sum(axis=1) / N_FOLDS, axis=0).abs().max(axis=1)
+        assert worst.max() < 3, worst
+        told = folds.deviations(draw(corpus), training).query("kind == @task").set_index("what").worst
+        pd.testing.assert_series_equal(told.sort_index(), worst.sort_index(), check_names=False)
+
+
+def test_folds_do_not_depend_on_the_order_of_rows():
+    corpus = make_corpus()
+    shuffled = Corpus(corpus.clips.sample(frac=1, random_state=3, ignore_index=True), OFFICIAL, [])
+    pd.testing.assert_frame_equal(draw(shuffled), draw(corpus))
+
+
+def test_the_seed_decides():
+    corpus = make_corpus()
+    pd.testing.assert_frame_equal(draw(corpus), draw(corpus))
+    assert not draw(corpus).equals(draw(corpus, seed=8))
+
+
+def test_clips_of_the_same_words_and_labels_stay_together():
+    marks = ["Where are we going {}?", "where are we going, {} !", "“WHERE are we going” {}。"]
+    corpus = make_corpus(sentences=[marks[k // 100].format(k % 100) for k in range(300)])
+    for task in TASKS:  # the three clips of a sentence share their labels
+        corpus.clips.loc[:299, task] = np.tile(corpus.clips[task][:100], 3)
+    fold = fold_of(corpus).to_numpy().reshape(3, 100)
+    np.testing.assert_array_equal(fold[0], fold[1])
+    np.testing.assert_array_equal(fold[0], fold[2])
+
+
+@pytest.mark.parametrize("sentence", ["好的", "What?", ""])
+def test_short_lines_are_common_speech_and_spread(sentence):
+    corpus = make_corpus(sentences=[sentence] * 300)
+    assert fold_of(corpus).value_counts().between(55, 65).all()
+
+
+def test_too_few_clips_are_refused():
+    with pytest.raises(ConfigError, match="4 training clips cannot fill 5 folds"):
+        draw(make_corpus(n=4))
+
+
+def test_what_is_written_is_read(tmp_path):
+    corpus, path = make_corpus(n=40), tmp_path / "folds.csv"
+    corpus.clips.loc[:2, "name"] = ["0012", "NA", '片段, "1"']  # names that pandas would read as something else
+    drawn = draw(corpus)
+    folds.write(drawn, path)
+    pd.testing.assert_frame_equal(folds.read(path, corpus.part("training")), drawn)
+    assert folds.same(path, drawn)
+    assert not folds.same(path, drawn.assign(fold=0))
+
+
+@pytest.mark.parametrize("change", ["foreign", "missing", "twice"])
+def test_folds_of_other_clips_are_refused(tmp_path, change):
+    corpus, path = make_corpus(n=40), tmp_path / "folds.csv"
+    drawn = draw(corpus)
+    changed = {
+        "foreign": drawn.replace({"name": {"clip_0003": "clip_9999"}}),
+        "missing": drawn[1:],
+        "twice": pd.concat([drawn, drawn[:1]]),
+    }[change]
+    folds.write(changed, path)
+    with pytest.raises(ConfigError, match="not of this corpus' training clips"):
+        folds.read(path, corpus.part("training"))
+
+
+def test_the_description_names_sizes_and_classes():
+    corpus = make_corpus()
+    text = folds.describe(draw(corpus), corpus.part("training"))
+    assert text.startswith("5 folds of ")
+    assert all(label in text for label in (*EMOTIONS, *INTENTS))

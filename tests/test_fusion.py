@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from meiju.config import ConfigError, ModelConfig
+from meiju.fusion import FUSIONS, Batch, Shape, make_network
+from meiju.labels import TASKS
+from meiju.layers import Noise
+
+SHAPE = Shape({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
+E, B, T = 2, 5, 4
+
+fusions = pytest.mark.parametrize("fusion", FUSIONS)
+
+
+def make(fusion, seeds=(1, 2), **settings):
+    config = ModelConfig(fusion=fusion, heads=(2,), width=8, **settings)
+    return make_network(SHAPE, config, heads=2, noise=Noise(list(seeds)))
+
+
+def make_batch(seed=0, n_clips=B):
+    generator = torch.Generator().manual_seed(seed)
+    n_frames = {stream: 1 if stream in SHAPE.single else T for stream in SHAPE.streams}
+    frames = {s: torch.randn(E, n_clips, n_frames[s], dim, generator=generator) for s, dim in SHAPE.streams.items()}
+    return Batch(frames, {s: torch.ones(f.shape[:-1], dtype=torch.bool) for s, f in frames.items()})
+
+
+def outputs(logits):
+    return [values[task] for values in (logits.main, logits.auxiliary) for task in TASKS]
+
+
+@fusions
+@pytest.mark.parametrize("training", [True, False])
+def test_logits_are_one_row_a_clip_and_one_column_a_class(fusion, training):
+    logits = make(fusion).train(training)(make_batch())
+    for values in (logits.main, logits.auxiliary):
+        assert {task: tuple(v.shape) for task, v in values.items()} == {"emotion": (E, B, 7), "intent": (E, B, 3)}
+
+
+@fusions
+@pytest.mark.parametrize("missing", SHAPE.streams)
+def test_what_lies_in_a_missing_stream_has_no_influence(fusion, missing):
+    network, batch = make(fusion).eval(), make_batch()
+    before = outputs(network(batch))
+    batch.mask[missing][:, 1] = False
+    without = outputs(network(batch))
+    batch.frames[missing][:, 1] = 100 * torch.randn(batch.frames[missing][:, 1].shape)
+    for full, lacking, noisy in zip(before, without, outputs(network(batch)), strict=True):
+        torch.testing.assert_close(noisy, lacking)
+        assert not torch.allclose(full[:, 1], lacking[:, 1])
+        others = [0, 2, 3, 4]
+        torch.testing.assert_close(full[:, others], lacking[:, others])
+
+
+@fusions
+@pytest.mark.parametrize("stream", SHAPE.streams)
+def test_every_stream_counts_for_both_tasks(fusion, stream):
+    network, batch = make(fusion).eval(), make_batch()
+    before = outputs(network(batch))
+    batch.frames[stream] = -batch.frames[stream]
+    for old, new in zip(before, outputs(network(batch)), strict=True):
+        assert not torch.allclose(old, new)
+
+
+@fusions
+def test_a_clip_without_any_stream_stays_finite(fusion):
+    network, batch = make(fusion), make_batch()
+    for mask in batch.mask.values():
+        mask[:, 0] = False
+    assert all(values.isfinite().all() for values in outputs(network.eval()(batch)))
+    sum(values.square().sum() for values in outputs(network.train()(batch))).backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@fusions
+@pytest.mark.parametrize("training", [True, False])
+def test_a_member_computes_what_it_would_alone(fusion, training):
+    batch = make_batch()
+    second = Batch({s: f[1:] for s, f in batch.frames.items()}, {s: m[1:] for s, m in batch.mask.items()})
+    together, alone = make(fusion).train(training)(batch), make(fusion, seeds=(2,)).train(training)(second)
+    for both, one in zip(outputs(together), outputs(alone), strict=True):
+        torch.testing.assert_close(both[1:], one)
+
+
+def test_only_the_interaction_lets_a_task_see_the_other():
+    for fusion in ("interactive", "attention"):
+        network, batch = make(fusion).eval(), make_batch()
+        before = network(batch)
+        network.within["intent"].attention.output.bias.data += 1
+        after = network(batch)
+        assert torch.equal(before.main["emotion"], after.main["emotion"]) == (fusion == "attention")
+        assert torch.equal(before.auxiliary["emotion"], after.auxiliary["emotion"])
+        assert not torch.equal(before.main["intent"], after.main["intent"])
+
+
+def test_modality_dropout_never_hides_the_last_stream():
+    network, batch = make("concat", modality_dropout=0.7).train(), make_batch(n_clips=300)
+    batch.mask["audio"][:, :200] = False
+    batch.mask["visual"][:, :100] = False
+    batch.mask["text"][:, 290:] = False
+    there = torch.stack([batch.mask[stream].any(dim=2) for stream in SHAPE.streams], dim=-1)
+    _, present = network.tokens(batch)
+    assert present.any(dim=-1).all()
+    assert not (present & ~there).any()
+    assert torch.equal(present[:, :100], there[:, :100])  # only text is there
+    hidden = 1 - present[:, 200:290].float().mean().item()
+    # Each of three is hidden with 0.7, except where all of them would be.
+    assert hidden == pytest.approx(0.7 - 0.7**3, abs=0.07)
+    _, present = network.eval().tokens(batch)
+    assert torch.equal(present, there)
+
+
+@pytest.mark.parametrize("heads", [(3,), (1, 5), (0,), (2, 2), ()])
+def test_heads_that_cannot_be_are_refused(heads):
+    with pytest.raises(ConfigError, match=r"--model\.heads"):
+        ModelConfig(width=8, heads=heads)

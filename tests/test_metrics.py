@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from meiju.metrics import bootstrap_jrbm, f1, interval, joint_score, jrbm
+
+AVERAGES = ("weighted", "micro")
+pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40)
+
+
+def by_hand(truth, prediction, average):
+    if average == "micro":  # one label a clip: micro F1 is accuracy
+        return np.mean(truth == prediction)
+    total = 0.0
+    for k in set(truth):
+        hits = np.sum((truth == k) & (prediction == k))
+        total += np.sum(truth == k) * 2 * hits / (np.sum(truth == k) + np.sum(prediction == k))
+    return total / len(truth)
+
+
+def systems(seed=0, n=60, n_systems=2):
+    # Class 5 is never predicted, class 6 never true.
+    rng = np.random.default_rng(seed)
+    truth = {task: rng.integers(0, 6, n) for task in ("emotion", "intent")}
+    said = [
+        {t: np.where(rng.random(n) < 0.5, np.minimum(truth[t], 4), rng.choice([0, 1, 2, 3, 4, 6], n)) for t in truth}
+        for _ in range(n_systems)
+    ]
+    return truth, said
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@settings(max_examples=40, deadline=None)
+@given(rows=pairs)
+def test_f1_is_that_of_the_definition_and_of_sklearn(average, rows):
+    truth, prediction = np.array(rows).T
+    found = f1(truth, prediction, average)
+    assert found == pytest.approx(by_hand(truth, prediction, average))
+    assert found == pytest.approx(f1_score(truth, prediction, average=average, zero_division=0))
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_joint_score_scores_each_task_and_takes_their_harmonic_mean(average):
+    truth, (said, _) = systems()
+    score = joint_score(truth, said, average)
+    assert score.E == pytest.approx(by_hand(truth["emotion"], said["emotion"], average))
+    assert score.I == pytest.approx(by_hand(truth["intent"], said["intent"], average))
+    assert score.E != score.I
+    assert score.JRBM == pytest.approx(2 / (1 / score.E + 1 / score.I))
+
+
+@pytest.mark.parametrize(("e", "i", "expected"), [(0, 0, 0), (0, 1, 0), (1, 1, 1), (0.5, 1, 2 / 3), (0.6, 0.3, 0.4)])
+def test_jrbm(e, i, expected):
+    assert jrbm(e, i) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_bootstrap_draws_are_scores_of_resampled_clips(average):
+    truth, said = systems()
+    n = len(truth["emotion"])
+    draws = bootstrap_jrbm(truth, said, average, n_draws=25, seed=3)
+    assert draws.shape == (2, 25)
+    counts = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=25)
+    for k, prediction in enumerate(said):
+        for draw, count in zip(draws[k], counts, strict=True):
+            rows = np.repeat(np.arange(n), count)
+            e, i = (
+                f1_score(truth[t][rows], prediction[t][rows], average=average, zero_division=0)
+                for t in ("emotion", "intent")
+            )
+            assert draw == pytest.approx(2 * e * i / (e + i))
+
+
+def test_bootstrap_of_a_system_that_is_always_wrong_is_zero():
+    truth = {task: np.zeros(9, dtype=int) for task in ("emotion", "intent")}
+    wrong = {task: np.ones(9, dtype=int) for task in truth}
+    assert (bootstrap_jrbm(truth, [wrong], "weighted", n_draws=5) == 0).all()
+
+
+def test_bootstrap_is_paired():
+    truth, (first, second) = systems()
+    draws = bootstrap_jrbm(truth, [first, second, first], "weighted", n_draws=50)
+    np.testing.assert_array_equal(draws[0] - draws[2], 0)
+    assert np.std(draws[0]) > 0
+    np.testing.assert_array_equal(draws[1], bootstrap_jrbm(truth, [second], "weighted", n_draws=50)[0])
+
+
+def test_interval_holds_the_central_share():
+    draws = np.random.default_rng(0).permutation(101) / 100
+    assert interval(draws) == pytest.approx((0.025, 0.975))
+    assert interval(draws, level=0.5) == pytest.approx((0.25, 0.75))

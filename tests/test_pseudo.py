@@ -1,0 +1,182 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meiju.config import PseudoConfig
+from meiju.labels import LabelSet
+from meiju.members import softmax
+from meiju.pseudo import (
+    MIN_ACCEPTED,
+    Gate,
+    LeakError,
+    assert_unseen,
+    calibrate,
+    fit_gate,
+    fit_temperature,
+    label_pool,
+    precision_threshold,
+)
+
+LABELS = LabelSet(("joy", "rage"), ("ask", "wish"))
+
+
+def draw_labelled(temperature, n=20_000):
+    """Probabilities that are too sure (or unsure) by `temperature`, and labels drawn from the right ones."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2, size=(n, 4))
+    labels = (softmax(logits).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return softmax(logits * temperature), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 3])
+def test_the_temperature_is_found(temperature):
+    assert fit_temperature(*draw_labelled(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_calibrating_undoes_the_temperature():
+    sharp, _ = draw_labelled(3, n=50)
+    right, _ = draw_labelled(1, n=50)
+    np.testing.assert_allclose(calibrate(sharp, 3), right, atol=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 1, 10])
+def test_calibrating_keeps_the_likeliest_class(temperature):
+    probabilities = np.random.default_rng(1).dirichlet(np.full(5, 0.5), size=300)
+    calibrated = calibrate(probabilities, temperature)
+    np.testing.assert_array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+
+
+def test_a_certain_prediction_can_be_calibrated():
+    calibrated = calibrate(np.array([[1.0, 0.0, 0.0]]), 10)
+    assert np.isfinite(calibrated).all()
+    assert calibrated.argmax() == 0
+
+
+def threshold_by_search(confidence, correct, target):
+    fit = [c for c in confidence if (kept := correct[confidence >= c]).mean() >= target and len(kept) >= MIN_ACCEPTED]
+    return min(fit, default=np.inf)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=70),
+    target=st.sampled_from([0.25, 0.5, 0.6, 0.75, 1.0]),
+)
+def test_the_threshold_is_the_lowest_that_reaches_the_precision(rows, target):
+    confidence, correct = np.array([c / 12 for c, _ in rows]), np.array([ok for _, ok in rows])
+    assert precision_threshold(confidence, correct, target) == threshold_by_search(confidence, correct, target)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct", "target", "expected"),
+    [
+        ([0.9] * 20, [1] * 20, 1.0, 0.9),
+        ([0.9] * 19, [1] * 19, 0.5, np.inf),  # too few to tell
+        ([0.9] * 30, [0] * 30, 0.5, np.inf),  # never right
+        ([0.9] * 20 + [0.5] * 20, [1] * 20 + [0] * 20, 0.75, 0.9),
+        ([0.9] * 20 + [0.5] * 20, [1] * 20 + [0] * 20, 0.5, 0.5),
+        ([0.9] * 20 + [0.5] * 20, [0] * 20 + [1] * 20, 0.5, 0.5),  # reached again further down
+        ([0.9] * 40, [1] * 20 + [0] * 20, 0.75, np.inf),  # what ties is accepted together
+    ],
+)
+def test_precision_threshold(confidence, correct, target, expected):
+    for order in (1, -1):
+        found = precision_threshold(np.array(confidence)[::order], np.array(correct, dtype=bool)[::order], target)
+        assert found == expected
+
+
+@pytest.mark.parametrize(("gate", "expected"), [("fixed", 0.8), ("precision", None)])
+def test_a_gate_tells_the_precision_of_what_it_accepts(gate, expected):
+    probabilities, labels = draw_labelled(2, n=4000)
+    found = fit_gate(PseudoConfig(gate=gate, threshold=0.8, precision=0.9), probabilities, labels)
+    calibrated = calibrate(probabilities, found.temperature)
+    passed = calibrated.max(axis=1) >= found.threshold
+    assert found.precision == pytest.approx((calibrated.argmax(axis=1) == labels)[passed].mean())
+    assert 0 < passed.mean() < 1
+    if expected is None:
+        assert found.precision >= 0.9
+    else:
+        assert found.threshold == expected
+
+
+def test_a_gate_that_accepts_nothing():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(4), size=200)
+    gate = fit_gate(PseudoConfig(gate="precision", precision=1.0), probabilities, rng.integers(0, 4, 200))
+    assert gate.threshold == np.inf
+    assert np.isnan(gate.precision)
+
+
+# By clip: the probability of joy and of ask.
+POOL = {
+    "a": (0.95, 0.9),
+    "b": (0.9, 0.4),
+    "c": (0.8, 0.05),
+    "d": (0.3, 0.7),
+    "e": (0.05, 0.1),
+    "f": (0.9, 0.95),
+}
+# Of the pairs, rage + ask (clip d) is unknown.
+TRAINING = pd.DataFrame(
+    [("joy", "ask"), ("joy", "wish"), ("rage", "wish"), ("rage", "wish")], columns=["emotion", "intent"]
+)
+
+
+def label(temperature=1.0, threshold=(0.7, 0.7), training=TRAINING, **settings):
+    first = np.array(list(POOL.values()))
+    probabilities = {
+        task: np.stack([first[:, k], 1 - first[:, k]], axis=1) for k, task in enumerate(("emotion", "intent"))
+    }
+    gates = {task: Gate(temperature, t, 0.9) for task, t in zip(("emotion", "intent"), threshold, strict=True)}
+    return label_pool(PseudoConfig(**settings), np.array(list(POOL)), probabilities, gates, training, LABELS)
+
+
+def accepted(table):
+    return tuple("".join(table.name[table[f"{task}_accepted"]]) for task in ("emotion", "intent"))
+
+
+def test_every_clip_of_the_pool_gets_labels_and_confidences():
+    table = label()
+    assert table.name.tolist() == list(POOL)
+    assert table.emotion.tolist() == ["joy", "joy", "joy", "rage", "rage", "joy"]
+    assert table.intent.tolist() == ["ask", "wish", "wish", "ask", "wish", "ask"]
+    np.testing.assert_allclose(table.emotion_confidence, [0.95, 0.9, 0.8, 0.7, 0.95, 0.9])
+    np.testing.assert_allclose(table.intent_confidence, [0.9, 0.6, 0.95, 0.7, 0.9, 0.95])
+
+
+def test_confidences_are_calibrated():
+    odds = np.sqrt(0.95 / 0.05)
+    assert label(temperature=2.0).emotion_confidence[0] == pytest.approx(odds / (1 + odds), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "settings", "expected"),
+    [
+        ((0.7, 0.7), {"plausible_pairs": False}, ("abcdef", "acdef")),
+        ((0.7, 0.7), {}, ("abcef", "acef")),
+        ((0.85, 0.92), {}, ("abef", "cf")),
+        ((np.inf, 0.7), {}, ("", "acef")),
+        # Joy and rage have 2 labelled clips each, ask 1 and wish 3. Ties go by name.
+        ((0.7, 0.7), {"cap": 1.0}, ("abe", "cef")),
+        ((0.7, 0.7), {"cap": 0.5}, ("ae", "cf")),
+        ((0.7, 0.7), {"cap": 9.0}, ("abcef", "acef")),
+        ((np.inf, np.inf), {"cap": 1.0}, ("", "")),
+    ],
+)
+def test_which_clips_are_accepted(threshold, settings, expected):
+    assert accepted(label(threshold=threshold, **settings)) == expected
+
+
+def test_a_class_without_labelled_clips_is_capped_at_none():
+    joyful = TRAINING[TRAINING.emotion == "joy"]
+    table = label(training=joyful, cap=9.0, plausible_pairs=False)
+    assert accepted(table)[0] == "abcf"
+
+
+def test_no_teacher_has_seen_held_out_clips():
+    assert_unseen(np.array(["a", "b"]), np.array(["c"]))
+    with pytest.raises(LeakError, match=r"^2 held-out .*clip_2, clip_3$"):
+        assert_unseen(np.array(["clip_1", "clip_3", "clip_2"]), np.array(["clip_2", "clip_3", "clip_4"]))

@@ -1,0 +1,236 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from meiju import training
+from meiju.config import ModelConfig, TrainConfig
+from meiju.features import Store
+from meiju.fusion import FUSIONS
+from meiju.labels import TASKS
+from meiju.training import MAX_FRAMES, Frames, Lesson, Rows, class_weight, hard_rows, n_steps, predict, train_members
+
+CLASSES = {"emotion": 3, "intent": 2}
+MODEL = ModelConfig(heads=(2,), width=16)
+CONFIG = TrainConfig(epochs=3, batch_size=8, average_epochs=2)
+N_CLIPS = 90
+NAMES = [f"clip_{k:02}" for k in range(N_CLIPS)]
+NUMBERS = np.arange(N_CLIPS)
+LABELS = {"emotion": NUMBERS % 3, "intent": NUMBERS // 3 % 2}
+
+
+def make_store(clips):
+    """A store of the given frames by name, in that order."""
+    stop = np.cumsum([len(frames) for frames in clips.values()])
+    start = stop - [len(frames) for frames in clips.values()]
+    index = pd.DataFrame({"start": start, "stop": stop}, index=pd.Index(list(clips), name="name"))
+    return Store(np.concatenate(list(clips.values())).astype(np.float16), index, pd.DataFrame(), {})
+
+
+@pytest.fixture(scope="module")
+def frames():
+    # Emotion shows in the text's one frame, intent in some frames of sound. One clip has no sound.
+    rng = np.random.default_rng(0)
+    text, audio = {}, {}
+    for k, name in enumerate(NAMES):
+        text[name] = rng.normal(size=(1, 5)) + 3 * np.eye(5)[LABELS["emotion"][k]]
+        audio[name] = rng.normal(size=(0 if k == 7 else rng.integers(1, 6), 4)) + 3 * np.eye(4)[LABELS["intent"][k]]
+    return Frames({"text": make_store(text), "audio": make_store(audio)}, NAMES)
+
+
+def rows_of(clips):
+    return hard_rows(clips, {task: LABELS[task][clips] for task in TASKS}, CLASSES, 0.5)
+
+
+def pseudo_of(clips):
+    rows = rows_of(clips)
+    return Rows(clips, rows.targets, {"emotion": 0.5 * rows.weight["emotion"], "intent": rows.weight["intent"] * 0})
+
+
+def lessons(pseudo):
+    # Members differ in rows, in how many of them there are, and in seed.
+    parts = [(NUMBERS[:40], NUMBERS[40:52], 5), (NUMBERS[10:50], NUMBERS[50:80], 6), (NUMBERS[2:38], NUMBERS[60:63], 7)]
+    return [Lesson(rows_of(own), pseudo_of(more) if pseudo else None, seed) for own, more, seed in parts]
+
+
+def train(frames, lessons, config=CONFIG, model=MODEL):
+    return train_members(frames, lessons, model, config, heads=2, pseudo_ratio=0.5)
+
+
+def assert_same_weights(first, second, **tolerance):
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+def differ(first, second):
+    return any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("pseudo", [False, True])
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_members_learn_the_same_together_and_alone(frames, pseudo, fusion):
+    model = dataclasses.replace(MODEL, fusion=fusion)
+    together = train(frames, lessons(pseudo), model=model)
+    said = predict(together, frames, NUMBERS)
+    for e, lesson in enumerate(lessons(pseudo)):
+        alone = train(frames, [lesson], model=model)
+        for (name, both), one in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
+            np.testing.assert_allclose(both[e], one[0], atol=2e-4, err_msg=name)
+        for task, logits in predict(alone, frames, NUMBERS).items():
+            np.testing.assert_allclose(said[task][e], logits[0], atol=1e-3)
+    assert not np.allclose(said["emotion"][0], said["emotion"][1], atol=1e-2)
+
+
+def test_pseudo_rows_are_learnt_from(frames):
+    with_pseudo, without = lessons(True)[:1], lessons(False)[:1]
+    assert differ(train(frames, with_pseudo), train(frames, without))
+
+
+def test_training_learns_what_can_be_learnt(frames):
+    config = TrainConfig(epochs=12, batch_size=16)
+    network = train(frames, [Lesson(rows_of(NUMBERS[:60]), None, seed) for seed in (0, 1)], config)
+    said = predict(network, frames, NUMBERS[60:])
+    for task in TASKS:
+        right = said[task].argmax(axis=-1) == LABELS[task][60:]
+        assert right.mean(axis=1).min() > 0.85, task
+
+
+def test_a_seed_repeats_exactly_and_another_differs(frames):
+    lesson = lessons(False)[0]
+    assert_same_weights(train(frames, [lesson]), train(frames, [lesson]), rtol=0, atol=0)
+    assert differ(train(frames, [lesson]), train(frames, [dataclasses.replace(lesson, seed=99)]))
+
+
+def test_weights_are_the_mean_over_the_ends_of_the_last_epochs(frames, monkeypatch):
+    ends = []
+    original = torch.optim.swa_utils.AveragedModel.update_parameters
+
+    def note(average, network):
+        ends.append([p.detach().clone() for p in network.parameters()])
+        original(average, network)
+
+    monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", note)
+    network = train(frames, lessons(False)[:1])
+    assert len(ends) == CONFIG.average_epochs
+    for parameter, first, second in zip(network.parameters(), *ends, strict=True):
+        torch.testing.assert_close(parameter.detach(), (first + second) / 2)
+    assert any(not torch.equal(first, second) for first, second in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize(("n_labelled", "expected"), [(1, 3), (8, 3), (9, 6), (16, 6), (80, 30)])
+def test_n_steps(n_labelled, expected):
+    assert n_steps(CONFIG, n_labelled) == expected
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_class_weights_have_mean_1_over_rows(power):
+    labels = np.repeat([0, 1, 3], [30, 6, 1])
+    weight = class_weight(labels, 4, power)
+    assert weight[labels].mean() == pytest.approx(1)
+    counts = np.array([30, 6, 1])
+    np.testing.assert_allclose(weight[[0, 1, 3]] * counts**power, weight[3], rtol=1e-6)
+
+
+def test_hard_rows_give_an_unknown_label_no_weight():
+    labels = {"emotion": np.array([0, -1, 2, 0]), "intent": np.array([1, 1, -1, -1])}
+    rows = hard_rows(np.arange(4), labels, CLASSES, 1.0)
+    np.testing.assert_array_equal(rows.targets["emotion"], [[1, 0, 0], [0, 0, 0], [0, 0, 1], [1, 0, 0]])
+    np.testing.assert_allclose(rows.weight["emotion"], [0.75, 0, 1.5, 0.75])
+    np.testing.assert_allclose(rows.weight["intent"], [1, 1, 0, 0])
+
+
+@pytest.mark.parametrize("kind", ["labelled", "pseudo"])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_targets_of_weight_0_have_no_influence(frames, kind, weight):
+    def lesson(turned):
+        labelled, pseudo = rows_of(NUMBERS[:24]), rows_of(NUMBERS[24:36])
+        rows = labelled if kind == "labelled" else pseudo
+        for task in TASKS:
+            rows.weight[task][:4] = weight
+            if turned:
+                rows.targets[task][:4] = rows.targets[task][:4, ::-1].copy()
+        return Lesson(labelled, pseudo, 3)
+
+    assert differ(train(frames, [lesson(False)]), train(frames, [lesson(True)])) == (weight > 0)
+
+
+def test_members_with_different_numbers_of_steps_are_refused(frames):
+    uneven = [Lesson(rows_of(NUMBERS[:8]), None, 0), Lesson(rows_of(NUMBERS[:9]), None, 1)]
+    with pytest.raises(ValueError, match="same number of steps"):
+        train(frames, uneven)
+    with pytest.raises(ValueError, match="all or none pseudo-labels"):
+        train(frames, [lessons(True)[0], lessons(False)[1]])
+
+
+def test_predictions_do_not_depend_on_the_rest_of_the_batch(frames, monkeypatch):
+    network = train(frames, lessons(False))
+    before = predict(network, frames, NUMBERS)
+    assert before["emotion"].shape == (3, N_CLIPS, 3)
+    assert before["intent"].shape == (3, N_CLIPS, 2)
+    order = np.random.default_rng(1).permutation(N_CLIPS)
+    monkeypatch.setattr(training, "PREDICT_BATCH", 4)
+    after = predict(network, frames, order)
+    alone = predict(network, frames, NUMBERS[7:8])
+    for task in TASKS:
+        np.testing.assert_allclose(after[task], before[task][:, order], atol=1e-5)
+        np.testing.assert_allclose(alone[task], before[task][:, 7:8], atol=1e-5)
+
+
+LENGTHS = {"long": MAX_FRAMES * 2 + 5, "none": 0, "short": 3, "full": MAX_FRAMES}
+
+
+def gather(*names, store=None):
+    rng = np.random.default_rng(0)
+    clips = {name: rng.normal(size=(n, 2)).astype(np.float16) for name, n in LENGTHS.items()}
+    batch = Frames({"audio": store or make_store(clips)}, list(LENGTHS)).batch(
+        torch.tensor([[list(LENGTHS).index(name) for name in names]])
+    )
+    return clips, batch.frames["audio"][0].numpy(), batch.mask["audio"][0].numpy()
+
+
+def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
+    clips, frames, mask = gather("none", "short", "full")
+    assert mask.sum(axis=1).tolist() == [0, 3, MAX_FRAMES]
+    assert frames.dtype == np.float32
+    for k, name in enumerate(["none", "short", "full"]):
+        np.testing.assert_array_equal(frames[k, mask[k]], clips[name])
+    assert (frames[~mask] == 0).all()
+
+
+def test_a_clip_without_frames_is_one_masked_frame():
+    _, frames, mask = gather("none")
+    assert frames.tolist() == [[[0, 0]]]
+    assert mask.tolist() == [[False]]
+
+
+def test_of_a_long_clip_evenly_spaced_frames_are_seen():
+    clips, frames, mask = gather("short", "long")
+    assert mask[1].all()
+    assert mask.shape[1] == MAX_FRAMES
+    found = [int(np.flatnonzero((clips["long"] == frame).all(axis=1))[0]) for frame in frames[1]]
+    assert found[0] == 0
+    assert set(np.diff(found)) <= {2, 3}
+    assert LENGTHS["long"] - found[-1] <= 3
+
+
+def test_a_stream_that_no_clip_has():
+    _, frames, mask = gather("long", "none", store=make_store({name: np.empty((0, 2)) for name in LENGTHS}))
+    assert frames.shape == (2, 1, 2)
+    assert not frames.any()
+    assert not mask.any()
+
+
+def test_single_streams_have_one_frame_a_clip(frames):
+    assert frames.single == {"text"}
+    assert frames.dims == {"text": 5, "audio": 4}
+
+
+def test_moments_are_over_the_frames_of_the_given_clips(frames):
+    clips = NUMBERS[3:20]
+    batch = frames.batch(torch.from_numpy(clips)[None])
+    own = batch.frames["audio"][batch.mask["audio"]]
+    mean, std = frames.moments("audio", clips)
+    torch.testing.assert_close(mean, own.mean(dim=0))
+    torch.testing.assert_close(std, own.std(dim=0, correction=0))
