@@ -99,7 +99,7 @@ def label_pool(
         table[f"{task}_accepted"] = table[f"{task}_confidence"] >= gates[task].threshold
     if config.plausible_pairs:
         known = set(zip(training.emotion, training.intent, strict=True))
-        plausible = [pair in known for pair in zip(table.emotion, table.intent, strict=True)]
+        plausible = np.array([pair in known for pair in zip(table.emotion, table.intent, strict=True)], dtype=bool)
         for task in TASKS:
             table[f"{task}_accepted"] &= plausible
     if config.cap is not None:

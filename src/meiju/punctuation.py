@@ -32,7 +32,7 @@ UNKNOWN = "u"
 CRF = {"c1": 0.3, "c2": 1.0, "max_iterations": 40, "feature.possible_transitions": True}
 # A mark is set where its probability is above this share of that of no mark. Below 1 because F1 rewards finding marks;
 # with hints the model is sure enough, and 1 is best.
-ODDS = {False: 0.5, True: 1.0}
+ODDS = {False: 0.7, True: 1.0}
 
 
 class TooFewSentences(ValueError):
