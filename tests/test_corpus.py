@@ -363,13 +363,6 @@ def test_link_within_the_corpus_is_read(tmp_path):
     assert_plain(open_corpus(root))
 
 
-def test_table_that_is_a_link_out_of_the_corpus_is_not_read(tmp_path):
-    root = write_corpus(tmp_path / "corpus", rows={"testing": None}, media=["t1", "t2", "v1"])
-    (tmp_path / "outside.csv").write_text("name,sentence\nx1,secret\n")
-    (root / TABLES["testing"]).symlink_to(tmp_path / "outside.csv")
-    assert "no table of testing clips" in only_problem(root)
-
-
 def test_folder_named_like_a_table_is_not_read(tmp_path):
     root = write_corpus(tmp_path)
     (root / "train.csv").mkdir()

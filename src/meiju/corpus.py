@@ -144,7 +144,7 @@ def _find_tables(root: Path, problems: list[Problem]) -> dict[str, Path]:
     found = defaultdict(list)
     for path in sorted(root.rglob("*.csv")):
         part = _part_of(path.relative_to(root))
-        if part:
+        if part and path.is_file():
             found[part].append(path)
     for part in PARTS:
         if len(found[part]) > 1:

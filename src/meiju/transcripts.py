@@ -20,7 +20,7 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
         try:
-            restorer, scores = fit_and_report([*own, *given], seed=config.seed, model_path=folder / "restorer.crfsuite")
+            restorer, scores = fit_and_report([*own, *given], seed=config.seed, model_path=folder / "restorer.json")
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:
