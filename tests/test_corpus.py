@@ -175,7 +175,7 @@ tables = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     names=st.lists(names, min_size=18, max_size=18, unique=True),
     training=tables,
@@ -280,7 +280,7 @@ def test_empty_file(tmp_path):
 
 def test_not_utf8_names_the_row_of_the_bad_byte(tmp_path):
     root = write_corpus(tmp_path, media=["t1", "t2", "v1"])
-    (root / TABLES["testing"]).write_bytes(b"FileName,Subtitle\nx0.mp4,yes\nx1.mp4," + "为什么".encode("gb18030") + b"\n")
+    (root / TABLES["testing"]).write_bytes(b"FileName,Subtitle\nx0.mp4,yes\nx1.mp4," + "走吧".encode("gb18030") + b"\n")
     problem = only_problem(root)
     assert problem.startswith(f"{TABLES['testing']}, row 3: is not UTF-8")
 
@@ -322,9 +322,7 @@ def test_no_media_at_all_needs_no_warning_where_they_are_not_needed(tmp_path):
     assert corpus.clips.path.eq("").all()
 
 
-@pytest.mark.parametrize(
-    ("streams", "ok"), [(("t=tfidf-svd", "a=npy:x"), True), (("t=tfidf-svd", "a=logmel"), False)]
-)
+@pytest.mark.parametrize(("streams", "ok"), [(("t=tfidf-svd", "a=npy:x"), True), (("t=tfidf-svd", "a=logmel"), False)])
 def test_the_streams_say_whether_media_are_needed(tmp_path, streams, ok):
     config = Config("run", streams=streams, corpus=CorpusConfig(root=write_corpus(tmp_path, media=[])))
     if ok:
@@ -429,7 +427,7 @@ pieces = st.sampled_from([b"FileName", b"Subtitle", b"emotion", b"intent", b"hap
 contents = st.one_of(st.binary(max_size=60), st.lists(pieces | st.binary(max_size=2), max_size=40).map(b"".join))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     contents=contents,
     part=st.sampled_from([*TABLES]),
@@ -442,9 +440,9 @@ def test_any_bytes_give_a_corpus_or_a_corpus_error(contents, part, labels, good_
         root = write_corpus(Path(folder) / "corpus")
         (root / TABLES[part]).write_bytes(header + contents)
         try:
-            corpus = open_corpus(root, labels=labels)
+            problems, clips = [], open_corpus(root, labels=labels).clips
         except CorpusError as error:
-            assert error.problems
-            assert all(problem.row is None or isinstance(problem.row, int) for problem in error.problems)
-        else:
-            assert corpus.clips.name.is_unique
+            problems, clips = error.problems, None
+    assert clips is not None or problems
+    assert clips is None or clips.name.is_unique
+    assert all(problem.row is None or isinstance(problem.row, int) for problem in problems)

@@ -23,8 +23,8 @@ def frames_of(k: int) -> np.ndarray:
 
 BAD = {
     NAMES[2]: (NoFrames("没有\u2028“声音”,\nnone"), "没有\u2028“声音”,\nnone"),
-    NAMES[5]: (np.full((2, DIM), np.nan, np.float32), "has 6 values that are not finite"),
-    NAMES[6]: (np.array([[np.inf, 0, 0]], np.float32), "has 1 values that are not finite"),
+    NAMES[5]: (np.full((2, DIM), np.nan, np.float32), "has 6 values that are not finite as float16"),
+    NAMES[6]: (np.array([[np.inf, 0, 0]], np.float32), "has 1 values that are not finite as float16"),
     NAMES[7]: (np.zeros((2, DIM + 1), np.float32), "has shape [2, 4] where [frames, 3] is wanted"),
     NAMES[8]: (np.zeros(DIM, np.float32), "has shape [3] where [frames, 3] is wanted"),
     NAMES[40]: (np.zeros((0, DIM), np.float32), "is empty: it has no frames"),
@@ -43,9 +43,10 @@ class Fake:
 
     def fit(self, clips, *, seed):
         self.fitted += 1
+        self.dim = DIM
 
     def save(self, folder):
-        (folder / "width").write_text(str(DIM))
+        (folder / "width").write_text(str(self.dim))
 
     def load(self, folder):
         self.dim = int((folder / "width").read_text())
@@ -63,25 +64,180 @@ class Fake:
         return self.bad[clip.name][0] if clip.name in self.bad else frames_of(NAMES.index(clip.name))
 
 
-class FittedWidth(Fake):
-    """Its width is known once it is fitted."""
-
-    def fit(self, clips, *, seed):
-        super().fit(clips, seed=seed)
-        self.dim = DIM
-
-    def save(self, folder):
-        (folder / "width").write_text(str(self.dim))
-
-
 def extract(encoder, folder: Path, clips=CLIPS, *, n_jobs: int = 1) -> features.Store:
-    return features.extract(
-        FittedWidthOf(encoder) if False else encoder,
-        clips,
-        clips[:3],
-        folder,
-        meta={"encoder": "fake"},
-        seed=0,
-        n_jobs=n_jobs,
-        label="fake",
-    )
+    options = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": n_jobs, "label": "fake"}
+    return features.extract(encoder, clips, clips[:3], folder, **options)
+
+
+def break_off(folder: Path, *, after: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        extract(Fake(patience=after), folder)
+    assert not (folder / "meta.json").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in STORE}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "store"
+    extract(Fake(), folder)
+    return contents(folder)
+
+
+def test_store_holds_every_clips_frames_in_order(tmp_path):
+    store = extract(Fake(), tmp_path / "store")
+    wanted = {name: frames_of(k).astype(np.float16) for k, name in enumerate(NAMES) if name not in BAD}
+    assert store.frames.dtype == np.float16
+    assert store.dim == DIM
+    np.testing.assert_array_equal(store.frames, np.concatenate(list(wanted.values())))
+    assert store.index.index.tolist() == NAMES
+    for name, (start, stop) in zip(NAMES, store.spans(NAMES), strict=True):
+        np.testing.assert_array_equal(store.frames[start:stop], wanted.get(name, np.empty((0, DIM))))
+    assert store.meta == {"encoder": "fake", "dim": DIM}
+
+
+def test_spans_follow_the_order_asked_for(tmp_path):
+    store = extract(Fake(), tmp_path / "store")
+    names = [NAMES[60], NAMES[0], NAMES[2]]
+    assert (store.spans(names)[:2] == [store.spans([name])[0] for name in names[:2]]).all()
+    start, stop = store.spans(names)[2]
+    assert start == stop
+
+
+def test_clips_without_frames_are_named_with_the_reason(tmp_path):
+    folder = tmp_path / "store"
+    store = extract(Fake(), folder)
+    assert dict(zip(store.missing.name, store.missing.reason, strict=True)) == {n: why for n, (_, why) in BAD.items()}
+    said = features.describe("audio", store, folder)
+    assert all(f"missing: {name}, " in said for name in BAD)
+
+
+def test_values_that_float16_cannot_hold_are_not_finite(tmp_path):
+    bad = {NAMES[1]: (np.array([[1e6, 0, -65504]], np.float32), None)}
+    store = extract(Fake(bad=bad), tmp_path / "store")
+    assert store.missing.name.tolist() == [NAMES[1]]
+    assert np.isfinite(store.frames).all()
+
+
+def test_terminal_names_the_first_missing_clips_only(tmp_path):
+    bad = {name: (NoFrames("silent"), "silent") for name in NAMES}
+    store = extract(Fake(bad=bad), tmp_path / "store")
+    said = features.describe("audio", store, tmp_path)
+    assert store.frames.shape == (0, DIM)
+    assert said.count("missing: ") == features.SHOWN
+    assert f"and {len(NAMES) - features.SHOWN} more" in said
+
+
+@pytest.mark.parametrize("after", [0, 31, 32, 45, 64, 69])
+def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed, after):
+    folder = tmp_path / "store"
+    break_off(folder, after=after)
+    encoder = Fake()
+    extract(encoder, folder)
+    assert contents(folder) == undisturbed
+    assert encoder.encoded == NAMES[after // features.CHUNK * features.CHUNK :]
+    assert encoder.fitted == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder"])
+
+
+def test_twice_interrupted_extraction(tmp_path, undisturbed):
+    folder = tmp_path / "store"
+    break_off(folder, after=40)
+    break_off(folder, after=35)
+    extract(Fake(), folder)
+    assert contents(folder) == undisturbed
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("broken") / "store"
+    break_off(folder, after=64)
+    return folder
+
+
+# Bytes that are lost at the end: none, within a value, a frame, a clip, most of it, all but the header, and that too.
+@pytest.mark.parametrize("lost", [1, 3, 7, 50, 900, 1030, 10**6])
+@pytest.mark.parametrize("file", ["frames.part.npy", "journal.jsonl"])
+def test_extraction_with_a_cut_off_file_goes_on_to_the_same_bytes(tmp_path, undisturbed, broken_off, file, lost):
+    folder = shutil.copytree(broken_off, tmp_path / "store")
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[: max(0, len(data) - lost)])
+    encoder = Fake()
+    extract(encoder, folder)
+    assert contents(folder) == undisturbed
+    assert NAMES[64] in encoder.encoded
+
+
+def test_a_journal_cut_anywhere_in_a_line_is_read(tmp_path, undisturbed, broken_off):
+    journal = (broken_off / "journal.jsonl").read_bytes()
+    last = len(journal.splitlines(keepends=True)[-1])
+    for lost in range(1, last):
+        folder = shutil.copytree(broken_off, tmp_path / f"store{lost}")
+        (folder / "journal.jsonl").write_bytes(journal[:-lost])
+        encoder = Fake()
+        extract(encoder, folder)
+        assert encoder.encoded == NAMES[63:]
+        assert contents(folder) == undisturbed
+
+
+def test_frames_that_the_journal_does_not_know_are_written_anew(tmp_path, undisturbed, broken_off):
+    folder = shutil.copytree(broken_off, tmp_path / "store")
+    with (folder / "frames.part.npy").open("ab") as file:
+        file.write(b"\xff" * 1000)
+    extract(Fake(), folder)
+    assert contents(folder) == undisturbed
+
+
+def test_extraction_cut_off_before_the_last_file_is_finished(tmp_path, undisturbed):
+    folder = tmp_path / "store"
+    extract(Fake(), folder)
+    (folder / "meta.json").unlink()
+    extract(Fake(), folder)
+    assert contents(folder) == undisturbed
+
+
+def test_fitting_that_was_cut_off_is_done_anew(tmp_path, undisturbed):
+    folder = tmp_path / "store"
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder" / "width").write_text("99")
+    encoder = Fake()
+    extract(encoder, folder)
+    assert encoder.fitted == 1
+    assert contents(folder) == undisturbed
+
+
+def test_a_finished_store_is_not_extracted_again(tmp_path, undisturbed):
+    folder = tmp_path / "store"
+    extract(Fake(), folder)
+    encoder = Fake(patience=0)
+    store = extract(encoder, folder)
+    assert (encoder.encoded, encoder.fitted) == ([], 0)
+    assert store.index.index.tolist() == NAMES
+    assert contents(folder) == undisturbed
+
+
+def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
+    class Unfit(Fake):
+        def fit(self, clips, *, seed):
+            raise ConfigError("nothing to learn from")
+
+    with pytest.raises(ConfigError):
+        extract(Unfit(), tmp_path / "store")
+    assert not (tmp_path / "store" / "meta.json").exists()
+    assert extract(Fake(), tmp_path / "store").dim == DIM
+
+
+def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "CHUNK", 2)
+    clips = []
+    for k in range(5):
+        path = tmp_path / f"c{k}.mp4"
+        write_clip(path, None, np.random.default_rng(k).normal(0, 0.1, 4000 + 1000 * k).astype(np.float32), fps=8)
+        clips.append(Clip(path.stem, "", str(path) if k != 3 else ""))
+    for n_jobs in (1, 2):
+        store = extract(LogMel(mels=16, fps=10), tmp_path / f"store{n_jobs}", clips, n_jobs=n_jobs)
+        assert store.missing.name.tolist() == ["c3"]
+        assert len(store.frames) > 10
+    assert contents(tmp_path / "store1") == contents(tmp_path / "store2")

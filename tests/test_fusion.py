@@ -81,15 +81,28 @@ def test_a_member_computes_what_it_would_alone(fusion, training):
         torch.testing.assert_close(both[1:], one)
 
 
-def test_only_the_interaction_lets_a_task_see_the_other():
-    for fusion in ("interactive", "attention"):
-        network, batch = make(fusion).eval(), make_batch()
-        before = network(batch)
-        network.within["intent"].attention.output.bias.data += 1
-        after = network(batch)
-        assert torch.equal(before.main["emotion"], after.main["emotion"]) == (fusion == "attention")
-        assert torch.equal(before.auxiliary["emotion"], after.auxiliary["emotion"])
-        assert not torch.equal(before.main["intent"], after.main["intent"])
+@pytest.mark.parametrize(("task", "other"), [TASKS, TASKS[::-1]])
+@pytest.mark.parametrize("fusion", ["interactive", "attention"])
+def test_only_the_interaction_lets_a_task_see_the_other(fusion, task, other):
+    network, batch = make(fusion).eval(), make_batch()
+    before = network(batch)
+    network.within[other].attention.output.bias.data += 1
+    after = network(batch)
+    assert torch.equal(before.main[task], after.main[task]) == (fusion == "attention")
+    assert torch.equal(before.auxiliary[task], after.auxiliary[task])
+    assert not torch.equal(before.main[other], after.main[other])
+
+
+@pytest.mark.parametrize("fusion", ["interactive", "attention", "concat"])
+def test_a_missing_stream_is_zeros_to_the_classifier(fusion):
+    network, batch = make(fusion).eval(), make_batch()
+    batch.mask["audio"][:, 1] = False
+    before = network(batch).main
+    for task in TASKS:
+        network.classify[task].hidden.weight.data[:, 8:16] *= -2  # what it learnt of the second stream
+    for task, after in network(batch).main.items():
+        torch.testing.assert_close(after[:, 1], before[task][:, 1])
+        assert not torch.allclose(after[:, 0], before[task][:, 0])
 
 
 def test_modality_dropout_never_hides_the_last_stream():

@@ -161,7 +161,7 @@ def test_confidences_are_calibrated():
         ((np.inf, 0.7), {}, ("", "acef")),
         # Joy and rage have 2 labelled clips each, ask 1 and wish 3. Ties go by name.
         ((0.7, 0.7), {"cap": 1.0}, ("abe", "cef")),
-        ((0.7, 0.7), {"cap": 0.5}, ("ae", "cf")),
+        ((0.7, 0.7), {"cap": 0.5, "training": pd.concat([TRAINING, TRAINING])}, ("abe", "cef")),
         ((0.7, 0.7), {"cap": 9.0}, ("abcef", "acef")),
         ((np.inf, np.inf), {"cap": 1.0}, ("", "")),
     ],

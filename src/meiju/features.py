@@ -126,8 +126,10 @@ def _checked(frames: np.ndarray | NoFrames, dim: int) -> tuple[np.ndarray, str]:
         return nothing, f"has shape {list(frames.shape)} where [frames, {dim}] is wanted"
     if len(frames) == 0:
         return nothing, "is empty: it has no frames"
+    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite
+        frames = frames.astype(np.float16)
     if not np.isfinite(frames).all():
-        return nothing, f"has {int((~np.isfinite(frames)).sum())} values that are not finite"
+        return nothing, f"has {int((~np.isfinite(frames)).sum())} values that are not finite as float16"
     return frames, ""
 
 
@@ -153,7 +155,8 @@ class _Writer:
 
     def add(self, name: str, frames: np.ndarray, reason: str) -> None:
         self._frames.write(np.ascontiguousarray(frames, dtype=np.float16).tobytes())
-        self._journal.write(json.dumps([name, len(frames), reason], ensure_ascii=False) + "\n")
+        # In ASCII, so that a line that is cut off anywhere, or holds a character that splits lines, is still read.
+        self._journal.write(json.dumps([name, len(frames), reason]) + "\n")
         self.spans.append((name, len(frames), reason))
 
     def flush(self) -> None:

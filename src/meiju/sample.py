@@ -163,7 +163,7 @@ def make_sample(
     missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
     draw = joblib.delayed(_write_clip)
     written = joblib.Parallel(n_jobs, return_as="generator_unordered")(draw(root, clip, seed) for clip in missing)
-    for _ in tqdm(written, "sample clips", len(missing), disable=not show_progress):
+    for _ in tqdm(written, "sample clips", len(missing), disable=None if show_progress else True):
         pass
     for part, table in _tables(clips).items():
         _write(root / PARTS[part].table, table)

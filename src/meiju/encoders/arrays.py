@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import tokenize
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +15,18 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames
 
 FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
+
+# How numpy and zipfile refuse data; RuntimeError stands for a locked zip or a packing that zipfile does not know.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
 
 
 class NpyFrames:
@@ -77,9 +91,10 @@ class NpyFrames:
         try:
             data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
             array = np.load(io.BytesIO(data), allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             return NoFrames(f"{entry} cannot be read: {error}")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             return NoFrames(f"{entry} holds no numbers")
         array = array[None] if array.ndim == 1 else array
-        return array if array.dtype in (np.float16, np.float32) else array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told as that
+            return array if array.dtype in (np.float16, np.float32) else array.astype(np.float32)
