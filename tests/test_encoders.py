@@ -236,6 +236,8 @@ BROKEN = {
     "header": npy(np.ones((9, 3), np.float32))[:40],
     "huge": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(9999999999999, 3)"),
     "odd": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(9, 3("),
+    "key": npy(np.ones((9, 3), np.float32)).replace(b"{'descr'", b"{b'desc'"),
+    "digits": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(09,3)"),
     "empty": b"",
     "text": npy(np.array(["a", "b"])),
     "archive": None,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.config import Config, CorpusConfig
+from meiju.config import CorpusConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet
 
 PARTS = ("training", "validation", "testing", "unlabelled")
@@ -87,14 +87,8 @@ class Corpus:
         return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def read(config: Config) -> Corpus:
-    """Read the corpus of a run. Raises CorpusError with every problem found."""
-    needs_media = any(not encoder.startswith(("npy:", "tfidf-svd")) for encoder in config.encoders.values())
-    return read_corpus(config.corpus, needs_media=needs_media)
-
-
 def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
-    """Read and check the corpus at `config.root`.
+    """Read and check the corpus at `config.root`. Raises CorpusError with every problem found.
 
     needs_media: whether a clip without a media file is an error, or only a warning (its features lie elsewhere).
     """

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import corpus as corpora
 from meiju import files, folds, members, scores
 from meiju.config import Config, ConfigError, as_settings, parse_config
-from meiju.corpus import Corpus, CorpusError
+from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.encoders import Encoder, make_encoder
 from meiju.labels import TASKS
 from meiju.training import pick_device
@@ -47,7 +46,8 @@ class Run:
     @cached_property
     def corpus(self) -> Corpus:
         """The clips; reading them prints their warnings. Raises CorpusError with all their problems."""
-        corpus = corpora.read(self.config)
+        needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
+        corpus = read_corpus(self.config.corpus, needs_media=needs_media)
         for problem in corpus.warnings:
             print(problem, file=sys.stderr)
         return corpus

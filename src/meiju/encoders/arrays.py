@@ -2,9 +2,7 @@
 
 import hashlib
 import io
-import tokenize
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -15,18 +13,6 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames
 
 FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
-
-# How numpy and zipfile refuse data; RuntimeError stands for a locked zip or a packing that zipfile does not know.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-)
 
 
 class NpyFrames:
@@ -91,7 +77,7 @@ class NpyFrames:
         try:
             data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
             array = np.load(io.BytesIO(data), allow_pickle=False)
-        except UNREADABLE as error:
+        except Exception as error:  # numpy and zipfile refuse damaged data with a dozen kinds, TypeError among them
             return NoFrames(f"{entry} cannot be read: {error}")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             return NoFrames(f"{entry} holds no numbers")
