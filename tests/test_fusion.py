@@ -105,6 +105,17 @@ def test_a_missing_stream_is_zeros_to_the_classifier(fusion):
         assert not torch.allclose(after[:, 0], before[task][:, 0])
 
 
+def test_a_missing_stream_has_no_vote():
+    network, batch = make("late").eval(), make_batch()
+    batch.mask["audio"][:, 1] = False
+    before = network(batch).main
+    for task in TASKS:
+        network.classify[f"{task}_audio"].output.bias.data += 3
+    for task, after in network(batch).main.items():
+        torch.testing.assert_close(after[:, 1], before[task][:, 1])
+        torch.testing.assert_close(after[:, 0], before[task][:, 0] + 1)  # one vote of three
+
+
 def test_modality_dropout_never_hides_the_last_stream():
     network, batch = make("concat", modality_dropout=0.7).train(), make_batch(n_clips=300)
     batch.mask["audio"][:, :200] = False

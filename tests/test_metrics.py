@@ -56,9 +56,9 @@ def test_jrbm(e, i, expected):
 
 
 @pytest.mark.parametrize("average", AVERAGES)
-def test_bootstrap_draws_are_scores_of_resampled_clips(average):
-    truth, said = systems()
-    n = len(truth["emotion"])
+@pytest.mark.parametrize("n", [10, 60])
+def test_bootstrap_draws_are_scores_of_resampled_clips(average, n):
+    truth, said = systems(n=n)
     draws = bootstrap_jrbm(truth, said, average, n_draws=25, seed=3)
     assert draws.shape == (2, 25)
     counts = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=25)
@@ -69,7 +69,7 @@ def test_bootstrap_draws_are_scores_of_resampled_clips(average):
                 f1_score(truth[t][rows], prediction[t][rows], average=average, zero_division=0)
                 for t in ("emotion", "intent")
             )
-            assert draw == pytest.approx(2 * e * i / (e + i))
+            assert draw == pytest.approx(2 * e * i / (e + i) if e + i else 0)
 
 
 def test_bootstrap_of_a_system_that_is_always_wrong_is_zero():

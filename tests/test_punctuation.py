@@ -115,6 +115,7 @@ def test_nothing_to_punctuate_is_left_alone(restorer, sentence):
         ("小王喝茶了你喝茶吗", "小王喝茶了。你喝茶吗？"),
         ("小王喝茶了 你喝茶吗", "小王喝茶了。 你喝茶吗？"),
         ("小王喝茶了！ 你喝茶吗", "小王喝茶了！ 你喝茶吗？"),
+        ("好。小王喝茶了你喝茶吗", "好。小王喝茶了你喝茶吗？"),  # whoever set the first mark wanted none at 了
         ("小王喝茶吗?", "小王喝茶吗?"),
     ],
 )
@@ -196,6 +197,15 @@ def test_the_report_is_measured_on_a_tenth_of_the_sentences(tmp_path):
     assert report.index.get_level_values("hints").nunique() == 2
     assert report.xs("micro", level="mark").support.tolist() == [9, 9]  # a tenth of 90, and each holds one mark
     assert restorer.restore("老师买书吗") == "老师买书吗？"
+
+
+def test_the_report_is_measured_on_sentences_not_learnt_from(tmp_path):
+    # No two sentences share a character, so their marks can be known by heart but not guessed.
+    characters = iter(map(chr, range(0x4E00, 0x9FFF)))
+    sentences = ["".join(itertools.islice(characters, 5)) + random.Random(k).choice("？。") for k in range(200)]
+    restorer, report = fit_and_report(sentences, seed=0, model_path=tmp_path / "restorer.json")
+    assert evaluate(restorer, sentences, spaces=False).loc["micro", "f1"] > 0.95
+    assert (report.xs("micro", level="mark").f1 < 0.8).all()
 
 
 def test_the_report_leaves_only_the_restorer_behind(tmp_path):

@@ -11,7 +11,18 @@ from meiju.config import ModelConfig, TrainConfig
 from meiju.features import Store
 from meiju.fusion import FUSIONS
 from meiju.labels import TASKS
-from meiju.training import MAX_FRAMES, Frames, Lesson, Rows, class_weight, hard_rows, n_steps, predict, train_members
+from meiju.training import (
+    MAX_FRAMES,
+    Frames,
+    Lesson,
+    Rows,
+    class_weight,
+    hard_rows,
+    n_pseudo,
+    n_steps,
+    predict,
+    train_members,
+)
 
 CLASSES = {"emotion": 3, "intent": 2}
 MODEL = ModelConfig(heads=(2,), width=16)
@@ -53,7 +64,7 @@ def pseudo_of(clips):
 
 def lessons(pseudo):
     # Members differ in rows, in how many of them there are, and in seed.
-    parts = [(NUMBERS[:40], NUMBERS[40:52], 5), (NUMBERS[10:50], NUMBERS[50:80], 6), (NUMBERS[2:38], NUMBERS[60:63], 7)]
+    parts = [(NUMBERS[:40], NUMBERS[40:61], 5), (NUMBERS[10:50], NUMBERS[50:80], 6), (NUMBERS[2:38], NUMBERS[50:70], 7)]
     return [Lesson(rows_of(own), pseudo_of(more) if pseudo else None, seed) for own, more, seed in parts]
 
 
@@ -165,8 +176,17 @@ def test_members_with_different_numbers_of_steps_are_refused(frames):
     uneven = [Lesson(rows_of(NUMBERS[:8]), None, 0), Lesson(rows_of(NUMBERS[:9]), None, 1)]
     with pytest.raises(ValueError, match="same number of steps"):
         train(frames, uneven)
-    with pytest.raises(ValueError, match="all or none pseudo-labels"):
+    with pytest.raises(ValueError, match="number of steps and batches"):
         train(frames, [lessons(True)[0], lessons(False)[1]])
+
+
+@pytest.mark.parametrize(
+    ("n", "ratio", "expected"), [(40, 1.0, 8), (40, 0.5, 4), (10, 1.0, 2), (1, 1.0, 1), (80, 2, 16)]
+)
+def test_pseudo_labelled_clips_come_no_oftener_than_labelled_ones(n, ratio, expected):
+    lesson = Lesson(rows_of(NUMBERS[:40]), pseudo_of(np.resize(NUMBERS, n)), 0)
+    assert n_pseudo(lesson, 8, ratio) == expected
+    assert n_pseudo(dataclasses.replace(lesson, pseudo=None), 8, ratio) == 0
 
 
 def test_predictions_do_not_depend_on_the_rest_of_the_batch(frames, monkeypatch):

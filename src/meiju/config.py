@@ -191,7 +191,7 @@ class Stage2Config:
     weight: float = 0.5
     """Weight of a pseudo-labelled clip in the loss, beside 1 for a labelled one."""
     ratio: float = 1.0
-    """Pseudo-labelled clips per labelled clip in every batch."""
+    """Pseudo-labelled clips per labelled clip in every batch; fewer where few were accepted."""
 
     def __post_init__(self):
         require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")

@@ -44,7 +44,7 @@ class Store:
 
     def spans(self, names: Sequence[str]) -> np.ndarray:
         """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
-        return self.index.loc[list(names), ["start", "stop"]].to_numpy()
+        return self.index.loc[list(names), ["start", "stop"]].to_numpy(copy=True)
 
 
 def load(folder: Path) -> Store:

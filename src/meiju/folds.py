@@ -29,6 +29,8 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
     one_hot = _one_hot(training)
     # One row a group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
     first = np.unique(groups, return_index=True)[1]
+    if len(first) < n_folds:
+        raise ConfigError(f"--folds: {len(first)} different sentences cannot fill {n_folds} folds")
     splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     fold_of_group = np.empty(len(first), dtype=np.int64)
     for fold, (_, held_out) in enumerate(splitter.split(first[:, None], one_hot[first])):

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from meiju import features, files
 from meiju.config import Config
 from meiju.labels import TASKS, LabelSet
-from meiju.training import Frames, Lesson, Rows, hard_rows, n_steps, pick_device, predict, train_members
+from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, pick_device, predict, train_members
 
 
 @dataclass(frozen=True, order=True)
@@ -107,7 +107,7 @@ Group = list[tuple[Member, Lesson]]
 
 
 def _groups(config: Config, data: Data, members: list[Member], stage: int) -> list[Group]:
-    """Members that train together: same heads, number of steps and kind of rows; at most `train.together` of them.
+    """Members that train together: same heads, number of steps and batches; at most `train.together` of them.
 
     Who trains with whom is decided by the plan alone, never by what is done already.
     """
@@ -115,7 +115,8 @@ def _groups(config: Config, data: Data, members: list[Member], stage: int) -> li
     for member in members:
         lesson = _lesson(config, data, member, stage)
         steps = n_steps(config.train, len(lesson.labelled))
-        key = (member.heads, len(member.held_out), steps, lesson.pseudo is None)
+        per_step = n_pseudo(lesson, config.train.batch_size, config.stage2.ratio)
+        key = (member.heads, len(member.held_out), steps, per_step)
         alike.setdefault(key, []).append((member, lesson))
     size = config.train.together
     return [group[k : k + size] for group in alike.values() for k in range(0, len(group), size)]

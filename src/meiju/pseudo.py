@@ -95,8 +95,9 @@ def label_pool(
     for task in TASKS:
         calibrated = calibrate(probabilities[task], gates[task].temperature)
         table[task] = labels.decode(task, calibrated.argmax(axis=1))
-        table[f"{task}_confidence"] = calibrated.max(axis=1).round(6)
-        table[f"{task}_accepted"] = table[f"{task}_confidence"] >= gates[task].threshold
+        confidence = calibrated.max(axis=1)
+        table[f"{task}_confidence"] = confidence.round(6)
+        table[f"{task}_accepted"] = confidence >= gates[task].threshold
     if config.plausible_pairs:
         known = set(zip(training.emotion, training.intent, strict=True))
         plausible = np.array([pair in known for pair in zip(table.emotion, table.intent, strict=True)], dtype=bool)
@@ -112,7 +113,7 @@ def _within_cap(table: pd.DataFrame, task: str, cap: pd.Series) -> pd.Series:
     """Of each class, accept at most `cap` clips: the surest, by name where they tie."""
     accepted = table[table[f"{task}_accepted"]].sort_values([f"{task}_confidence", "name"], ascending=[False, True])
     rank = accepted.groupby(task).cumcount()
-    kept = accepted.index[rank < accepted[task].map(cap).fillna(0)]
+    kept = accepted.index[rank + 1 <= accepted[task].map(cap).fillna(0)]
     return pd.Series(table.index.isin(kept), index=table.index)
 
 

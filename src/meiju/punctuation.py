@@ -116,7 +116,7 @@ class CrfRestorer:
         parsed = _parse(sentence)
         if not parsed.characters:
             return sentence
-        some = any(parsed.mark)
+        some = is_punctuated(sentence)
         last = len(parsed.characters) - 1
         pieces, written = [], 0
         for i, mark in enumerate(self.marks(parsed)):
@@ -210,7 +210,8 @@ def _parse(sentence: str) -> Parsed:
             if parsed.gap:
                 parsed.gap[-1] = True
         else:
-            parsed.characters.append(c)
+            # A lone half of a surrogate pair is no character that the tagger could read.
+            parsed.characters.append("\ufffd" if "\ud800" <= c <= "\udfff" else c)
             parsed.position.append(k)
             parsed.gap.append(False)
             parsed.mark.append("")

@@ -189,8 +189,8 @@ class Run:
 
 def main(step) -> None:
     """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
-    config = parse_config(sys.modules[step.__module__].__doc__)
     try:
+        config = parse_config(sys.modules[step.__module__].__doc__)
         step(Run(config))
     except (ConfigError, CorpusError, NotYet) as error:
         raise SystemExit(f"error: {error}") from None

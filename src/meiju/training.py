@@ -104,6 +104,14 @@ def n_steps(config: TrainConfig, n_labelled: int) -> int:
     return config.epochs * math.ceil(n_labelled / config.batch_size)
 
 
+def n_pseudo(lesson: Lesson, batch_size: int, ratio: float) -> int:
+    """Pseudo-labelled clips a step: `ratio` times the labelled ones, but no clip more often than a labelled one."""
+    if lesson.pseudo is None:
+        return 0
+    share = min(ratio, len(lesson.pseudo) / len(lesson.labelled))
+    return max(1, round(batch_size * share))
+
+
 def train_members(
     frames: Frames,
     lessons: list[Lesson],
@@ -113,20 +121,22 @@ def train_members(
     heads: int,
     pseudo_ratio: float,
 ) -> nn.Module:
-    """Train one member per lesson, side by side; all lessons ask for the same number of steps.
+    """Train one member per lesson, side by side; all lessons ask for batches of one shape, and as many.
 
-    pseudo_ratio: pseudo-labelled clips a step for each labelled one. Returns the stacked network
+    pseudo_ratio: see `n_pseudo`. Returns the stacked network
     with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
-    steps = {n_steps(config, len(lesson.labelled)) for lesson in lessons}
-    if len(steps) != 1 or len({lesson.pseudo is None for lesson in lessons}) != 1:
-        raise ValueError("members that train together need the same number of steps, and all or none pseudo-labels")
-    total = steps.pop()
+    shapes = {
+        (n_steps(config, len(lesson.labelled)), n_pseudo(lesson, config.batch_size, pseudo_ratio)) for lesson in lessons
+    }
+    if len(shapes) != 1:
+        raise ValueError(f"members that train together need the same number of steps and batches; got {shapes}")
+    total, n_pseudo_a_step = shapes.pop()
     noise = Noise([lesson.seed for lesson in lessons], frames.device)
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
     network = make_network(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, lessons)
-    draw = _Draw(lessons, config.batch_size, round(pseudo_ratio * config.batch_size))
+    draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
     average = torch.optim.swa_utils.AveragedModel(network)
@@ -187,7 +197,7 @@ class _Draw:
         for lesson in lessons:
             for_labelled, for_pseudo = np.random.SeedSequence(lesson.seed).spawn(2)
             walks = [(lesson.labelled, _walk(len(lesson.labelled), n_labelled, for_labelled))]
-            if lesson.pseudo is not None and n_pseudo:
+            if n_pseudo:
                 walks.append((lesson.pseudo, _walk(len(lesson.pseudo), n_pseudo, for_pseudo)))
             self.walks.append(walks)
 
