@@ -180,9 +180,7 @@ def test_members_with_different_numbers_of_steps_are_refused(frames):
         train(frames, [lessons(True)[0], lessons(False)[1]])
 
 
-@pytest.mark.parametrize(
-    ("n", "ratio", "expected"), [(40, 1.0, 8), (40, 0.5, 4), (10, 1.0, 2), (1, 1.0, 1), (80, 2, 16)]
-)
+@pytest.mark.parametrize(("n", "ratio", "expected"), [(40, 1, 8), (40, 0.5, 4), (10, 1, 2), (1, 1, 1), (80, 2, 16)])
 def test_pseudo_labelled_clips_come_no_oftener_than_labelled_ones(n, ratio, expected):
     lesson = Lesson(rows_of(NUMBERS[:40]), pseudo_of(np.resize(NUMBERS, n)), 0)
     assert n_pseudo(lesson, 8, ratio) == expected
