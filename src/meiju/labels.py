@@ -13,6 +13,8 @@ INTENTS = ("questioning", "agreeing", "acknowledging", "encouraging", "consoling
 
 TASKS = ("emotion", "intent")
 
+UNKNOWN = -1  # the class number of a clip without a label
+
 
 @dataclass(frozen=True)
 class LabelSet:
@@ -25,13 +27,13 @@ class LabelSet:
         return {"emotion": self.emotion, "intent": self.intent}[task]
 
     def encode(self, task: str, names: Sequence[str]) -> np.ndarray:
-        """Class numbers [N] int64 of label names; -1 where a clip has no label (an empty name)."""
-        number = {name: k for k, name in enumerate(self[task])} | {"": -1}
+        """Class numbers [N] int64 of label names; UNKNOWN where a clip has no label (an empty name)."""
+        number = {name: k for k, name in enumerate(self[task])} | {"": UNKNOWN}
         return np.array([number[name] for name in names], dtype=np.int64)
 
     def decode(self, task: str, numbers: Sequence[int]) -> list[str]:
         """Label names of class numbers, the inverse of `encode`."""
-        names = [*self[task], ""]  # the last entry answers to -1
+        names = [*self[task], ""]  # the last entry answers to UNKNOWN
         return [names[k] for k in numbers]
 
 

@@ -8,7 +8,7 @@ the teacher of fold k, and neither they nor the score ever saw fold k.
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from meiju import features, files
 from meiju.config import Config
-from meiju.labels import TASKS, LabelSet
+from meiju.labels import TASKS, UNKNOWN, LabelSet
 from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, pick_device, predict, train_members
 
 
@@ -139,17 +139,19 @@ def _lesson(config: Config, data: Data, member: Member, stage: int) -> Lesson:
 
 
 def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
-    """The pseudo-labels made for this member's fold; a task that was not accepted has weight 0."""
+    """The pseudo-labels made for this member's fold, weighted by class as labelled rows are.
+
+    A task that was not accepted has weight 0.
+    """
     (fold,) = member.held_out
     table = data.pseudo[data.pseudo.fold == fold]
     number = pd.Series(np.arange(len(data.clips)), index=data.clips.name)
-    targets, weight = {}, {}
-    for task in TASKS:
-        accepted = table[f"{task}_accepted"].to_numpy()
-        classes = data.labels.encode(task, table[task])
-        targets[task] = np.eye(len(data.labels[task]), dtype=np.float32)[classes]
-        weight[task] = (config.stage2.weight * accepted).astype(np.float32)
-    return Rows(number[table.name].to_numpy(), targets, weight)
+    accepted = {
+        task: np.where(table[f"{task}_accepted"], data.labels.encode(task, table[task]), UNKNOWN) for task in TASKS
+    }
+    classes = {task: len(data.labels[task]) for task in TASKS}
+    rows = hard_rows(number[table.name].to_numpy(), accepted, classes, config.train.class_weights)
+    return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
 
 
 def _train_group(config: Config, data: Data, group: Group, folder: Path, device: str) -> int:

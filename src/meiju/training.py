@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from meiju.config import ConfigError, ModelConfig, TrainConfig
 from meiju.features import Store
 from meiju.fusion import Batch, Logits, Shape, make_network
-from meiju.labels import TASKS
+from meiju.labels import TASKS, UNKNOWN
 from meiju.layers import Noise, clip_gradients
 
 PREDICT_BATCH = 256  # clips at once
@@ -171,10 +171,10 @@ def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, 
 
 
 def hard_rows(clips: np.ndarray, labels: dict[str, np.ndarray], classes: dict[str, int], power: float) -> Rows:
-    """Rows of class numbers labels[task] [N], -1 where unknown (weight 0); see `class_weight` for `power`."""
+    """Rows of class numbers labels[task] [N], UNKNOWN ones have weight 0; see `class_weight` for `power`."""
     targets, weight = {}, {}
     for task in TASKS:
-        known = labels[task] >= 0
+        known = labels[task] != UNKNOWN
         targets[task] = np.eye(classes[task], dtype=np.float32)[labels[task]] * known[:, None]
         per_class = class_weight(labels[task][known], classes[task], power)
         weight[task] = np.where(known, per_class[labels[task]], 0).astype(np.float32)
