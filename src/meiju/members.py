@@ -139,10 +139,7 @@ def _lesson(config: Config, data: Data, member: Member, stage: int) -> Lesson:
 
 
 def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
-    """The pseudo-labels made for this member's fold, weighted by class as labelled rows are.
-
-    A task that was not accepted has weight 0.
-    """
+    """The pseudo-labels made for this member's fold, all classes weighted alike; weight 0 where not accepted."""
     (fold,) = member.held_out
     table = data.pseudo[data.pseudo.fold == fold]
     number = pd.Series(np.arange(len(data.clips)), index=data.clips.name)
@@ -150,7 +147,7 @@ def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
         task: np.where(table[f"{task}_accepted"], data.labels.encode(task, table[task]), UNKNOWN) for task in TASKS
     }
     classes = {task: len(data.labels[task]) for task in TASKS}
-    rows = hard_rows(number[table.name].to_numpy(), accepted, classes, config.train.class_weights)
+    rows = hard_rows(number[table.name].to_numpy(), accepted, classes, power=0.0)
     return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
 
 
