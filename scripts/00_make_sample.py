@@ -12,7 +12,7 @@ from meiju.steps import main
 
 def make_sample(run):
     config = run.config
-    if config.run != "sample" and config.corpus.root is None:
+    if config.corpus.root is None:
         raise ConfigError("--corpus.root: name the folder that the sample corpus is to be written to")
     sample.make_sample(config.corpus.root, seed=config.seed, n_jobs=config.n_jobs)
 

@@ -5,7 +5,7 @@ Writes  submissions/<run>/report.html
 Run     python scripts/09_report.py sample
 """
 
-from meiju import findings, report, teaching
+from meiju import files, findings, teaching
 from meiju.steps import main
 
 
@@ -13,7 +13,7 @@ def write_report(run):
     path = run.config.submission_dir / "report.html"
     if not run.is_done("report"):
         labelled = teaching.read(run.result("pseudo"))
-        report.write(findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled), path)
+        files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled))
         run.finish("report")
     print(f"report: {path}")
 

@@ -133,11 +133,3 @@ def test_cells_of_a_table():
     assert grid.rows == [["a", "0.5000", "3", "True", "sad", "10"], ["b", "–", "–", "False", "–", "2"]]
     assert grid.numeric == [False, True, True, False, False, True]
     assert report._grid(table.reset_index(drop=True)).headers[0] == "share"
-
-
-def test_write_leaves_one_whole_file(tmp_path):
-    path = tmp_path / "new" / "report.html"
-    report.write("old", path)
-    report.write("高兴\n", path)
-    assert path.read_bytes() == "高兴\n".encode()
-    assert list(path.parent.iterdir()) == [path]

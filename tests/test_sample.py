@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from meiju import sample
+from meiju.config import ConfigError
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.media import read_audio, read_frames
 
@@ -157,3 +158,10 @@ def test_two_samples_never_mix(corpus):
 
 def test_readme_says_that_it_is_made_up(corpus):
     assert "made-up" in (corpus / "README.txt").read_text()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "precious.csv").write_text("name\n")
+    with pytest.raises(ConfigError, match="holds other data"):
+        make_tiny(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.csv"]

@@ -12,7 +12,8 @@ from pathlib import Path
 def aside(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` if the block ends well and is removed if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
+    # The suffix comes last, so that what a killed process leaves is never taken for a clip, a table or a result.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)

@@ -171,8 +171,8 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
             with files.aside(folder / f"{member.stem}.safetensors") as path:
                 save_file({key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}, path)
         # Last: a member whose predictions lie there is whole.
-        with files.aside(folder / f"{member.stem}.npz") as path:
-            np.savez_compressed(path, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
+        with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
+            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
     return len(group)
 
 

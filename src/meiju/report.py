@@ -1,8 +1,6 @@
 """The run's report: its scores for the terminal, and one HTML page that needs nothing beside itself."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import jinja2
 import pandas as pd
@@ -73,14 +71,6 @@ def render(
         figures=figures,
         made_with=made_with,
     )
-
-
-def write(html: str, path: Path) -> None:
-    """Write the page whole or not at all: a reader finds the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(html, encoding="utf-8", newline="\n")
-    os.replace(aside, path)
 
 
 def _score_grid(scores: pd.DataFrame) -> Grid:

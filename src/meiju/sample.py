@@ -5,7 +5,6 @@ not always show the label: each may be silent about it or mislead, and independe
 modality suffices and together they do better. `make_sample` draws the clips of a plan and writes the tables.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from meiju import files
+from meiju.config import ConfigError
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.media import write_clip
 from meiju.sample_drawing import FPS, RATE, draw_face, draw_speaker, draw_voice, loudness
@@ -153,20 +154,18 @@ def make_sample(
     """Write the sample corpus to the folder `root`, or what is still missing of it.
 
     A clip that is there is not drawn again; the tables come last, so a corpus with tables is whole.
-    n_jobs: processes that draw, -1 for one a core. Raises ValueError if the folder holds a sample of another seed.
+    n_jobs: processes that draw, -1 for one a core. Raises ConfigError if the folder holds anything else.
     """
     _claim(root, seed)
     sizes = {"training": n_training, "validation": n_validation, "testing": n_test, "unlabelled": n_unlabelled}
     clips = plan(seed, sizes)
-    for part in PARTS.values():
-        (root / part.clips).mkdir(parents=True, exist_ok=True)
     missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
     draw = joblib.delayed(_write_clip)
     written = joblib.Parallel(n_jobs, return_as="generator_unordered")(draw(root, clip, seed) for clip in missing)
     for _ in tqdm(written, "sample clips", len(missing), disable=None if show_progress else True):
         pass
     for part, table in _tables(clips).items():
-        _write(root / PARTS[part].table, table)
+        files.write_text(root / PARTS[part].table, table)
 
 
 def plan(seed: int, sizes: dict[str, int]) -> pd.DataFrame:
@@ -282,10 +281,12 @@ def _pick(rng: np.random.Generator, choices: str) -> str:
 def _claim(root: Path, seed: int) -> None:
     """Note the seed in the folder's README, so that two samples never mix in it."""
     readme, text = root / "README.txt", README.format(seed=seed)
-    if readme.exists() and readme.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{root} holds other data than the sample of seed {seed}; delete it or choose another folder")
-    root.mkdir(parents=True, exist_ok=True)
-    _write(readme, text)
+    own = readme.exists() and readme.read_text(encoding="utf-8") == text
+    if root.exists() and any(root.iterdir()) and not own:
+        raise ConfigError(
+            f"--corpus.root: {root} holds other data than the sample of seed {seed}; delete it or choose another folder"
+        )
+    files.write_text(readme, text)
 
 
 def _clip_path(root: Path, clip) -> Path:
@@ -293,10 +294,8 @@ def _clip_path(root: Path, clip) -> Path:
 
 
 def _write_clip(root: Path, clip, seed: int) -> None:
-    path = _clip_path(root, clip)
-    unfinished = path.with_name(path.name + ".part")
-    write_clip(unfinished, *draw_clip(clip, seed), fps=FPS, rate=RATE)
-    os.replace(unfinished, path)
+    with files.aside(_clip_path(root, clip)) as path:
+        write_clip(path, *draw_clip(clip, seed), fps=FPS, rate=RATE)
 
 
 def _tables(clips: pd.DataFrame) -> dict[str, str]:
@@ -310,10 +309,3 @@ def _tables(clips: pd.DataFrame) -> dict[str, str]:
         "testing": rows["testing"][["FileName", "Subtitle"]].to_csv(index=False),
         "unlabelled": rows["unlabelled"][unlabelled].to_csv(index=False),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text file so that it is either whole or not there."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -3,7 +3,6 @@
 import csv
 import difflib
 import io
-import os
 import re
 import struct
 import zipfile
@@ -14,8 +13,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from meiju import files
+
 HEADER = ("filename", "emo_pred", "int_pred")
 CSV_NAME = "submission.csv"
+ZIP_NAME = "submission.zip"
 
 SIZE_LIMIT = 64 * 2**20  # bytes; 643 clips need about 30 kB, so anything near this is a mistake or a zip bomb
 COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every unzip program knows
@@ -44,9 +46,10 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
         raise ValueError(f"clips predicted twice: {twice}; keep one row a clip")
 
     data = "".join(",".join(map(_cell, row)) + "\n" for row in [HEADER, *sorted(rows)]).encode("utf-8")
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / CSV_NAME, data)
-    return _replace(folder / "submission.zip", _zipped(data))
+    for name, content in ((CSV_NAME, data), (ZIP_NAME, _zipped(data))):
+        with files.aside(folder / name) as path:
+            path.write_bytes(content)
+    return folder / ZIP_NAME
 
 
 def check(path: Path, *, names: Sequence[str], emotions: Sequence[str], intents: Sequence[str]) -> list[str]:
@@ -81,14 +84,6 @@ def _zipped(data: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(entry, data)  # stored: compressed bytes would differ between versions of zlib
     return buffer.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> Path:
-    # Written aside first: whoever reads `path` finds the old file or the new one, never half of it.
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_bytes(data)
-    os.replace(aside, path)
-    return path
 
 
 def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
