@@ -14,7 +14,8 @@ def make_sample(run):
     config = run.config
     if config.corpus.root is None:
         raise ConfigError("--corpus.root: name the folder that the sample corpus is to be written to")
-    sample.make_sample(config.corpus.root, seed=config.seed, n_jobs=config.n_jobs)
+    n_drawn = sample.make_sample(config.corpus.root, seed=config.seed, n_jobs=config.n_jobs)
+    print(f"sample: {f'drew {n_drawn} clips' if n_drawn else 'done before with this seed'}, see {config.corpus.root}")
 
 
 if __name__ == "__main__":

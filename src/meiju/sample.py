@@ -150,8 +150,8 @@ def make_sample(
     n_unlabelled: int = 400,
     n_jobs: int = -1,
     show_progress: bool = True,
-) -> None:
-    """Write the sample corpus to the folder `root`, or what is still missing of it.
+) -> int:
+    """Write the sample corpus to the folder `root`, or what is still missing of it; returns how many clips were.
 
     A clip that is there is not drawn again; the tables come last, so a corpus with tables is whole.
     n_jobs: processes that draw, -1 for one a core. Raises ConfigError if the folder holds anything else.
@@ -166,6 +166,7 @@ def make_sample(
         pass
     for part, table in _tables(clips).items():
         files.write_text(root / PARTS[part].table, table)
+    return len(missing)
 
 
 def plan(seed: int, sizes: dict[str, int]) -> pd.DataFrame:
