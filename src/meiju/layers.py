@@ -28,14 +28,6 @@ class Noise:
         """Uniform draws in [0, 1), [E, *shape]."""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
 
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal draws [E, *shape]."""
-        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
-
-    def state(self) -> Tensor:
-        """States of all streams, [E, bytes] uint8."""
-        return torch.stack([g.get_state() for g in self.generators])
-
 
 class Linear(nn.Module):
     """E linear layers; initialised as torch.nn.Linear is (Kaiming uniform, which is U(±1/sqrt(in)))."""

@@ -5,6 +5,7 @@ them. So a step that was done with the same settings and inputs is found again, 
 results of different settings cannot mix: they lie in different folders.
 """
 
+import re
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -190,7 +191,14 @@ class Run:
 def main(step) -> None:
     """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
     try:
-        config = parse_config(sys.modules[step.__module__].__doc__)
+        config = parse_config(_help(sys.modules[step.__module__].__doc__))
         step(Run(config))
     except (ConfigError, CorpusError, NotYet) as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on where this one stopped") from None
+
+
+def _help(docstring: str) -> str:
+    """A script's docstring with its Reads, Writes and Run as paragraphs, which is how they keep their own lines."""
+    return re.sub(r"\n(Reads|Writes|Run) ", r"\n\n\1 ", docstring)
