@@ -366,6 +366,15 @@ def test_link_within_the_corpus_is_read(tmp_path):
     assert_plain(open_corpus(root))
 
 
+def test_hidden_files_and_tables_linked_from_outside_are_not_read(tmp_path):
+    root = write_corpus(tmp_path / "corpus")
+    (root / "Annotation" / "._Training_transcription.csv").write_bytes(b"\0\5\x16\7")
+    (root / "Annotation" / "._t1.mp4").touch()
+    (tmp_path / "Testing.csv").write_text("name,sentence\nother,hello\n")
+    (root / "Annotation" / "Testing_too.csv").symlink_to(tmp_path / "Testing.csv")
+    assert_plain(open_corpus(root))
+
+
 def test_folder_named_like_a_table_is_not_read(tmp_path):
     root = write_corpus(tmp_path)
     (root / "train.csv").mkdir()

@@ -136,9 +136,9 @@ def _find_root(root: Path | None) -> Path:
 def _find_tables(root: Path, problems: list[Problem]) -> dict[str, Path]:
     """The csv file of each part, found by its name."""
     found = defaultdict(list)
-    for path in sorted(root.rglob("*.csv")):
+    for path in _files(root, (".csv",)):
         part = _part_of(path.relative_to(root))
-        if part and path.is_file():
+        if part:
             found[part].append(path)
     for part in PARTS:
         if len(found[part]) > 1:
@@ -148,6 +148,22 @@ def _find_tables(root: Path, problems: list[Problem]) -> dict[str, Path]:
             remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
             problems.append(Problem(str(root), None, f"no table of {part} clips", remedy))
     return {part: found[part][0] for part in PARTS if found[part]}
+
+
+def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files below the corpus' folder with one of the suffixes, sorted.
+
+    Hidden ones, such as the ._x.csv that macOS leaves in zips, and links out of the folder are left aside.
+    """
+    inside = root.resolve()
+    return [
+        path
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in suffixes
+        and not path.name.startswith(".")
+        and path.is_file()
+        and path.resolve().is_relative_to(inside)
+    ]
 
 
 def _part_of(path: Path) -> str | None:
@@ -215,12 +231,10 @@ def _read_csv(path: Path, file: str, problems: list[Problem]) -> tuple[list[str]
 
 
 def _find_media(root: Path, problems: list[Problem]) -> dict[str, Path]:
-    """Media file by clip name, from anywhere below the corpus' folder; links out of it are left aside."""
+    """Media file by clip name, from anywhere below the corpus' folder."""
     found: dict[str, list[Path]] = defaultdict(list)
-    inside = root.resolve()
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file() and path.resolve().is_relative_to(inside):
-            found[path.stem].append(path)
+    for path in _files(root, MEDIA_SUFFIXES):
+        found[path.stem].append(path)
     media = {}
     for name, paths in found.items():
         ranks = [MEDIA_SUFFIXES.index(path.suffix.lower()) for path in paths]
