@@ -375,6 +375,14 @@ def test_hidden_files_and_tables_linked_from_outside_are_not_read(tmp_path):
     assert_plain(open_corpus(root))
 
 
+def test_a_missing_training_table_is_one_problem_where_it_gives_the_labels(tmp_path):
+    root = write_corpus(tmp_path, media=[])
+    (root / TABLES["training"]).unlink()
+    with pytest.raises(CorpusError, match="no table of training clips") as error:
+        read_corpus(CorpusConfig(root, labels="training-file"), needs_media=False)
+    assert len(error.value.problems) == 1
+
+
 def test_folder_named_like_a_table_is_not_read(tmp_path):
     root = write_corpus(tmp_path)
     (root / "train.csv").mkdir()

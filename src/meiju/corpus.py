@@ -267,7 +267,7 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
     for clip in clips[clips.part.isin(LABELLED)].itertuples():
         for task in TASKS:
             label = getattr(clip, task)
-            if label not in labels[task]:
+            if labels[task] and label not in labels[task]:  # no labels at all: the training table is told of already
                 close = difflib.get_close_matches(label.lower(), labels[task], n=1)
                 remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
                 what = f"unknown {task} {label!r}" if label else f"no {task}"
