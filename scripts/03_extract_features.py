@@ -6,6 +6,7 @@ Run     python scripts/03_extract_features.py sample --streams text=tfidf-svd au
 """
 
 from meiju import features, transcripts
+from meiju.corpus import LEARNT_FROM
 from meiju.steps import main
 
 
@@ -13,7 +14,7 @@ def extract_features(run):
     if run.is_done("features"):
         return
     clips = transcripts.as_clips(run.corpus.clips, run.result("transcripts"))
-    learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(["training", "unlabelled"])])
+    learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(LEARNT_FROM)])
     for stream, encoder in run.encoders.items():
         store = features.extract(
             encoder,

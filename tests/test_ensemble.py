@@ -1,11 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from meiju import ensemble
 from meiju.config import Config, ModelConfig, TrainConfig
 from meiju.labels import TASKS, LabelSet
-from meiju.members import Member, softmax
+from meiju.members import Member
 
 CLASSES = {"emotion": 3, "intent": 2}
 NAMES = [f"clip_{k}" for k in range(9)]
@@ -19,7 +20,7 @@ def write_member(folder, member, names):
     rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
     logits = {task: rng.normal(size=(len(names), n)).astype(np.float32) for task, n in CLASSES.items()}
     np.savez(folder / f"{member.stem}.npz", names=np.array(names), trained_on=np.array(["other"]), **logits)
-    probabilities = {task: softmax(values.astype(np.float64)) for task, values in logits.items()}
+    probabilities = {task: softmax(values.astype(np.float64), axis=-1) for task, values in logits.items()}
     return {name: {task: probabilities[task][k] for task in TASKS} for k, name in enumerate(names)}
 
 
@@ -28,7 +29,10 @@ def random_systems(n=400, heads=(1, 2, 4)):
     rng = np.random.default_rng(0)
     labels = {task: rng.integers(0, k, n) for task, k in CLASSES.items()}
     return labels, {
-        h: {task: softmax(rng.normal(size=(n, k)) + h * 0.5 * np.eye(k)[labels[task]]) for task, k in CLASSES.items()}
+        h: {
+            task: softmax(rng.normal(size=(n, k)) + h * 0.5 * np.eye(k)[labels[task]], axis=-1)
+            for task, k in CLASSES.items()
+        }
         for h in heads
     }
 

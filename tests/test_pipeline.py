@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from meiju import sample, submission
-from meiju.config import CorpusConfig
+from meiju.config import Config, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
+from meiju.steps import Run
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 STEPS = (
@@ -152,3 +153,17 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_p
     before, after = pseudo_labels(home), pseudo_labels(tmp_path)
     pd.testing.assert_frame_equal(after[after.fold == "0"], before[before.fold == "0"])
     assert not after[after.fold != "0"].equals(before[before.fold != "0"])
+
+
+def test_members_are_kept_apart_by_the_order_of_the_classes(home, root):
+    def folder(labels):
+        return Run(Config("sample", home=home, folds=3, corpus=CorpusConfig(root, labels=labels))).folder("stage1")
+
+    assert folder("official") != folder("training-file")
+
+
+def test_a_text_file_that_cannot_be_read_is_named_with_its_line(tmp_path, root):
+    path = tmp_path / "lines.txt"
+    path.write_bytes("你好。\n".encode() + b"\xff\xfe\n")
+    with pytest.raises(SystemExit, match=r"lines\.txt, line 2"):
+        run_step("02_refine_punctuation", tmp_path, root, "--punctuation-texts", str(path))

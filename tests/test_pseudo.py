@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from meiju.config import PseudoConfig
 from meiju.labels import LabelSet
-from meiju.members import softmax
 from meiju.pseudo import (
     MIN_ACCEPTED,
     Gate,
@@ -26,8 +26,8 @@ def draw_labelled(temperature, n=20_000):
     """Probabilities that are too sure (or unsure) by `temperature`, and labels drawn from the right ones."""
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=2, size=(n, 4))
-    labels = (softmax(logits).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
-    return softmax(logits * temperature), labels
+    labels = (softmax(logits, axis=-1).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return softmax(logits * temperature, axis=-1), labels
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1, 3])

@@ -22,12 +22,9 @@ def mean_over(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> P
     """Mean probabilities of some members for clips that none of them trained on. Raises KeyError for one that was."""
     total = dict.fromkeys(TASKS, 0.0)
     for member in chosen:
-        said = members.load(folder, member)
-        rows = pd.Index(said.names).get_indexer(list(names))
-        if (rows < 0).any():
-            raise KeyError(f"{member.stem} says nothing of {names[int(np.argmin(rows))]}: it trained on it")
+        said = members.probabilities(folder, member, names)
         for task in TASKS:
-            total[task] = total[task] + said.probabilities[task][rows]
+            total[task] = total[task] + said[task]
     return {task: total[task] / len(chosen) for task in TASKS}
 
 

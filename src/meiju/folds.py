@@ -19,8 +19,8 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
     """Folds of the training clips: columns name, fold (0 to n_folds - 1), sorted by name.
 
     Stratified (Sechidis et al. 2011) over one-hot emotion, intent and their pair: without the pair, rare pairs miss
-    from some folds; and integer columns would silently be read as 'is not class 0'. Clips with the same words are kept
-    together where the sentence is long enough to tell them apart, so that no fold is scored on a line it learnt.
+    from some folds; and integer columns would silently be read as 'is not class 0'. Clips with the same words
+    and labels are kept together where the sentence is long enough to tell them apart.
     """
     training = corpus.part("training").sort_values("name", ignore_index=True)
     if len(training) < n_folds:

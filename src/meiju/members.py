@@ -7,7 +7,7 @@ the teacher of fold k, and neither they nor the score ever saw fold k.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from scipy.special import softmax
 from tqdm import tqdm
 
 from meiju import features, files
@@ -38,15 +39,6 @@ class Member:
         return f"heads{self.heads}-seed{self.seed}-fold{'+'.join(map(str, self.held_out))}"
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What one member says of clips it did not train on: names [N], probabilities[task] [N, K]."""
-
-    names: np.ndarray
-    trained_on: np.ndarray
-    probabilities: dict[str, np.ndarray]
-
-
 def plan(config: Config, *, checks: bool) -> list[Member]:
     """The members of a stage; with `checks`, those that hold out two folds besides."""
     held_out = [(k,) for k in range(config.folds)]
@@ -60,17 +52,19 @@ def plan(config: Config, *, checks: bool) -> list[Member]:
     ]
 
 
-def load(folder: Path, member: Member) -> Predictions:
-    """Read a member's predictions."""
+def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """What a member says of clips, by task [N, K] in the order of `names`. Raises KeyError for one it trained on."""
     with np.load(folder / f"{member.stem}.npz", allow_pickle=False) as arrays:
-        probabilities = {task: softmax(arrays[task].astype(np.float64)) for task in TASKS}
-        return Predictions(arrays["names"], arrays["trained_on"], probabilities)
+        rows = pd.Index(arrays["names"]).get_indexer(list(names))
+        if (rows < 0).any():
+            raise KeyError(f"{member.stem} says nothing of {names[int(np.argmin(rows))]}: it trained on it")
+        return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis."""
-    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exp / exp.sum(axis=-1, keepdims=True)
+def trained_on(folder: Path, member: Member) -> np.ndarray:
+    """Names of the clips that a member trained on."""
+    with np.load(folder / f"{member.stem}.npz", allow_pickle=False) as arrays:
+        return arrays["trained_on"]
 
 
 @dataclass(frozen=True)
@@ -164,15 +158,15 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
     asked = _asked_clips(data, members)
     logits = predict(network, frames, asked)
     for e, (member, lesson) in enumerate(group):
-        trained_on = np.unique(np.concatenate([rows.clips for rows in (lesson.labelled, lesson.pseudo) if rows]))
-        unseen = ~np.isin(asked, trained_on)
+        learnt = np.unique(np.concatenate([rows.clips for rows in (lesson.labelled, lesson.pseudo) if rows]))
+        unseen = ~np.isin(asked, learnt)
         arrays = {task: logits[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             with files.aside(folder / f"{member.stem}.safetensors") as path:
                 save_file({key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}, path)
         # Last: a member whose predictions lie there is whole.
         with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
-            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
+            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[learnt], **arrays)
     return len(group)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from meiju.config import PseudoConfig
 from meiju.labels import TASKS, LabelSet
@@ -43,14 +44,16 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     log = np.log(np.maximum(probabilities, 1e-12))
 
     def loss(log_temperature: float) -> float:
-        return -np.log(np.maximum(_soften(log, np.exp(log_temperature))[np.arange(len(labels)), labels], 1e-12)).mean()
+        return -np.log(
+            np.maximum(softmax(log / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels], 1e-12)
+        ).mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
 
 
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [N, K] with their logarithms divided by the temperature."""
-    return _soften(np.log(np.maximum(probabilities, 1e-12)), temperature)
+    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
 
 
 def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: float) -> float:
@@ -115,9 +118,3 @@ def _within_cap(table: pd.DataFrame, task: str, cap: pd.Series) -> pd.Series:
     rank = accepted.groupby(task).cumcount()
     kept = accepted.index[rank + 1 <= accepted[task].map(cap).fillna(0)]
     return pd.Series(table.index.isin(kept), index=table.index)
-
-
-def _soften(log: np.ndarray, temperature: float) -> np.ndarray:
-    scaled = log / temperature
-    exp = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)

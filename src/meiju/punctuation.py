@@ -2,9 +2,10 @@
 
 Two linear-chain CRFs (Lafferty et al. 2001, by python-crfsuite) tag each character, one with the mark that follows it
 or none, the other also with the mark that its clause is going to end with, so that a question is known as one from its
-first word to its last. Their mean beats either by 1 to 2 points of F1 in cross-validation. The restorer is
-fitted on punctuated sentences, each seen twice: with no hint, and with spaces where its inner marks were, as subtitles
-have them. It is small, needs no download, and serves any language whose sentences it was shown.
+first word to its last. In cross-validation on dialogue lines without hints, their mean is 2 points of F1 better at 。
+than the first alone, and 6 better at ， than the second. The restorer is fitted on punctuated sentences, each seen
+twice: with no hint, and with spaces where its inner marks were, as subtitles have them. It needs no download, and
+serves any language whose sentences it was shown.
 """
 
 import itertools
@@ -20,6 +21,7 @@ import pandas as pd
 import pycrfsuite
 
 from meiju import files
+from meiju.config import ConfigError
 
 MARKS = "，。？！"
 SCHEMES = ("mark", "clause")
@@ -61,13 +63,13 @@ def is_punctuated(sentence: str) -> bool:
 
 
 def read_sentences(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, blank ones left out. Raises ValueError naming the line that cannot be read."""
+    """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}: is not UTF-8; save the file in the encoding UTF-8") from None
+        raise ConfigError(f"{path}, line {line}: is not UTF-8; save the file in the encoding UTF-8") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

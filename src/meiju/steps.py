@@ -43,6 +43,7 @@ class Run:
 
     def __init__(self, config: Config):
         self.config = config
+        self._decisions: dict[str, dict] = {}
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -72,7 +73,8 @@ class Run:
 
     def stream_folder(self, stream: str) -> Path:
         """Where the store of one stream lies, or will lie."""
-        return self.config.work / "features" / f"{stream}-{files.digest(self._stream_decided_by(stream))}"
+        decided_by = self._decided_by("features")["streams"][stream]
+        return self.config.work / "features" / f"{stream}-{files.digest(decided_by)}"
 
     def is_done(self, step: str) -> bool:
         """Whether a step was finished with these settings and inputs; if so, says so."""
@@ -122,8 +124,11 @@ class Run:
         return f"there is no {path} for these settings; run scripts/{SCRIPTS[step]} first, with the same arguments"
 
     def _decided_by(self, step: str) -> dict:
-        """Everything that decides a step's results."""
-        return {"step": step, "format": FORMAT, "seed": self.config.seed, **getattr(self, f"_{step}_decided_by")()}
+        """Everything that decides a step's results; gathered once, as it may mean looking at every media file."""
+        if step not in self._decisions:
+            own = getattr(self, f"_{step}_decided_by")()
+            self._decisions[step] = {"step": step, "format": FORMAT, "seed": self.config.seed, **own}
+        return self._decisions[step]
 
     def _transcripts_decided_by(self) -> dict:
         config = self.config
@@ -162,6 +167,7 @@ class Run:
             "features": files.digest(self._decided_by("features")),
             "folds": files.digest(self.folds.to_dict("list")),
             "labels": self.corpus.fingerprint("name", "part", *TASKS),
+            "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
             "model": model,
             "train": train,
             "device": pick_device(self.config.device).type,

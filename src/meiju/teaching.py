@@ -127,4 +127,4 @@ def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:
 
 def _assert_unseen(folder: Path, chosen: list[Member], held_out: np.ndarray) -> None:
     for member in chosen:
-        assert_unseen(members.load(folder, member).trained_on, held_out)
+        assert_unseen(members.trained_on(folder, member), held_out)

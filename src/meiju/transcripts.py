@@ -6,11 +6,9 @@ import pandas as pd
 
 from meiju import files
 from meiju.config import Config
+from meiju.corpus import LEARNT_FROM
 from meiju.encoders import Clip
-from meiju.punctuation import CrfRestorer, TooFewSentences, fit_and_report, is_punctuated, read_sentences
-
-# What the restorer may learn from: like every encoder, it never sees the parts that are scored.
-LEARNT_FROM = ("training", "unlabelled")
+from meiju.punctuation import TooFewSentences, fit_and_report, is_punctuated, read_sentences
 
 
 def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
@@ -24,7 +22,7 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:
-            sentences = _restored(restorer, clips)
+            sentences = clips.sentence.map(restorer.restore)
             files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
             print(scores.round(3).to_string())
     changed = int((sentences != clips.sentence).sum())
@@ -42,7 +40,3 @@ def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:
         Clip(clip.name, clip.sentence, clip.path)
         for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)
     ]
-
-
-def _restored(restorer: CrfRestorer, clips: pd.DataFrame) -> pd.Series:
-    return clips.sentence.map(restorer.restore)
