@@ -282,7 +282,7 @@ def score_by_heads(scores: pd.DataFrame, *, title: str) -> Figure:
         axes.set_xticks(range(len(heads)), [str(count) for count in heads])
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
-    figure.axes[0].set_ylabel("support-weighted F1 (0 to 1)")
+    figure.axes[0].set_ylabel("F1 (0 to 1)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     _headline(figure, title)
     return figure

@@ -33,7 +33,7 @@ def page(
             "The gates that pseudo-labels passed, by fold: the threshold on the calibrated confidence, and the "
             "precision above it on rows that neither the teachers nor their stand-ins saw.": gates.round(3),
         },
-        figures=_figures(corpus, folds, stages, table, pseudo),
+        figures=_figures(config.corpus.average, corpus, folds, stages, table, pseudo),
         made_with={package: version(package) for package in PACKAGES},
     )
 
@@ -52,14 +52,19 @@ def _notes(config: Config, corpus: Corpus) -> list[str]:
 
 
 def _figures(
-    corpus: Corpus, folds: pd.DataFrame, stages: list[Stage], table: pd.DataFrame, pseudo: pd.DataFrame
+    average: str,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+    stages: list[Stage],
+    table: pd.DataFrame,
+    pseudo: pd.DataFrame,
 ) -> dict[str, tuple[str, str]]:
     truth = corpus.part("training").set_index("name").loc[folds.name]
-    by_heads = table[(table.part == OUT_OF_FOLD)]
+    by_heads = table[table.part == OUT_OF_FOLD]
     found = {
         "Number of attention heads": (
             figures.score_by_heads(by_heads, title="Out-of-fold F1 by number of attention heads"),
-            "Weighted or micro F1 (0 to 1) of members with one number of heads, and of all together (horizontal "
+            f"F1 (0 to 1), {average} average over classes, of members with one number of heads, and of all (horizontal "
             "lines). The vertical axis does not start at zero.",
         )
     }
