@@ -15,9 +15,9 @@ import pandas as pd
 from meiju import files, folds, members, scores
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
+from meiju.device import pick_device
 from meiju.encoders import Encoder, make_encoder
 from meiju.labels import TASKS
-from meiju.training import pick_device
 
 SCRIPTS = {
     "transcripts": "02_refine_punctuation.py",
