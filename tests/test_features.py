@@ -6,14 +6,15 @@ import pytest
 
 from meiju import features
 from meiju.config import ConfigError
-from meiju.encoders import Clip, NoFrames
+from meiju.encoders import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.audio import LogMel
 from meiju.media import write_clip
 
 DIM = 3
+CHUNK = Encoder.chunk
 NAMES = [f"片段{k:03d}" for k in range(70)]  # three chunks
 CLIPS = [Clip(name, "", "") for name in NAMES]
-STORE = ["frames.npy", "index.csv", "missing.csv", "meta.json"]
+STORE = ["frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json"]
 
 
 def frames_of(k: int) -> np.ndarray:
@@ -31,7 +32,7 @@ BAD = {
 }
 
 
-class Fake:
+class Fake(Encoder):
     """Known frames for every clip; breaks off once `patience` clips are encoded."""
 
     source = "files"
@@ -121,6 +122,17 @@ def test_values_that_float16_cannot_hold_are_not_finite(tmp_path):
     assert np.isfinite(store.frames).all()
 
 
+def test_notes_on_clips_are_kept_and_counted(tmp_path):
+    bad = {NAMES[k]: (Noted(frames_of(k), "no face"), None) for k in (3, 50)} | {NAMES[0]: (NoFrames("silent"), "")}
+    folder = tmp_path / "store"
+    store = extract(Fake(bad=bad), folder)
+    assert store.notes.name.tolist() == [NAMES[3], NAMES[50]]
+    assert store.missing.name.tolist() == [NAMES[0]]
+    assert "no face: 2 of 69 clips (2.9%)" in features.describe("visual", store, folder)
+    start, stop = store.spans([NAMES[50]])[0]
+    np.testing.assert_array_equal(store.frames[start:stop], frames_of(50).astype(np.float16))
+
+
 def test_terminal_names_the_first_missing_clips_only(tmp_path):
     bad = {name: (NoFrames("silent"), "silent") for name in NAMES}
     store = extract(Fake(bad=bad), tmp_path / "store")
@@ -137,7 +149,7 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed,
     encoder = Fake()
     extract(encoder, folder)
     assert contents(folder) == undisturbed
-    assert encoder.encoded == NAMES[after // features.CHUNK * features.CHUNK :]
+    assert encoder.encoded == NAMES[after // CHUNK * CHUNK :]
     assert encoder.fitted == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder"])
 
@@ -178,7 +190,7 @@ def test_a_journal_cut_anywhere_in_a_line_is_read(tmp_path, undisturbed, broken_
         (folder / "journal.jsonl").write_bytes(journal[:-lost])
         encoder = Fake()
         extract(encoder, folder)
-        assert encoder.encoded == NAMES[63:]
+        assert encoder.encoded == NAMES[CHUNK:]
         assert contents(folder) == undisturbed
 
 
@@ -230,7 +242,7 @@ def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
 
 
 def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK", 2)
+    monkeypatch.setattr(LogMel, "chunk", 2)
     clips = []
     for k in range(5):
         path = tmp_path / f"c{k}.mp4"

@@ -29,6 +29,14 @@ def require(ok: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def require_pretrained(group: str, settings: object, *, batch: str) -> None:
+    """Check the settings of hf: encoders that the groups text, audio and visual share."""
+    require(settings.layer != 0, f"--{group}.layer counts from 1, or from -1 backwards; got 0")
+    require(settings.max_frames >= 0, f"--{group}.max-frames is not negative; got {settings.max_frames}")
+    size = getattr(settings, batch)
+    require(size >= 1, f"--{group}.{batch.replace('_', '-')} is at least 1; got {size}")
+
+
 @dataclass(frozen=True)
 class CorpusConfig:
     """Where the clips are and how they are scored."""
@@ -49,8 +57,18 @@ class TextConfig:
     """Dimensions kept by tfidf-svd."""
     ngrams: tuple[int, int] = (1, 4)
     """Shortest and longest character n-gram of tfidf-svd."""
+    layer: int | None = None
+    """Hidden layer taken from hf: encoders, -1 is the last; None is the mean of the last four."""
+    max_frames: int = 0
+    """Pool the tokens of hf: encoders to at most this many frames; 0 keeps them all."""
+    batch_tokens: int = 8192
+    """Tokens of a batch of hf: encoders, padding included."""
+    adapt_epochs: int = 0
+    """Passes of masked-language training of hf: encoders on the corpus' sentences (no labels) before features."""
 
     def __post_init__(self):
+        require_pretrained("text", self, batch="batch_tokens")
+        require(self.adapt_epochs >= 0, f"--text.adapt-epochs is not negative; got {self.adapt_epochs}")
         require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
         low, high = self.ngrams
         require(1 <= low <= high, f"--text.ngrams are two lengths, 1 <= shortest <= longest; got {self.ngrams}")
@@ -64,8 +82,18 @@ class AudioConfig:
     """Mel bands of logmel."""
     fps: float = 25.0
     """Frames of logmel per second."""
+    layer: int | None = None
+    """Hidden layer taken from hf: encoders, -1 is the last; None is the mean of the last four."""
+    max_frames: int = 32
+    """Pool the frames of hf: encoders (50 a second as a rule) to at most this many; 0 keeps them all."""
+    block: float = 20.0
+    """Longer sound is cut into blocks of this many seconds for hf: encoders (Whisper's are its own 30)."""
+    batch_seconds: float = 120.0
+    """Seconds of sound of a batch of hf: encoders, padding included."""
 
     def __post_init__(self):
+        require_pretrained("audio", self, batch="batch_seconds")
+        require(self.block >= 1, f"--audio.block is at least 1 second; got {self.block}")
         require(8 <= self.mels <= 128, f"--audio.mels is between 8 and 128; got {self.mels}")
         require(1 <= self.fps <= 100, f"--audio.fps is between 1 and 100 frames per second; got {self.fps}")
 
@@ -80,8 +108,17 @@ class VisualConfig:
     """Height and width of a frame for pixels-pca, in pixels."""
     dim: int = 48
     """Principal components kept by pixels-pca."""
+    crop: Literal["frame", "face"] = "frame"
+    """See the whole picture, or the largest face in it (the whole picture where a clip shows none)."""
+    layer: int | None = -1
+    """Hidden layer taken from hf: encoders, -1 is the last (CLIP's projected); None is the mean of the last four."""
+    max_frames: int = 0
+    """Pool the frames of hf: encoders to at most this many; 0 keeps them all."""
+    batch_frames: int = 64
+    """Pictures of a batch of hf: encoders."""
 
     def __post_init__(self):
+        require_pretrained("visual", self, batch="batch_frames")
         require(0 < self.fps <= 60, f"--visual.fps is above 0 and at most 60 frames per second; got {self.fps}")
         require(8 <= self.size <= 512, f"--visual.size is between 8 and 512 pixels; got {self.size}")
         require(self.dim >= 1, f"--visual.dim is at least 1; got {self.dim}")

@@ -3,6 +3,7 @@
 frames.npy   [total frames, dim], the clips' frames one after another in the order of index.csv
 index.csv    name, start, stop: whose frames are whose; a clip without the stream has none (start = stop)
 missing.csv  name, reason: the clips without the stream
+notes.csv    name, note: what the encoder says of a clip, such as that no face was found
 meta.json    the encoder with its settings and versions, and the hash of what it read
 
 Frames are written clip by clip, so memory does not grow with the number of clips, and an extraction that was cut off
@@ -21,9 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from meiju import files
-from meiju.encoders import Clip, Encoder, NoFrames
-
-CHUNK = 32  # clips that a worker encodes before it hands their frames over
+from meiju.encoders import Clip, Encoder, NoFrames, Noted
 
 SHOWN = 10  # missing clips named in the terminal; the file names all
 
@@ -35,6 +34,7 @@ class Store:
     frames: np.ndarray
     index: pd.DataFrame
     missing: pd.DataFrame
+    notes: pd.DataFrame
     meta: dict
 
     @property
@@ -50,15 +50,19 @@ class Store:
 def load(folder: Path) -> Store:
     """Open a finished store."""
     index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
-    missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
+    missing, notes = (pd.read_csv(folder / f"{t}.csv", dtype=str, keep_default_na=False) for t in ("missing", "notes"))
     # Copy-on-write, because torch warns of arrays that it could not write to.
     frames = np.load(folder / "frames.npy", mmap_mode="c")
-    return Store(frames, index, missing, files.read_json(folder / "meta.json"))
+    return Store(frames, index, missing, notes, files.read_json(folder / "meta.json"))
 
 
 def describe(stream: str, store: Store, folder: Path) -> str:
     """What a store holds, and the clips that lack the stream: the first few by name, all of them in missing.csv."""
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
+    n_there = len(store.index) - len(store.missing)
+    lines += [
+        f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})" for note, n in store.notes.note.value_counts().items()
+    ]
     lines += [f"  missing: {clip.name}, {clip.reason}" for clip in store.missing.head(SHOWN).itertuples()]
     if len(store.missing) > SHOWN:
         lines.append(f"  and {len(store.missing) - SHOWN} more, see {folder / 'missing.csv'}")
@@ -85,12 +89,12 @@ def extract(
         return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
-    with _Writer(folder, encoder.dim) as writer:
+    with _Writer(folder, encoder.dim, whole=encoder.chunk) as writer:
         todo = clips[len(writer.spans) :]
         with tqdm(total=len(clips), initial=len(writer.spans), desc=label, unit="clip", disable=None) as bar:
             for chunk, encoded in _encode(encoder, todo, n_jobs=n_jobs):
                 for clip, frames in zip(chunk, encoded, strict=True):
-                    writer.add(clip.name, *_checked(frames, encoder.dim))
+                    writer.add(clip.name, *checked(frames, encoder.dim))
                 writer.flush()
                 bar.update(len(chunk))
         writer.finish(meta | {"dim": encoder.dim})
@@ -110,18 +114,24 @@ def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed:
 
 
 def _encode(encoder: Encoder, clips: Sequence[Clip], *, n_jobs: int) -> Iterator[tuple[Sequence[Clip], list]]:
-    """Chunks of clips with their frames, in order whatever the number of workers."""
-    chunks = [clips[k : k + CHUNK] for k in range(0, len(clips), CHUNK)]
+    """Chunks of clips with their frames, in order whatever the number of workers.
+
+    Workers read ahead while this process finishes what they read.
+    """
+    chunks = [clips[k : k + encoder.chunk] for k in range(0, len(clips), encoder.chunk)]
     workers = n_jobs if encoder.in_workers and len(chunks) > 1 else 1
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2 * n_jobs")
-    yield from zip(chunks, parallel(joblib.delayed(encoder.encode)(chunk) for chunk in chunks), strict=True)
+    read = encoder.reader()
+    for chunk, inputs in zip(chunks, parallel(joblib.delayed(read)(chunk) for chunk in chunks), strict=True):
+        yield chunk, encoder.finish(inputs)
 
 
-def _checked(frames: np.ndarray | NoFrames, dim: int) -> tuple[np.ndarray, str]:
-    """Frames to keep and, where there are none, the reason."""
-    nothing = np.empty((0, dim), np.float32)
-    if isinstance(frames, NoFrames):
-        return nothing, str(frames)
+def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> tuple[np.ndarray, str]:
+    """Frames [frames, dim] float16 to keep, and what there is to say of them; where there are none, why."""
+    nothing = np.empty((0, dim), np.float16)
+    if isinstance(encoded, NoFrames):
+        return nothing, str(encoded)
+    frames, note = encoded if isinstance(encoded, Noted) else (encoded, "")
     if frames.ndim != 2 or frames.shape[1] != dim:
         return nothing, f"has shape {list(frames.shape)} where [frames, {dim}] is wanted"
     if len(frames) == 0:
@@ -130,15 +140,15 @@ def _checked(frames: np.ndarray | NoFrames, dim: int) -> tuple[np.ndarray, str]:
         frames = frames.astype(np.float16)
     if not np.isfinite(frames).all():
         return nothing, f"has {int((~np.isfinite(frames)).sum())} values that are not finite as float16"
-    return frames, ""
+    return frames, note
 
 
 class _Writer:
     """Appends clips to frames.part.npy and to a journal beside it; both take their final names in `finish`."""
 
-    def __init__(self, folder: Path, dim: int):
-        self.folder, self.dim = folder, dim
-        self.spans: list[tuple[str, int, str]] = []  # name, number of frames, why there are none
+    def __init__(self, folder: Path, dim: int, *, whole: int):
+        self.folder, self.dim, self.whole = folder, dim, whole
+        self.spans: list[tuple[str, int, str]] = []  # name, number of frames, the note or why there are none
 
     def __enter__(self):
         part, journal = self.folder / "frames.part.npy", self.folder / "journal.jsonl"
@@ -153,11 +163,11 @@ class _Writer:
         self._frames.close()
         self._journal.close()
 
-    def add(self, name: str, frames: np.ndarray, reason: str) -> None:
+    def add(self, name: str, frames: np.ndarray, note: str) -> None:
         self._frames.write(np.ascontiguousarray(frames, dtype=np.float16).tobytes())
         # In ASCII, so that a line that is cut off anywhere, or holds a character that splits lines, is still read.
-        self._journal.write(json.dumps([name, len(frames), reason]) + "\n")
-        self.spans.append((name, len(frames), reason))
+        self._journal.write(json.dumps([name, len(frames), note]) + "\n")
+        self.spans.append((name, len(frames), note))
 
     def flush(self) -> None:
         """Frames first: a journal line must never promise frames that are not there."""
@@ -171,12 +181,14 @@ class _Writer:
         self._frames.flush()
         os.fsync(self._frames.fileno())
         os.replace(self.folder / "frames.part.npy", self.folder / "frames.npy")
-        table = pd.DataFrame(self.spans, columns=["name", "n", "reason"])
+        table = pd.DataFrame(self.spans, columns=["name", "n", "note"])
         table["stop"] = table.n.cumsum()
         table["start"] = table.stop - table.n
         files.write_text(self.folder / "index.csv", table[["name", "start", "stop"]].to_csv(index=False))
-        missing = table.loc[table.n == 0, ["name", "reason"]]
+        missing = table.loc[table.n == 0, ["name", "note"]].rename(columns={"note": "reason"})
         files.write_text(self.folder / "missing.csv", missing.to_csv(index=False))
+        notes = table.loc[(table.n > 0) & (table.note != ""), ["name", "note"]]
+        files.write_text(self.folder / "notes.csv", notes.to_csv(index=False))
         files.write_json(self.folder / "meta.json", meta)
         (self.folder / "journal.jsonl").unlink()
 
@@ -189,21 +201,26 @@ class _Writer:
         self._frames.seek(0, os.SEEK_END)
 
     def _resume(self) -> None:
-        """Keep the clips whose journal line and frames are both whole; cut off the rest."""
+        """Keep the clips whose journal line and frames are both whole, in whole chunks; cut off the rest.
+
+        Whole chunks, because clips that a network sees in one batch get frames that depend on it by a rounding.
+        """
         room = (self._frames.tell() - self._start) // (2 * self.dim)
-        kept, used = "", 0
+        lines, used = [], 0
         for line in self._journal.read().splitlines(keepends=True):
             try:
-                name, n_frames, reason = json.loads(line)
+                name, n_frames, note = json.loads(line)
             except ValueError:
                 break
             if not line.endswith("\n") or used + n_frames > room:
                 break
             used += n_frames
-            kept += line
-            self.spans.append((name, n_frames, reason))
+            lines.append(line)
+            self.spans.append((name, n_frames, note))
+        n_whole = len(lines) // self.whole * self.whole
+        del lines[n_whole:], self.spans[n_whole:]
         self._journal.seek(0)
         self._journal.truncate()
-        self._journal.write(kept)
-        self._frames.truncate(self._start + used * 2 * self.dim)
+        self._journal.writelines(lines)
+        self._frames.truncate(self._start + sum(n for _, n, _ in self.spans) * 2 * self.dim)
         self._frames.seek(0, os.SEEK_END)

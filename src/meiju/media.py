@@ -36,6 +36,18 @@ def read_frames(path: str | Path, *, fps: float, size: int) -> np.ndarray:
     return np.stack(frames)
 
 
+def read_whole_frames(path: str | Path, *, fps: float, shorter: int) -> list[np.ndarray]:
+    """Whole frames [height, width, 3] uint8 RGB, sampled as by `read_frames`, their shorter side at most `shorter`.
+
+    Raises MediaError as `read_frames` does.
+    """
+    with _first_track(path, "video") as (container, track):
+        frames = [_whole(frame, shorter) for frame in _sampled(container, track, fps)]
+    if not frames:
+        raise MediaError("the video track has no decodable frame")
+    return frames
+
+
 def read_audio(path: str | Path, *, rate: int = 16000) -> np.ndarray:
     """Samples [N] float32 of the first audio track, mixed down to mono at `rate` Hz, full scale being 1.
 
@@ -101,11 +113,20 @@ def _sampled(container: av.container.InputContainer, track: av.VideoStream, fps:
 
 def _centre_square(frame: av.VideoFrame, size: int) -> np.ndarray:
     """One frame as RGB [size, size, 3]: shorter side scaled to `size`, the longer one cut on both ends."""
+    image = _scaled(frame, size)
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def _whole(frame: av.VideoFrame, shorter: int) -> np.ndarray:
+    return _scaled(frame, min(shorter, frame.width, frame.height))
+
+
+def _scaled(frame: av.VideoFrame, size: int) -> np.ndarray:
+    """One frame as RGB [height, width, 3], scaled until its shorter side is `size`."""
     shorter = min(frame.width, frame.height)
     width, height = (max(size, round(side * size / shorter)) for side in (frame.width, frame.height))
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-    top, left = (height - size) // 2, (width - size) // 2
-    return image[top : top + size, left : left + size]
+    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
 
 
 def _resampled(container: av.container.InputContainer, track: av.AudioStream, rate: int) -> Iterator[np.ndarray]:

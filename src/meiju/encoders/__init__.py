@@ -1,27 +1,70 @@
 """The registry of encoders: from a name in --streams to an encoder."""
 
+import transformers
+
+from meiju import hub
 from meiju.config import Config, ConfigError
+from meiju.device import pick_device
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
+from meiju.encoders.pretrained import modality_of
+from meiju.encoders.pretrained_audio import PretrainedAudio
+from meiju.encoders.pretrained_text import PretrainedText
+from meiju.encoders.pretrained_visual import PretrainedVisual
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
 
-__all__ = ["Clip", "Encoded", "Encoder", "NoFrames", "make_encoder"]
+__all__ = ["Clip", "Encoded", "Encoder", "NoFrames", "Noted", "make_encoder"]
 
+
+def _tfidf_svd(config: Config, _: str) -> Encoder:
+    return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams)
+
+
+def _logmel(config: Config, _: str) -> Encoder:
+    return LogMel(mels=config.audio.mels, fps=config.audio.fps)
+
+
+def _pixels_pca(config: Config, _: str) -> Encoder:
+    visual = config.visual
+    return PixelsPca(fps=visual.fps, size=visual.size, dim=visual.dim, crop=visual.crop)
+
+
+def _npy(_: Config, place: str) -> Encoder:
+    return NpyFrames(place)
+
+
+def _pretrained(config: Config, model: str) -> Encoder:
+    """What a pretrained model looks at is told by its own configuration."""
+    settings = hub.load(transformers.AutoConfig, model)
+    modality = modality_of(settings)
+    if modality is None:
+        raise ConfigError(
+            f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
+        )
+    own = getattr(config, modality)
+    options = {"layer": own.layer, "max_frames": own.max_frames, "device": pick_device(config.device)}
+    if modality == "text":
+        return PretrainedText(model, batch_tokens=own.batch_tokens, adapt_epochs=own.adapt_epochs, **options)
+    if modality == "audio":
+        return PretrainedAudio(model, block=own.block, batch_seconds=own.batch_seconds, **options)
+    return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)
+
+
+REGISTRY = {"tfidf-svd": _tfidf_svd, "logmel": _logmel, "pixels-pca": _pixels_pca}
 # A name before the colon is a family whose members are named after it, such as npy:FOLDER.
-REGISTRY = {
-    "tfidf-svd": lambda config, _: TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams),
-    "logmel": lambda config, _: LogMel(mels=config.audio.mels, fps=config.audio.fps),
-    "pixels-pca": lambda config, _: PixelsPca(fps=config.visual.fps, size=config.visual.size, dim=config.visual.dim),
-    "npy": lambda _, place: NpyFrames(place),
-}
+FAMILIES = {"npy": _npy, "hf": _pretrained}
 
 
 def make_encoder(name: str, config: Config) -> Encoder:
-    """The encoder called `name` in --streams, unfitted. Raises ConfigError for an unknown name or a missing place."""
+    """The encoder called `name` in --streams, unfitted.
+
+    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
+    """
     family, colon, place = name.partition(":")
-    if family not in REGISTRY or bool(colon) != (family == "npy"):
-        known = "tfidf-svd, logmel, pixels-pca and npy:FOLDER"
+    make = FAMILIES.get(family) if colon and place else REGISTRY.get(name)
+    if make is None:
+        known = "tfidf-svd, logmel, pixels-pca, npy:FOLDER and hf:MODEL (a hub id or a folder)"
         raise ConfigError(f"--streams: unknown encoder {name!r}; there are {known}")
-    return REGISTRY[family](config, place)
+    return make(config, place)

@@ -10,16 +10,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, NoFrames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 
 FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
 
 
-class NpyFrames:
+class NpyFrames(Encoder):
     """Reads <name>.npy from anywhere below a folder, or from a .zip; arrays are [frames, dim] or [dim]."""
 
     source = "files"
-    in_workers = False
 
     def __init__(self, place: str):
         self.place = Path(place).expanduser()
@@ -27,7 +26,6 @@ class NpyFrames:
             raise ConfigError(f"--streams: no folder or zip file {self.place}")
         if self.place.is_file() and not zipfile.is_zipfile(self.place):
             raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file")
-        self.dim = 0
         self._archive: zipfile.ZipFile | None = None
         self._entries: dict[str, str] | None = None
 
@@ -42,12 +40,6 @@ class NpyFrames:
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         return [self._read(clip.name) for clip in clips]
-
-    def save(self, folder: Path) -> None:
-        pass  # nothing is learnt but the width, which the store's own meta.json keeps
-
-    def load(self, folder: Path) -> None:
-        pass
 
     def fingerprint(self) -> dict:
         """The place's contents by name, size and checksum (zip) or time of change (folder)."""

@@ -1,20 +1,19 @@
 """Audio encoders: from a clip's sound to frames."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import transformers
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from meiju.encoders.base import Clip, Encoded, NoFrames
-from meiju.media import MediaError, read_audio
+from meiju.encoders.base import Clip, Encoded, Encoder, read_media
+from meiju.media import read_audio
 
 RATE = 16000  # samples per second
 FLOOR = 1e-5  # quieter than this is silence
 
 
-class LogMel:
+class LogMel(Encoder):
     """Log-mel spectrogram: windows twice as long as the hop, natural logarithm of the mel energies."""
 
     source = "media"
@@ -24,9 +23,6 @@ class LogMel:
         self.dim, self.fps = mels, fps
         self.hop = round(RATE / fps)
         self.n_fft = 1 << (2 * self.hop - 1).bit_length()
-
-    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        pass
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         filters = mel_filter_bank(
@@ -38,24 +34,13 @@ class LogMel:
             norm="slaney",
             mel_scale="slaney",
         )
-        return [self._frames(clip, filters) for clip in clips]
-
-    def save(self, folder: Path) -> None:
-        pass
-
-    def load(self, folder: Path) -> None:
-        pass
+        return [read_media(clip, lambda path: self._frames(path, filters)) for clip in clips]
 
     def fingerprint(self) -> dict:
         return {"encoder": "logmel", "mels": self.dim, "fps": self.fps, "transformers": transformers.__version__}
 
-    def _frames(self, clip: Clip, filters: np.ndarray) -> np.ndarray | NoFrames:
-        if not clip.path:
-            return NoFrames("no media file")
-        try:
-            samples = read_audio(clip.path, rate=RATE)
-        except MediaError as error:
-            return NoFrames(str(error))
+    def _frames(self, path: str, filters: np.ndarray) -> np.ndarray:
+        samples = read_audio(path, rate=RATE)
         samples = np.pad(samples, (0, max(0, self.n_fft - len(samples))))  # shorter than one window: silence follows
         mel = spectrogram(
             samples,

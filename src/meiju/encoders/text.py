@@ -10,23 +10,21 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, NoFrames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 
 BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and ends
 
 
-class TfidfSvd:
+class TfidfSvd(Encoder):
     """Character n-grams, TF-IDF weighted and reduced by SVD (latent semantic analysis, Deerwester et al. 1990).
 
     One frame a sentence, of length 1. It needs no segmentation into words, so it serves any language.
     """
 
     source = "sentence"
-    in_workers = False
 
     def __init__(self, *, dim: int, ngrams: tuple[int, int]):
         self.wanted_dim, self.ngrams = dim, tuple(ngrams)
-        self.dim = 0
         self.vocabulary: dict[str, int] = {}
         self.idf = self.components = None
 

@@ -8,27 +8,26 @@ import sklearn
 from sklearn.decomposition import PCA
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, NoFrames
-from meiju.media import MediaError, read_frames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
+from meiju.encoders.pictures import Pictures, crop_settings, read_pictures
 
 FITTED_CLIPS = 300  # clips that the components are learnt from; more change them little and cost memory
 
 
-class PixelsPca:
+class PixelsPca(Encoder):
     """Grey pixels of each frame, reduced by principal components (eigenfaces, Turk and Pentland 1991)."""
 
     source = "media"
     in_workers = True
 
-    def __init__(self, *, fps: float, size: int, dim: int):
-        self.fps, self.size, self.wanted_dim = fps, size, dim
-        self.dim = 0
+    def __init__(self, *, fps: float, size: int, dim: int, crop: str = "frame"):
+        self.fps, self.size, self.wanted_dim, self.crop = fps, size, dim, crop
         self.mean = self.components = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(clips))
-        seen = [self._pixels(clips[k]) for k in order[:FITTED_CLIPS]]
-        pixels = [frames for frames in seen if isinstance(frames, np.ndarray)]
+        seen = (self._read([clips[k]])[0] for k in order[:FITTED_CLIPS])
+        pixels = [_grey(pictures) for pictures in seen if isinstance(pictures, Pictures)]
         if sum(map(len, pixels)) < 2:
             raise ConfigError("--streams: pixels-pca: none of the clips it learns from has pictures")
         pixels = np.concatenate(pixels)  # [frames, size * size]
@@ -38,8 +37,7 @@ class PixelsPca:
         self.dim = len(self.components)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        seen = [self._pixels(clip) for clip in clips]
-        return [(s - self.mean) @ self.components.T if isinstance(s, np.ndarray) else s for s in seen]
+        return [self._project(seen) if isinstance(seen, Pictures) else seen for seen in self._read(clips)]
 
     def save(self, folder: Path) -> None:
         np.savez(folder / "pixels_pca.npz", mean=self.mean, components=self.components)
@@ -50,15 +48,17 @@ class PixelsPca:
         self.dim = len(self.components)
 
     def fingerprint(self) -> dict:
-        settings = {"fps": self.fps, "size": self.size, "dim": self.wanted_dim}
+        settings = {"fps": self.fps, "size": self.size, "dim": self.wanted_dim, **crop_settings(self.crop)}
         return {"encoder": "pixels-pca", **settings, "scikit-learn": sklearn.__version__}
 
-    def _pixels(self, clip: Clip) -> np.ndarray | NoFrames:
-        """Grey pixels [frames, size * size] in [0, 1]."""
-        if not clip.path:
-            return NoFrames("no media file")
-        try:
-            frames = read_frames(clip.path, fps=self.fps, size=self.size)
-        except MediaError as error:
-            return NoFrames(str(error))
-        return frames.mean(axis=3, dtype=np.float32).reshape(len(frames), -1) / 255
+    def _read(self, clips: Sequence[Clip]) -> list[Pictures | NoFrames]:
+        return read_pictures(clips, fps=self.fps, size=self.size, crop=self.crop)
+
+    def _project(self, pictures: Pictures) -> Noted:
+        return Noted((_grey(pictures) - self.mean) @ self.components.T, pictures.note)
+
+
+def _grey(pictures: Pictures) -> np.ndarray:
+    """Grey pixels [frames, size * size] in [0, 1]."""
+    squares = pictures.squares
+    return squares.mean(axis=3, dtype=np.float32).reshape(len(squares), -1) / 255

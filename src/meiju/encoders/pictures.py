@@ -1,0 +1,40 @@
+"""What visual encoders see of a clip: squares of its pictures, the whole of them or the faces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from meiju.encoders.base import Clip, NoFrames, read_media
+from meiju.faces import crop_to_faces
+from meiju.media import read_frames, read_whole_frames
+
+SEARCHED = 360  # shorter side of the pictures that faces are looked for in, in pixels
+NO_FACE = "no face found, so the whole picture is seen"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Squares [T, size, size, 3] uint8 RGB of a clip, and what there is to say about them."""
+
+    squares: np.ndarray
+    note: str = ""
+
+
+def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Pictures | NoFrames]:
+    """The pictures of each clip, `fps` a second; crop: 'face' or 'frame'."""
+    return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
+
+
+def crop_settings(crop: str) -> dict:
+    """What a crop contributes to an encoder's fingerprint."""
+    return {"crop": crop, "opencv": cv2.__version__} if crop == "face" else {}
+
+
+def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures:
+    if crop == "frame":
+        return Pictures(read_frames(path, fps=fps, size=size))
+    squares, n_found = crop_to_faces(read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED)), size)
+    return Pictures(squares, "" if n_found else NO_FACE)

@@ -1,0 +1,137 @@
+"""What encoders with a pretrained network share: loading it, which of its layers is taken, batches, pooling in time."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.models.auto import modeling_auto as auto
+
+from meiju import hub
+from meiju.config import ConfigError
+from meiju.encoders.base import Encoder
+
+LAST_LAYERS = 4  # averaged where no layer is asked for, as is usual for emotion (MERTools' feature extraction)
+# Weights that a checkpoint may lack, because they decide no frame: pooling for a sentence, and masking in training.
+SPARE_WEIGHTS = ("pooler", "masked_spec_embed", "mask_token")
+
+
+def modality_of(config: transformers.PretrainedConfig) -> str | None:
+    """'audio', 'visual' or 'text', by what transformers can do with a model; None where it can do none of it."""
+    kind = type(config)
+    if kind in auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
+        return "audio"
+    if kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING or "vision" in config.model_type:
+        return "visual"
+    if kind in auto.MODEL_FOR_MASKED_LM_MAPPING or kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return "text"
+    return None
+
+
+class Pretrained(Encoder):
+    """A pretrained network that gives a sequence of frames a clip.
+
+    model: a folder or a hub id; layer: a hidden layer (-1 is the last), or None for the mean of the last four;
+    max_frames: pool a longer sequence to this many frames, 0 keeps all; device: a CUDA device runs in bfloat16.
+    """
+
+    kind: type = transformers.AutoModel
+    """The class the network is loaded as."""
+
+    def __init__(self, model: str, *, layer: int | None, max_frames: int, device: torch.device):
+        self.model, self.layer, self.max_frames, self.device = model, layer, max_frames, device
+        self.place = hub.locate(model)
+        self.settings = hub.load(transformers.AutoConfig, self.place)
+        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        depth = getattr(self.settings, "vision_config", self.settings).num_hidden_layers
+        if layer is not None and abs(layer) > depth:
+            raise ConfigError(f"--streams: {model} has layers 1 to {depth} (or -{depth} to -1), not {layer}")
+        self._norm: nn.Module | None = None
+        self._norm_known = False
+
+    def fingerprint(self) -> dict:
+        return {
+            "encoder": "hf",
+            **hub.identity(self.model),
+            "layer": self.layer,
+            "max_frames": self.max_frames,
+            "dtype": str(self.dtype),
+            "transformers": transformers.__version__,
+            **self.own_settings(),
+        }
+
+    @abstractmethod
+    def own_settings(self) -> dict:
+        """What decides the frames besides that."""
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network, in evaluation mode, on the device. Raises ConfigError where weights of it are missing."""
+        network, found = hub.load(self.kind, self.place, dtype=self.dtype, output_loading_info=True)
+        missing = sorted(key for key in found["missing_keys"] if not any(spare in key for spare in SPARE_WEIGHTS))
+        if missing:
+            raise ConfigError(
+                f"--streams: {self.place} lacks {len(missing)} weights of the model, such as {missing[0]}"
+            )
+        return self.part_that_runs(network).to(self.device).eval()
+
+    def part_that_runs(self, network: nn.Module) -> nn.Module:
+        """The part of the network that makes frames; all of it by default."""
+        return network
+
+    def hidden(self, **inputs) -> Tensor:
+        """The chosen layer of a batch, or the mean of the last four: (B, T, dim), padding included.
+
+        Where the architecture ends in a normalisation of its own, every layer passes through it: transformers 5 gives
+        the last hidden state of large speech models without it, transformers 4 with it. Call in inference mode.
+        """
+        inputs = {key: value.to(self.device) for key, value in inputs.items()}
+        if self.layer == -1:
+            return self.network(**inputs).last_hidden_state
+        norm = self._final_norm(inputs)
+        output = self.network(**inputs, output_hidden_states=True)
+        earlier = output.hidden_states[:-1]
+        layers = [*(norm(h) if norm else h for h in earlier), output.last_hidden_state]
+        if self.layer is not None:
+            return layers[self.layer]
+        return torch.stack(layers[1:][-LAST_LAYERS:]).mean(dim=0)
+
+    def pool(self, frames: Tensor) -> Tensor:
+        """Frames (T, dim) pooled to at most `max_frames`, each the mean of an even share of the sequence."""
+        if not 0 < self.max_frames < len(frames):
+            return frames
+        return nn.functional.adaptive_avg_pool1d(frames.T[None].float(), self.max_frames)[0].T
+
+    def _final_norm(self, inputs: dict[str, Tensor]) -> nn.Module | None:
+        """The normalisation that gave the last hidden state, unless it belongs to a layer; found once, by looking."""
+        if not self._norm_known:
+            given: dict[nn.Module, Tensor] = {}
+            hooks = [
+                module.register_forward_hook(lambda module, _, output: given.__setitem__(module, output))
+                for name, module in self.network.named_modules()
+                if "norm" in type(module).__name__.lower() and not any(part.isdigit() for part in name.split("."))
+            ]
+            last = self.network(**inputs).last_hidden_state
+            for hook in hooks:
+                hook.remove()
+            self._norm = next((m for m, o in given.items() if o.shape == last.shape and torch.equal(o, last)), None)
+            self._norm_known = True
+        return self._norm
+
+
+def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
+    """Numbers of the items of each batch, longest first: padded to the longest, a batch holds at most `budget`.
+
+    equal: only items of one length share a batch.
+    """
+    batch: list[int] = []
+    for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
+        full = batch and lengths[batch[0]] * (len(batch) + 1) > budget
+        if full or (equal and batch and lengths[batch[0]] != lengths[k]):
+            yield batch
+            batch = []
+        batch.append(k)
+    if batch:
+        yield batch

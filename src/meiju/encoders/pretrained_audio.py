@@ -1,0 +1,116 @@
+"""Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM and their kin, and Whisper's encoder."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+
+from meiju import hub
+from meiju.config import ConfigError
+from meiju.encoders.base import Clip, Encoded, NoFrames, read_media
+from meiju.encoders.pretrained import Pretrained, batches
+from meiju.media import read_audio
+
+
+class PretrainedAudio(Pretrained):
+    """One frame per hop of the model (20 ms as a rule), pooled in time.
+
+    Sound longer than `block` seconds is cut into blocks that are encoded one by one. No padding reaches a frame.
+    """
+
+    source = "media"
+    in_workers = True
+
+    def __init__(self, model: str, *, block: float, batch_seconds: float, **options):
+        super().__init__(model, **options)
+        self.processor = hub.load(transformers.AutoFeatureExtractor, self.place)
+        self.rate = self.processor.sampling_rate
+        self.whisper = isinstance(self.processor, transformers.WhisperFeatureExtractor)
+        if not self.whisper and not isinstance(self.processor, transformers.Wav2Vec2FeatureExtractor):
+            kind = self.settings.model_type
+            raise ConfigError(
+                f"--streams: {model} is of the type {kind}; speech models of the kind of wav2vec 2.0 (HuBERT, WavLM, "
+                "data2vec-audio) and Whisper can be used"
+            )
+        self.block = self.processor.n_samples if self.whisper else round(block * self.rate)
+        self.budget = max(1, round(batch_seconds * self.rate))
+        self.dim = self.settings.hidden_size
+
+    def own_settings(self) -> dict:
+        return {"modality": "audio", "block": self.block}
+
+    def part_that_runs(self, network: nn.Module) -> nn.Module:
+        return network.get_encoder() if self.whisper else network
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return self.finish(self.reader()(clips))
+
+    def reader(self) -> Callable[[Sequence[Clip]], list[np.ndarray | NoFrames]]:
+        return partial(_read_sounds, rate=self.rate)
+
+    def finish(self, read: list[np.ndarray | NoFrames]) -> Encoded:
+        blocks, owner = [], []
+        for k, samples in enumerate(read):
+            if not isinstance(samples, NoFrames):
+                pieces = np.split(samples, range(self.block, len(samples), self.block))
+                # A rest too short for a single frame is dropped; a clip that short is followed by silence.
+                blocks += [_at_least(pieces[0], self._shortest), *(p for p in pieces[1:] if len(p) >= self._shortest)]
+                owner += [k] * (len(blocks) - len(owner))
+        frames: list[Tensor | None] = [None] * len(blocks)
+        for batch in batches([len(b) for b in blocks], self.budget, equal=not self.whisper and not self._masks):
+            for k, block_frames in zip(batch, self._frames([blocks[k] for k in batch]), strict=True):
+                frames[k] = block_frames
+        of_clip: dict[int, list[Tensor]] = {}
+        for k, block_frames in zip(owner, frames, strict=True):
+            of_clip.setdefault(k, []).append(block_frames)
+        return [
+            samples if isinstance(samples, NoFrames) else self.pool(torch.cat(of_clip[k])).numpy()
+            for k, samples in enumerate(read)
+        ]
+
+    @property
+    def _shortest(self) -> int:
+        """Samples that give one frame."""
+        if self.whisper:
+            return 1
+        shortest = 1
+        for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
+            shortest = (shortest - 1) * stride + kernel
+        return shortest
+
+    @property
+    def _masks(self) -> bool:
+        """Whether the model tells padding from sound. One that normalises over time (HuBERT base) does not."""
+        return bool(self.processor.return_attention_mask)
+
+    @torch.inference_mode()
+    def _frames(self, blocks: list[np.ndarray]) -> list[Tensor]:
+        """Frames (T, dim) of each block, float32 on the CPU."""
+        if self.whisper:
+            inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt")
+            hidden = self.hidden(input_features=inputs.input_features.to(self.dtype))
+            hop = self.processor.hop_length * 2  # the encoder's second convolution halves the mel frames
+            n_frames = [math.ceil(len(block) / hop) for block in blocks]
+        else:
+            inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
+            mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
+            with warnings.catch_warnings():
+                # transformers' WavLM hands torch two kinds of mask, and torch says so.
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+                hidden = self.hidden(input_values=inputs.input_values.to(self.dtype), **mask)
+            lengths = torch.tensor([len(block) for block in blocks])
+            n_frames = self.network._get_feat_extract_output_lengths(lengths).tolist()
+        return [h[:n].float().cpu() for h, n in zip(hidden, n_frames, strict=True)]
+
+
+def _read_sounds(clips: Sequence[Clip], *, rate: int) -> list[np.ndarray | NoFrames]:
+    return [read_media(clip, partial(read_audio, rate=rate)) for clip in clips]
+
+
+def _at_least(samples: np.ndarray, n: int) -> np.ndarray:
+    return np.pad(samples, (0, max(0, n - len(samples))))

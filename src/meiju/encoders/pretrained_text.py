@@ -1,0 +1,89 @@
+"""Token features of pretrained language models."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from meiju import hub
+from meiju.config import ConfigError
+from meiju.encoders.adaptation import adapt
+from meiju.encoders.base import Clip, Encoded, NoFrames
+from meiju.encoders.pretrained import Pretrained, batches
+
+MAX_TOKENS = 512  # of a sentence; what follows is not seen
+
+
+class PretrainedText(Pretrained):
+    """One frame a token, those that open and close a sentence included.
+
+    For masked models (BERT, RoBERTa, MacBERT) and decoder-only ones. adapt_epochs: passes of training on the corpus'
+    own sentences before features are taken (see `meiju.encoders.adaptation`).
+    """
+
+    source = "sentence"
+    chunk = 256
+
+    def __init__(self, model: str, *, batch_tokens: int, adapt_epochs: int, **options):
+        super().__init__(model, **options)
+        self.batch_tokens, self.adapt_epochs = batch_tokens, adapt_epochs
+        self.dim = self.settings.hidden_size
+        self.tokenizer  # noqa: B018 - one that is missing is told of now, before any long work
+
+    @cached_property
+    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
+        """The model's tokenizer, padding on the right."""
+        tokenizer = hub.load_tokenizer(self.place, padding_side="right")
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise ConfigError(f"--streams: the tokenizer of {self.model} has no token to pad with")
+        return tokenizer
+
+    def own_settings(self) -> dict:
+        return {"modality": "text", "adapt_epochs": self.adapt_epochs}
+
+    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        if self.adapt_epochs:
+            sentences = sorted({clip.sentence.strip() for clip in clips} - {""})
+            if not sentences:
+                raise ConfigError("--text.adapt-epochs: the training and unlabelled parts have no sentences")
+            self._adapted = adapt(
+                self.place, self.tokenizer, sentences, epochs=self.adapt_epochs, seed=seed, device=self.device
+            )
+
+    def save(self, folder: Path) -> None:
+        if self.adapt_epochs:
+            with hub.quietly():
+                self._adapted.save_pretrained(folder / "adapted")
+                self.tokenizer.save_pretrained(folder / "adapted")
+
+    def load(self, folder: Path) -> None:
+        if self.adapt_epochs:
+            self.place = str(folder / "adapted")
+            self.__dict__.pop("network", None)
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        said = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
+        encoded: Encoded = [NoFrames("no sentence")] * len(clips)
+        tokens = self._tokens([clips[k].sentence.strip() for k in said])
+        for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
+            for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
+                encoded[said[k]] = frames
+        return encoded
+
+    def _tokens(self, sentences: list[str]) -> list[list[int]]:
+        if not sentences:
+            return []
+        positions = getattr(self.settings, "max_position_embeddings", MAX_TOKENS + 2)
+        # Two positions fewer, because RoBERTa counts them from its padding token on.
+        longest = min(self.tokenizer.model_max_length, MAX_TOKENS, positions - 2)
+        return self.tokenizer(sentences, truncation=True, max_length=longest)["input_ids"]
+
+    @torch.inference_mode()
+    def _frames(self, tokens: list[list[int]]) -> list[np.ndarray]:
+        padded = self.tokenizer.pad({"input_ids": tokens}, return_tensors="pt")
+        hidden = self.hidden(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
+        return [self.pool(h[: len(ids)]).float().cpu().numpy() for h, ids in zip(hidden, tokens, strict=True)]

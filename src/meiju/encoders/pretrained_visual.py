@@ -1,0 +1,90 @@
+"""Frames of pretrained vision models: CLIP, DINOv2, ViT and their kin."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from meiju import hub
+from meiju.config import ConfigError
+from meiju.encoders.base import Clip, Encoded, NoFrames, Noted
+from meiju.encoders.pictures import crop_settings, read_pictures
+from meiju.encoders.pretrained import Pretrained
+
+
+class PretrainedVisual(Pretrained):
+    """One frame a picture: CLIP's projected embedding, or else the token that stands for the picture.
+
+    A model without such a token gives the mean of its patches. A layer other than the last is taken as it is, without
+    CLIP's projection.
+    """
+
+    source = "media"
+    in_workers = True
+
+    def __init__(self, model: str, *, fps: float, crop: str, batch_frames: int, **options):
+        super().__init__(model, **options)
+        self.fps, self.crop, self.batch_frames = fps, crop, batch_frames
+        self.processor = hub.load(transformers.AutoImageProcessor, self.place)
+        # Read as large as the processor would make them, so that it resizes nothing; it may still cut the centre out.
+        self.size = _side(self.processor.size)
+        vision = getattr(self.settings, "vision_config", self.settings)
+        if not hasattr(vision, "patch_size"):
+            raise ConfigError(
+                f"--streams: {model} ({self.settings.model_type}) is no vision transformer; CLIP, DINOv2, ViT are"
+            )
+        self.projected = self.settings.model_type in ("clip", "clip_vision_model") and self.layer == -1
+        self.kind = {
+            "clip": transformers.CLIPVisionModel,
+            "clip_vision_model": transformers.CLIPVisionModel,
+            "siglip": transformers.SiglipVisionModel,
+        }.get(self.settings.model_type, transformers.AutoModel)
+        if self.projected:
+            self.kind = transformers.CLIPVisionModelWithProjection
+        self.dim = vision.projection_dim if self.projected else vision.hidden_size
+
+    def own_settings(self) -> dict:
+        return {"modality": "visual", "fps": self.fps, "size": self.size, **crop_settings(self.crop)}
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return self.finish(self.reader()(clips))
+
+    def reader(self) -> Callable[[Sequence[Clip]], list]:
+        return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
+
+    def finish(self, read: list) -> Encoded:
+        seen = [k for k, pictures in enumerate(read) if not isinstance(pictures, NoFrames)]
+        encoded: Encoded = list(read)
+        if not seen:
+            return encoded
+        # All clips' pictures in a row, cut into even batches.
+        pictures = np.concatenate([read[k].squares for k in seen])
+        starts = range(0, len(pictures), self.batch_frames)
+        frames = torch.cat([self._frames(pictures[s : s + self.batch_frames]) for s in starts])
+        lengths = [len(read[k].squares) for k in seen]
+        for k, own in zip(seen, frames.split(lengths), strict=True):
+            encoded[k] = Noted(self.pool(own).numpy(), read[k].note)
+        return encoded
+
+    @torch.inference_mode()
+    def _frames(self, pictures: np.ndarray) -> Tensor:
+        """Frames (N, dim) of pictures [N, size, size, 3] uint8, float32 on the CPU."""
+        inputs = self.processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
+        pixels = inputs.pixel_values.to(self.dtype)
+        if self.projected:
+            return self.network(pixel_values=pixels.to(self.device)).image_embeds.float().cpu()
+        hidden = self.hidden(pixel_values=pixels)  # (N, tokens, dim)
+        return (hidden[:, 0] if self._has_token else hidden.mean(dim=1)).float().cpu()
+
+    @property
+    def _has_token(self) -> bool:
+        """Whether the first token stands for the picture."""
+        return any(name.endswith(("cls_token", "class_embedding")) for name, _ in self.network.named_parameters())
+
+
+def _side(size) -> int:
+    """The side of the square that a processor asks for, however it says so."""
+    return int(size.get("height") or size.get("shortest_edge"))
