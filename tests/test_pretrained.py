@@ -7,8 +7,9 @@ import pytest
 import torch
 import transformers
 
+from meiju import features
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
-from meiju.encoders import Clip, NoFrames, adaptation, make_encoder
+from meiju.encoders import Clip, Encoder, NoFrames, adaptation, make_encoder
 from meiju.encoders.pretrained import batches
 from meiju.media import read_audio, read_frames, write_clip
 
@@ -168,14 +169,14 @@ def test_size_of_a_batch_makes_no_difference(models, clips):
 
 
 def test_adapting_to_the_corpus_makes_its_sentences_likelier_and_is_kept(models, clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(adaptation, "LEARNING_RATE", 0.01)  # a tiny network needs longer strides
+    monkeypatch.setattr(adaptation, "LEARNING_RATE", 0.03)  # a tiny network needs longer strides
     lines = [Clip(str(k), text, "") for k, text in enumerate(SENTENCES[:2] * 40)]
-    encoder = encoder_of(models / "bert", text=TextConfig(adapt_epochs=30))
+    encoder = encoder_of(models / "bert", text=TextConfig(adapt_epochs=10))
     encoder.fit(lines, seed=0)
     encoder.save(tmp_path)
     encoder.load(tmp_path)
     assert loss_of(tmp_path / "adapted") < loss_of(models / "bert") - 0.05
-    again = encoder_of(models / "bert", text=TextConfig(adapt_epochs=30))
+    again = encoder_of(models / "bert", text=TextConfig(adapt_epochs=10))
     again.load(tmp_path)
     np.testing.assert_array_equal(again.encode(clips[:1])[0], encoder.encode(clips[:1])[0])
     assert np.abs(again.encode(clips[:1])[0] - encode(models / "bert", clips[:1])[0]).max() > 1e-4
@@ -346,6 +347,75 @@ def test_an_id_that_is_not_at_hand_is_told_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="hf download nobody/nothing"):
         make_encoder("hf:nobody/nothing", Config("run"))
+
+
+ENCODERS = ("logmel", "pixels-pca", "hubert", "clip", "bert")
+
+
+@pytest.fixture(scope="module")
+def corpus(clips, tmp_path_factory) -> dict[str, Clip]:
+    """Forty clips, of which one in ten is broken, each in a way of its own, and two lack a track."""
+    folder = tmp_path_factory.mktemp("corpus")
+    whole = Path(clips[0].path).read_bytes()
+    contents = {f"good{k:02d}": whole for k in range(34)} | {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "text": b"FileName,Subtitle\n" * 50,
+        "noise": np.random.default_rng(0).bytes(5000),
+        "silent": Path(clips[3].path).read_bytes(),
+        "blind": Path(clips[4].path).read_bytes(),
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.mp4").write_bytes(content)
+    (folder / "good00.mp4").rename(folder / "good00.avi")  # a wrong extension, and a container all the same
+    paths = {path.stem: str(path) for path in folder.iterdir()}
+    return {name: Clip(name, "我想去", paths[name]) for name in sorted(contents)}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_path, name):
+    encoder = make_encoder(name if name in ("logmel", "pixels-pca") else f"hf:{models / name}", Config("run"))
+    store = extract(encoder, list(corpus.values()), tmp_path)
+    broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
+    broken += {"logmel": ["silent"], "hubert": ["silent"], "pixels-pca": ["blind"], "clip": ["blind"]}.get(name, [])
+    assert store.missing.name.tolist() == sorted(broken)
+    assert store.missing.reason.str.len().gt(5).all()
+    assert store.index.index.tolist() == list(corpus)
+    start, stop = store.spans([clip for clip in corpus if clip.startswith("good")]).T
+    assert len(set(stop - start)) == 1
+    assert (stop > start).all()
+
+
+def extract(encoder, clips: list[Clip], folder: Path):
+    return features.extract(encoder, clips, clips, folder, meta={}, seed=0, n_jobs=1, label="")
+
+
+@pytest.mark.parametrize("name", ["hubert", "clip", "bert"])
+def test_interrupted_extraction_goes_on_to_the_same_bytes(models, clips, tmp_path, monkeypatch, name):
+    many = [Clip(f"{k:02d}-{clip.name}", clip.sentence, clip.path) for k in range(3) for clip in clips]
+    monkeypatch.setattr(Encoder, "chunk", 4)
+    monkeypatch.setattr("meiju.encoders.pretrained_text.PretrainedText.chunk", 4)
+    extract(encoder_of(models / name), many, tmp_path / "undisturbed")
+    encoder = encoder_of(models / name)
+    for patience in (1, 2):
+        break_off_after(monkeypatch, encoder, patience)
+        with pytest.raises(KeyboardInterrupt):
+            extract(encoder, many, tmp_path / "store")
+    extract(encoder_of(models / name), many, tmp_path / "store")
+    for file in ("frames.npy", "index.csv", "missing.csv"):
+        assert (tmp_path / "store" / file).read_bytes() == (tmp_path / "undisturbed" / file).read_bytes()
+
+
+def break_off_after(monkeypatch, encoder: Encoder, n_chunks: int) -> None:
+    finish, calls = type(encoder).finish, []
+
+    def break_off(read):
+        calls.append(1)
+        if len(calls) > n_chunks:
+            raise KeyboardInterrupt
+        return finish(encoder, read)
+
+    monkeypatch.setattr(encoder, "finish", break_off)
 
 
 def test_minilm_matches_sentence_transformers(monkeypatch):
