@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 from meiju import submission
+from meiju.corpus import read_corpus
 from meiju.steps import main
 
 
 def check_submission(run):
-    testing, labels = run.corpus.part("testing"), run.corpus.labels
+    # Neither clips nor encoders are needed for it.
+    corpus = read_corpus(run.config.corpus, needs_media=False)
+    testing, labels = corpus.part("testing"), corpus.labels
     problems = submission.check(path, names=list(testing.name), emotions=labels.emotion, intents=labels.intent)
     if problems:
         raise SystemExit("\n".join(problems))

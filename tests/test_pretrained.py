@@ -12,6 +12,7 @@ from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualCon
 from meiju.encoders import Clip, Encoder, NoFrames, adaptation, make_encoder
 from meiju.encoders.pretrained import batches
 from meiju.media import read_audio, read_frames, write_clip
+from meiju.steps import Run
 
 RATE = 16_000
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"你想吃什么我不去祝生日快乐平安"]
@@ -347,6 +348,27 @@ def test_an_id_that_is_not_at_hand_is_told_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="hf download nobody/nothing"):
         make_encoder("hf:nobody/nothing", Config("run"))
+
+
+def test_all_missing_models_are_told_at_once(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError) as error:
+        Run(Config("run", streams=("a=hf:nobody/one", "b=tfidf-svd", "c=hf:nobody/two"))).encoders  # noqa: B018
+    assert "hf download nobody/one" in str(error.value)
+    assert "hf download nobody/two" in str(error.value)
+    assert "--streams text=tfidf-svd" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["bert", "whisper", "clip"])
+def test_a_folder_is_used_without_the_network(models, clips, monkeypatch, name):
+    def refuse(*_):
+        raise AssertionError("the network was asked for")
+
+    for method in ("connect", "connect_ex"):
+        monkeypatch.setattr(f"socket.socket.{method}", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert isinstance(encode(models / name, clips[:1])[0], np.ndarray)
+    assert encoder_of(models / name).fingerprint()
 
 
 ENCODERS = ("logmel", "pixels-pca", "hubert", "clip", "bert")

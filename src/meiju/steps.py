@@ -17,6 +17,7 @@ from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.device import pick_device
 from meiju.encoders import Encoder, make_encoder
+from meiju.hub import MissingModel
 from meiju.labels import TASKS
 
 SCRIPTS = {
@@ -56,8 +57,19 @@ class Run:
 
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
-        """An unfitted encoder by stream."""
-        return {stream: make_encoder(name, self.config) for stream, name in self.config.encoders.items()}
+        """An unfitted encoder by stream. Raises ConfigError with the problems of all of them."""
+        made, problems, missing = {}, [], False
+        for stream, name in self.config.encoders.items():
+            try:
+                made[stream] = make_encoder(name, self.config)
+            except ConfigError as error:
+                problems.append(str(error))
+                missing = missing or isinstance(error, MissingModel)
+        if missing:
+            problems.append("or do without downloads: --streams text=tfidf-svd audio=logmel visual=pixels-pca")
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return made
 
     @cached_property
     def folds(self) -> pd.DataFrame:
