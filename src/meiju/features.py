@@ -90,7 +90,7 @@ def extract(
         with tqdm(total=len(clips), initial=len(writer.spans), desc=label, unit="clip", disable=None) as bar:
             for chunk, encoded in _encode(encoder, todo, n_jobs=n_jobs):
                 for clip, frames in zip(chunk, encoded, strict=True):
-                    writer.add(clip.name, *_checked(frames, encoder.dim))
+                    writer.add(clip.name, *checked(frames, encoder.dim))
                 writer.flush()
                 bar.update(len(chunk))
         writer.finish(meta | {"dim": encoder.dim})
@@ -105,6 +105,11 @@ def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed:
         encoder.save(folder)
         # Written last: without it, what lies there may be incomplete.
         files.write_json(folder / "fitted.json", {"dim": encoder.dim})
+    load_fitted(encoder, folder)
+
+
+def load_fitted(encoder: Encoder, folder: Path) -> None:
+    """Give an encoder what was learnt, from the folder `encoder` of a store."""
     encoder.load(folder)
     encoder.dim = files.read_json(folder / "fitted.json")["dim"]
 
@@ -117,9 +122,9 @@ def _encode(encoder: Encoder, clips: Sequence[Clip], *, n_jobs: int) -> Iterator
     yield from zip(chunks, parallel(joblib.delayed(encoder.encode)(chunk) for chunk in chunks), strict=True)
 
 
-def _checked(frames: np.ndarray | NoFrames, dim: int) -> tuple[np.ndarray, str]:
-    """Frames to keep and, where there are none, the reason."""
-    nothing = np.empty((0, dim), np.float32)
+def checked(frames: np.ndarray | NoFrames, dim: int) -> tuple[np.ndarray, str]:
+    """Frames to keep, as float16, and, where there are none, the reason."""
+    nothing = np.empty((0, dim), np.float16)
     if isinstance(frames, NoFrames):
         return nothing, str(frames)
     if frames.ndim != 2 or frames.shape[1] != dim:
