@@ -6,14 +6,14 @@ the answer says so. If a clip has a problem, the others are answered all the sam
 Reads   submissions/<run>/model.json and what it names, and the clips (files, or folders of them)
 Writes  the answer: to the terminal, or to --output FILE
 Run     python scripts/predict.py sample clip.mp4 --text "真的吗"
-        python scripts/predict.py sample clips/ --texts sentences.csv --format csv --output predictions.csv
-        python scripts/predict.py sample --serve
+Run     python scripts/predict.py sample clips/ --texts sentences.csv --format csv --output predictions.csv
+Run     python scripts/predict.py sample --serve
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -21,15 +21,16 @@ from meiju import answers, files
 from meiju.config import REPOSITORY, ConfigError, require
 from meiju.inputs import find_clips
 from meiju.prediction import Predictor, find_run
+from meiju.steps import help_text
 
 
 @dataclass(frozen=True)
 class Arguments:
     """What is asked, and how the answer shall look."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A finished run's name, or the folder of its model.json."""
-    clips: tyro.conf.Positional[tuple[Path, ...]] = ()
+    clips: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="CLIP ...")] = ()
     """Clips, or folders of them."""
     text: str | None = None
     """What is said in the clip; without a clip, it is judged alone."""
@@ -79,7 +80,7 @@ def main(arguments: Arguments) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Arguments, description=__doc__))
+        main(tyro.cli(Arguments, description=help_text(__doc__)))
     except ConfigError as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:

@@ -47,7 +47,11 @@ def as_csv(records: Sequence[dict]) -> str:
     rows = []
     for record in records:
         said = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
-        told = {"streams": "+".join(record["streams"]), "missing": _told(record["missing"]), "problem": record["problem"]}
+        told = {
+            "streams": "+".join(record["streams"]),
+            "missing": _told(record["missing"]),
+            "problem": record["problem"],
+        }
         rows.append({key: record[key] for key in ("clip", *TASKS)} | told | said)
     return pd.DataFrame(rows).to_csv(index=False)
 

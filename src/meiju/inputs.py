@@ -29,7 +29,9 @@ def find_clips(
             clips[path] = Clip(path.stem, sentences.get(path.stem, ""), str(path))
             problems |= {str(path): problem for problem in [problem_of(path)] if problem}
     if text is not None:
-        require(len(places) <= 1 and len(clips) <= 1, f"--text is one clip's; for {len(clips)} clips use --texts FILE")
+        require(
+            len(places) <= 1 and len(clips) <= 1, "--text is the sentence of one clip; for several, use --texts FILE"
+        )
         if not places:
             return [Clip("text", text, "")], {}
         return [Clip(clip.name, text, clip.path) for clip in clips.values()], problems

@@ -4,6 +4,8 @@ It answers at 127.0.0.1 only, loads nothing from elsewhere, and forgets a clip o
 """
 
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -42,10 +44,23 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 )
 
-# gradio's own mark of a file's upload and its settings are of no use here.
+# gradio draws a browser's own meter inside each bar; here a bar is plain, on a track that ends at 100 %.
 STYLE = """
 .gradio-container {max-width: 1100px !important; margin: 0 auto !important;}
-.bars .confidence-set {margin-bottom: 6px;}
+.bars {min-height: 460px;}
+.bars .confidence-set {margin-bottom: 12px;}
+.bars .inner-wrap {
+    display: flex; flex-direction: column-reverse;
+    background: linear-gradient(#80808026, #80808026) bottom left / 100% 10px no-repeat;
+}
+.bars meter.bar {
+    appearance: none; height: 10px; margin: 0; border-radius: 0 3px 3px 0; background: var(--primary-500) !important;
+}
+.bars meter.bar::-webkit-meter-inner-element {display: none;}
+.bars meter.bar::-moz-meter-bar {background: none;}
+.bars .label {margin-bottom: 2px;}
+.bars .label * {font-family: var(--font);}
+.bars .line {border: none;}
 """
 
 Answer = tuple[dict[str, float] | None, dict[str, float] | None, str]
@@ -53,8 +68,9 @@ Answer = tuple[dict[str, float] | None, dict[str, float] | None, str]
 
 def serve(predictor: Predictor, *, title: str, port: int) -> None:
     """Show the page until interrupted. Raises ConfigError if the port is taken."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed then too
     with running(predictor, title=title, port=port) as url:
-        print(f"open {url} in a browser on this machine; Ctrl+C ends it")
+        print(f"open {url} in a browser on this machine; Ctrl+C ends it", flush=True)
         threading.Event().wait()
 
 
@@ -99,7 +115,7 @@ def _too_long(path: Path) -> str:
 
 
 def _in_words(name: str, prediction: Prediction) -> str:
-    lines = [f"**{_plain(name)}**: judged by {' + '.join(f'**{stream}**' for stream in prediction.streams)}."]
+    lines = [f"**{_plain(name)}**: judged by {', '.join(prediction.streams)}."]
     lines += [f"- not used: {stream} ({_plain(reason)})" for stream, reason in prediction.missing.items()]
     return "\n".join(lines)
 
@@ -125,11 +141,11 @@ def _build(predictor: Predictor, title: str, uploads: Path) -> gradio.Blocks:
             with gradio.Column(scale=2, min_width=280):
                 clip = gradio.File(label="Clip", file_types=list(MEDIA_SUFFIXES), height=150)
                 sentence = gradio.Textbox(label="What is said in it (optional)", lines=2, max_length=MAX_CHARACTERS)
-                button = gradio.Button("What does it carry?", variant="primary")
+                button = gradio.Button("Show emotion and intent", variant="primary")
                 notes = gradio.Markdown(elem_id="notes")
             with gradio.Column(scale=3, min_width=320), gradio.Row():
                 bars = [gradio.Label(label=task.capitalize(), elem_classes="bars", min_width=240) for task in TASKS]
-        gradio.Markdown(f"<small>Run: {_plain(title)}. A guess of a model; it has no idea of what you felt.</small>")
+        gradio.Markdown(f"<small>Run: {_plain(title)}. These are a model's guesses.</small>")
         gradio.on(
             [button.click, sentence.submit],
             ask,
@@ -158,7 +174,9 @@ def _launch(page: gradio.Blocks, port: int) -> str:
             mcp_server=False,
             enable_monitoring=False,
             app_kwargs={"middleware": [hosts, Middleware(_OwnPartsOnly)]},
-            theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            theme=gradio.themes.Default(
+                primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+            ),
             css=STYLE,
         )
     except OSError:
