@@ -1,7 +1,7 @@
 """Say which emotion and which intent clips carry, with a finished run.
 
-RUN is a run's name, or the folder of its model.json. A stream that a clip lacks (no sound, no sentence) is not used, and
-the answer says so. If a clip has a problem, the others are answered all the same, and the exit status is 1.
+RUN is a run's name, or the folder of its model.json. A stream that a clip lacks (no sound, no sentence) is not used,
+and the answer says so. If a clip has a problem, the others are answered all the same, and the exit status is 1.
 
 Reads   submissions/<run>/model.json and what it names, and the clips (files, or folders of them)
 Writes  the answer: to the terminal, or to --output FILE

@@ -1,11 +1,14 @@
-"""What several test files share: a tiny sample corpus, and the run of all steps on it. Neither may be changed."""
+"""What several test files share: a tiny sample corpus, and the run of all steps on it.
+
+What lies there may be added to, never changed.
+"""
 
 from pathlib import Path
 
 import pytest
-from toy_run import STEPS, run_step
 
 from meiju import sample
+from toy_run import STEPS, run_step
 
 
 @pytest.fixture(scope="session")

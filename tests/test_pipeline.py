@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from toy_run import STEPS, run_step
 
 from meiju import submission
 from meiju.config import Config, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.steps import Run
+from toy_run import STEPS, run_step
 
 
 def pseudo_labels(home: Path) -> pd.DataFrame:

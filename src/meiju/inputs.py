@@ -80,7 +80,7 @@ def _files(places: Sequence[Path], problems: dict[str, str]) -> Iterator[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Clips anywhere below a folder. Where one has several files, such as its sound beside it, the first kind counts."""
+    """Clips anywhere below a folder; of one with several files, such as its sound beside it, the first kind counts."""
     best: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*")):
         suffix = path.suffix.lower()

@@ -90,11 +90,13 @@ def write_model(
 
 def find_run(run: str, home: Path) -> Path:
     """The folder with the model.json of a run's name, or of a folder given in its place. Raises ConfigError."""
-    by_name, by_path = home / "submissions" / run, Path(run).expanduser()
-    for folder in (by_name, by_path):
-        if (folder / MODEL).is_file():
-            return folder
-    if by_name.is_dir() or (home / "work" / run).is_dir():
+    by_path = Path(run).expanduser()
+    is_name = by_path.name == run
+    if is_name and (home / "submissions" / run / MODEL).is_file():
+        return home / "submissions" / run
+    if (by_path / MODEL).is_file():
+        return by_path
+    if is_name and any((home / place / run).is_dir() for place in ("submissions", "work")):
         raise ConfigError(f"the run {run} is not finished; run scripts/08_ensemble.py first, with the run's arguments")
     if by_path.is_dir():
         raise ConfigError(f"{by_path} has no {MODEL}; name a folder such as submissions/<run> of a finished run")
