@@ -8,6 +8,7 @@ Writes  the answer: to the terminal, or to --output FILE
 Run     python scripts/predict.py sample clip.mp4 --text "真的吗"
 Run     python scripts/predict.py sample clips/ --texts sentences.csv --format csv --output predictions.csv
 Run     python scripts/predict.py sample --serve
+Run     python scripts/predict.py sample --export model/
 """
 
 import sys
@@ -20,7 +21,7 @@ import tyro
 from meiju import answers, files
 from meiju.config import REPOSITORY, ConfigError, require
 from meiju.inputs import find_clips
-from meiju.prediction import Predictor, find_run
+from meiju.prediction import Predictor, export, find_run
 from meiju.steps import help_text
 
 
@@ -44,6 +45,8 @@ class Arguments:
     """Folder that holds submissions/ and work/."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto takes CUDA where there is one."""
+    export: Path | None = None
+    """New folder to which all that this script reads of the run is copied, so that it can be passed on."""
     serve: bool = False
     """Open a page on this machine, to which clips can be dropped."""
     port: int = 7860
@@ -51,18 +54,26 @@ class Arguments:
 
     def __post_init__(self):
         asked = bool(self.clips) or self.text is not None
-        require(self.serve or asked, "name clips, a folder of clips, or a sentence with --text")
-        given = asked or self.texts is not None or self.output is not None
-        require(not (self.serve and given), "--serve takes no clips, sentences or --output: they are given on its page")
+        alone = [flag for flag, given in (("--serve", self.serve), ("--export", self.export is not None)) if given]
+        require(asked or alone, "name clips, a folder of clips, or a sentence with --text")
+        given = asked or self.texts is not None or self.output is not None or len(alone) > 1
+        require(
+            not (alone and given), f"{' and '.join(alone)}: takes no clips, sentences or --output, and stands alone"
+        )
         require(0 < self.port < 65536, f"--port is between 1 and 65535; got {self.port}")
         require(self.output is None or not self.output.is_dir(), f"--output: {self.output} is a folder")
 
 
 def main(arguments: Arguments) -> None:
     folder = find_run(arguments.run, arguments.home)
+    if arguments.export is not None:
+        export(folder, arguments.export)
+        print(f"python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
+        return
     if arguments.serve:
         from meiju import page  # gradio takes seconds to import, and nothing else needs it
 
+        page.require_free(arguments.port)
         page.serve(Predictor(folder, device=arguments.device), title=arguments.run, port=arguments.port)
         return
     clips, problems = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)

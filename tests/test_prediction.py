@@ -12,7 +12,7 @@ from meiju.config import ConfigError, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.encoders import Clip
 from meiju.labels import TASKS
-from meiju.prediction import Predictor, find_run
+from meiju.prediction import Predictor, export, find_run
 from toy_run import run_script
 
 FPS = 5
@@ -165,6 +165,22 @@ def test_a_run_can_be_moved_and_needs_no_corpus(moved, predictor, testing):
         frames.unlink()
     again = Predictor(find_run(str(moved / "submissions" / "sample"), Path("nowhere")), device="cpu")
     np.testing.assert_array_equal(numbers(again.predict(testing)), numbers(predictor.predict(testing)))
+
+
+def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testing, tmp_path, capsys):
+    target = tmp_path / "new" / "model"
+    run_script("predict.py", "sample", "--home", str(home), "--export", str(target))
+    assert str(target) in capsys.readouterr().out
+    target = target.rename(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(
+        numbers(Predictor(find_run(str(target), tmp_path), device="cpu").predict(testing)),
+        numbers(predictor.predict(testing)),
+    )
+    kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".npz", ".safetensors", ".crfsuite"}
+    assert str(home) not in (target / "model.json").read_text()
+    with pytest.raises(ConfigError, match="exists"):
+        export(home / "submissions" / "sample", target)
 
 
 @pytest.mark.parametrize("lost", ["heads2-seed0-fold1.safetensors", "fitted.json"])

@@ -5,6 +5,7 @@ It answers at 127.0.0.1 only, loads nothing from elsewhere, and forgets a clip o
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -66,8 +67,18 @@ STYLE = """
 Answer = tuple[dict[str, float] | None, dict[str, float] | None, str]
 
 
+def require_free(port: int) -> None:
+    """Raise ConfigError if the port is taken."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just given up is free
+        try:
+            trial.bind((HOST, port))
+        except OSError as error:
+            raise ConfigError(f"--port: {port} cannot be used ({error.strerror}); give another") from None
+
+
 def serve(predictor: Predictor, *, title: str, port: int) -> None:
-    """Show the page until interrupted. Raises ConfigError if the port is taken."""
+    """Show the page until interrupted."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed then too
     with running(predictor, title=title, port=port) as url:
         print(f"open {url} in a browser on this machine; Ctrl+C ends it", flush=True)
@@ -143,7 +154,7 @@ def _build(predictor: Predictor, title: str, uploads: Path) -> gradio.Blocks:
                 sentence = gradio.Textbox(label="What is said in it (optional)", lines=2, max_length=MAX_CHARACTERS)
                 button = gradio.Button("Show emotion and intent", variant="primary")
                 notes = gradio.Markdown(elem_id="notes")
-            with gradio.Column(scale=3, min_width=320), gradio.Row():
+            with gradio.Column(scale=3, min_width=320), gradio.Row(equal_height=True):
                 bars = [gradio.Label(label=task.capitalize(), elem_classes="bars", min_width=240) for task in TASKS]
         gradio.Markdown(f"<small>Run: {_plain(title)}. These are a model's guesses.</small>")
         gradio.on(
@@ -159,28 +170,23 @@ def _build(predictor: Predictor, title: str, uploads: Path) -> gradio.Blocks:
 def _launch(page: gradio.Blocks, port: int) -> str:
     # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    try:
-        _, url, _ = page.launch(
-            server_name=HOST,
-            server_port=port,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            max_file_size=f"{MAX_MEGABYTES}mb",
-            footer_links=[],
-            run_history=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            app_kwargs={"middleware": [hosts, Middleware(_OwnPartsOnly)]},
-            theme=gradio.themes.Default(
-                primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
-            ),
-            css=STYLE,
-        )
-    except OSError:
-        raise ConfigError(f"--port: {port} is taken; give another") from None
+    _, url, _ = page.launch(
+        server_name=HOST,
+        server_port=port,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        max_file_size=f"{MAX_MEGABYTES}mb",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        app_kwargs={"middleware": [hosts, Middleware(_OwnPartsOnly)]},
+        theme=gradio.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        css=STYLE,
+    )
     return url
 
 

@@ -6,6 +6,7 @@ the same way as in training, rounding included: a test clip gets the probabiliti
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from meiju import ensemble, features, files, members, transcripts
-from meiju.config import Config, ConfigError, as_settings, from_settings
+from meiju.config import Config, ConfigError, as_settings, from_settings, require
 from meiju.encoders import Clip, Encoder, NoFrames, make_encoder
 from meiju.fusion import Shape
 from meiju.labels import TASKS, LabelSet
@@ -76,9 +77,12 @@ def write_model(
         stream: {"encoder": place(path / "encoder"), "width": frames.dims[stream], "single": stream in frames.single}
         for stream, path in stores.items()
     }
+    # Neither the corpus nor the home is needed, and a run that is passed on shall not tell where they lay.
+    settings = as_settings(replace(config, corpus=replace(config.corpus, root=None)))
+    del settings["home"]
     model = {
         "format": FORMAT,
-        "settings": as_settings(config),
+        "settings": settings,
         "classes": {task: list(labels[task]) for task in TASKS},
         "streams": streams,
         "transcripts": place(transcripts),
@@ -86,6 +90,25 @@ def write_model(
         "weights": weights and {task: weight.tolist() for task, weight in weights.items()},
     }
     files.write_json(folder / MODEL, model)
+
+
+def export(folder: Path, target: Path) -> None:
+    """Copy what `Predictor` reads of a run into a new folder that can be passed on: no clip, no transcript, no frames.
+
+    Raises ConfigError if there is something at `target`, or the run has lost a folder.
+    """
+    require(not target.exists(), f"--export: {target} exists; name a new folder")
+    model = _read_model(folder)
+    streams = model["streams"]
+    for stream, described in streams.items():
+        shutil.copytree(_there(folder / described["encoder"]), target / "encoders" / stream)
+    for place, pattern in (("stage2", "*.safetensors"), ("transcripts", "restorer*")):
+        (target / place).mkdir()
+        for path in _there(folder / model[place]).glob(pattern):
+            shutil.copy2(path, target / place)
+    moved = {stream: described | {"encoder": f"encoders/{stream}"} for stream, described in streams.items()}
+    # Last: it says that the rest is whole.
+    files.write_json(target / MODEL, model | {"streams": moved, "stage2": "stage2", "transcripts": "transcripts"})
 
 
 def find_run(run: str, home: Path) -> Path:
