@@ -201,7 +201,12 @@ def test_settings_that_are_not_named_have_their_defaults():
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"run": "r", "magic": 1}, "magic"), ({"run": "r", "train": {"magic": 1}}, "magic"), ({"run": "../r"}, "--run")],
+    [
+        ({"run": "r", "magic": 1}, "magic"),
+        ({"run": "r", "train": {"magic": 1}}, "magic"),
+        ({"run": "../r"}, "--run"),
+        ({"run": "r", "train": 5}, "5"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(settings, named):
     with pytest.raises(ConfigError, match=named):

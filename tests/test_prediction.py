@@ -201,7 +201,21 @@ def test_a_model_of_another_version_is_refused(moved, changes, says):
         Predictor(change_model(moved, **changes))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+def test_damaged_weights_are_refused(moved):
+    path = next((moved / "work" / "sample" / "stage2").rglob("heads1-*.safetensors"))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="stage2"):
+        Predictor(find_run("sample", moved))
+
+
+def test_weights_that_do_not_fit_the_settings_are_refused(moved):
+    settings = json.loads((moved / "submissions" / "sample" / "model.json").read_text())["settings"]
+    settings["model"]["width"] = 16
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        Predictor(change_model(moved, settings=settings))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 1}'])
 def test_a_damaged_model_is_refused(moved, text):
     (moved / "submissions" / "sample" / "model.json").write_text(text)
     with pytest.raises(ConfigError, match="08_ensemble"):

@@ -289,6 +289,7 @@ def from_settings(settings: dict, kind: type = Config) -> Config:
 
     Raises ConfigError for one that `kind` does not have, or that cannot work.
     """
+    require(isinstance(settings, dict), f"settings of {kind.__name__} are named values; got {settings!r}")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(kind)})
     require(not unknown, f"no such settings: {', '.join(unknown)}; were they made by another version?")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from scipy.special import softmax
 from tqdm import tqdm
 
@@ -155,7 +156,8 @@ class Predictor:
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """What is likely of each clip, in order, from whatever of it can be read."""
         predictions = []
-        with tqdm(total=len(clips), desc="predicting", unit="clip", disable=None) as bar:
+        disable = True if len(clips) == 1 else None
+        with tqdm(total=len(clips), desc="predicting", unit="clip", disable=disable) as bar:
             for k in range(0, len(clips), features.CHUNK):
                 chunk = clips[k : k + features.CHUNK]
                 predictions += self._predict(chunk)
@@ -182,19 +184,23 @@ class Predictor:
             chosen = [member for member in members.plan(self.config, checks=False) if member.heads == heads]
             for member in chosen:
                 _there(folder / members.weights_name(member))
-            by_heads[heads] = members.load(folder, chosen, shape, self.config.model, self.device)
+            try:
+                by_heads[heads] = members.load(folder, chosen, shape, self.config.model, self.device)
+            except (SafetensorError, RuntimeError) as error:  # damaged, or of another shape than the settings say
+                raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         return by_heads
 
     def _predict(self, clips: Sequence[Clip]) -> list[Prediction]:
-        clips = [replace(clip, sentence=self._refined(clip.sentence)) for clip in clips]
+        clips = [replace(clip, sentence=self._sentence(clip)) for clip in clips]
         encoded = {stream: self._encode(stream, clips) for stream in self._widths}
         names = [str(k) for k in range(len(clips))]  # clips' own may stand twice
         stores = {stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in encoded.items()}
         said = self._vote(Frames(stores, names, self.device), len(clips))
         return [self._prediction(k, clip, encoded, said) for k, clip in enumerate(clips)]
 
-    def _refined(self, sentence: str) -> str:
-        return self._restorer.restore(sentence) if self._restorer else sentence
+    def _sentence(self, clip: Clip) -> str:
+        """What the text encoders read: the clip's sentence, refined as the run's transcripts were."""
+        return self._restorer.restore(clip.sentence) if self._restorer else clip.sentence
 
     def _encode(self, stream: str, clips: Sequence[Clip]) -> list[tuple[np.ndarray, str]]:
         """Frames as the feature store keeps them and, where there are none, the reason."""
@@ -224,13 +230,15 @@ class Predictor:
 
 def _read_model(folder: Path) -> dict:
     path = _there(folder / MODEL)
+    remedy = "run scripts/08_ensemble.py again, with the run's arguments"
     try:
         model = files.read_json(path)
-        found = model["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error!r}); run scripts/08_ensemble.py again") from None
-    if found != FORMAT:
-        raise ConfigError(f"{path} has format {found} where {FORMAT} is wanted; run scripts/08_ensemble.py again")
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read ({error}); {remedy}") from None
+    require(isinstance(model, dict) and "format" in model, f"{path} describes no run; {remedy}")
+    require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {remedy}")
+    lost = [key for key in ("settings", "classes", "streams", "transcripts", "stage2", "weights") if key not in model]
+    require(not lost, f"{path} has lost {', '.join(lost)}; {remedy}")
     return model
 
 
