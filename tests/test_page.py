@@ -177,6 +177,6 @@ def test_in_a_browser(page, short, tmp_path):
         assert "gradio" not in tab.text().lower()
         elsewhere = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(%r))"
         assert tab.run(elsewhere % page) == []
-        if folder := os.environ.get("MEIJU_SCREENSHOTS"):
+        if folder := os.environ.get("MEIJU_SCREENSHOTS"):  # for a person to look at
             time.sleep(1)
             tab.screenshot(Path(folder) / "page.png")

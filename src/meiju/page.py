@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Read when gradio is imported: no usage statistics, and no question about newer versions.
@@ -80,7 +80,7 @@ def require_free(port: int) -> None:
 def serve(predictor: Predictor, *, title: str, port: int) -> None:
     """Show the page until interrupted."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed then too
-    with running(predictor, title=title, port=port) as url:
+    with running(predictor, title=title, port=port) as url, suppress(KeyboardInterrupt):
         print(f"open {url} in a browser on this machine; Ctrl+C ends it", flush=True)
         threading.Event().wait()
 
