@@ -1,11 +1,12 @@
 """08 - Average the stage-2 members into the submission.
 
 Reads   work/<run>/stage1/, work/<run>/stage2/
-Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, probabilities.csv (of the test clips)
+Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, probabilities.csv (of the test clips),
+        model.json (what scripts/predict.py needs to know)
 Run     python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
-from meiju import ensemble, files, scores, submission
+from meiju import ensemble, files, prediction, scores, submission
 from meiju.report import score_table
 from meiju.steps import main
 
@@ -15,6 +16,16 @@ def make_submission(run):
     names = list(corpus.part("testing").name)
     stages = run.stages()
     table = scores.table(stages, config, corpus, run.folds)
+    prediction.write_model(
+        out,
+        config,
+        corpus.labels,
+        stores={stream: run.stream_folder(stream) for stream in config.encoders},
+        names=list(corpus.clips.name),
+        transcripts=run.result("transcripts"),
+        stage2=run.result("stage2"),
+        weights=stages[-1].weights,
+    )
     if not run.is_done("submission"):
         said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
         submission.write(ensemble.as_labels(said, names, corpus.labels), out)

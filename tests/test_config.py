@@ -3,7 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from meiju.config import PRESETS, SAMPLE_ROOT, Config, ConfigError, as_settings, parse_config
+from meiju.config import (
+    PRESETS,
+    SAMPLE_ROOT,
+    Config,
+    ConfigError,
+    TrainConfig,
+    as_settings,
+    from_settings,
+    parse_config,
+)
 
 CHALLENGE = [preset for preset in PRESETS if preset.startswith("track")]
 
@@ -170,3 +179,35 @@ def test_settings_are_plain_json(preset):
     settings = as_settings(parse(preset))
     assert json.loads(json.dumps(settings)) == settings
     assert settings["model"]["heads"] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--corpus.root", "a/b", "--pseudo.cap", "1.5", "--punctuation-texts", "c.txt", "d.txt"],
+        ["--text.ngrams", "2", "3", "--model.heads", "2", "--streams", "t=tfidf-svd", "a=npy:/x=y"],
+    ],
+)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_read_back_as_the_same_configuration(preset, flags):
+    config = parse(preset, *flags)
+    assert from_settings(json.loads(json.dumps(as_settings(config)))) == config
+
+
+def test_settings_that_are_not_named_have_their_defaults():
+    assert from_settings({"run": "r", "train": {"lr": 0.5}}) == Config("r", train=TrainConfig(lr=0.5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"run": "r", "magic": 1}, "magic"),
+        ({"run": "r", "train": {"magic": 1}}, "magic"),
+        ({"run": "../r"}, "--run"),
+        ({"run": "r", "train": 5}, "5"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        from_settings(settings)

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from meiju.media import MediaError, read_audio, read_frames, write_clip
+from meiju.media import MediaError, read_audio, read_frames, read_seconds, write_clip
 
 RATE = 16_000
 
@@ -69,6 +69,28 @@ def test_frames_are_cut_to_the_centre_square(tmp_path):
     write_clip(tmp_path / "wide.mp4", wide, None, fps=8)
     square = read_frames(tmp_path / "wide.mp4", fps=8, size=64)[:, :, 4:-4]  # the edges blend
     assert square.min() > 180
+
+
+def test_seconds_are_those_that_are_played(clip, tmp_path, frames, tone):
+    assert read_seconds(clip) == pytest.approx(2, abs=0.1)
+    write_clip(tmp_path / "sound.mp4", None, tone[:RATE], fps=8)
+    assert read_seconds(tmp_path / "sound.mp4") == pytest.approx(1, abs=0.1)
+    write_clip(tmp_path / "pictures.mp4", frames[:4], None, fps=8)
+    assert read_seconds(tmp_path / "pictures.mp4") == pytest.approx(0.5, abs=0.1)
+
+
+def test_seconds_do_not_rest_on_what_the_file_says_of_itself(clip, tmp_path):
+    streamed = tmp_path / "streamed.mkv"  # as a browser records it: written without ever going back
+    _copy_tracks(clip, streamed, "video", "audio", options={"live": "1"})
+    with av.open(str(streamed)) as container:
+        assert container.duration is None
+    assert read_seconds(streamed) == pytest.approx(2, abs=0.2)
+
+
+def test_a_file_without_pictures_and_sound_has_no_seconds(tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n")
+    with pytest.raises(MediaError, match="neither"):
+        read_seconds(tmp_path / "a.srt")
 
 
 def test_mkv_reads_like_mp4(clip, tmp_path):

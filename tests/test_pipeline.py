@@ -1,82 +1,18 @@
 """The whole pipeline on a tiny sample, and the guard of its leak-free protocol."""
 
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import sample, submission
+from meiju import submission
 from meiju.config import Config, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.steps import Run
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-STEPS = (
-    "02_refine_punctuation",
-    "03_extract_features",
-    "04_make_folds",
-    "05_train_stage1",
-    "06_pseudo_label",
-    "07_train_stage2",
-    "08_ensemble",
-    "09_report",
-)
-TINY = [
-    "--jobs",
-    "1",
-    "--folds",
-    "3",
-    "--model.heads",
-    "1",
-    "2",
-    "--model.width",
-    "8",
-    "--train.epochs",
-    "2",
-    "--train.average-epochs",
-    "1",
-    "--text.dim",
-    "16",
-    "--visual.size",
-    "16",
-    "--visual.dim",
-    "8",
-    "--pseudo.gate",
-    "fixed",
-    "--pseudo.threshold",
-    "0.05",
-    "--device",
-    "cpu",
-]
-
-
-def run_step(step: str, home: Path, root: Path, *flags: str) -> None:
-    argv = sys.argv
-    sys.argv = [f"{step}.py", "sample", "--home", str(home), "--corpus.root", str(root), *TINY, *flags]
-    try:
-        runpy.run_path(str(SCRIPTS / f"{step}.py"), run_name="__main__")
-    finally:
-        sys.argv = argv
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    sample.make_sample(root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False)
-    return root
-
-
-@pytest.fixture(scope="module")
-def home(root, tmp_path_factory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    for step in STEPS:
-        run_step(step, home, root)
-    return home
+from toy_run import STEPS, run_step
 
 
 def pseudo_labels(home: Path) -> pd.DataFrame:

@@ -7,6 +7,8 @@ the package asks which preset it runs.
 import dataclasses
 import os
 import re
+import types
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -317,6 +319,29 @@ def as_settings(value: object) -> object:
     if isinstance(value, tuple | list):
         return [as_settings(v) for v in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def from_settings(settings: dict, kind: type = Config) -> Config:
+    """The configuration that `as_settings` turned into plain values; a setting that is not named has its default.
+
+    Raises ConfigError for one that `kind` does not have, or that cannot work.
+    """
+    require(isinstance(settings, dict), f"settings of {kind.__name__} are named values; got {settings!r}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(kind)})
+    require(not unknown, f"no such settings: {', '.join(unknown)}; were they made by another version?")
+    return kind(**{name: _as_typed(value, hints[name]) for name, value in settings.items()})
+
+
+def _as_typed(value: object, hint: object) -> object:
+    """A plain value as what a field of type `hint` holds: JSON knows no tuples, paths or nested configurations."""
+    if dataclasses.is_dataclass(hint):
+        return from_settings(value, hint)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list):
+        item = next(typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple)
+        return tuple(_as_typed(v, item) for v in value)  # all items of our tuples have one type
+    return Path(value) if isinstance(value, str) and Path in kinds else value
 
 
 # What wins on clips of this kind: HuBERT and CLIP lead the rankings of MERBench and the MER challenges, RoBERTa and

@@ -113,6 +113,18 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     return Corpus(clips, labels, problems)
 
 
+def read_sentences(path: Path) -> dict[str, str]:
+    """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
+    if not path.is_file():
+        raise CorpusError([Problem(str(path), None, "is not a file", "name a csv file of names and sentences")])
+    problems: list[Problem] = []
+    table = _read_table(path, path.parent, "sentences", problems)
+    problems += _name_problems(table)
+    if problems:
+        raise CorpusError(problems)
+    return dict(zip(table.name, table.sentence, strict=True))
+
+
 def clip_name(file_name: str) -> str:
     """The clip's name of an entry such as 'Track1_Training_00001.mp4': without the extension of a media file."""
     stem, dot, suffix = file_name.strip().rpartition(".")

@@ -109,6 +109,11 @@ def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed:
         encoder.save(folder)
         # Written last: without it, what lies there may be incomplete.
         files.write_json(folder / "fitted.json", {"dim": encoder.dim})
+    load_fitted(encoder, folder)
+
+
+def load_fitted(encoder: Encoder, folder: Path) -> None:
+    """Give an encoder what was learnt, from the folder `encoder` of a store."""
     encoder.load(folder)
     encoder.dim = files.read_json(folder / "fitted.json")["dim"]
 

@@ -4,6 +4,7 @@ All decoding goes through PyAV, whose wheel brings its own ffmpeg libraries: any
 system ffmpeg is needed. PyAV leaves libav's own log switched off, so a damaged clip says why in one MediaError only.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -78,24 +79,50 @@ def write_clip(
             _mux(container, audio, [_audio_frame(samples, rate)])
 
 
+def read_seconds(path: str | Path) -> float:
+    """How long a clip plays, by the time stamps of its packets; nothing is decoded.
+
+    What the file states of its own length is left aside: some state none, and it need not be true.
+    Raises MediaError if there is neither picture nor sound, or the file cannot be read to its end.
+    """
+    with _opened(path) as container:
+        tracks = [*container.streams.video, *container.streams.audio]
+        if not tracks:
+            raise MediaError("there is neither a video nor an audio track")
+        start, stop = math.inf, 0.0
+        for packet in container.demux(tracks):
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is not None:  # the last, empty packet of a track has none
+                start = min(start, float(stamp * packet.time_base))
+                stop = max(stop, float((stamp + (packet.duration or 0)) * packet.time_base))
+    return max(0.0, stop - start)
+
+
 @contextmanager
-def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.InputContainer, av.stream.Stream]]:
-    """Open a file and its first track of a kind ('video', 'audio'); whatever libav objects to becomes a MediaError.
+def _opened(path: str | Path) -> Iterator[av.container.InputContainer]:
+    """Open a file; whatever libav objects to becomes a MediaError.
 
     A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
     where libav sees nothing amiss, between two packets, gives what is there.
     """
     try:
         with av.open(str(path)) as container:
-            tracks = getattr(container.streams, kind)
-            if not tracks:
-                raise MediaError(f"there is no {kind} track")
-            tracks[0].codec_context.thread_count = 1  # clips are decoded side by side, one to a process
-            yield container, tracks[0]
+            yield container
     except FileNotFoundError:
         raise
     except av.FFmpegError as error:
         raise MediaError(f"not decodable: {error.strerror}") from error
+
+
+@contextmanager
+def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.InputContainer, av.stream.Stream]]:
+    """Open a file and its first track of a kind ('video', 'audio')."""
+    with _opened(path) as container:
+        tracks = getattr(container.streams, kind)
+        if not tracks:
+            raise MediaError(f"there is no {kind} track")
+        tracks[0].codec_context.thread_count = 1  # clips are decoded side by side, one to a process
+        yield container, tracks[0]
 
 
 def _sampled(container: av.container.InputContainer, track: av.VideoStream, fps: float) -> Iterator[av.VideoFrame]:

@@ -15,14 +15,17 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.special import softmax
+from torch import nn
 from tqdm import tqdm
 
 from meiju import features, files
-from meiju.config import Config
+from meiju.config import Config, ModelConfig
 from meiju.device import pick_device
+from meiju.fusion import Shape, make_network
 from meiju.labels import TASKS, UNKNOWN, LabelSet
+from meiju.layers import Noise
 from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
 
 
@@ -66,6 +69,20 @@ def trained_on(folder: Path, member: Member) -> np.ndarray:
     """Names of the clips that a member trained on."""
     with np.load(folder / f"{member.stem}.npz", allow_pickle=False) as arrays:
         return arrays["trained_on"]
+
+
+def load(folder: Path, chosen: Sequence[Member], shape: Shape, config: ModelConfig, device: torch.device) -> nn.Module:
+    """Finished members of one head count as one stacked network, in their order, ready to predict."""
+    states = [load_file(folder / weights_name(member)) for member in chosen]
+    noise = Noise([0] * len(chosen), device)  # what it initialises is replaced, and nothing is drawn in prediction
+    network = make_network(shape, config, heads=chosen[0].heads, noise=noise)
+    network.load_state_dict({key: torch.stack([state[key] for state in states]) for key in states[0]})
+    return network.eval()
+
+
+def weights_name(member: Member) -> str:
+    """The file of a member's weights."""
+    return f"{member.stem}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -163,7 +180,7 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
         unseen = ~np.isin(asked, learnt)
         arrays = {task: logits[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
-            with files.aside(folder / f"{member.stem}.safetensors") as path:
+            with files.aside(folder / weights_name(member)) as path:
                 save_file({key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}, path)
         # Last: a member whose predictions lie there is whole.
         with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:

@@ -209,7 +209,7 @@ class Run:
 def main(step) -> None:
     """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
     try:
-        config = parse_config(_help(sys.modules[step.__module__].__doc__))
+        config = parse_config(help_text(sys.modules[step.__module__].__doc__))
         step(Run(config))
     except (ConfigError, CorpusError, NotYet) as error:
         raise SystemExit(f"error: {error}") from None
@@ -217,6 +217,6 @@ def main(step) -> None:
         raise SystemExit("interrupted; the same command goes on where this one stopped") from None
 
 
-def _help(docstring: str) -> str:
+def help_text(docstring: str) -> str:
     """A script's docstring with its Reads, Writes and Run as paragraphs, which is how they keep their own lines."""
     return re.sub(r"\n(Reads|Writes|Run) ", r"\n\n\1 ", docstring)

@@ -8,7 +8,7 @@ from meiju import files
 from meiju.config import Config
 from meiju.corpus import LEARNT_FROM
 from meiju.encoders import Clip
-from meiju.punctuation import TooFewSentences, fit_and_report, is_punctuated, read_sentences
+from meiju.punctuation import CrfRestorer, TooFewSentences, fit_and_report, is_punctuated, read_sentences
 
 
 def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
@@ -30,6 +30,12 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
     files.write_text(
         folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False)
     )
+
+
+def load_restorer(config: Config, folder: Path) -> CrfRestorer | None:
+    """The restorer that `refine` left in `folder`, or None where sentences stay as they are."""
+    path = folder / "restorer.json"
+    return CrfRestorer.load(path) if config.punctuation == "crf" and path.exists() else None
 
 
 def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:

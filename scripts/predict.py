@@ -1,0 +1,98 @@
+"""Say which emotion and which intent clips carry, with a finished run.
+
+RUN is a run's name, or the folder of its model.json. A stream that a clip lacks (no sound, no sentence) is not used,
+and the answer says so. If a clip has a problem, the others are answered all the same, and the exit status is 1.
+
+Reads   submissions/<run>/model.json and what it names, and the clips (files, or folders of them)
+Writes  the answer: to the terminal, or to --output FILE
+Run     python scripts/predict.py sample clip.mp4 --text "真的吗"
+Run     python scripts/predict.py sample clips/ --texts sentences.csv --format csv --output predictions.csv
+Run     python scripts/predict.py sample --serve
+Run     python scripts/predict.py sample --export model/
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from meiju import answers, files
+from meiju.config import REPOSITORY, ConfigError, require
+from meiju.inputs import find_clips
+from meiju.prediction import Predictor, export, find_run
+from meiju.steps import help_text
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is asked, and how the answer shall look."""
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """A finished run's name, or the folder of its model.json."""
+    clips: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="CLIP ...")] = ()
+    """Clips, or folders of them."""
+    text: str | None = None
+    """What is said in the clip; without a clip, it is judged alone."""
+    texts: Path | None = None
+    """Table (csv) of clips' names and sentences: name or FileName, sentence or Subtitle."""
+    format: Literal["table", "json", "csv"] = "table"
+    """A table of the likeliest labels, or JSON or csv with all probabilities."""
+    output: Path | None = None
+    """File to write the answer to."""
+    home: Path = REPOSITORY
+    """Folder that holds submissions/ and work/."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; auto takes CUDA where there is one."""
+    export: Path | None = None
+    """New folder to which all that this script reads of the run is copied, so that it can be passed on."""
+    serve: bool = False
+    """Open a page on this machine, to which clips can be dropped."""
+    port: int = 7860
+    """Of the page."""
+
+    def __post_init__(self):
+        asked = bool(self.clips) or self.text is not None
+        alone = [flag for flag, given in (("--serve", self.serve), ("--export", self.export is not None)) if given]
+        require(asked or alone, "name clips, a folder of clips, or a sentence with --text")
+        given = asked or self.texts is not None or self.output is not None or len(alone) > 1
+        require(
+            not (alone and given), f"{' and '.join(alone)}: takes no clips, sentences or --output, and stands alone"
+        )
+        require(0 < self.port < 65536, f"--port is between 1 and 65535; got {self.port}")
+        require(self.output is None or not self.output.is_dir(), f"--output: {self.output} is a folder")
+
+
+def main(arguments: Arguments) -> None:
+    folder = find_run(arguments.run, arguments.home)
+    if arguments.export is not None:
+        export(folder, arguments.export)
+        print(f"python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
+        return
+    if arguments.serve:
+        from meiju import page  # gradio takes seconds to import, and nothing else needs it
+
+        page.require_free(arguments.port)
+        page.serve(Predictor(folder, device=arguments.device), title=arguments.run, port=arguments.port)
+        return
+    clips, problems = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
+    predictions = Predictor(folder, device=arguments.device).predict(clips) if clips else []
+    records = answers.as_records(predictions, problems)
+    answer = answers.FORMATS[arguments.format](records)
+    if arguments.output is None:
+        sys.stdout.write(answer)
+    else:
+        files.write_text(arguments.output, answer)
+    failed = [f"{record['clip']}: {record['problem']}" for record in records if record["problem"]]
+    if failed:
+        raise SystemExit("\n".join(["error: not all clips could be used:", *failed]))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments, description=help_text(__doc__)))
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted") from None

@@ -1,0 +1,28 @@
+"""What several test files share: a tiny sample corpus, and the run of all steps on it.
+
+What lies there may be added to, never changed.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from meiju import sample
+from toy_run import STEPS, run_step
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory) -> Path:
+    """The corpus."""
+    root = tmp_path_factory.mktemp("corpus")
+    sample.make_sample(root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def home(root, tmp_path_factory) -> Path:
+    """The folder with the run's work/, folds/ and submissions/."""
+    home = tmp_path_factory.mktemp("home")
+    for step in STEPS:
+        run_step(step, home, root)
+    return home

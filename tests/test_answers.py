@@ -1,0 +1,57 @@
+import io
+import json
+
+import pandas as pd
+import pytest
+
+from meiju import answers
+from meiju.encoders import Clip
+from meiju.prediction import Prediction
+
+GOOD = Prediction(
+    Clip("a", "好", "clips/a.mp4"),
+    {"emotion": {"happy": 0.25, "sad": 0.75}, "intent": {"wishing": 0.6, "agreeing": 0.4}},
+    ("text", "audio"),
+    {"visual": "there is no video track"},
+)
+NOTHING = Prediction(Clip("b", "", "b.mp4"), {"emotion": {}, "intent": {}}, (), {"text": "no sentence"})
+
+
+@pytest.fixture
+def records():
+    return answers.as_records([GOOD, NOTHING], {"c.mp4": "there is no such file"})
+
+
+def test_each_clip_and_each_place_with_a_problem_is_one_record(records):
+    assert [record["clip"] for record in records] == ["clips/a.mp4", "b.mp4", "c.mp4"]
+    assert [record["emotion"] for record in records] == ["sad", None, None]
+    assert [record["intent"] for record in records] == ["wishing", None, None]
+    problems = [None, "nothing to go by (text: no sentence)", "there is no such file"]
+    assert [record["problem"] for record in records] == problems
+
+
+def test_a_damaged_clip_that_is_judged_by_its_sentence_is_one_record():
+    (record,) = answers.as_records([GOOD], {"clips/a.mp4": "cannot be read"})
+    assert (record["emotion"], record["problem"]) == ("sad", "cannot be read")
+
+
+def test_json_reads_back_in_the_order_of_the_classes(records):
+    back = json.loads(answers.as_json(records))
+    assert back == records
+    assert list(back[0]["probabilities"]["intent"]) == ["wishing", "agreeing"]
+
+
+def test_csv_has_a_column_a_probability(records):
+    table = pd.read_csv(io.StringIO(answers.as_csv(records)))
+    assert list(table["clip"]) == ["clips/a.mp4", "b.mp4", "c.mp4"]
+    assert table.loc[0, ["emotion_happy", "emotion_sad", "intent_agreeing"]].tolist() == [0.25, 0.75, 0.4]
+    assert table.emotion_happy.isna().tolist() == [False, True, True]
+    assert table.streams[0] == "text+audio"
+    assert table.missing[0] == "no visual: there is no video track"
+
+
+def test_the_table_is_aligned_and_tells_what_is_not_used(records):
+    head, first, second, third = answers.as_table(records).splitlines()
+    assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")
+    assert first.endswith("no visual: there is no video track")
+    assert third.endswith("there is no such file")

@@ -1,0 +1,59 @@
+"""Runs the numbered scripts on a tiny sample."""
+
+import runpy
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+STEPS = (
+    "02_refine_punctuation",
+    "03_extract_features",
+    "04_make_folds",
+    "05_train_stage1",
+    "06_pseudo_label",
+    "07_train_stage2",
+    "08_ensemble",
+    "09_report",
+)
+TINY = [
+    "--jobs",
+    "1",
+    "--folds",
+    "3",
+    "--model.heads",
+    "1",
+    "2",
+    "--model.width",
+    "8",
+    "--train.epochs",
+    "2",
+    "--train.average-epochs",
+    "1",
+    "--text.dim",
+    "16",
+    "--visual.size",
+    "16",
+    "--visual.dim",
+    "8",
+    "--pseudo.gate",
+    "fixed",
+    "--pseudo.threshold",
+    "0.05",
+    "--device",
+    "cpu",
+]
+
+
+def run_step(step: str, home: Path, root: Path, *flags: str) -> None:
+    """Run a numbered script with the tiny settings."""
+    run_script(f"{step}.py", "sample", "--home", str(home), "--corpus.root", str(root), *TINY, *flags)
+
+
+def run_script(script: str, *arguments: str) -> None:
+    """Run a script as from the command line; what ends it is raised as SystemExit."""
+    argv = sys.argv
+    sys.argv = [script, *arguments]
+    try:
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    finally:
+        sys.argv = argv
