@@ -1,8 +1,9 @@
 """05 - Stage 1: train on the labelled clips, for every fold, head count and seed.
 
 Members that hold out two folds are trained beside them: they tell how far the teachers of step 06 can be trusted.
+Text encoders of tuned: streams are fine-tuned first, inside the folds.
 
-Reads   work/<run>/features/, folds/<run>.csv
+Reads   work/<run>/features/, work/<run>/transcripts/, folds/<run>.csv
 Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on unseen clips) a member
 Run     python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
@@ -15,6 +16,7 @@ from meiju.steps import main
 def train_stage1(run):
     folder = run.folder("stage1")
     if not run.is_done("stage1"):
+        run.tune()
         plan = members.plan(run.config, checks=True)
         members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")
         run.finish("stage1")

@@ -13,7 +13,7 @@ goes on after the last clip whose frames are whole.
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import joblib
@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from meiju import files
-from meiju.encoders import Clip, Encoder, NoFrames, Noted
+from meiju.encoders import Clip, Encoded, Encoder, NoFrames, Noted
 
 SHOWN = 10  # missing clips named in the terminal; the file names all
 
@@ -34,8 +34,8 @@ class Store:
     frames: np.ndarray
     index: pd.DataFrame
     missing: pd.DataFrame
-    notes: pd.DataFrame
     meta: dict
+    notes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def dim(self) -> int:
@@ -53,7 +53,7 @@ def load(folder: Path) -> Store:
     missing, notes = (pd.read_csv(folder / f"{t}.csv", dtype=str, keep_default_na=False) for t in ("missing", "notes"))
     # Copy-on-write, because torch warns of arrays that it could not write to.
     frames = np.load(folder / "frames.npy", mmap_mode="c")
-    return Store(frames, index, missing, notes, files.read_json(folder / "meta.json"))
+    return Store(frames, index, missing, files.read_json(folder / "meta.json"), notes)
 
 
 def describe(stream: str, store: Store, folder: Path) -> str:
@@ -99,6 +99,18 @@ def extract(
                 bar.update(len(chunk))
         writer.finish(meta | {"dim": encoder.dim})
     return load(folder)
+
+
+def write(folder: Path, names: Sequence[str], encoded: Encoded, *, dim: int) -> None:
+    """Write a store of frames that are at hand; one that is whole stays as it is."""
+    if (folder / "meta.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with _Writer(folder, dim, whole=1) as writer:
+        done = len(writer.spans)
+        for name, frames in zip(names[done:], encoded[done:], strict=True):
+            writer.add(name, *checked(frames, dim))
+        writer.finish({"dim": dim})
 
 
 def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed: int) -> None:

@@ -27,6 +27,7 @@ from meiju.fusion import Shape, make_network
 from meiju.labels import TASKS, UNKNOWN, LabelSet
 from meiju.layers import Noise
 from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
+from meiju.tuning import store_of
 
 
 @dataclass(frozen=True, order=True)
@@ -90,7 +91,8 @@ class Data:
     """What all members of a stage share.
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
-    meiju.pseudo) or None in stage 1; stores: the folder of each stream's store.
+    meiju.pseudo) or None in stage 1; stores: the folder of each stream's store; tuned: the streams of which a member's
+    store depends on the folds it holds out (see meiju.tuning).
     """
 
     clips: pd.DataFrame
@@ -98,6 +100,7 @@ class Data:
     folds: pd.DataFrame
     stores: dict[str, Path]
     pseudo: pd.DataFrame | None = None
+    tuned: frozenset[str] = frozenset()
 
 
 def train(config: Config, data: Data, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
@@ -167,10 +170,15 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
     """Train one group and write its members; runs in a worker process."""
     if device == "cpu":
         torch.set_num_threads(1)
-    stores = {stream: features.load(path) for stream, path in data.stores.items()}
+    members, lessons = [m for m, _ in group], [lesson for _, lesson in group]
+    stores = {
+        stream: [features.load(store_of(path, m.held_out)) for m in members]
+        if stream in data.tuned
+        else features.load(path)
+        for stream, path in data.stores.items()
+    }
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
-    members, lessons = [m for m, _ in group], [lesson for _, lesson in group]
     heads, ratio = members[0].heads, config.stage2.ratio
     network = train_members(frames, lessons, config.model, config.train, heads=heads, pseudo_ratio=ratio)
     asked = _asked_clips(data, members)

@@ -130,6 +130,9 @@ def find_run(run: str, home: Path) -> Path:
     raise ConfigError(f"there is no run {run} in {home / 'submissions'}, and no such folder ({there})")
 
 
+CHUNK = 32  # clips that are encoded and judged together
+
+
 class Predictor:
     """A run's restorer, encoders and stage-2 members, read from the folder of its model.json.
 
@@ -159,8 +162,8 @@ class Predictor:
         predictions = []
         disable = True if len(clips) == 1 else None
         with tqdm(total=len(clips), desc="predicting", unit="clip", disable=disable) as bar:
-            for k in range(0, len(clips), features.CHUNK):
-                chunk = clips[k : k + features.CHUNK]
+            for k in range(0, len(clips), CHUNK):
+                chunk = clips[k : k + CHUNK]
                 predictions += self._predict(chunk)
                 bar.update(len(chunk))
         return predictions

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import transformers
 
-from meiju import files, folds, members, scores
+from meiju import files, folds, hub, members, scores, transcripts, tuning
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.device import pick_device
@@ -57,9 +58,11 @@ class Run:
 
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
-        """An unfitted encoder by stream. Raises ConfigError with the problems of all of them."""
+        """An unfitted encoder by stream that needs no labels. Raises ConfigError with the problems of all of them."""
         made, problems, missing = {}, [], False
         for stream, name in self.config.encoders.items():
+            if stream in self.config.tuned:
+                continue  # it waits for folds and labels, see tune()
             try:
                 made[stream] = make_encoder(name, self.config)
             except ConfigError as error:
@@ -111,8 +114,31 @@ class Run:
     def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
         """What the members of a stage share. Raises NotYet if the features are not extracted."""
         self.result("features")
-        stores = {stream: self.stream_folder(stream) for stream in self.encoders}
-        return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo)
+        # In the settings' order, which is that of the network's tokens.
+        stores = {
+            stream: self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream)
+            for stream in self.config.encoders
+        }
+        tuned = frozenset(self.config.tuned)
+        return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo, tuned)
+
+    def tuned_folder(self, stream: str) -> Path:
+        """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
+        return self.config.work / "tuned" / f"{stream}-{files.digest(self._tuned_decided_by(stream))}"
+
+    def tune(self) -> None:
+        """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
+        table = self.corpus.clips
+        for stream, model in self.config.tuned.items():
+            lines = tuning.Lines(
+                transcripts.as_clips(table, self.result("transcripts")),
+                self.folds.set_index("name").fold.reindex(table.name).fillna(-1).to_numpy(dtype=int),
+                {task: self.corpus.labels.encode(task, table[task]) for task in TASKS},
+                {task: len(self.corpus.labels[task]) for task in TASKS},
+            )
+            device = pick_device(self.config.device)
+            folder = self.tuned_folder(stream)
+            tuning.extract(model, self.config.tune, lines, folder, seed=self.config.seed, device=device)
 
     def stages(self) -> list[scores.Stage]:
         """What the members of both stages say. Raises NotYet if they are not trained."""
@@ -171,18 +197,36 @@ class Run:
     def _features_decided_by(self) -> dict:
         return {"streams": {stream: self._stream_decided_by(stream) for stream in self.encoders}}
 
+    def _tuned_decided_by(self, stream: str) -> dict:
+        return {
+            "format": FORMAT,
+            "seed": self.config.seed,
+            "model": hub.identity(self.config.tuned[stream]),
+            "transformers": transformers.__version__,
+            "transcripts": files.digest(self._decided_by("transcripts")),
+            "tune": as_settings(self.config.tune),
+            **self._taught_by(),
+        }
+
+    def _taught_by(self) -> dict:
+        """Folds and labels, and what the network runs on."""
+        return {
+            "folds": files.digest(self.folds.to_dict("list")),
+            "labels": self.corpus.fingerprint("name", "part", *TASKS),
+            "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
+            "device": pick_device(self.config.device).type,
+        }
+
     def _stage1_decided_by(self) -> dict:
         # Head counts and seeds do not decide what one member learns: their members lie side by side.
         model, train = as_settings(self.config.model), as_settings(self.config.train)
         del model["heads"], train["seeds"]
         return {
             "features": files.digest(self._decided_by("features")),
-            "folds": files.digest(self.folds.to_dict("list")),
-            "labels": self.corpus.fingerprint("name", "part", *TASKS),
-            "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
+            "tuned": {stream: self._tuned_decided_by(stream) for stream in self.config.tuned},
             "model": model,
             "train": train,
-            "device": pick_device(self.config.device).type,
+            **self._taught_by(),
         }
 
     def _pseudo_decided_by(self) -> dict:

@@ -21,13 +21,22 @@ MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly space
 
 
 class Frames:
-    """The frames of all streams of given clips, gathered into batches by clip number."""
+    """The frames of all streams of given clips, gathered into batches by clip number.
 
-    def __init__(self, stores: dict[str, Store], names: list[str], device: torch.device | str = "cpu"):
+    A stream has one store, or a list of them, one per member, where members see a clip differently.
+    """
+
+    def __init__(self, stores: dict[str, Store | list[Store]], names: list[str], device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        self.spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
+        # (N, 2) start and stop, or (E, N, 2).
+        self.spans = {stream: torch.from_numpy(_spans(store, names)) for stream, store in stores.items()}
         # Memory-mapped: only the frames of a batch are read. Torch warns of a read-only array, hence mode 'c'.
-        self.frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
+        self.frames = {
+            stream: torch.from_numpy(
+                np.concatenate([s.frames for s in store]) if isinstance(store, list) else store.frames
+            )
+            for stream, store in stores.items()
+        }
 
     @property
     def dims(self) -> dict[str, int]:
@@ -37,15 +46,22 @@ class Frames:
     @property
     def single(self) -> frozenset[str]:
         """The streams that have one frame a clip at most."""
-        return frozenset(s for s, span in self.spans.items() if (span[:, 1] - span[:, 0]).max() <= 1)
+        return frozenset(s for s, span in self.spans.items() if (span[..., 1] - span[..., 0]).max() <= 1)
+
+    @property
+    def shared(self) -> bool:
+        """Whether all members see the same frames of a clip."""
+        return all(span.dim() == 2 for span in self.spans.values())
 
     def batch(self, clips: Tensor) -> Batch:
         """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
-        gathered = {stream: self._gather(stream, clips) for stream in self.frames}
+        members = torch.arange(len(clips))
+        gathered = {stream: self._gather(stream, clips, members) for stream in self.frames}
         return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
 
-    def _gather(self, stream: str, clips: Tensor) -> tuple[Tensor, Tensor]:
-        start, stop = self.spans[stream][clips].unbind(-1)  # (E, B)
+    def _gather(self, stream: str, clips: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+        spans = self.spans[stream]
+        start, stop = (spans[clips] if spans.dim() == 2 else spans[members[:, None], clips]).unbind(-1)  # (E, B)
         n_frames = stop - start
         seen = n_frames.clamp(max=MAX_FRAMES)
         t = torch.arange(max(int(seen.max()), 1))
@@ -58,11 +74,11 @@ class Frames:
             return torch.zeros(*mask.shape, frames.shape[1], device=self.device), mask.to(self.device)
         return frames[rows].to(self.device, torch.float32) * mask[..., None].to(self.device), mask.to(self.device)
 
-    def moments(self, stream: str, clips: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (dim,) over the frames of some clips."""
+    def moments(self, stream: str, clips: np.ndarray, member: int = 0) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (dim,) over the frames of some clips as a member sees them."""
         total, squares, n = 0.0, 0.0, 0
         for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-            frames, mask = self._gather(stream, chunk[None])
+            frames, mask = self._gather(stream, chunk[None], torch.tensor([member]))
             total = total + frames.double().sum(dim=(0, 1, 2))
             squares = squares + frames.double().square().sum(dim=(0, 1, 2))
             n += int(mask.sum())
@@ -157,7 +173,11 @@ def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, 
     members = next(network.parameters()).shape[0]
     outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-        logits = network(_same_for_all(frames.batch(chunk[None]), members))
+        if frames.shared:  # then they are gathered once
+            batch = _same_for_all(frames.batch(chunk[None]), members)
+        else:
+            batch = frames.batch(chunk.expand(members, -1))
+        logits = network(batch)
         for task in TASKS:
             outputs[task].append(logits.main[task].float().cpu().numpy())
     return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
@@ -225,7 +245,7 @@ def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> N
     A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise.
     """
     for stream in frames.dims:
-        moments = [frames.moments(stream, lesson.labelled.clips) for lesson in lessons]
+        moments = [frames.moments(stream, lesson.labelled.clips, e) for e, lesson in enumerate(lessons)]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
         network.tokens.get_buffer(f"mean_{stream}").copy_(mean)
         network.tokens.get_buffer(f"scale_{stream}").copy_(
@@ -268,3 +288,16 @@ def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.d
 def _same_for_all(batch: Batch, members: int) -> Batch:
     expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
     return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
+
+
+def _spans(store: Store | list[Store], names: list[str]) -> np.ndarray:
+    """Where each clip's frames start and stop, [N, 2], or [E, N, 2] where the members' stores lie one after another."""
+    if not isinstance(store, list):
+        return store.spans(names)
+    starts = np.cumsum([0, *(len(s.frames) for s in store[:-1])])
+    return np.stack([s.spans(names) + start for s, start in zip(store, starts, strict=True)])
+
+
+def _frames(store: Store | list[Store]) -> np.ndarray:
+    """All frames [total, dim], the members' own one after another."""
+    return np.concatenate([s.frames for s in store]) if isinstance(store, list) else store.frames

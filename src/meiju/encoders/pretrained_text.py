@@ -1,7 +1,6 @@
 """Token features of pretrained language models."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +30,7 @@ class PretrainedText(Pretrained):
         super().__init__(model, **options)
         self.batch_tokens, self.adapt_epochs = batch_tokens, adapt_epochs
         self.dim = self.settings.hidden_size
-        self.tokenizer  # noqa: B018 - one that is missing is told of now, before any long work
-
-    @cached_property
-    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
-        """The model's tokenizer, padding on the right."""
-        tokenizer = hub.load_tokenizer(self.place, padding_side="right")
-        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
-        if tokenizer.pad_token is None:
-            raise ConfigError(f"--streams: the tokenizer of {self.model} has no token to pad with")
-        return tokenizer
+        self.tokenizer = load_tokenizer(self.place)
 
     def own_settings(self) -> dict:
         return {"modality": "text", "adapt_epochs": self.adapt_epochs}
@@ -68,22 +58,35 @@ class PretrainedText(Pretrained):
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         said = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
         encoded: Encoded = [NoFrames("no sentence")] * len(clips)
-        tokens = self._tokens([clips[k].sentence.strip() for k in said])
+        tokens = tokenize(self.tokenizer, self.settings, [clips[k].sentence.strip() for k in said])
         for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
             for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
                 encoded[said[k]] = frames
         return encoded
-
-    def _tokens(self, sentences: list[str]) -> list[list[int]]:
-        if not sentences:
-            return []
-        positions = getattr(self.settings, "max_position_embeddings", MAX_TOKENS + 2)
-        # Two positions fewer, because RoBERTa counts them from its padding token on.
-        longest = min(self.tokenizer.model_max_length, MAX_TOKENS, positions - 2)
-        return self.tokenizer(sentences, truncation=True, max_length=longest)["input_ids"]
 
     @torch.inference_mode()
     def _frames(self, tokens: list[list[int]]) -> list[np.ndarray]:
         padded = self.tokenizer.pad({"input_ids": tokens}, return_tensors="pt")
         hidden = self.hidden(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
         return [self.pool(h[: len(ids)]).float().cpu().numpy() for h, ids in zip(hidden, tokens, strict=True)]
+
+
+def load_tokenizer(place: str) -> transformers.PreTrainedTokenizerBase:
+    """The tokenizer of a model, padding on the right. Raises ConfigError where there is none, or no way to pad."""
+    tokenizer = hub.load_tokenizer(place, padding_side="right")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ConfigError(f"--streams: the tokenizer of {place} has no token to pad with")
+    return tokenizer
+
+
+def tokenize(
+    tokenizer: transformers.PreTrainedTokenizerBase, settings: transformers.PretrainedConfig, sentences: list[str]
+) -> list[list[int]]:
+    """Token numbers of each sentence, cut to what the model has positions for."""
+    if not sentences:
+        return []
+    positions = getattr(settings, "max_position_embeddings", MAX_TOKENS + 2)
+    # Two positions fewer, because RoBERTa counts them from its padding token on.
+    longest = min(tokenizer.model_max_length, MAX_TOKENS, positions - 2)
+    return tokenizer(sentences, truncation=True, max_length=longest)["input_ids"]

@@ -1,0 +1,202 @@
+"""A text encoder fine-tuned on the labels, inside the folds: streams tuned:MODEL.
+
+A network that was trained on a clip says too surely what its label is, so a member must see every clip as a network
+sees it that was not: otherwise it would trust this stream in training and be let down by it later. Let H be the folds a
+member holds out. Its frames of a clip of another fold j come from the network trained without H and j; those of every
+other clip are the mean over such networks (stacked generalisation, Wolpert 1992). So nothing about H reaches what a
+member of H sees, and no clip is seen by a network that knew its label.
+
+A frame is the log-probabilities of both tasks side by side: unlike hidden states, they mean the same in every network.
+"""
+
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from meiju import features, files, hub
+from meiju.config import TuneConfig
+from meiju.encoders import Clip, NoFrames
+from meiju.encoders.base import Encoded, Encoder
+from meiju.encoders.pretrained import batches
+from meiju.encoders.pretrained_text import load_tokenizer, tokenize
+from meiju.labels import TASKS
+
+BATCH_TOKENS = 8192  # of a batch of sentences that are only read
+
+Folds = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the networks read and learn.
+
+    clips: all clips [N]; fold [N]: of each, -1 where it has none; labels[task] [N]: class numbers; classes: how many.
+    """
+
+    clips: Sequence[Clip]
+    fold: np.ndarray
+    labels: dict[str, np.ndarray]
+    classes: dict[str, int]
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return int(self.fold.max()) + 1
+
+
+def store_of(folder: Path, held_out: Folds) -> Path:
+    """Where the frames lie that members see which hold out these folds."""
+    return folder / f"without-{_name(held_out)}"
+
+
+def extract(model: str, config: TuneConfig, lines: Lines, folder: Path, *, seed: int, device: torch.device) -> None:
+    """Train a network for every two and every three folds left out, and write a store for every one and two.
+
+    What lies in `folder` already is kept, network by network.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    left_out = [*_choose(lines.n_folds, 2), *_choose(lines.n_folds, 3)]
+    for folds in tqdm(left_out, desc=f"fine-tuning {Path(model).name}", unit="network", disable=None):
+        if not (folder / f"said-{_name(folds)}.npz").exists():
+            tuner = Tuner.train(model, config, lines, folds, seed=seed, device=device)
+            if len(folds) == 2:  # these are asked about new clips
+                tuner.save(folder / f"network-{_name(folds)}")
+            # Last: a network whose answers lie there is whole.
+            with files.aside(folder / f"said-{_name(folds)}.npz") as path, path.open("wb") as file:
+                np.savez(file, frames=tuner.log_probabilities([clip.sentence for clip in lines.clips]))
+    for held_out in (*_choose(lines.n_folds, 1), *_choose(lines.n_folds, 2)):
+        _write_store(lines, folder, held_out)
+
+
+class Tuner:
+    """A network with a classifier of both tasks on top."""
+
+    def __init__(self, network: nn.Module, tokenizer, classes: dict[str, int], device: torch.device):
+        self.network, self.tokenizer, self.classes, self.device = network.to(device).eval(), tokenizer, classes, device
+
+    @classmethod
+    def train(
+        cls, model: str, config: TuneConfig, lines: Lines, without: Folds, *, seed: int, device: torch.device
+    ) -> "Tuner":
+        """Fine-tune a pretrained model on the labelled sentences of the folds that are not left out."""
+        transformers.set_seed(seed)
+        classes = lines.classes
+        tokenizer = load_tokenizer(model)
+        kind = transformers.AutoModelForSequenceClassification
+        network = hub.load(kind, model, num_labels=sum(classes.values()), dtype=torch.float32)
+        network.config.pad_token_id = tokenizer.pad_token_id
+        said = np.array([bool(clip.sentence.strip()) for clip in lines.clips])
+        rows = np.flatnonzero((lines.fold >= 0) & ~np.isin(lines.fold, without) & said)
+        tokens = tokenize(tokenizer, network.config, [lines.clips[k].sentence.strip() for k in rows])
+        labels = np.stack([lines.labels[task][rows] for task in TASKS], axis=1)
+        data = [{"input_ids": ids, "labels": own.tolist()} for ids, own in zip(tokens, labels, strict=True)]
+        with tempfile.TemporaryDirectory() as scratch, hub.quietly():
+            arguments = transformers.TrainingArguments(
+                scratch,
+                num_train_epochs=config.epochs,
+                learning_rate=config.lr,
+                per_device_train_batch_size=config.batch_size,
+                warmup_steps=0.1,
+                weight_decay=0.01,
+                seed=seed,
+                bf16=device.type == "cuda",
+                use_cpu=device.type == "cpu",
+                save_strategy="no",
+                logging_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                dataloader_pin_memory=device.type == "cuda",
+            )
+            transformers.Trainer(
+                network,
+                arguments,
+                train_dataset=data,
+                data_collator=transformers.DataCollatorWithPadding(tokenizer),
+                compute_loss_func=lambda outputs, wanted, **_: _loss(outputs.logits, wanted, classes),
+            ).train()
+        return cls(network, tokenizer, classes, device)
+
+    def save(self, folder: Path) -> None:
+        """Write the network, as safetensors, and its tokenizer."""
+        with hub.quietly():
+            self.network.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path, classes: dict[str, int], device: torch.device) -> "Tuner":
+        """Read what `save` wrote."""
+        network = hub.load(transformers.AutoModelForSequenceClassification, str(folder), dtype=torch.float32)
+        return cls(network, load_tokenizer(str(folder)), classes, device)
+
+    @torch.inference_mode()
+    def log_probabilities(self, sentences: Sequence[str]) -> np.ndarray:
+        """Log-probabilities of emotion and intent side by side, [N, classes] float32; zeros for an empty sentence."""
+        frames = np.zeros((len(sentences), sum(self.classes.values())), np.float32)
+        said = [k for k, sentence in enumerate(sentences) if sentence.strip()]
+        tokens = tokenize(self.tokenizer, self.network.config, [sentences[k].strip() for k in said])
+        for batch in batches([len(ids) for ids in tokens], BATCH_TOKENS):
+            inputs = self.tokenizer.pad({"input_ids": [tokens[k] for k in batch]}, return_tensors="pt").to(self.device)
+            logits = self.network(**inputs).logits.float().cpu()
+            by_task = [part.log_softmax(dim=-1) for part in logits.split(list(self.classes.values()), dim=-1)]
+            frames[[said[k] for k in batch]] = torch.cat(by_task, dim=-1).numpy()
+        return frames
+
+
+class TunedText(Encoder):
+    """The networks of a finished run on new clips, whose labels none of them knows: their mean."""
+
+    source = "sentence"
+
+    def __init__(self, classes: dict[str, int], device: torch.device):
+        self.classes, self.device = classes, device
+        self.dim = sum(classes.values())
+
+    def load(self, folder: Path) -> None:
+        self.tuners = [Tuner.load(path, self.classes, self.device) for path in sorted(folder.glob("network-*"))]
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        said = np.mean([tuner.log_probabilities([clip.sentence for clip in clips]) for tuner in self.tuners], axis=0)
+        return [
+            row[None] if clip.sentence.strip() else NoFrames("no sentence")
+            for clip, row in zip(clips, said, strict=True)
+        ]
+
+    def fingerprint(self) -> dict:
+        return {"encoder": "tuned"}
+
+
+def _write_store(lines: Lines, folder: Path, held_out: Folds) -> None:
+    """The frames of all clips as members see them that hold out these folds."""
+    others = [fold for fold in range(lines.n_folds) if fold not in held_out]
+    said = {}
+    for fold in others:
+        with np.load(folder / f"said-{_name((*held_out, fold))}.npz", allow_pickle=False) as arrays:
+            said[fold] = arrays["frames"]
+    frames = np.mean(list(said.values()), axis=0)
+    for fold in others:
+        frames[lines.fold == fold] = said[fold][lines.fold == fold]
+    there = np.array([bool(clip.sentence.strip()) for clip in lines.clips])
+    encoded: Encoded = [row[None] if ok else NoFrames("no sentence") for row, ok in zip(frames, there, strict=True)]
+    features.write(store_of(folder, held_out), [clip.name for clip in lines.clips], encoded, dim=frames.shape[1])
+
+
+def _loss(logits: Tensor, labels: Tensor, classes: dict[str, int]) -> Tensor:
+    """Cross-entropy of both tasks; logits (B, all classes), labels (B, tasks)."""
+    parts = logits.split(list(classes.values()), dim=-1)
+    return sum(nn.functional.cross_entropy(part, own) for part, own in zip(parts, labels.unbind(dim=-1), strict=True))
+
+
+def _choose(n_folds: int, n: int) -> Iterator[Folds]:
+    return itertools.combinations(range(n_folds), n)
+
+
+def _name(folds: Folds) -> str:
+    return "+".join(map(str, sorted(folds)))

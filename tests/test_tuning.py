@@ -1,0 +1,125 @@
+"""tuned: streams, with a tiny random BERT."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from meiju import features, tuning
+from meiju.config import Config, ConfigError, TuneConfig
+from meiju.encoders import Clip
+from meiju.labels import TASKS
+from meiju.tuning import Lines, TunedText, store_of
+
+N_FOLDS = 4
+CLASSES = dict(zip(TASKS, (2, 3), strict=True))
+CHARACTERS = "甲乙丙丁戊己"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS]
+CPU = torch.device("cpu")
+CONFIG = TuneConfig(epochs=6, lr=0.01, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizer(vocab={word: k for k, word in enumerate(WORDS)}).save_pretrained(folder)
+    return str(folder)
+
+
+def make_lines() -> Lines:
+    """28 clips in four folds and 6 in none; the first character tells the emotion, the second the intent."""
+    rng = np.random.default_rng(0)
+    emotion, intent = rng.integers(0, 2, 34), rng.integers(0, 3, 34)
+    text = [f"{CHARACTERS[e]}{CHARACTERS[2 + i]}" for e, i in zip(emotion, intent, strict=True)]
+    clips = [Clip(f"c{k:02d}", "" if k == 33 else line, "") for k, line in enumerate(text)]
+    fold = np.where(np.arange(34) < 28, np.arange(34) % N_FOLDS, -1)
+    return Lines(clips, fold, {"emotion": emotion, "intent": intent}, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def tuned(bert, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned")
+    tuning.extract(bert, CONFIG, make_lines(), folder, seed=0, device=CPU)
+    return folder
+
+
+def frames_of(folder: Path, held_out: tuple[int, ...]) -> np.ndarray:
+    return np.array(features.load(store_of(folder, held_out)).frames)
+
+
+def test_frames_are_log_probabilities_of_both_tasks(tuned):
+    store = features.load(store_of(tuned, (1,)))
+    assert store.missing.name.tolist() == ["c33"]
+    assert store.dim == 5
+    emotion, intent = np.exp(store.frames[:, :2].astype(float)), np.exp(store.frames[:, 2:].astype(float))
+    own = make_lines().fold[:33] != 1  # elsewhere they are means over networks
+    np.testing.assert_allclose(emotion.sum(axis=1)[own & (make_lines().fold[:33] >= 0)], 1, atol=0.01)
+    np.testing.assert_allclose(intent.sum(axis=1)[own & (make_lines().fold[:33] >= 0)], 1, atol=0.01)
+
+
+def test_networks_learn(tuned):
+    lines = make_lines()
+    unseen = lines.fold[:33] == 2
+    guess = frames_of(tuned, (2,))[unseen, :2].argmax(axis=1)
+    assert (guess == lines.labels["emotion"][:33][unseen]).mean() > 0.8
+
+
+@pytest.mark.parametrize("shuffled", [0, 3])
+def test_labels_that_are_held_out_reach_nothing(bert, tuned, tmp_path, shuffled):
+    """The members of a fold see the same, bit for bit, when its labels change, and so they see a fold's own clips."""
+    lines = make_lines()
+    labels = {task: own.copy() for task, own in lines.labels.items()}
+    for task in TASKS:
+        labels[task][lines.fold == shuffled] = (labels[task][lines.fold == shuffled] + 1) % CLASSES[task]
+    tuning.extract(bert, CONFIG, replace(lines, labels=labels), tmp_path, seed=0, device=CPU)
+    other = next(k for k in range(N_FOLDS) if k != shuffled)
+    for held_out in ((shuffled,), (shuffled, other)):
+        np.testing.assert_array_equal(frames_of(tmp_path, held_out), frames_of(tuned, held_out))
+    own = lines.fold[:33] == shuffled
+    changed, before = frames_of(tmp_path, (other,)), frames_of(tuned, (other,))
+    np.testing.assert_array_equal(changed[own], before[own])
+    assert (changed[~own] != before[~own]).any()
+
+
+def test_an_interrupted_tuning_goes_on_to_the_same_frames(bert, tuned, tmp_path, monkeypatch):
+    train, calls = tuning.Tuner.train, []
+
+    def break_off(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(tuning.Tuner, "train", break_off)
+    for _ in range(2):
+        try:
+            tuning.extract(bert, CONFIG, make_lines(), tmp_path, seed=0, device=CPU)
+        except KeyboardInterrupt:
+            assert len(list(tmp_path.glob("said-*"))) == 3
+    assert len(calls) == 1 + 6 + 4  # pairs and triples of four folds, and the one that broke off
+    np.testing.assert_array_equal(frames_of(tmp_path, (0,)), frames_of(tuned, (0,)))
+
+
+def test_new_clips_are_judged_by_the_mean_of_the_networks(tuned):
+    encoder = TunedText(CLASSES, CPU)
+    encoder.load(tuned)
+    lines = make_lines()
+    (frames,), empty = encoder.encode(lines.clips[30:31])[0], encoder.encode(lines.clips[33:])[0]
+    assert len(encoder.tuners) == 6
+    assert str(empty) == "no sentence"
+    # Clips without a fold: the members' own means, averaged over the folds, are the mean over all pairs.
+    means = np.mean([frames_of(tuned, (k,))[30] for k in range(N_FOLDS)], axis=0)
+    np.testing.assert_allclose(frames, means, atol=0.02)
+
+
+def test_three_folds_are_too_few():
+    with pytest.raises(ConfigError, match="--folds is at least 4"):
+        Config("run", streams=("a=tuned:some/model",), folds=3)
