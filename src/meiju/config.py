@@ -88,6 +88,26 @@ class VisualConfig:
 
 
 @dataclass(frozen=True)
+class SpeechConfig:
+    """How clips without a sentence get one."""
+
+    model: str = "none"
+    """Speech recognition model that hears clips without a sentence: a folder, a Hugging Face id, or none."""
+    language: str = "auto"
+    """Language that is spoken, e.g. zh; auto lets the model find out."""
+    batch_size: int = 16
+    """Clips that are heard at once, where the model's window has a fixed length (Whisper)."""
+
+    def __post_init__(self):
+        require(self.model != "", "--speech.model is a folder, a Hugging Face id, or none")
+        require(
+            re.fullmatch(r"[a-z]+", self.language) is not None,
+            f"--speech.language is a language such as zh or en, or auto; got {self.language!r}",
+        )
+        require(self.batch_size >= 1, f"--speech.batch-size is at least 1; got {self.batch_size}")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The network of one member."""
 
@@ -223,6 +243,7 @@ class Config:
     jobs: int = 0
     """Worker processes; 0 is one a CPU core. Results do not depend on it."""
     corpus: Flags[CorpusConfig] = field(default_factory=CorpusConfig)
+    speech: Flags[SpeechConfig] = field(default_factory=SpeechConfig)
     text: Flags[TextConfig] = field(default_factory=TextConfig)
     audio: Flags[AudioConfig] = field(default_factory=AudioConfig)
     visual: Flags[VisualConfig] = field(default_factory=VisualConfig)
@@ -282,19 +303,25 @@ def as_settings(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _challenge(run: str, average: Literal["weighted", "micro"]) -> Config:
-    # The paper's own gate: only predictions above 0.99 become labels (arXiv 2501.06215).
-    return Config(run, corpus=CorpusConfig(average=average), pseudo=PseudoConfig(gate="fixed"))
+def _challenge(run: str, average: Literal["weighted", "micro"], language: str) -> Config:
+    return Config(
+        run,
+        corpus=CorpusConfig(average=average),
+        # The unlabelled pool comes without transcripts.
+        speech=SpeechConfig(model="openai/whisper-large-v3", language=language),
+        # The paper's own gate: only predictions above 0.99 become labels (arXiv 2501.06215).
+        pseudo=PseudoConfig(gate="fixed"),
+    )
 
 
 SAMPLE_ROOT = REPOSITORY / "work" / "sample-corpus"
 
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": ("The embedded, made-up sample corpus.", Config("sample", corpus=CorpusConfig(root=SAMPLE_ROOT))),
-    "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted")),
-    "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted")),
-    "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro")),
-    "track2-english": ("MEIJU@2025 Track 2, English.", _challenge("track2-english", "micro")),
+    "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted", "zh")),
+    "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted", "en")),
+    "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro", "zh")),
+    "track2-english": ("MEIJU@2025 Track 2, English.", _challenge("track2-english", "micro", "en")),
     "custom": (
         "Any corpus in the official layout, with label names of its own.",
         Config("custom", corpus=CorpusConfig(labels="training-file")),

@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from meiju import features, files
 from meiju.config import Config
+from meiju.devices import pick_device
 from meiju.labels import TASKS, UNKNOWN, LabelSet
-from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, pick_device, predict, train_members
+from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
 
 
 @dataclass(frozen=True, order=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from meiju.config import ConfigError, ModelConfig, TrainConfig
+from meiju.config import ModelConfig, TrainConfig
 from meiju.features import Store
 from meiju.fusion import Batch, Logits, Shape, make_network
 from meiju.labels import TASKS, UNKNOWN
@@ -18,13 +18,6 @@ from meiju.layers import Noise, clip_gradients
 
 PREDICT_BATCH = 256  # clips at once
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device for 'cpu', 'cuda' or 'auto' (CUDA where there is one). Raises ConfigError where there is no CUDA."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch finds no CUDA device here; use --device auto")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 class Frames:

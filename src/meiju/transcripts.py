@@ -11,9 +11,12 @@ from meiju.encoders import Clip
 from meiju.punctuation import TooFewSentences, fit_and_report, is_punctuated, read_sentences
 
 
-def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
-    """Write transcripts.csv (name, sentence) and, where a restorer was fitted, punctuation.csv (its scores)."""
-    sentences = clips.sentence
+def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataFrame) -> None:
+    """Write transcripts.csv (name, sentence) and, where a restorer was fitted, punctuation.csv (its scores).
+
+    heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
+    """
+    sentences = heard.sentence
     if config.punctuation == "crf":
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
