@@ -230,10 +230,15 @@ class Config:
     """Seed of everything that is drawn."""
     streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
     """What is seen of a clip: name=encoder, any number of them."""
-    punctuation: Literal["crf", "none"] = "crf"
-    """Restore punctuation in unpunctuated transcripts with a character tagger, or leave them as they are."""
+    punctuation: str = "crf"
+    """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
+    classification model whose labels name marks; with fit:ENCODER, fine-tuned; or leave them as they are with none."""
     punctuation_texts: tuple[Path, ...] = ()
     """Text files of punctuated sentences, one a line, to learn from beside the corpus' own."""
+    punctuation_epochs: int = 3
+    """Passes over the sentences that fit:ENCODER learns from."""
+    punctuation_lr: float = 5e-5
+    """Peak learning rate of fit:ENCODER."""
     folds: int = 5
     """Folds of the training part."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
@@ -258,6 +263,13 @@ class Config:
             f"--run is a folder's name of letters, digits, '_', '-' and '.'; got {self.run!r}",
         )
         require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
+        require(
+            re.fullmatch(r"crf|none|(hf|fit):.+", self.punctuation) is not None,
+            "--punctuation is crf, none, hf:MODEL or fit:ENCODER, with a folder or Hugging Face id; "
+            f"got {self.punctuation!r}",
+        )
+        require(self.punctuation_epochs >= 1, f"--punctuation-epochs is at least 1; got {self.punctuation_epochs}")
+        require(self.punctuation_lr > 0, f"--punctuation-lr is above 0; got {self.punctuation_lr}")
         require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
         require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")

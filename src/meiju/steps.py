@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import files, folds, members, scores, transcription
+from meiju import files, folds, members, punctuation, scores, transcription
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.devices import pick_device
@@ -154,7 +154,7 @@ class Run:
         return {
             "sentences": self.corpus.fingerprint("name", "part", "sentence"),
             "transcription": files.digest(self._decided_by("transcription")) if self.transcribes else None,
-            "punctuation": config.punctuation,
+            "restorer": punctuation.fingerprint(config),
             "texts": [files.file_digest(path) for path in config.punctuation_texts],
         }
 
