@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForTokenClassification, BertModel
 
 from meiju import hub, punctuation, transcripts
 from meiju.config import Config, ConfigError
-from meiju.punctuation import MARKS, Restorer, TokenRestorer, TooFewSentences, evaluate
+from meiju.punctuation import MARKS, Restorer, TokenRestorer, TooFewSentences, evaluate, fine_tuning
 from meiju.punctuation.base import parse
 from meiju.punctuation.pretrained import GAP, fit, marks_of_labels, open_pretrained, windows_of
 from test_punctuation import toy_sentences, unmarked
@@ -169,6 +169,11 @@ def test_a_space_between_chinese_characters_makes_a_mark_likelier(tmp_path):
     assert TokenRestorer(folder, device=CPU).restore("how are you") == "how are you"
 
 
+def test_words_are_not_run_together_when_hints_are_taken_away(tmp_path):
+    restorer = TokenRestorer(write_lookup(tmp_path, {"you": "？"}), device=CPU)
+    assert evaluate(restorer, ["how are you?"], spaces=False).loc["？", "f1"] == 1
+
+
 def test_labels_for_one_mark_are_added_up(tmp_path):
     # None gets 3 parts, two labels for a comma 2.2 parts each: alone, none would win.
     folder = write_lookup(tmp_path, {}, labels=("O", "，", "、", "。"), scale=0.0)
@@ -246,7 +251,7 @@ def test_too_few_sentences_to_fit_leave_punctuation_as_it_is(encoder, tmp_path, 
 def test_a_fit_that_was_interrupted_goes_on_after_the_trial(encoder, tmp_path, monkeypatch):
     options = {"epochs": 1, "lr": 0.01, "seed": 0, "device": CPU}
     calls = []
-    original = punctuation.pretrained.fine_tune
+    original = fine_tuning.fine_tune
 
     def interrupted(*args, **rest):
         calls.append(1)
@@ -254,7 +259,7 @@ def test_a_fit_that_was_interrupted_goes_on_after_the_trial(encoder, tmp_path, m
             raise KeyboardInterrupt
         original(*args, **rest)
 
-    monkeypatch.setattr(punctuation.pretrained, "fine_tune", interrupted)
+    monkeypatch.setattr(fine_tuning, "fine_tune", interrupted)
     args = (encoder, toy_sentences(), tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):
         punctuation.pretrained.fit_and_report(*args, **options)

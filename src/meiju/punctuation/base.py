@@ -88,7 +88,7 @@ def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> p
     """
     right, set_, true = Counter(), Counter(), Counter()
     whole = [parsed for parsed in map(parse, sentences) if parsed.characters]
-    bare = [replace(p, gap=hinted(p) if spaces else [False] * len(p.gap), mark=[""] * len(p.mark)) for p in whole]
+    bare = [replace(p, gap=hinted(p) if spaces else _unhinted(p), mark=[""] * len(p.mark)) for p in whole]
     for parsed, marks in zip(whole, restorer.marks_of(bare), strict=True):
         for t, s in zip(parsed.mark, marks, strict=True):
             true[t] += 1
@@ -161,6 +161,21 @@ def versions(parsed: Parsed) -> list[list[bool]]:
 def hinted(parsed: Parsed) -> list[bool]:
     """Spaces at the inner marks, besides those that are there: how subtitles show clauses."""
     return [bool(mark) or gap for mark, gap in zip(parsed.mark[:-1], parsed.gap[:-1], strict=True)] + [False]
+
+
+def is_hint(parsed: Parsed, i: int) -> bool:
+    """Whether the space after character i, if there is one, is more than what parts two words, as in English."""
+    return parsed.gap[i] and not (is_letter(parsed.characters[i]) and is_letter(parsed.characters[i + 1]))
+
+
+def is_letter(c: str) -> bool:
+    """Whether a character is one of several that make up a word; Chinese and Japanese ones are not."""
+    return ord(c) < 0x2E80 and (c.isalnum() or c in "'’")
+
+
+def _unhinted(parsed: Parsed) -> list[bool]:
+    """Spaces between words of a script that has such spaces, and no others."""
+    return [gap and not is_hint(parsed, i) for i, gap in enumerate(parsed.gap)]
 
 
 def _put(sentence: str, parsed: Parsed, marks: list[str]) -> str:

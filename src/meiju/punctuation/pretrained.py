@@ -4,7 +4,7 @@ What such a model reads: every Chinese character is a word of its own, and so is
 a word's mark is read off its last piece. Long sentences are read in windows that overlap by half, and each place is
 decided in the window that shows most on both sides of it.
 
-A space between Chinese characters stands for a mark, most likely. Models fitted here see it as a token of its own;
+A space beside a Chinese character stands for a mark, most likely. Models fitted here see it as a token of its own;
 others cannot, and there a mark only needs to be a tenth as likely as none.
 """
 
@@ -24,11 +24,21 @@ from transformers import AutoConfig, AutoModelForTokenClassification
 
 from meiju import hub
 from meiju.config import ConfigError
-from meiju.punctuation.base import MARKS, Parsed, Restorer, evaluate, hold_out, parse, report, versions
-from meiju.punctuation.fine_tuning import fine_tune
+from meiju.punctuation.base import (
+    MARKS,
+    Parsed,
+    Restorer,
+    evaluate,
+    hold_out,
+    is_hint,
+    is_letter,
+    parse,
+    report,
+    versions,
+)
 
 LABELS = ("O", *MARKS)  # of the models that are fitted here
-GAP = "[GAP]"  # their token for a space between Chinese characters
+GAP = "[GAP]"  # their token for such a space
 GAP_ODDS = 0.1  # for other models: a mark is set at such a space if it is this likely, compared with none
 
 WINDOW = 256  # pieces that are read at once, at most
@@ -173,11 +183,6 @@ def windows_of(n: int, width: int) -> Iterator[tuple[int, int, int, int]]:
         yield start, min(n, start + width), first, end
 
 
-def is_hint(parsed: Parsed, i: int) -> bool:
-    """Whether a space follows character i that is not one between two words of a script that has such spaces."""
-    return parsed.gap[i] and not (_is_letter(parsed.characters[i]) or _is_letter(parsed.characters[i + 1]))
-
-
 def open_pretrained(model: str, punctuated: Sequence[str], *, device: torch.device) -> TokenRestorer:
     """A model with or without special tokens, whichever restores sentences better; with them where there are none.
 
@@ -202,6 +207,8 @@ def fit(
     Each sentence is seen with the spaces it has and, if it has inner marks, with spaces there as well.
     """
     if not (folder / "config.json").exists():
+        from meiju.punctuation.fine_tuning import fine_tune  # its Trainer takes seconds to import
+
         transformers.set_seed(seed)  # the new head's weights
         labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: k for k, label in enumerate(LABELS)}}
         network = hub.load(
@@ -210,7 +217,8 @@ def fit(
         tokenizer = hub.load_tokenizer(encoder)
         if GAP not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [GAP]})
-            network.resize_token_embeddings(len(tokenizer))
+            with hub.quietly():
+                network.resize_token_embeddings(len(tokenizer))
         reader = Reader(tokenizer, network.config)
         lessons = [lesson for s in sorted(set(sentences)) for lesson in _lessons(parse(s), reader)]
         fine_tune(network, lessons, pad=reader.pad, epochs=epochs, lr=lr, seed=seed, device=device)
@@ -264,13 +272,8 @@ def _words(parsed: Parsed) -> list[tuple[str, int]]:
     words: list[tuple[str, int]] = []
     for i, c in enumerate(parsed.characters):
         after_gap = i > 0 and parsed.gap[i - 1]
-        if i > 0 and not after_gap and _is_letter(c) and _is_letter(parsed.characters[i - 1]):
+        if i > 0 and not after_gap and is_letter(c) and is_letter(parsed.characters[i - 1]):
             words[-1] = (words[-1][0] + c, i)
         else:
-            words.append((f" {c}" if after_gap and _is_letter(c) else c, i))
+            words.append((f" {c}" if after_gap and is_letter(c) else c, i))
     return words
-
-
-def _is_letter(c: str) -> bool:
-    """Whether a character is one of several that make up a word; Chinese and Japanese ones are not."""
-    return ord(c) < 0x2E80 and (c.isalnum() or c in "'’")
