@@ -55,7 +55,7 @@ def fingerprint(config: Config) -> dict:
         except hub.MissingModel as error:
             raise hub.MissingModel(f"--punctuation: {error}") from None
     if kind == "hf":
-        pretrained.check(model)
+        pretrained.marks_of_model(model)  # refuses a model without marks before any work
     if kind == "fit":
         decided_by |= {"epochs": config.punctuation_epochs, "lr": config.punctuation_lr}
     return decided_by

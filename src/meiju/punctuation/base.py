@@ -14,6 +14,8 @@ from meiju.config import ConfigError
 MARKS = "，。？！"
 RANK = "，。！？"  # of several marks in a row, the one furthest right counts: '？！' is a question
 
+FIRST_WITHOUT_SPACES = 0x2E80  # where Chinese and Japanese characters, which part no words by spaces, begin in Unicode
+
 MIN_SENTENCES = 50  # below this there is nothing to learn
 HELD_OUT = 0.1  # share of the sentences that the report is measured on
 
@@ -170,11 +172,13 @@ def is_hint(parsed: Parsed, i: int) -> bool:
 
 def is_letter(c: str) -> bool:
     """Whether a character is one of several that make up a word; Chinese and Japanese ones are not."""
-    return ord(c) < 0x2E80 and (c.isalnum() or c in "'’")
+    return ord(c) < FIRST_WITHOUT_SPACES and (c.isalnum() or c in "'’")
 
 
 def _unhinted(parsed: Parsed) -> list[bool]:
-    """Spaces between words of a script that has such spaces, and no others."""
+    """No spaces at all, except where a whole sentence is in a script that parts its words by them, as in English."""
+    if any(ord(c) >= FIRST_WITHOUT_SPACES for c in parsed.characters):
+        return [False] * len(parsed.gap)
     return [gap and not is_hint(parsed, i) for i, gap in enumerate(parsed.gap)]
 
 

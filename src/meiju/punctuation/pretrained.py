@@ -71,9 +71,10 @@ def marks_of_labels(names: Sequence[str]) -> list[str]:
     return marks
 
 
-def check(model: str) -> None:
-    """Look at a model's labels alone. Raises MissingModel, and ConfigError if they name no marks."""
-    _labels(hub.load(AutoConfig, model))
+def marks_of_model(model: str) -> list[str]:
+    """The mark that each output of a model stands for. Raises MissingModel, and ConfigError if none stands for any."""
+    names = hub.load(AutoConfig, model).id2label
+    return marks_of_labels([names[k] for k in sorted(names)])
 
 
 class TokenRestorer(Restorer):
@@ -85,7 +86,7 @@ class TokenRestorer(Restorer):
         Raises MissingModel, and ConfigError where its labels name no marks.
         """
         self.device, self.special_tokens = device, special_tokens
-        marks = marks_of_labels(_labels(hub.load(AutoConfig, model)))
+        marks = marks_of_model(model)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.network = hub.load(AutoModelForTokenClassification, model, dtype=dtype).to(device).eval()
         self.reader = Reader(hub.load_tokenizer(model), self.network.config)
@@ -140,8 +141,7 @@ class Reader:
 
     def __init__(self, tokenizer: transformers.PreTrainedTokenizerBase, config: transformers.PreTrainedConfig):
         self.tokenizer = tokenizer
-        gap = tokenizer.get_vocab().get(GAP)
-        self.gap: int | None = gap
+        self.gap: int | None = tokenizer.get_vocab().get(GAP)
         self.pad = tokenizer.pad_token_id or 0
         self.around = self._around()
         # RoBERTa counts positions from 2.
@@ -193,8 +193,9 @@ def open_pretrained(model: str, punctuated: Sequence[str], *, device: torch.devi
     tried = [tried[k] for k in np.random.default_rng(0).permutation(len(tried))[:TRIED]]
     if tried:
         f1 = {}
-        for restorer.special_tokens in (True, False):
-            f1[restorer.special_tokens] = evaluate(restorer, tried, spaces=False).loc["micro", "f1"]
+        for special_tokens in (True, False):
+            restorer.special_tokens = special_tokens
+            f1[special_tokens] = evaluate(restorer, tried, spaces=False).loc["micro", "f1"]
         restorer.special_tokens = bool(f1[True] >= f1[False])
     return restorer
 
@@ -245,12 +246,6 @@ def fit_and_report(
     restorer = fit(encoder, [*held_out, *others], folder / "restorer", **options)
     shutil.rmtree(folder / "trial")
     return restorer, scores
-
-
-def _labels(config: transformers.PreTrainedConfig) -> list[str]:
-    names = [config.id2label[k] for k in sorted(config.id2label)]
-    marks_of_labels(names)
-    return names
 
 
 def _lessons(parsed: Parsed, reader: Reader) -> Iterator[dict[str, list[int]]]:
