@@ -260,12 +260,13 @@ def test_a_fit_that_was_interrupted_goes_on_after_the_trial(encoder, tmp_path, m
         original(*args, **rest)
 
     monkeypatch.setattr(fine_tuning, "fine_tune", interrupted)
-    args = (encoder, toy_sentences(), tmp_path / "cut")
+    sentences = toy_sentences()[:60]
+    args = (encoder, sentences, tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):
         punctuation.pretrained.fit_and_report(*args, **options)
     _, scores = punctuation.pretrained.fit_and_report(*args, **options)
     assert len(calls) == 3
-    _, whole = punctuation.pretrained.fit_and_report(encoder, toy_sentences(), tmp_path / "whole", **options)
+    _, whole = punctuation.pretrained.fit_and_report(encoder, sentences, tmp_path / "whole", **options)
     assert scores.equals(whole)
 
 
