@@ -1,6 +1,6 @@
 """02 - Restore punctuation in unpunctuated transcripts.
 
-Reads   the corpus' transcripts, and --punctuation-texts
+Reads   the corpus' transcripts, work/<run>/transcription/ where some have none, and --punctuation-texts
 Writes  work/<run>/transcripts/: transcripts.csv (name, sentence), punctuation.csv (scores on held-out sentences)
 Run     python scripts/02_refine_punctuation.py sample --punctuation-texts dialogue.txt
 """
@@ -12,7 +12,7 @@ from meiju.steps import main
 def refine_punctuation(run):
     if run.is_done("transcripts"):
         return
-    transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"))
+    transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"), heard=run.heard())
     run.finish("transcripts")
 
 

@@ -9,8 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 case " $* " in
     *" --help "* | *" -h "*) exec "$python" "$repository/scripts/09_report.py" "$@" ;;
 esac
-steps=(02_refine_punctuation 03_extract_features 04_make_folds 05_train_stage1 06_pseudo_label 07_train_stage2
-    08_ensemble 09_report)
+steps=(01_transcribe 02_refine_punctuation 03_extract_features 04_make_folds 05_train_stage1 06_pseudo_label
+    07_train_stage2 08_ensemble 09_report)
 [ "$1" != sample ] || steps=(00_make_sample "${steps[@]}")
 for step in "${steps[@]}"; do
     echo

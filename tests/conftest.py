@@ -3,7 +3,11 @@
 What lies there may be added to, never changed.
 """
 
+import os
 from pathlib import Path
+
+# Toy networks are slower on several threads; before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

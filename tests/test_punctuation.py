@@ -12,6 +12,7 @@ from meiju.punctuation import (
     MARKS,
     MIN_SENTENCES,
     CrfRestorer,
+    Restorer,
     TooFewSentences,
     evaluate,
     fit_and_report,
@@ -55,7 +56,7 @@ def restorer(tmp_path_factory):
     return CrfRestorer.fit(toy_sentences(), path=tmp_path_factory.mktemp("restorer") / "restorer.json")
 
 
-class Final:
+class Final(Restorer):
     """Stands in for a restorer: the same mark at the end of every sentence, none elsewhere."""
 
     def __init__(self, mark):
@@ -136,7 +137,7 @@ def test_a_long_sentence_is_restored_to_its_end(restorer):
 
 def test_what_is_loaded_restores_as_what_was_fitted(tmp_path):
     fitted = CrfRestorer.fit(toy_sentences(), path=tmp_path / "restorer.json")
-    loaded = CrfRestorer.load(tmp_path / "restorer.json")
+    loaded = CrfRestorer(tmp_path / "restorer.json")
     bare = [unmarked(sentence) for sentence in toy_sentences()]
     assert [loaded.restore(s) for s in bare] == [fitted.restore(s) for s in bare] != bare
 

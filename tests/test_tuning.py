@@ -19,7 +19,7 @@ CLASSES = dict(zip(TASKS, (2, 3), strict=True))
 CHARACTERS = "甲乙丙丁戊己"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS]
 CPU = torch.device("cpu")
-CONFIG = TuneConfig(epochs=6, lr=0.01, batch_size=4)
+CONFIG = TuneConfig(epochs=4, lr=0.02, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,9 @@ def test_networks_learn(tuned):
     assert (guess == lines.labels["emotion"][:33][unseen]).mean() > 0.8
 
 
-@pytest.mark.parametrize("shuffled", [0, 3])
-def test_labels_that_are_held_out_reach_nothing(bert, tuned, tmp_path, shuffled):
+def test_labels_that_are_held_out_reach_nothing(bert, tuned, tmp_path):
     """The members of a fold see the same, bit for bit, when its labels change, and so they see a fold's own clips."""
-    lines = make_lines()
+    lines, shuffled = make_lines(), 2
     labels = {task: own.copy() for task, own in lines.labels.items()}
     for task in TASKS:
         labels[task][lines.fold == shuffled] = (labels[task][lines.fold == shuffled] + 1) % CLASSES[task]

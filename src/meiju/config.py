@@ -148,6 +148,26 @@ class VisualConfig:
 
 
 @dataclass(frozen=True)
+class SpeechConfig:
+    """How clips without a sentence get one."""
+
+    model: str = "none"
+    """Speech recognition model that hears clips without a sentence: a folder, a Hugging Face id, or none."""
+    language: str = "auto"
+    """Language that is spoken, e.g. zh; auto lets the model find out."""
+    batch_size: int = 16
+    """Clips that are heard at once, where the model's window has a fixed length (Whisper)."""
+
+    def __post_init__(self):
+        require(self.model != "", "--speech.model is a folder, a Hugging Face id, or none")
+        require(
+            re.fullmatch(r"[a-z]+", self.language) is not None,
+            f"--speech.language is a language such as zh or en, or auto; got {self.language!r}",
+        )
+        require(self.batch_size >= 1, f"--speech.batch-size is at least 1; got {self.batch_size}")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The network of one member."""
 
@@ -270,10 +290,15 @@ class Config:
     """Seed of everything that is drawn."""
     streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
     """What is seen of a clip: name=encoder, any number of them."""
-    punctuation: Literal["crf", "none"] = "crf"
-    """Restore punctuation in unpunctuated transcripts with a character tagger, or leave them as they are."""
+    punctuation: str = "crf"
+    """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
+    classification model whose labels name marks; with fit:ENCODER, fine-tuned; or leave them as they are with none."""
     punctuation_texts: tuple[Path, ...] = ()
     """Text files of punctuated sentences, one a line, to learn from beside the corpus' own."""
+    punctuation_epochs: int = 3
+    """Passes over the sentences that fit:ENCODER learns from."""
+    punctuation_lr: float = 5e-5
+    """Peak learning rate of fit:ENCODER."""
     folds: int = 5
     """Folds of the training part."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
@@ -283,6 +308,7 @@ class Config:
     jobs: int = 0
     """Worker processes; 0 is one a CPU core. Results do not depend on it."""
     corpus: Flags[CorpusConfig] = field(default_factory=CorpusConfig)
+    speech: Flags[SpeechConfig] = field(default_factory=SpeechConfig)
     text: Flags[TextConfig] = field(default_factory=TextConfig)
     tune: Flags[TuneConfig] = field(default_factory=TuneConfig)
     audio: Flags[AudioConfig] = field(default_factory=AudioConfig)
@@ -298,6 +324,13 @@ class Config:
             f"--run is a folder's name of letters, digits, '_', '-' and '.'; got {self.run!r}",
         )
         require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
+        require(
+            re.fullmatch(r"crf|none|(hf|fit):.+", self.punctuation) is not None,
+            "--punctuation is crf, none, hf:MODEL or fit:ENCODER, with a folder or Hugging Face id; "
+            f"got {self.punctuation!r}",
+        )
+        require(self.punctuation_epochs >= 1, f"--punctuation-epochs is at least 1; got {self.punctuation_epochs}")
+        require(self.punctuation_lr > 0, f"--punctuation-lr is above 0; got {self.punctuation_lr}")
         require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
         require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
@@ -390,11 +423,13 @@ ENGLISH_STREAMS = (
 )
 
 
-def _challenge(run: str, average: Literal["weighted", "micro"]) -> Config:
+def _challenge(run: str, average: Literal["weighted", "micro"], language: str) -> Config:
     return Config(
         run,
-        streams=MANDARIN_STREAMS if run.endswith("mandarin") else ENGLISH_STREAMS,
+        streams=MANDARIN_STREAMS if language == "zh" else ENGLISH_STREAMS,
         corpus=CorpusConfig(average=average),
+        # The unlabelled pool comes without transcripts.
+        speech=SpeechConfig(model="openai/whisper-large-v3", language=language),
         # Faces, as in the features that those rankings are of.
         visual=VisualConfig(crop="face", fps=2.0),
         # The paper's own gate: only predictions above 0.99 become labels (arXiv 2501.06215).
@@ -406,10 +441,10 @@ SAMPLE_ROOT = REPOSITORY / "work" / "sample-corpus"
 
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": ("The embedded, made-up sample corpus.", Config("sample", corpus=CorpusConfig(root=SAMPLE_ROOT))),
-    "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted")),
-    "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted")),
-    "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro")),
-    "track2-english": ("MEIJU@2025 Track 2, English.", _challenge("track2-english", "micro")),
+    "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted", "zh")),
+    "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted", "en")),
+    "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro", "zh")),
+    "track2-english": ("MEIJU@2025 Track 2, English.", _challenge("track2-english", "micro", "en")),
     "custom": (
         "Any corpus in the official layout, with label names of its own.",
         Config("custom", corpus=CorpusConfig(labels="training-file")),

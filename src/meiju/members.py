@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from meiju import features, files
 from meiju.config import Config, ModelConfig
-from meiju.device import pick_device
+from meiju.devices import pick_device
 from meiju.fusion import Shape, make_network
 from meiju.labels import TASKS, UNKNOWN, LabelSet
 from meiju.layers import Noise

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from meiju import ensemble, features, files, members, transcripts
 from meiju.config import Config, ConfigError, as_settings, from_settings, require
-from meiju.device import pick_device
+from meiju.devices import pick_device
 from meiju.encoders import Clip, Encoder, NoFrames, make_encoder
 from meiju.fusion import Shape
 from meiju.labels import TASKS, LabelSet
@@ -104,10 +104,14 @@ def export(folder: Path, target: Path) -> None:
     streams = model["streams"]
     for stream, described in streams.items():
         shutil.copytree(_there(folder / described["encoder"]), target / "encoders" / stream)
-    for place, pattern in (("stage2", "*.safetensors"), ("transcripts", "restorer*")):
-        (target / place).mkdir()
+    for place, pattern in (
+        ("stage2", "*.safetensors"),
+        ("transcripts", "restorer*"),
+        ("transcripts", "punctuation.json"),
+    ):
+        (target / place).mkdir(exist_ok=True)
         for path in _there(folder / model[place]).glob(pattern):
-            shutil.copy2(path, target / place)
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, target / place / path.name)
     moved = {stream: described | {"encoder": f"encoders/{stream}"} for stream, described in streams.items()}
     # Last: it says that the rest is whole.
     files.write_json(target / MODEL, model | {"streams": moved, "stage2": "stage2", "transcripts": "transcripts"})

@@ -13,15 +13,16 @@ from pathlib import Path
 import pandas as pd
 import transformers
 
-from meiju import files, folds, hub, members, scores, transcripts, tuning
+from meiju import files, folds, hub, members, punctuation, scores, transcription, transcripts, tuning
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
-from meiju.device import pick_device
+from meiju.devices import pick_device
 from meiju.encoders import Encoder, make_encoder
 from meiju.hub import MissingModel
 from meiju.labels import TASKS
 
 SCRIPTS = {
+    "transcription": "01_transcribe.py",
     "transcripts": "02_refine_punctuation.py",
     "features": "03_extract_features.py",
     "folds": "04_make_folds.py",
@@ -55,6 +56,16 @@ class Run:
         for problem in corpus.warnings:
             print(problem, file=sys.stderr)
         return corpus
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether some clips' sentences come from speech recognition."""
+        return self.config.speech.model != "none" and len(transcription.untranscribed(self.corpus.clips)) > 0
+
+    def heard(self) -> pd.DataFrame:
+        """The clips, with a transcribed sentence where they have none. Raises NotYet if they are not transcribed."""
+        clips = self.corpus.clips
+        return transcription.fill(clips, self.result("transcription")) if self.transcribes else clips
 
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
@@ -168,6 +179,11 @@ class Run:
             self._decisions[step] = {"step": step, "format": FORMAT, "seed": self.config.seed, **own}
         return self._decisions[step]
 
+    def _transcription_decided_by(self) -> dict:
+        names = transcription.untranscribed(self.corpus.clips).name
+        speech = transcription.fingerprint(self.config.speech, list(names))
+        return {"speech": speech, "media": self.corpus.media_fingerprint()}
+
     def _transcripts_decided_by(self) -> dict:
         config = self.config
         for path in config.punctuation_texts:
@@ -175,7 +191,8 @@ class Run:
                 raise ConfigError(f"--punctuation-texts: no file {path}")
         return {
             "sentences": self.corpus.fingerprint("name", "part", "sentence"),
-            "punctuation": config.punctuation,
+            "transcription": files.digest(self._decided_by("transcription")) if self.transcribes else None,
+            "restorer": punctuation.fingerprint(config),
             "texts": [files.file_digest(path) for path in config.punctuation_texts],
         }
 

@@ -4,38 +4,50 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import files
+from meiju import files, punctuation
 from meiju.config import Config
 from meiju.corpus import LEARNT_FROM
+from meiju.devices import pick_device
 from meiju.encoders import Clip
-from meiju.punctuation import CrfRestorer, TooFewSentences, fit_and_report, is_punctuated, read_sentences
+from meiju.punctuation import (
+    Restorer,
+    TooFewSentences,
+    is_punctuated,
+    make_restorer,
+    read_sentences,
+)
 
 
-def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
-    """Write transcripts.csv (name, sentence) and, where a restorer was fitted, punctuation.csv (its scores)."""
-    sentences = clips.sentence
-    if config.punctuation == "crf":
+def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataFrame) -> None:
+    """Write transcripts.csv (name, sentence) and, where a restorer could be measured, punctuation.csv (its scores).
+
+    heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
+    """
+    sentences = heard.sentence
+    if config.punctuation != "none":
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
         try:
-            restorer, scores = fit_and_report([*own, *given], seed=config.seed, model_path=folder / "restorer.json")
+            restorer, scores = make_restorer(config, [*own, *given], folder, device=pick_device(config.device))
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:
-            sentences = clips.sentence.map(restorer.restore)
-            files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
-            print(scores.round(3).to_string())
-    changed = int((sentences != clips.sentence).sum())
+            sentences = pd.Series(restorer.restore_all(list(sentences)), sentences.index)
+            if scores is not None:
+                files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
+                print(scores.round(3).to_string())
+    changed = int((sentences != heard.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
     files.write_text(
         folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False)
     )
 
 
-def load_restorer(config: Config, folder: Path) -> CrfRestorer | None:
-    """The restorer that `refine` left in `folder`, or None where sentences stay as they are."""
-    path = folder / "restorer.json"
-    return CrfRestorer.load(path) if config.punctuation == "crf" and path.exists() else None
+def load_restorer(config: Config, folder: Path) -> Restorer | None:
+    """The restorer of a finished folder, for new sentences; None where punctuation was left as it is."""
+    if config.punctuation == "none":
+        return None
+    return punctuation.load_restorer(folder, device=pick_device(config.device))
 
 
 def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:

@@ -10,7 +10,6 @@ A frame is the log-probabilities of both tasks side by side: unlike hidden state
 """
 
 import itertools
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +86,8 @@ class Tuner:
         cls, model: str, config: TuneConfig, lines: Lines, without: Folds, *, seed: int, device: torch.device
     ) -> "Tuner":
         """Fine-tune a pretrained model on the labelled sentences of the folds that are not left out."""
+        from meiju.fine_tuning import fine_tune  # its Trainer takes seconds to import
+
         transformers.set_seed(seed)
         classes = lines.classes
         tokenizer = load_tokenizer(model)
@@ -98,30 +99,18 @@ class Tuner:
         tokens = tokenize(tokenizer, network.config, [lines.clips[k].sentence.strip() for k in rows])
         labels = np.stack([lines.labels[task][rows] for task in TASKS], axis=1)
         data = [{"input_ids": ids, "labels": own.tolist()} for ids, own in zip(tokens, labels, strict=True)]
-        with tempfile.TemporaryDirectory() as scratch, hub.quietly():
-            arguments = transformers.TrainingArguments(
-                scratch,
-                num_train_epochs=config.epochs,
-                learning_rate=config.lr,
-                per_device_train_batch_size=config.batch_size,
-                warmup_steps=0.1,
-                weight_decay=0.01,
-                seed=seed,
-                bf16=device.type == "cuda",
-                use_cpu=device.type == "cpu",
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=device.type == "cuda",
-            )
-            transformers.Trainer(
-                network,
-                arguments,
-                train_dataset=data,
-                data_collator=transformers.DataCollatorWithPadding(tokenizer),
-                compute_loss_func=lambda outputs, wanted, **_: _loss(outputs.logits, wanted, classes),
-            ).train()
+        fine_tune(
+            network,
+            data,
+            transformers.DataCollatorWithPadding(tokenizer),
+            epochs=config.epochs,
+            lr=config.lr,
+            batch_size=config.batch_size,
+            seed=seed,
+            device=device,
+            loss=lambda outputs, labels: _loss(outputs.logits, labels, classes),
+            show_progress=False,
+        )
         return cls(network, tokenizer, classes, device)
 
     def save(self, folder: Path) -> None:

@@ -4,7 +4,7 @@ import transformers
 
 from meiju import hub
 from meiju.config import Config, ConfigError
-from meiju.device import pick_device
+from meiju.devices import pick_device
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted

@@ -4,7 +4,6 @@ Domain-adaptive pretraining (Gururangan et al. 2020, section 3), with the task t
 tokens for BERT and its kin (Devlin et al. 2019, section 3.1), the next token for decoder-only models.
 """
 
-import tempfile
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +13,6 @@ from transformers.models.auto import modeling_auto as auto
 from meiju import hub
 
 MASKED_SHARE = 0.15
-BATCH = 32  # sentences a step
 LEARNING_RATE = 5e-5
 MAX_TOKENS = 128  # of a sentence; lines of dialogue are far shorter
 
@@ -29,28 +27,14 @@ def adapt(
     device: torch.device,
 ) -> transformers.PreTrainedModel:
     """The model in folder `place`, trained on the sentences for so many epochs."""
+    from meiju.fine_tuning import fine_tune  # its Trainer takes seconds to import
+
     config = hub.load(transformers.AutoConfig, place)
     masked = type(config) in auto.MODEL_FOR_MASKED_LM_MAPPING
     kind = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
     model = hub.load(kind, place, dtype=torch.float32)
     tokens = tokenizer(list(sentences), truncation=True, max_length=MAX_TOKENS)["input_ids"]
     rows = [{"input_ids": ids} for ids in tokens]
-    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=masked, mlm_probability=MASKED_SHARE)
-    with tempfile.TemporaryDirectory() as scratch, hub.quietly():
-        arguments = transformers.TrainingArguments(
-            scratch,
-            num_train_epochs=epochs,
-            per_device_train_batch_size=BATCH,
-            learning_rate=LEARNING_RATE,
-            warmup_steps=0.1,
-            seed=seed,
-            bf16=device.type == "cuda",
-            use_cpu=device.type == "cpu",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=None,
-            dataloader_pin_memory=device.type == "cuda",
-        )
-        transformers.Trainer(model, arguments, data_collator=collator, train_dataset=rows).train()
+    collate = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=masked, mlm_probability=MASKED_SHARE)
+    fine_tune(model, rows, collate, epochs=epochs, lr=LEARNING_RATE, seed=seed, device=device)
     return model.cpu().eval()

@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Where networks run, and in which precision."""
 
 import torch
 

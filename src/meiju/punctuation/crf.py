@@ -10,26 +10,21 @@ serves any language whose sentences it was shown.
 
 import itertools
 import math
-import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import pycrfsuite
 
 from meiju import files
-from meiju.config import ConfigError
+from meiju.punctuation.base import MARKS, Parsed, Restorer, full_width, hold_out, parse, report, versions
 
-MARKS = "，。？！"
 SCHEMES = ("mark", "clause")
 END, INSIDE = "E", "I"  # tags: the end of a clause, or a place inside it; with the mark that ends the clause
-RANK = "，。！？"  # of several marks in a row, the one furthest right counts: '？！' is a question
 
-MIN_SENTENCES = 50  # below this there is nothing to learn
-HELD_OUT = 0.1  # share of the sentences that the report is measured on
 FAR = 9  # distances in characters are told apart up to this
 UNKNOWN = "u"
 
@@ -40,41 +35,8 @@ CRF = {"c1": 0.5, "c2": 0.1, "max_iterations": 40, "feature.possible_transitions
 ODDS = {False: 0.5, True: 1.0}
 
 
-class TooFewSentences(ValueError):
-    """Too few punctuated sentences to learn from; the message names the remedy."""
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A sentence without marks and spaces: its characters, where each stood, what follows it.
-
-    position[i]: of character i in the sentence; gap[i]: whether a space follows; mark[i]: the mark that does, or "".
-    """
-
-    characters: list[str]
-    position: list[int]
-    gap: list[bool]
-    mark: list[str]
-
-
-def is_punctuated(sentence: str) -> bool:
-    """Whether a sentence holds a mark, full-width or ASCII."""
-    return any(c in MARKS for c in _full_width(sentence))
-
-
-def read_sentences(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}, line {line}: is not UTF-8; save the file in the encoding UTF-8") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-class CrfRestorer:
-    """A fitted restorer."""
+class CrfRestorer(Restorer):
+    """A pair of fitted CRFs."""
 
     def __init__(self, path: Path):
         self.cohesion = files.read_json(path)
@@ -84,49 +46,18 @@ class CrfRestorer:
             self.taggers[scheme].open(str(_model_path(path, scheme)))
 
     @classmethod
-    def fit(cls, sentences: Sequence[str], *, path: Path) -> "CrfRestorer":
+    def fit(cls, sentences: Sequence[str], *, path: Path, n_jobs: int = 1) -> "CrfRestorer":
         """Learn from punctuated sentences; writes `path` (.json) and a .crfsuite model per tagging scheme beside it.
 
-        The order of the sentences makes no difference.
+        The order of the sentences makes no difference, and neither does the number of workers.
         """
         sentences = sorted(set(sentences))
         cohesion = _cohesion(sentences)
-        trainers = {scheme: pycrfsuite.Trainer("lbfgs", CRF, verbose=False) for scheme in SCHEMES}
-        for sentence in sentences:
-            parsed = _parse(sentence)
-            for gaps in _versions(parsed):
-                features = pycrfsuite.ItemSequence(_features(parsed.characters, gaps, cohesion))
-                for scheme, trainer in trainers.items():
-                    trainer.append(features, _tags(parsed.mark, scheme))
-        for scheme, trainer in trainers.items():
-            with files.aside(_model_path(path, scheme)) as model:
-                trainer.train(str(model))
+        joblib.Parallel(n_jobs=min(n_jobs, len(SCHEMES)))(
+            joblib.delayed(_train)(sentences, cohesion, scheme, _model_path(path, scheme)) for scheme in SCHEMES
+        )
         files.write_json(path, cohesion)
         return cls(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "CrfRestorer":
-        """Read what `fit` wrote."""
-        return cls(path)
-
-    def restore(self, sentence: str) -> str:
-        """The sentence with marks added; nothing else about it changes.
-
-        Marks that are there stay. A sentence that has some was punctuated by somebody: there, marks are only added at
-        spaces and at the end.
-        """
-        parsed = _parse(sentence)
-        if not parsed.characters:
-            return sentence
-        some = is_punctuated(sentence)
-        last = len(parsed.characters) - 1
-        pieces, written = [], 0
-        for i, mark in enumerate(self.marks(parsed)):
-            open_to_marks = not parsed.mark[i] and (not some or parsed.gap[i] or i == last)
-            if mark and open_to_marks:
-                pieces += [sentence[written : parsed.position[i] + 1], mark]
-                written = parsed.position[i] + 1
-        return "".join([*pieces, sentence[written:]])
 
     def marks(self, parsed: Parsed) -> list[str]:
         """The mark after each character, or "" for none: the likeliest where marks are likely enough at all."""
@@ -148,78 +79,31 @@ class CrfRestorer:
         return sum(said) / len(self.taggers)
 
 
-def evaluate(restorer: CrfRestorer, sentences: Sequence[str], *, spaces: bool) -> pd.DataFrame:
-    """Precision, recall, F1 and support of each mark, restored after the marks were stripped.
-
-    A mark counts as right in the right place only; places without a mark count in no average. Rows are the marks,
-    micro (all marks together) and macro (mean over marks).
-    """
-    right, set_, true = Counter(), Counter(), Counter()
-    for sentence in sentences:
-        parsed = _parse(sentence)
-        if not parsed.characters:
-            continue
-        bare = replace(parsed, gap=_hinted(parsed) if spaces else [False] * len(parsed.gap))
-        for t, s in zip(parsed.mark, restorer.marks(bare), strict=True):
-            true[t] += 1
-            set_[s] += 1
-            right[t] += t == s
-    rows = {mark: _scores(right[mark], set_[mark], true[mark]) for mark in MARKS}
-    micro = _scores(*(sum(counter[mark] for mark in MARKS) for counter in (right, set_, true)))
-    table = pd.DataFrame([*rows.values(), micro], index=[*MARKS, "micro"])
-    macro = table.loc[list(MARKS), ["precision", "recall", "f1"]].mean()
-    table.loc["macro"] = [*macro, micro["support"]]
-    return table.astype({"support": int})
-
-
-def fit_and_report(punctuated: Sequence[str], *, seed: int, model_path: Path) -> tuple[CrfRestorer, pd.DataFrame]:
+def fit_and_report(
+    punctuated: Sequence[str], *, seed: int, model_path: Path, n_jobs: int = 1
+) -> tuple[CrfRestorer, pd.DataFrame]:
     """A restorer fitted on all the sentences, and how well one fitted on nine tenths restores the rest.
 
     The report has one block of rows without hints and one with spaces. Raises TooFewSentences.
     """
-    sentences = sorted({s for s in punctuated if is_punctuated(s)})
-    if len(sentences) < MIN_SENTENCES:
-        raise TooFewSentences(
-            f"{len(sentences)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed); "
-            "give text files of punctuated sentences with --punctuation-texts"
-        )
-    random.Random(seed).shuffle(sentences)
-    n_held_out = max(1, round(HELD_OUT * len(sentences)))
+    held_out, others = hold_out(punctuated, seed=seed)
     trial_path = model_path.with_name(f"trial-{model_path.name}")
-    trial = CrfRestorer.fit(sentences[n_held_out:], path=trial_path)
-    scores = {
-        name: evaluate(trial, sentences[:n_held_out], spaces=spaces)
-        for name, spaces in (("no spaces", False), ("spaces at inner marks", True))
-    }
+    scores = report(CrfRestorer.fit(others, path=trial_path, n_jobs=n_jobs), held_out)
     for path in (trial_path, *(_model_path(trial_path, scheme) for scheme in SCHEMES)):
         path.unlink()
-    return CrfRestorer.fit(sentences, path=model_path), pd.concat(scores, names=["hints", "mark"])
+    return CrfRestorer.fit([*held_out, *others], path=model_path, n_jobs=n_jobs), scores
 
 
-def _full_width(sentence: str) -> str:
-    """ASCII marks as full-width ones, character by character; points and commas within numbers and words stay."""
-    sentence = re.sub(r"(?<!\d),|,(?!\d)", "，", sentence).replace("?", "？").replace("!", "！")
-    return re.sub(r"(?<![.A-Za-z0-9])\.(?![.A-Za-z0-9])|(?<=[A-Za-z])\.(?=\s|$)", "。", sentence)
-
-
-def _parse(sentence: str) -> Parsed:
-    parsed = Parsed([], [], [], [])
-    for k, c in enumerate(_full_width(sentence)):
-        if c in MARKS:
-            if parsed.mark and (not parsed.mark[-1] or RANK.index(c) > RANK.index(parsed.mark[-1])):
-                parsed.mark[-1] = c
-        elif c.isspace():
-            if parsed.gap:
-                parsed.gap[-1] = True
-        else:
-            # A lone half of a surrogate pair is no character that the tagger could read.
-            parsed.characters.append("\ufffd" if "\ud800" <= c <= "\udfff" else c)
-            parsed.position.append(k)
-            parsed.gap.append(False)
-            parsed.mark.append("")
-    if parsed.gap:
-        parsed.gap[-1] = False  # a space at the end says nothing
-    return parsed
+def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str, path: Path) -> None:
+    """Write the .crfsuite model of one tagging scheme."""
+    trainer = pycrfsuite.Trainer("lbfgs", CRF, verbose=False)
+    for sentence in sentences:
+        parsed = parse(sentence)
+        for gaps in versions(parsed):
+            features = pycrfsuite.ItemSequence(_features(parsed.characters, gaps, cohesion))
+            trainer.append(features, _tags(parsed.mark, scheme))
+    with files.aside(path) as model:
+        trainer.train(str(model))
 
 
 def _tags(marks: list[str], scheme: str) -> list[str]:
@@ -235,18 +119,6 @@ def _model_path(path: Path, scheme: str) -> Path:
     return path.with_name(f"{path.stem}-{scheme}.crfsuite")
 
 
-def _versions(parsed: Parsed) -> list[list[bool]]:
-    """The spaces under which a sentence is learnt: as they are and, if it has inner marks, as subtitles have them."""
-    if not parsed.characters:
-        return []
-    return [parsed.gap, _hinted(parsed)] if any(parsed.mark[:-1]) else [parsed.gap]
-
-
-def _hinted(parsed: Parsed) -> list[bool]:
-    """Spaces at the inner marks, besides those that are there: how subtitles show clauses."""
-    return [bool(mark) or gap for mark, gap in zip(parsed.mark[:-1], parsed.gap[:-1], strict=True)] + [False]
-
-
 def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
     """How strongly two neighbouring characters belong together: their pointwise mutual information, in whole bits.
 
@@ -254,7 +126,7 @@ def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
     """
     single, pairs = Counter(), Counter()
     for sentence in sentences:
-        for clause in re.split(r"[\W_]+", _full_width(sentence)):
+        for clause in re.split(r"[\W_]+", full_width(sentence)):
             single.update(clause)
             pairs.update(a + b for a, b in itertools.pairwise(clause))
     n_single, n_pairs = sum(single.values()), sum(pairs.values())
@@ -336,9 +208,3 @@ def _clause(characters: list[str], i: int, start: int, to_end: int, place: str) 
     if i - start < 4:
         features.append(f"&{''.join(characters[start : i + 1])}")
     return features
-
-
-def _scores(right: int, set_: int, true: int) -> dict[str, float]:
-    precision, recall = right / set_ if set_ else 0.0, right / true if true else 0.0
-    f1 = 2 * right / (set_ + true) if set_ + true else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1, "support": true}

@@ -1,0 +1,201 @@
+"""What every restorer of ，。？！ shares: how a sentence is taken apart, put together again, and scored."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from meiju.config import ConfigError
+
+MARKS = "，。？！"
+RANK = "，。！？"  # of several marks in a row, the one furthest right counts: '？！' is a question
+
+FIRST_WITHOUT_SPACES = 0x2E80  # where Chinese and Japanese characters, which part no words by spaces, begin in Unicode
+
+MIN_SENTENCES = 50  # below this there is nothing to learn
+HELD_OUT = 0.1  # share of the sentences that the report is measured on
+
+
+class TooFewSentences(ValueError):
+    """Too few punctuated sentences to learn from; the message names the remedy."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A sentence without marks and spaces: its characters, where each stood, what follows it.
+
+    position[i]: of character i in the sentence; gap[i]: whether a space follows; mark[i]: the mark that does, or "".
+    """
+
+    characters: list[str]
+    position: list[int]
+    gap: list[bool]
+    mark: list[str]
+
+
+def is_punctuated(sentence: str) -> bool:
+    """Whether a sentence holds a mark, full-width or ASCII."""
+    return any(c in MARKS for c in full_width(sentence))
+
+
+def read_sentences(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: is not UTF-8; save the file in the encoding UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+class Restorer:
+    """Sets marks; what it learnt of them is up to its subclasses, which say after which characters they belong."""
+
+    def marks(self, parsed: Parsed) -> list[str]:
+        """The mark after each character, or "" for none. Marks that are there already are not looked at."""
+        raise NotImplementedError
+
+    def marks_of(self, sentences: Sequence[Parsed]) -> list[list[str]]:
+        """The marks of several sentences."""
+        return [self.marks(parsed) for parsed in sentences]
+
+    def restore(self, sentence: str) -> str:
+        """The sentence with marks added; nothing else about it changes.
+
+        Marks that are there stay. A sentence that has some was punctuated by somebody: there, marks are only added at
+        spaces and at the end.
+        """
+        return self.restore_all([sentence])[0]
+
+    def restore_all(self, sentences: Sequence[str]) -> list[str]:
+        """Each sentence as `restore` gives it."""
+        parsed = [parse(sentence) for sentence in sentences]
+        wanted = iter(self.marks_of([one for one in parsed if one.characters]))
+        return [
+            _put(sentence, one, next(wanted)) if one.characters else sentence
+            for sentence, one in zip(sentences, parsed, strict=True)
+        ]
+
+
+def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> pd.DataFrame:
+    """Precision, recall, F1 and support of each mark, restored after the marks were stripped.
+
+    A mark counts as right in the right place only; places without a mark count in no average. Rows are the marks,
+    micro (all marks together) and macro (mean over marks).
+    """
+    right, set_, true = Counter(), Counter(), Counter()
+    whole = [parsed for parsed in map(parse, sentences) if parsed.characters]
+    bare = [replace(p, gap=hinted(p) if spaces else _unhinted(p), mark=[""] * len(p.mark)) for p in whole]
+    for parsed, marks in zip(whole, restorer.marks_of(bare), strict=True):
+        for t, s in zip(parsed.mark, marks, strict=True):
+            true[t] += 1
+            set_[s] += 1
+            right[t] += t == s
+    rows = {mark: _scores(right[mark], set_[mark], true[mark]) for mark in MARKS}
+    micro = _scores(*(sum(counter[mark] for mark in MARKS) for counter in (right, set_, true)))
+    table = pd.DataFrame([*rows.values(), micro], index=[*MARKS, "micro"])
+    macro = table.loc[list(MARKS), ["precision", "recall", "f1"]].mean()
+    table.loc["macro"] = [*macro, micro["support"]]
+    return table.astype({"support": int})
+
+
+def report(restorer: Restorer, sentences: Sequence[str]) -> pd.DataFrame:
+    """`evaluate` of sentences that were not learnt from: a block of rows without hints, and one with spaces."""
+    scores = {
+        name: evaluate(restorer, sentences, spaces=spaces)
+        for name, spaces in (("no spaces", False), ("spaces at inner marks", True))
+    }
+    return pd.concat(scores, names=["hints", "mark"])
+
+
+def hold_out(punctuated: Sequence[str], *, seed: int) -> tuple[list[str], list[str]]:
+    """A tenth of the sentences for the report, and the others to learn from. Raises TooFewSentences."""
+    sentences = sorted({s for s in punctuated if is_punctuated(s)})
+    if len(sentences) < MIN_SENTENCES:
+        raise TooFewSentences(
+            f"{len(sentences)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed); "
+            "give text files of punctuated sentences with --punctuation-texts"
+        )
+    random.Random(seed).shuffle(sentences)
+    n_held_out = max(1, round(HELD_OUT * len(sentences)))
+    return sentences[:n_held_out], sentences[n_held_out:]
+
+
+def full_width(sentence: str) -> str:
+    """ASCII marks as full-width ones, character by character; points and commas within numbers and words stay."""
+    sentence = re.sub(r"(?<!\d),|,(?!\d)", "，", sentence).replace("?", "？").replace("!", "！")
+    return re.sub(r"(?<![.A-Za-z0-9])\.(?![.A-Za-z0-9])|(?<=[A-Za-z])\.(?=\s|$)", "。", sentence)
+
+
+def parse(sentence: str) -> Parsed:
+    """A sentence without its marks and spaces, and where they were."""
+    parsed = Parsed([], [], [], [])
+    for k, c in enumerate(full_width(sentence)):
+        if c in MARKS:
+            if parsed.mark and (not parsed.mark[-1] or RANK.index(c) > RANK.index(parsed.mark[-1])):
+                parsed.mark[-1] = c
+        elif c.isspace():
+            if parsed.gap:
+                parsed.gap[-1] = True
+        else:
+            # A lone half of a surrogate pair is no character that the tagger could read.
+            parsed.characters.append("\ufffd" if "\ud800" <= c <= "\udfff" else c)
+            parsed.position.append(k)
+            parsed.gap.append(False)
+            parsed.mark.append("")
+    if parsed.gap:
+        parsed.gap[-1] = False  # a space at the end says nothing
+    return parsed
+
+
+def versions(parsed: Parsed) -> list[list[bool]]:
+    """The spaces under which a sentence is learnt: as they are and, if it has inner marks, as subtitles have them."""
+    if not parsed.characters:
+        return []
+    return [parsed.gap, hinted(parsed)] if any(parsed.mark[:-1]) else [parsed.gap]
+
+
+def hinted(parsed: Parsed) -> list[bool]:
+    """Spaces at the inner marks, besides those that are there: how subtitles show clauses."""
+    return [bool(mark) or gap for mark, gap in zip(parsed.mark[:-1], parsed.gap[:-1], strict=True)] + [False]
+
+
+def is_hint(parsed: Parsed, i: int) -> bool:
+    """Whether the space after character i, if there is one, is more than what parts two words, as in English."""
+    return parsed.gap[i] and not (is_letter(parsed.characters[i]) and is_letter(parsed.characters[i + 1]))
+
+
+def is_letter(c: str) -> bool:
+    """Whether a character is one of several that make up a word; Chinese and Japanese ones are not."""
+    return ord(c) < FIRST_WITHOUT_SPACES and (c.isalnum() or c in "'’")
+
+
+def _unhinted(parsed: Parsed) -> list[bool]:
+    """No spaces at all, except where a whole sentence is in a script that parts its words by them, as in English."""
+    if any(ord(c) >= FIRST_WITHOUT_SPACES for c in parsed.characters):
+        return [False] * len(parsed.gap)
+    return [gap and not is_hint(parsed, i) for i, gap in enumerate(parsed.gap)]
+
+
+def _put(sentence: str, parsed: Parsed, marks: list[str]) -> str:
+    """The sentence with those of the marks that it is open to."""
+    some = is_punctuated(sentence)
+    last = len(parsed.characters) - 1
+    pieces, written = [], 0
+    for i, mark in enumerate(marks):
+        open_to_marks = not parsed.mark[i] and (not some or parsed.gap[i] or i == last)
+        if mark and open_to_marks:
+            pieces += [sentence[written : parsed.position[i] + 1], mark]
+            written = parsed.position[i] + 1
+    return "".join([*pieces, sentence[written:]])
+
+
+def _scores(right: int, set_: int, true: int) -> dict[str, float]:
+    precision, recall = right / set_ if set_ else 0.0, right / true if true else 0.0
+    f1 = 2 * right / (set_ + true) if set_ + true else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1, "support": true}
