@@ -257,3 +257,29 @@ def test_moments_are_over_the_frames_of_the_given_clips(frames):
     mean, std = frames.moments("audio", clips)
     torch.testing.assert_close(mean, own.mean(dim=0))
     torch.testing.assert_close(std, own.std(dim=0, correction=0))
+
+
+def test_members_may_see_a_clip_differently():
+    """A stream with a store per member: each gathers its own frames, and learns and predicts as it would alone."""
+    rng = np.random.default_rng(1)
+    stores = [
+        make_store(
+            {name: rng.normal(size=(1, 3)) + k * np.eye(3)[LABELS["emotion"][n]] for n, name in enumerate(NAMES)}
+        )
+        for k in (1, 4)
+    ]
+    both, second = Frames({"a": stores}, NAMES), Frames({"a": stores[1]}, NAMES)
+    assert (both.shared, second.shared) == (False, True)
+    assert both.single == {"a"}
+    clips = torch.tensor([[0, 5], [5, 7]])
+    seen = both.batch(clips).frames["a"]
+    for e, store in enumerate(stores):
+        np.testing.assert_array_equal(seen[e, :, 0], store.frames[clips[e]].astype(np.float32))
+    for one, alone in zip(both.moments("a", NUMBERS, 1), second.moments("a", NUMBERS), strict=True):
+        torch.testing.assert_close(one, alone)
+    lessons = [Lesson(rows_of(NUMBERS[:60]), None, seed) for seed in (3, 4)]
+    options = {"heads": 2, "pseudo_ratio": 1.0}
+    together = predict(train_members(both, lessons, MODEL, CONFIG, **options), both, NUMBERS[60:])
+    alone = predict(train_members(second, lessons[1:], MODEL, CONFIG, **options), second, NUMBERS[60:])
+    for task in TASKS:
+        np.testing.assert_allclose(together[task][1], alone[task][0], atol=1e-4)

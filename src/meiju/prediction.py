@@ -24,6 +24,7 @@ from meiju.encoders import Clip, Encoder, NoFrames, make_encoder
 from meiju.fusion import Shape
 from meiju.labels import TASKS, LabelSet
 from meiju.training import Frames, predict
+from meiju.tuning import TunedText
 
 MODEL = "model.json"
 FORMAT = 1  # of model.json
@@ -60,6 +61,7 @@ def write_model(
     labels: LabelSet,
     *,
     stores: dict[str, Path],
+    encoders: dict[str, Path],
     names: Sequence[str],
     transcripts: Path,
     stage2: Path,
@@ -67,8 +69,8 @@ def write_model(
 ) -> None:
     """Write model.json into `folder`.
 
-    stores: the folder of each stream's store, and names: the clips they hold; transcripts, stage2: the folders of
-    these steps; weights: of the head counts by task, or None for the plain mean.
+    stores, encoders: the folders of each stream's store and encoder; names: the clips they hold; transcripts, stage2:
+    the folders of these steps; weights: of the head counts by task, or None for the plain mean.
     """
     frames = Frames({stream: features.load(path) for stream, path in stores.items()}, list(names))
 
@@ -76,8 +78,8 @@ def write_model(
         return Path(os.path.relpath(path, folder)).as_posix()
 
     streams = {
-        stream: {"encoder": place(path / "encoder"), "width": frames.dims[stream], "single": stream in frames.single}
-        for stream, path in stores.items()
+        stream: {"encoder": place(path), "width": frames.dims[stream], "single": stream in frames.single}
+        for stream, path in encoders.items()
     }
     # Neither the corpus nor the home is needed, and a run that is passed on shall not tell where they lay.
     settings = as_settings(replace(config, corpus=replace(config.corpus, root=None)))
@@ -103,7 +105,9 @@ def export(folder: Path, target: Path) -> None:
     model = _read_model(folder)
     streams = model["streams"]
     for stream, described in streams.items():
-        shutil.copytree(_there(folder / described["encoder"]), target / "encoders" / stream)
+        # Of a tuned: stream, the networks alone: the rest says something of each clip.
+        leave = shutil.ignore_patterns("said-*", "without-*")
+        shutil.copytree(_there(folder / described["encoder"]), target / "encoders" / stream, ignore=leave)
     for place, pattern in (
         ("stage2", "*.safetensors"),
         ("transcripts", "restorer*"),
@@ -174,6 +178,10 @@ class Predictor:
 
     def _load_encoder(self, stream: str, folder: Path) -> None:
         name = self.config.encoders[stream]
+        if stream in self.config.tuned:
+            self.encoders[stream] = TunedText({task: len(self.labels[task]) for task in TASKS}, self.device)
+            self.encoders[stream].load(folder)
+            return
         try:
             encoder = make_encoder(name, self.config)
         except ConfigError as error:

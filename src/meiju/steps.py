@@ -137,6 +137,16 @@ class Run:
         """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
         return self.config.work / "tuned" / f"{stream}-{files.digest(self._tuned_decided_by(stream))}"
 
+    def store_folder(self, stream: str) -> Path:
+        """A store of a stream; of those of a tuned: stream, which depend on the member, any one."""
+        if stream in self.config.tuned:
+            return tuning.store_of(self.tuned_folder(stream), (0,))
+        return self.stream_folder(stream)
+
+    def encoder_folder(self, stream: str) -> Path:
+        """Where the fitted encoder of a stream lies."""
+        return self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream) / "encoder"
+
     def tune(self) -> None:
         """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
         table = self.corpus.clips
