@@ -139,7 +139,7 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed,
     assert contents(folder) == undisturbed
     assert encoder.encoded == NAMES[after // features.CHUNK * features.CHUNK :]
     assert encoder.fitted == 0
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
 
 
 def test_twice_interrupted_extraction(tmp_path, undisturbed):
