@@ -1,5 +1,6 @@
 """The whole pipeline on a tiny sample, and the guard of its leak-free protocol."""
 
+import json
 import runpy
 import shutil
 import sys
@@ -100,6 +101,46 @@ def test_probabilities_are_of_every_test_clip_and_sum_to_one_per_task(home):
     assert len(table) == 8
     for task in ("emotion", "intent"):
         np.testing.assert_allclose(table.filter(like=f"{task}_").sum(axis=1), 1, atol=1e-3)
+
+
+def results(home: Path) -> dict[str, object]:
+    """All files of a run that are results, by path; of settings, what decides them."""
+    found = {}
+    for path in (*home.glob("folds/*"), *home.glob("submissions/**/*"), *home.glob("work/**/*")):
+        if path.is_file() and path.name != ".lock" and path.suffix not in (".log", ".html"):
+            content = path.read_bytes()
+            if path.suffix == ".json" and b'"decided by"' in content:
+                content = json.loads(content)["decided by"]
+            found[str(path.relative_to(home))] = content
+    return found
+
+
+def test_neither_the_order_of_rows_nor_the_number_of_workers_changes_any_result(home, root, tmp_path):
+    shuffled = tmp_path / "corpus"
+    shutil.copytree(root, shuffled)
+    for path in shuffled.rglob("*.csv"):
+        header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        order = np.random.default_rng(3).permutation(len(rows))
+        path.write_text("".join([header, *(rows[k] for k in order)]), encoding="utf-8")
+    for step in STEPS[:-1]:
+        run_step(step, tmp_path, shuffled, "--jobs", "2")
+    before = results(home)
+    for path, content in results(tmp_path).items():
+        assert content == before[path], path
+
+
+def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    shutil.copytree(home / "folds", tmp_path / "folds")
+    shutil.copytree(home / "work/sample/transcripts", tmp_path / "work/sample/transcripts")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        for step in ("03_extract_features", "05_train_stage1"):
+            flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
+            run_step(step, tmp_path, root, *flags)
+    before, after = results(home), results(tmp_path)
+    assert sum(path.endswith(".npz") for path in after) > 12
+    for path, content in after.items():
+        assert content == before[path], path
 
 
 def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):

@@ -72,12 +72,15 @@ def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, in
     return number, peak_memory()
 
 
-Cluster = Callable[[list], Iterator[tuple[int, int]]]  # does delayed calls of `_do`
+# Does delayed calls of `_do`; each time by a new Parallel, as one that broke off may still hand out what it had.
+Cluster = Callable[[list], Iterator[tuple[int, int]]]
+OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
 
 
 @contextmanager
 def _loky(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    yield joblib.Parallel(n_jobs=max(n_jobs, 1), return_as="generator_unordered", batch_size=1)
+    # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no arrays worth it.
+    yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS)(calls)
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
         address = config.address
         if address is None:
             options = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": None}
-            address = stack.enter_context(LocalCluster(n_workers=max(n_jobs, 1), **options)).scheduler_address
+            address = stack.enter_context(LocalCluster(n_workers=n_jobs, **options)).scheduler_address
         try:
             client = stack.enter_context(Client(address, timeout=CONNECTION_SECONDS, set_as_default=False))
         except (OSError, ValueError) as error:
@@ -98,11 +101,14 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
             print(f"waiting for a worker of the Dask cluster at {address}")
             client.wait_for_workers(1)
         _require_shared(folder, client.run(Path.is_dir, folder))
-        # Workers that join later find jobs waiting for them.
-        options = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": 1000}
-        with joblib.parallel_config("dask", client=client):
-            parallel = joblib.Parallel(n_jobs=-1, **options)
-        yield parallel
+        # Far more jobs than workers are handed over, so that workers that join later find some.
+
+        def do(calls: list) -> Iterator[tuple[int, int]]:
+            with joblib.parallel_config("dask", client=client):
+                parallel = joblib.Parallel(n_jobs=-1, pre_dispatch=1000, **OPTIONS)
+            return parallel(calls)
+
+        yield do
 
 
 @contextmanager
@@ -111,7 +117,7 @@ def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
     import ray
     from ray.util.joblib import register_ray
 
-    size = {"num_cpus": max(n_jobs, 1), "include_dashboard": False} if config.address is None else {}
+    size = {"num_cpus": n_jobs, "include_dashboard": False} if config.address is None else {}
     try:
         ray.init(address=config.address or "local", log_to_driver=False, logging_level="error", **size)
     except (ConnectionError, ValueError) as error:
@@ -138,5 +144,5 @@ def _require_shared(folder: Path, seen: dict) -> None:
     blind = [str(worker) for worker, sees in seen.items() if not sees]
     if blind:
         raise ConfigError(
-            f"--home: worker {blind[0]} does not see {folder}; name a folder that lies at the same place on all machines"
+            f"--home: worker {blind[0]} does not see {folder}; name a folder that all machines share, under one path"
         )
