@@ -170,7 +170,7 @@ def _encode_part(encoder: Encoder, clips: Sequence[Clip], path: Path) -> None:
 
 
 def _read_part(path: Path) -> Checked:
-    with files.reading(path), np.load(path, allow_pickle=False) as arrays:
+    with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         frames = np.split(arrays["frames"], np.cumsum(arrays["n"])[:-1])
         return list(zip(frames, json.loads(str(arrays["reasons"])), strict=True))
 

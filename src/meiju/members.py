@@ -69,8 +69,8 @@ def trained_on(folder: Path, member: Member) -> np.ndarray:
 def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
     """What a member's .npz holds. Raises Damaged if that is not whole."""
     path = folder / f"{member.stem}.npz"
-    with files.reading(path), np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in ("names", "trained_on", *TASKS)}
+    with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
+        arrays = {key: npz[key] for key in ("names", "trained_on", *TASKS)}
         shapes = [arrays[task].shape for task in TASKS]
         if any(len(shape) != 2 or shape[0] != len(arrays["names"]) for shape in shapes):
             raise ValueError(f"predictions of {len(arrays['names'])} clips have the shapes {shapes}")
