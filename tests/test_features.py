@@ -1,10 +1,12 @@
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from meiju import features
+from meiju import features, files
 from meiju.config import ConfigError
 from meiju.encoders import Clip, NoFrames
 from meiju.encoders.audio import LogMel
@@ -227,6 +229,59 @@ def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
         extract(Unfit(), tmp_path / "store")
     assert not (tmp_path / "store" / "meta.json").exists()
     assert extract(Fake(), tmp_path / "store").dim == DIM
+
+
+class Shared(Fake):
+    """Worker processes share its clips; a worker that is to encode a certain clip is killed, once."""
+
+    in_workers = True
+
+    def __init__(self, killer: Path):
+        super().__init__()
+        self.killer = killer
+
+    def _encode(self, clip):
+        if clip.name == NAMES[40] and not self.killer.exists():
+            self.killer.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._encode(clip)
+
+
+def test_chunks_of_a_killed_worker_are_encoded_by_another(tmp_path, undisturbed):
+    extract(Shared(tmp_path / "killed"), tmp_path / "store", n_jobs=2)
+    assert (tmp_path / "killed").exists()
+    assert contents(tmp_path / "store") == undisturbed
+    assert not (tmp_path / "store" / "parts").exists()
+
+
+@pytest.mark.parametrize("n_written", [0, 30, 32, 63])
+def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undisturbed, n_written):
+    folder = tmp_path / "store"
+    break_off(folder, after=64)
+    journal = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_text("".join(journal[:n_written]))
+    (folder / "parts").mkdir()
+    (tmp_path / "killed").touch()
+    encoder = Shared(tmp_path / "killed")
+    encoder.dim = DIM
+    features._encode_part(encoder, CLIPS[64:], folder / "parts" / "64-70.npz")
+    encoder.encoded.clear()
+    extract(encoder, folder)
+    assert encoder.encoded == NAMES[n_written:64]
+    assert contents(folder) == undisturbed
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    (tmp_path / "killed").touch()
+    (tmp_path / "store" / "parts").mkdir(parents=True)
+    (tmp_path / "store" / "parts" / "32-64.npz").write_text("no part")
+    with pytest.raises(files.Damaged, match=r"32-64\.npz is damaged"):
+        extract(Shared(tmp_path / "killed"), tmp_path / "store")
+
+
+def test_a_store_that_is_being_written_is_left_alone(tmp_path):
+    with files.reserved(tmp_path / "store"), pytest.raises(files.Busy, match=str(os.getpid())):
+        extract(Fake(), tmp_path / "store")
 
 
 def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):

@@ -6,7 +6,10 @@ import os
 import re
 import runpy
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +121,11 @@ def results(home: Path) -> dict[str, object]:
     return found
 
 
-def test_neither_the_order_of_rows_nor_the_number_of_workers_changes_any_result(home, root, tmp_path):
+def assert_all_found_in(wanted: dict[str, object], found: dict[str, object]) -> None:
+    assert [path for path, content in found.items() if content != wanted.get(path)] == []
+
+
+def test_the_order_of_rows_changes_no_result(home, root, tmp_path):
     shuffled = tmp_path / "corpus"
     shutil.copytree(root, shuffled)
     for path in shuffled.rglob("*.csv"):
@@ -126,24 +133,39 @@ def test_neither_the_order_of_rows_nor_the_number_of_workers_changes_any_result(
         order = np.random.default_rng(3).permutation(len(rows))
         path.write_text("".join([header, *(rows[k] for k in order)]), encoding="utf-8")
     for step in STEPS[:-1]:
-        run_step(step, tmp_path, shuffled, "--jobs", "2")
-    before = results(home)
-    for path, content in results(tmp_path).items():
-        assert content == before[path], path
+        run_step(step, tmp_path, shuffled)
+    assert_all_found_in(results(home), results(tmp_path))
+    assert (tmp_path / "submissions/sample/submission.zip").exists()
 
 
 def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
     distributed = pytest.importorskip("distributed")
-    shutil.copytree(home / "folds", tmp_path / "folds")
-    shutil.copytree(home / "work/sample/transcripts", tmp_path / "work/sample/transcripts")
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+        shutil.copytree(home / folder, tmp_path / folder)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        for step in ("03_extract_features", "05_train_stage1"):
-            flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
-            run_step(step, tmp_path, root, *flags)
-    before, after = results(home), results(tmp_path)
-    assert sum(path.endswith(".npz") for path in after) > 12
-    for path, content in after.items():
-        assert content == before[path], path
+        flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
+        run_step("05_train_stage1", tmp_path, root, *flags)
+    assert len(list(tmp_path.glob("work/sample/stage1/*/*.npz"))) == 12
+    assert_all_found_in(results(home), results(tmp_path))
+
+
+def kill_when_there(pattern: str, step: str, home: Path, root: Path) -> None:
+    """Start a step in a process of its own, and kill it with its workers as soon as a file of this pattern is there."""
+    command = [sys.executable, SCRIPTS / f"{step}.py", "sample", "--home", home, "--corpus.root", root, *TINY]
+    with subprocess.Popen([*map(str, command), "--jobs", "2"], start_new_session=True) as process:
+        while process.poll() is None and not list(home.glob(pattern)):
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, root, tmp_path):
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+        shutil.copytree(home / folder, tmp_path / folder)
+    kill_when_there("work/sample/stage1/*/*.safetensors", "05_train_stage1", tmp_path, root)
+    assert not list(tmp_path.glob("work/sample/stage1/*/done-*.json"))
+    run_step("05_train_stage1", tmp_path, root, "--jobs", "2")
+    assert_all_found_in(results(home), results(tmp_path))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):

@@ -43,7 +43,7 @@ def sweep(folder: Path, pattern: str = "*") -> None:
     """Remove what `aside` left anywhere below a folder, of processes of this machine that are gone."""
     for part in folder.rglob(f"{pattern}.{platform.node()}.*.part"):
         pid = part.name.split(".")[-2]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+        if pid.isdecimal() and not _is_running(int(pid)):
             part.unlink(missing_ok=True)
 
 
@@ -113,6 +113,13 @@ def file_digest(path: Path) -> str:
     """Short hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _sync(path: Path) -> None:
