@@ -5,6 +5,7 @@ finished is lost with a worker, or with the process that waits for it; and a job
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ def run_jobs(
     is lost is done again, so it must not mind what an earlier try left. Raises ConfigError if the cluster is not
     there or does not see the folder, and WorkersLost.
     """
+    # Of jobs that are dropped where a run breaks off; that it does is said by whoever breaks it off.
+    warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
     started, peak = time.perf_counter(), 0
     todo = dict(enumerate(jobs))
     attempts = ATTEMPTS

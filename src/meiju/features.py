@@ -100,7 +100,7 @@ def extract(
         if not (folder / "meta.json").exists():
             files.sweep(folder)
             _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
-            with _Writer(folder, encoder.dim) as writer:
+            with files.named(folder / "frames.part.npy"), _Writer(folder, encoder.dim) as writer:
                 start = len(writer.spans)
                 chunks = _encode(encoder, clips, start, folder / "parts", compute or ComputeConfig(), n_jobs)
                 with tqdm(total=len(clips), initial=start, desc=label, unit="clip", disable=None) as bar:

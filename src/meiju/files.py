@@ -28,15 +28,23 @@ def aside(path: Path) -> Iterator[Path]:
     # and process are named, because several machines may write to a shared folder.
     part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
-        yield part
-        _sync(part)  # or a power failure could leave an empty file under the final name
-        os.replace(part, path)
-    except OSError as error:
-        if error.filename is None:  # a full disk is told of without the file
-            error.filename = str(path)
-        raise
+        with named(path):
+            yield part
+            _sync(part)  # or a power failure could leave an empty file under the final name
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name the file in what the system refuses; of a full disk, it is told without."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sweep(folder: Path, pattern: str = "*") -> None:
