@@ -283,7 +283,7 @@ class Config:
     @property
     def work(self) -> Path:
         """Folder of the run's intermediate results."""
-        return self.home / "work" / self.run
+        return self.home.absolute() / "work" / self.run  # workers may start elsewhere
 
     @property
     def folds_path(self) -> Path:

@@ -5,11 +5,14 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+OLD = 24 * 3600  # seconds after which another machine is not writing a file any more
 
 
 class Damaged(RuntimeError):
@@ -48,10 +51,16 @@ def named(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path, pattern: str = "*") -> None:
-    """Remove what `aside` left anywhere below a folder, of processes of this machine that are gone."""
-    for part in folder.rglob(f"{pattern}.{platform.node()}.*.part"):
-        pid = part.name.split(".")[-2]
-        if pid.isdecimal() and not _is_running(int(pid)):
+    """Remove what `aside` left anywhere below a folder: of processes that are gone and, on other machines, old ones."""
+    for part in folder.rglob(f"{pattern}.*.part"):
+        name, _, pid = part.stem.rpartition(".")
+        if not pid.isdecimal():
+            continue  # not one of ours
+        if name.endswith(f".{platform.node()}"):
+            left = not _is_running(int(pid))
+        else:
+            left = time.time() - part.stat().st_mtime > OLD
+        if left:
             part.unlink(missing_ok=True)
 
 
