@@ -1,6 +1,5 @@
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -232,24 +231,13 @@ def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
 
 
 class Shared(Fake):
-    """Worker processes share its clips; a worker that is to encode a certain clip is killed, once."""
+    """Worker processes share its clips."""
 
     in_workers = True
 
-    def __init__(self, killer: Path):
-        super().__init__()
-        self.killer = killer
 
-    def _encode(self, clip):
-        if clip.name == NAMES[40] and not self.killer.exists():
-            self.killer.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super()._encode(clip)
-
-
-def test_chunks_of_a_killed_worker_are_encoded_by_another(tmp_path, undisturbed):
-    extract(Shared(tmp_path / "killed"), tmp_path / "store", n_jobs=2)
-    assert (tmp_path / "killed").exists()
+def test_parts_make_the_same_store(tmp_path, undisturbed):
+    extract(Shared(), tmp_path / "store")
     assert contents(tmp_path / "store") == undisturbed
     assert not (tmp_path / "store" / "parts").exists()
 
@@ -261,8 +249,7 @@ def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undist
     journal = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
     (folder / "journal.jsonl").write_text("".join(journal[:n_written]))
     (folder / "parts").mkdir()
-    (tmp_path / "killed").touch()
-    encoder = Shared(tmp_path / "killed")
+    encoder = Shared()
     encoder.dim = DIM
     features._encode_part(encoder, CLIPS[64:], folder / "parts" / "64-70.npz")
     encoder.encoded.clear()
@@ -272,11 +259,10 @@ def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undist
 
 
 def test_a_damaged_part_is_named(tmp_path):
-    (tmp_path / "killed").touch()
     (tmp_path / "store" / "parts").mkdir(parents=True)
     (tmp_path / "store" / "parts" / "32-64.npz").write_text("no part")
     with pytest.raises(files.Damaged, match=r"32-64\.npz is damaged"):
-        extract(Shared(tmp_path / "killed"), tmp_path / "store")
+        extract(Shared(), tmp_path / "store")
 
 
 def test_a_store_that_is_being_written_is_left_alone(tmp_path):

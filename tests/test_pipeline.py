@@ -163,7 +163,7 @@ def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, 
         shutil.copytree(home / folder, tmp_path / folder)
     kill_when_there("work/sample/stage1/*/*.safetensors", "05_train_stage1", tmp_path, root)
     assert not list(tmp_path.glob("work/sample/stage1/*/done-*.json"))
-    run_step("05_train_stage1", tmp_path, root, "--jobs", "2")
+    run_step("05_train_stage1", tmp_path, root)
     assert_all_found_in(results(home), results(tmp_path))
     assert not list(tmp_path.rglob("*.part"))
 

@@ -4,6 +4,7 @@ A job writes its result to a file, in a folder that all workers see, and hands n
 finished is lost with a worker, or with the process that waits for it; and a job that was lost is simply done again.
 """
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +95,12 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
     with ExitStack() as stack:
         address = config.address
         if address is None:
-            options = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": None}
+            options = {
+                "threads_per_worker": 1,
+                "memory_limit": None,
+                "dashboard_address": None,
+                "silence_logs": logging.ERROR,
+            }
             address = stack.enter_context(LocalCluster(n_workers=n_jobs, **options)).scheduler_address
         try:
             client = stack.enter_context(Client(address, timeout=CONNECTION_SECONDS, set_as_default=False))
@@ -132,8 +138,9 @@ def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
 
         def do(calls: list) -> Iterator[tuple[int, int]]:
             # Ray hands results back when the last is there, so a few at a time.
-            for k in range(0, len(calls), 2 * n_workers):
-                yield from joblib.Parallel(n_jobs=n_workers, backend="ray", batch_size=1)(calls[k : k + 2 * n_workers])
+            with joblib.Parallel(n_jobs=n_workers, backend="ray", batch_size=1) as parallel:
+                for k in range(0, len(calls), 2 * n_workers):
+                    yield from parallel(calls[k : k + 2 * n_workers])
 
         yield do
     finally:
