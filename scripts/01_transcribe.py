@@ -16,7 +16,7 @@ def transcribe(run):
         what = f"{len(clips)} clips without a sentence keep none (--speech.model none)"
         print(f"transcription: nothing to do; {what if len(clips) else 'every clip has a sentence'}")
         return
-    if run.is_done("transcription"):
+    if not run.begin("transcription"):
         return
     device = pick_device(run.config.device)
     table = transcription.transcribe(run.config.speech, clips, run.folder("transcription"), device=device)

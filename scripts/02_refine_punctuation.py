@@ -10,7 +10,7 @@ from meiju.steps import main
 
 
 def refine_punctuation(run):
-    if run.is_done("transcripts"):
+    if not run.begin("transcripts"):
         return
     transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"), heard=run.heard())
     run.finish("transcripts")

@@ -11,7 +11,7 @@ from meiju.steps import main
 
 
 def extract_features(run):
-    if run.is_done("features"):
+    if not run.begin("features"):
         return
     clips = transcripts.as_clips(run.corpus.clips, run.result("transcripts"))
     learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(LEARNT_FROM)])
@@ -25,6 +25,7 @@ def extract_features(run):
             seed=run.config.seed,
             n_jobs=run.config.n_jobs,
             label=f"features of {stream}",
+            compute=run.config.compute,
         )
         print(features.describe(stream, store, run.stream_folder(stream)))
     run.finish("features")

@@ -15,7 +15,7 @@ from meiju.steps import main
 
 def train_stage1(run):
     folder = run.folder("stage1")
-    if not run.is_done("stage1"):
+    if run.begin("stage1"):
         run.tune()
         plan = members.plan(run.config, checks=True)
         members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")

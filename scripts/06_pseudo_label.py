@@ -11,7 +11,7 @@ from meiju.steps import main
 
 def pseudo_label(run):
     folder = run.folder("pseudo")
-    if not run.is_done("pseudo"):
+    if run.begin("pseudo"):
         table, gates = teaching.label_all_folds(run.config, run.corpus, run.folds, run.result("stage1"))
         teaching.write(folder, table, gates)
         run.finish("pseudo")

@@ -13,7 +13,7 @@ from meiju.steps import main
 def train_stage2(run):
     folder = run.folder("stage2")
     pseudo, _ = teaching.read(run.result("pseudo"))
-    if not run.is_done("stage2"):
+    if run.begin("stage2"):
         plan = members.plan(run.config, checks=False)
         members.train(run.config, run.data(teaching.accepted(pseudo)), plan, folder, stage=2, label="stage 2")
         run.finish("stage2")

@@ -27,7 +27,7 @@ def make_submission(run):
         stage2=run.result("stage2"),
         weights=stages[-1].weights,
     )
-    if not run.is_done("submission"):
+    if run.begin("submission"):
         said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
         submission.write(ensemble.as_labels(said, names, corpus.labels), out)
         files.write_text(out / "scores.csv", table.to_csv(index=False, float_format="%.4f"))

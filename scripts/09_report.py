@@ -11,7 +11,7 @@ from meiju.steps import main
 
 def write_report(run):
     path = run.config.submission_dir / "report.html"
-    if not run.is_done("report"):
+    if run.begin("report"):
         labelled = teaching.read(run.result("pseudo"))
         files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled))
         run.finish("report")

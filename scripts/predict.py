@@ -92,7 +92,7 @@ def main(arguments: Arguments) -> None:
 if __name__ == "__main__":
     try:
         main(tyro.cli(Arguments, description=help_text(__doc__)))
-    except ConfigError as error:
+    except (ConfigError, files.Damaged) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -1,10 +1,11 @@
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from meiju import features
+from meiju import features, files
 from meiju.config import ConfigError
 from meiju.encoders import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.audio import LogMel
@@ -151,7 +152,7 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed,
     assert contents(folder) == undisturbed
     assert encoder.encoded == NAMES[after // CHUNK * CHUNK :]
     assert encoder.fitted == 0
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
 
 
 def test_twice_interrupted_extraction(tmp_path, undisturbed):
@@ -239,6 +240,46 @@ def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
         extract(Unfit(), tmp_path / "store")
     assert not (tmp_path / "store" / "meta.json").exists()
     assert extract(Fake(), tmp_path / "store").dim == DIM
+
+
+class Shared(Fake):
+    """Worker processes share its clips."""
+
+    in_workers = True
+
+
+def test_parts_make_the_same_store(tmp_path, undisturbed):
+    extract(Shared(), tmp_path / "store")
+    assert contents(tmp_path / "store") == undisturbed
+    assert not (tmp_path / "store" / "parts").exists()
+
+
+@pytest.mark.parametrize("n_written", [0, 30, 32, 63])
+def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undisturbed, n_written):
+    folder = tmp_path / "store"
+    break_off(folder, after=64)
+    journal = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_text("".join(journal[:n_written]))
+    (folder / "parts").mkdir()
+    encoder = Shared()
+    encoder.dim = DIM
+    features._encode_part(encoder, CLIPS[64:], folder / "parts" / "64-70.npz")
+    encoder.encoded.clear()
+    extract(encoder, folder)
+    assert encoder.encoded == NAMES[n_written:64]
+    assert contents(folder) == undisturbed
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    (tmp_path / "store" / "parts").mkdir(parents=True)
+    (tmp_path / "store" / "parts" / "32-64.npz").write_text("no part")
+    with pytest.raises(files.Damaged, match=r"32-64\.npz is damaged"):
+        extract(Shared(), tmp_path / "store")
+
+
+def test_a_store_that_is_being_written_is_left_alone(tmp_path):
+    with files.reserved(tmp_path / "store"), pytest.raises(files.Busy, match=str(os.getpid())):
+        extract(Fake(), tmp_path / "store")
 
 
 def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):

@@ -1,18 +1,26 @@
 """The whole pipeline on a tiny sample, and the guard of its leak-free protocol."""
 
+import errno
+import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import submission
+from meiju import files, submission
 from meiju.config import Config, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.steps import Run
-from toy_run import STEPS, run_step
+from toy_run import SCRIPTS, STEPS, TINY, run_step
 
 
 def pseudo_labels(home: Path) -> pd.DataFrame:
@@ -38,6 +46,65 @@ def test_probabilities_are_of_every_test_clip_and_sum_to_one_per_task(home):
         np.testing.assert_allclose(table.filter(like=f"{task}_").sum(axis=1), 1, atol=1e-3)
 
 
+def results(home: Path) -> dict[str, object]:
+    """All files of a run that are results, by path; of settings, what decides them."""
+    found = {}
+    for path in (*home.glob("folds/*"), *home.glob("submissions/**/*"), *home.glob("work/**/*")):
+        if path.is_file() and path.name != ".lock" and path.suffix not in (".log", ".html"):
+            content = path.read_bytes()
+            if path.suffix == ".json" and b'"decided by"' in content:
+                content = json.loads(content)["decided by"]
+            found[str(path.relative_to(home))] = content
+    return found
+
+
+def assert_all_found_in(wanted: dict[str, object], found: dict[str, object]) -> None:
+    assert [path for path, content in found.items() if content != wanted.get(path)] == []
+
+
+def test_the_order_of_rows_changes_no_result(home, root, tmp_path):
+    shuffled = tmp_path / "corpus"
+    shutil.copytree(root, shuffled)
+    for path in shuffled.rglob("*.csv"):
+        header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        order = np.random.default_rng(3).permutation(len(rows))
+        path.write_text("".join([header, *(rows[k] for k in order)]), encoding="utf-8")
+    for step in STEPS[:-1]:
+        run_step(step, tmp_path, shuffled)
+    assert_all_found_in(results(home), results(tmp_path))
+    assert (tmp_path / "submissions/sample/submission.zip").exists()
+
+
+def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+        shutil.copytree(home / folder, tmp_path / folder)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
+        run_step("05_train_stage1", tmp_path, root, *flags)
+    assert len(list(tmp_path.glob("work/sample/stage1/*/*.npz"))) == 12
+    assert_all_found_in(results(home), results(tmp_path))
+
+
+def kill_when_there(pattern: str, step: str, home: Path, root: Path) -> None:
+    """Start a step in a process of its own, and kill it with its workers as soon as a file of this pattern is there."""
+    command = [sys.executable, SCRIPTS / f"{step}.py", "sample", "--home", home, "--corpus.root", root, *TINY]
+    with subprocess.Popen([*map(str, command), "--jobs", "2"], start_new_session=True) as process:
+        while process.poll() is None and not list(home.glob(pattern)):
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, root, tmp_path):
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+        shutil.copytree(home / folder, tmp_path / folder)
+    kill_when_there("work/sample/stage1/*/*.safetensors", "05_train_stage1", tmp_path, root)
+    assert not list(tmp_path.glob("work/sample/stage1/*/done-*.json"))
+    run_step("05_train_stage1", tmp_path, root)
+    assert_all_found_in(results(home), results(tmp_path))
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
     before = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
     for step in STEPS:
@@ -47,7 +114,8 @@ def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
     assert capsys.readouterr().out.count("done before with these settings") == len(STEPS)
 
 
-def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home, root):
+def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home, root, tmp_path):
+    home = shutil.copytree(home, tmp_path / "home")
     first = {path.name for path in (home / "work/sample/stage1").iterdir()}
     run_step("05_train_stage1", home, root, "--train.lr", "1e-4")
     with pytest.raises(SystemExit, match="06_pseudo_label"):
@@ -103,3 +171,77 @@ def test_a_text_file_that_cannot_be_read_is_named_with_its_line(tmp_path, root):
     path.write_bytes("你好。\n".encode() + b"\xff\xfe\n")
     with pytest.raises(SystemExit, match=r"lines\.txt, line 2"):
         run_step("02_refine_punctuation", tmp_path, root, "--punctuation-texts", str(path))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def replaced(path: Path) -> None:
+    path.write_text("这不是结果\n")
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+# What is damaged, how, what is taken away so that it is read again, and by which step.
+DAMAGES = [
+    ("pseudo/*/gates.csv", emptied, "stage2/*/done.json", "07_train_stage2"),
+    ("pseudo/*/pseudo_labels.csv", cut, "stage2/*/done.json", "07_train_stage2"),
+    ("stage1/*/heads2-seed0-fold1+2.npz", replaced, "pseudo/*/done.json", "06_pseudo_label"),
+    ("stage1/*/heads1-seed0-fold0.npz", cut, "pseudo/*/done.json", "06_pseudo_label"),
+    ("features/visual-*/meta.json", cut, "stage1/*/heads1*.npz", "05_train_stage1"),
+    ("features/text-*/index.csv", cut, "stage1/*/heads1*.npz", "05_train_stage1"),
+    ("features/audio-*/frames.npy", cut, "stage1/*/heads1*.npz", "05_train_stage1"),
+    ("features/*/done.json", emptied, "stage1/*/done-*.json", "05_train_stage1"),
+    ("features/visual-*/encoder/pixels_pca.npz", replaced, "features/visual-*/meta.json", "03_extract_features"),
+    ("transcripts/*/done.json", replaced, "features/*/done.json", "03_extract_features"),
+    ("transcripts/*/transcripts.csv", cut, "features/*/done.json", "03_extract_features"),
+]
+
+
+def test_a_damaged_result_is_named_and_deleting_what_is_said_mends_it(home, root, tmp_path):
+    copy = shutil.copytree(home, tmp_path / "home")
+    to_delete = set()
+    for file, damage, missing, step in DAMAGES:
+        (damaged,) = copy.glob(f"work/sample/{file}")
+        changed = [damaged, *copy.glob(f"work/sample/{missing}")]
+        before = [path.read_bytes() for path in changed]
+        damage(damaged)
+        for path in changed[1:]:
+            path.unlink()
+        with pytest.raises(SystemExit) as caught:
+            run_step(step, copy, root)
+        said = str(caught.value)
+        assert said.count("\n") == 0
+        assert str(damaged if "encoder" not in file else damaged.parent) in said
+        remedy = re.search(r"delete (\S+) and give the same commands", said)[1]
+        to_delete.add(damaged if remedy == "it" else Path(remedy))
+        for path, content in zip(changed, before, strict=True):
+            path.write_bytes(content)
+    for path in to_delete:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for step in STEPS[:-1]:
+        run_step(step, copy, root)
+    assert results(copy) == results(home)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "--home"), (errno.EACCES, "--home")]
+)
+def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_path, monkeypatch, number, remedy):
+    def refused(path, text):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("meiju.files.write_text", refused)
+    with pytest.raises(SystemExit, match=rf"error: {os.strerror(number)}: .*transcripts\.csv; .*{remedy}"):
+        run_step("02_refine_punctuation", tmp_path, root, "--punctuation", "none")
+    (log,) = tmp_path.glob("work/sample/log/*-transcripts.log")
+    assert "Traceback" in log.read_text(encoding="utf-8")
+
+
+def test_a_step_that_another_process_is_at_names_it(tmp_path, root):
+    run = Run(Config("sample", home=tmp_path, folds=3, corpus=CorpusConfig(root)))
+    with files.reserved(run.folder("transcripts")), pytest.raises(SystemExit, match=f"process {os.getpid()}"):
+        run_step("02_refine_punctuation", tmp_path, root)

@@ -5,6 +5,7 @@ the package asks which preset it runs.
 """
 
 import dataclasses
+import importlib.util
 import os
 import re
 import types
@@ -279,6 +280,27 @@ class Stage2Config:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """Where chunks of clips are encoded and groups of members are trained; results do not depend on it."""
+
+    backend: Literal["loky", "dask", "ray"] = "loky"
+    """Worker processes of this machine, or a Dask or Ray cluster."""
+    address: str | None = None
+    """Where the cluster is, e.g. tcp://host:8786; None starts one on this machine for as long as it is needed."""
+
+    def __post_init__(self):
+        require(
+            self.address is None or self.backend != "loky",
+            "--compute.address is a cluster's; say which kind with --compute.backend dask or ray",
+        )
+        for backend, module, package in (("dask", "distributed", "dask[distributed]"), ("ray", "ray", "ray")):
+            require(
+                self.backend != backend or importlib.util.find_spec(module) is not None,
+                f"--compute.backend {backend} needs a package that is not installed; pip install '{package}'",
+            )
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a run."""
 
@@ -317,6 +339,7 @@ class Config:
     train: Flags[TrainConfig] = field(default_factory=TrainConfig)
     pseudo: Flags[PseudoConfig] = field(default_factory=PseudoConfig)
     stage2: Flags[Stage2Config] = field(default_factory=Stage2Config)
+    compute: Flags[ComputeConfig] = field(default_factory=ComputeConfig)
 
     def __post_init__(self):
         require(
@@ -363,7 +386,7 @@ class Config:
     @property
     def work(self) -> Path:
         """Folder of the run's intermediate results."""
-        return self.home / "work" / self.run
+        return self.home.absolute() / "work" / self.run  # workers may start elsewhere
 
     @property
     def folds_path(self) -> Path:

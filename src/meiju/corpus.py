@@ -108,7 +108,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     problems += _media_problems(clips, media, root, missing_is_warning=not needs_media)
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
-    clips["path"] = [str(media.get(name, "")) for name in clips.name]
+    clips["path"] = [str(media[name].absolute()) if name in media else "" for name in clips.name]
     clips = clips[["name", "part", "sentence", *TASKS, "path"]].sort_values("name", ignore_index=True)
     return Corpus(clips, labels, problems)
 

@@ -7,11 +7,12 @@ notes.csv    name, note: what the encoder says of a clip, such as that no face w
 meta.json    the encoder with its settings and versions, and the hash of what it read
 
 Frames are written clip by clip, so memory does not grow with the number of clips, and an extraction that was cut off
-goes on after the last clip whose frames are whole.
+goes on after the last clip whose frames are whole. What workers finish before its turn waits in parts/.
 """
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from meiju import files
+from meiju.compute import run_jobs
+from meiju.config import ComputeConfig
 from meiju.encoders import Clip, Encoded, Encoder, NoFrames, Noted
 
 SHOWN = 10  # missing clips named in the terminal; the file names all
@@ -48,12 +51,25 @@ class Store:
 
 
 def load(folder: Path) -> Store:
-    """Open a finished store."""
-    index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
-    missing, notes = (pd.read_csv(folder / f"{t}.csv", dtype=str, keep_default_na=False) for t in ("missing", "notes"))
-    # Copy-on-write, because torch warns of arrays that it could not write to.
-    frames = np.load(folder / "frames.npy", mmap_mode="c")
-    return Store(frames, index, missing, files.read_json(folder / "meta.json"), notes)
+    """Open a finished store. Raises Damaged if its files are not whole, or not of one store."""
+    with files.reading(folder / "index.csv", delete=folder):
+        index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
+        if list(index) != ["start", "stop"] or (index.start.iloc[1:].to_numpy() != index.stop.iloc[:-1]).any():
+            raise ValueError("no list of clips, one after another")
+    with files.reading(folder / "missing.csv", delete=folder):
+        missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
+        if list(missing) != ["name", "reason"] or list(index.index[index.start == index.stop]) != list(missing.name):
+            raise ValueError("names other clips than those without frames in index.csv")
+    with files.reading(folder / "notes.csv", delete=folder):
+        notes = pd.read_csv(folder / "notes.csv", dtype=str, keep_default_na=False)
+    meta = files.read_json(folder / "meta.json")
+    with files.reading(folder / "frames.npy", delete=folder):
+        # Copy-on-write, because torch warns of arrays that it could not write to.
+        frames = np.load(folder / "frames.npy", mmap_mode="c", allow_pickle=False)
+        wanted = (int(index.stop.max()), meta["dim"])
+        if frames.shape != wanted or frames.dtype != np.float16:
+            raise ValueError(f"holds {frames.dtype} {list(frames.shape)} where float16 {list(wanted)} is wanted")
+    return Store(frames, index, missing, meta, notes)
 
 
 def describe(stream: str, store: Store, folder: Path) -> str:
@@ -79,25 +95,28 @@ def extract(
     seed: int,
     n_jobs: int,
     label: str,
+    compute: ComputeConfig | None = None,
 ) -> Store:
     """Write the store of one stream, or finish one that was cut off; one that is whole is opened as it is.
 
     clips: all clips, sorted by name; fit_clips: those the encoder may learn from. meta is kept in meta.json. label
-    names the stream in the progress bar.
+    names the stream in the progress bar. n_jobs and compute: see meiju.compute. Raises Busy where another process
+    extracts the same.
     """
-    if (folder / "meta.json").exists():
-        return load(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
-    with _Writer(folder, encoder.dim, whole=encoder.chunk) as writer:
-        todo = clips[len(writer.spans) :]
-        with tqdm(total=len(clips), initial=len(writer.spans), desc=label, unit="clip", disable=None) as bar:
-            for chunk, encoded in _encode(encoder, todo, n_jobs=n_jobs):
-                for clip, frames in zip(chunk, encoded, strict=True):
-                    writer.add(clip.name, *checked(frames, encoder.dim))
-                writer.flush()
-                bar.update(len(chunk))
-        writer.finish(meta | {"dim": encoder.dim})
+    with files.reserved(folder):
+        if not (folder / "meta.json").exists():
+            files.sweep(folder)
+            _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
+            with files.named(folder / "frames.part.npy"), _Writer(folder, encoder.dim, whole=encoder.chunk) as writer:
+                start = len(writer.spans)
+                chunks = _encode(encoder, clips, start, folder / "parts", compute or ComputeConfig(), n_jobs)
+                with tqdm(total=len(clips), initial=start, desc=label, unit="clip", disable=None) as bar:
+                    for chunk, encoded in chunks:
+                        for clip, (frames, note) in zip(chunk, encoded, strict=True):
+                            writer.add(clip.name, frames, note)
+                        writer.flush()
+                        bar.update(len(chunk))
+                writer.finish(meta | {"dim": encoder.dim})
     return load(folder)
 
 
@@ -126,21 +145,69 @@ def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed:
 
 def load_fitted(encoder: Encoder, folder: Path) -> None:
     """Give an encoder what was learnt, from the folder `encoder` of a store."""
-    encoder.load(folder)
-    encoder.dim = files.read_json(folder / "fitted.json")["dim"]
+    with files.reading(folder, delete=folder.parent):
+        encoder.load(folder)
+        encoder.dim = files.read_json(folder / "fitted.json")["dim"]
 
 
-def _encode(encoder: Encoder, clips: Sequence[Clip], *, n_jobs: int) -> Iterator[tuple[Sequence[Clip], list]]:
-    """Chunks of clips with their frames, in order whatever the number of workers.
+Checked = list[tuple[np.ndarray, str]]  # of each clip its frames and a note, or why there are none
 
-    Workers read ahead while this process finishes what they read.
-    """
-    chunks = [clips[k : k + encoder.chunk] for k in range(0, len(clips), encoder.chunk)]
-    workers = n_jobs if encoder.in_workers and len(chunks) > 1 else 1
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2 * n_jobs")
+
+def _encode(
+    encoder: Encoder, clips: Sequence[Clip], start: int, parts: Path, compute: ComputeConfig, n_jobs: int
+) -> Iterator[tuple[Sequence[Clip], Checked]]:
+    """Chunks of the clips from `start` on, with their frames, in order whatever the number of workers."""
+    size = encoder.chunk
+    # Chunks begin at the same clips wherever an extraction was cut off, so that parts of them are found again.
+    spans = [(a, min(a + size, len(clips))) for a in range(start // size * size, len(clips), size)]
+    if encoder.in_workers and (encoder.light or compute.backend != "loky"):
+        yield from _encode_in_workers(encoder, clips, spans, parts, compute, n_jobs)
+    else:
+        workers = min(n_jobs, len(spans)) if encoder.in_workers else 1
+        yield from _encode_here(encoder, clips, spans, workers)
+
+
+def _encode_here(
+    encoder: Encoder, clips: Sequence[Clip], spans: list, n_jobs: int
+) -> Iterator[tuple[Sequence[Clip], Checked]]:
+    """Encode in this process, which a GPU belongs to, while workers read ahead."""
     read = encoder.reader()
-    for chunk, inputs in zip(chunks, parallel(joblib.delayed(read)(chunk) for chunk in chunks), strict=True):
-        yield chunk, encoder.finish(inputs)
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None)
+    inputs = parallel(joblib.delayed(read)(clips[a:b]) for a, b in spans)
+    for (a, b), of_chunk in zip(spans, inputs, strict=True):
+        yield clips[a:b], [checked(encoded, encoder.dim) for encoded in encoder.finish(of_chunk)]
+
+
+def _encode_in_workers(
+    encoder: Encoder, clips: Sequence[Clip], spans: list, parts: Path, compute: ComputeConfig, n_jobs: int
+) -> Iterator[tuple[Sequence[Clip], Checked]]:
+    paths = [parts / f"{a}-{b}.npz" for a, b in spans]
+    finished = {path for path in paths if path.exists()}
+    todo = [k for k, path in enumerate(paths) if path not in finished]
+    parts.mkdir(exist_ok=True)
+    jobs = [(encoder, clips[slice(*spans[k])], paths[k]) for k in todo]
+    ends = run_jobs(compute, _encode_part, jobs, n_jobs=min(n_jobs, len(jobs)), folder=parts)
+    for (a, b), path in zip(spans, paths, strict=True):
+        while path not in finished:
+            finished.add(paths[todo[next(ends)]])
+        yield clips[a:b], _read_part(path)
+        path.unlink()
+    next(ends, None)  # lets the workers go
+    shutil.rmtree(parts)
+
+
+def _encode_part(encoder: Encoder, clips: Sequence[Clip], path: Path) -> None:
+    """Encode one chunk and keep it; runs in a worker process."""
+    encoded = [checked(frames, encoder.dim) for frames in encoder.encode(clips)]
+    frames, notes = zip(*encoded, strict=True)
+    with files.aside(path) as part, part.open("wb") as file:
+        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=json.dumps(notes))
+
+
+def _read_part(path: Path) -> Checked:
+    with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        frames = np.split(arrays["frames"], np.cumsum(arrays["n"])[:-1])
+        return list(zip(frames, json.loads(str(arrays["notes"])), strict=True))
 
 
 def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> tuple[np.ndarray, str]:
@@ -177,8 +244,10 @@ class _Writer:
         return self
 
     def __exit__(self, *_):
-        self._frames.close()
-        self._journal.close()
+        try:
+            self._frames.close()
+        finally:  # on a full disk, closing fails too
+            self._journal.close()
 
     def add(self, name: str, frames: np.ndarray, note: str) -> None:
         self._frames.write(np.ascontiguousarray(frames, dtype=np.float16).tobytes())

@@ -1,24 +1,104 @@
-"""Files that appear whole or not at all: written aside, then renamed."""
+"""Files that appear whole or not at all: written aside, then renamed. And folders that one process at a time writes."""
 
+import fcntl
 import hashlib
 import json
 import os
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
+
+OLD = 24 * 3600  # seconds after which another machine is not writing a file any more
+
+
+class Damaged(RuntimeError):
+    """A result that cannot be read; the message names it and what to delete."""
+
+
+class Busy(RuntimeError):
+    """Another process is writing where this one would."""
 
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` if the block ends well and is removed if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix comes last, so that what a killed process leaves is never taken for a clip, a table or a result.
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # The suffix comes last, so that what a killed process leaves is never taken for a clip, a table or a result. Host
+    # and process are named, because several machines may write to a shared folder.
+    part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
-        yield part
-        os.replace(part, path)
+        with named(path):
+            yield part
+            _sync(part)  # or a power failure could leave an empty file under the final name
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name the file in what the system refuses; of a full disk, it is told without."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def sweep(folder: Path, pattern: str = "*") -> None:
+    """Remove what `aside` left anywhere below a folder: of processes that are gone and, on other machines, old ones."""
+    for part in folder.rglob(f"{pattern}.*.part"):
+        name, _, pid = part.stem.rpartition(".")
+        if not pid.isdecimal():
+            continue  # not one of ours
+        if name.endswith(f".{platform.node()}"):
+            left = not _is_running(int(pid))
+        else:
+            left = time.time() - part.stat().st_mtime > OLD
+        if left:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to `folder`. Raises Busy where another one does.
+
+    The system opens the lock when its process ends, however that happens: a killed run is in nobody's way.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Busy(
+                f"another run is writing to {folder} ({lock.read().strip() or 'it has only just begun'}); wait for it, "
+                "or end it: it can be continued"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}")
+        lock.flush()
+        yield
+
+
+@contextmanager
+def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
+    """Say of a result that cannot be read, whatever the reason, that it (or the folder `delete`) is to be deleted."""
+    try:
+        yield
+    except (OSError, Damaged):
+        raise  # not there, or not ours to read: that says nothing about its contents
+    except Exception as error:  # numpy, pandas, zipfile and json refuse damaged data with a dozen kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Damaged(
+            f"{path} is damaged or was not written by this run ({reason}); delete {delete or 'it'} and give the same "
+            "commands again: only what is missing is done anew"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,8 +113,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Read what `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read what `write_json` wrote. Raises Damaged if it is anything else."""
+    with reading(path):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("no JSON object")
+        return value
 
 
 def digest(value: object) -> str:
@@ -46,3 +130,18 @@ def file_digest(path: Path) -> str:
     """Short hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -68,17 +68,19 @@ def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
 
 def write(folds: pd.DataFrame, path: Path) -> None:
     """Write name, fold; the file appears whole or not at all."""
+    files.sweep(path.parent, path.name)
     files.write_text(path, folds.to_csv(index=False))
 
 
 def same(path: Path, folds: pd.DataFrame) -> bool:
     """Whether the file at `path` holds exactly these folds."""
-    return path.read_text(encoding="utf-8") == folds.to_csv(index=False)
+    return path.read_bytes() == folds.to_csv(index=False).encode()
 
 
 def read(path: Path, training: pd.DataFrame) -> pd.DataFrame:
     """Read folds and check that they are of exactly these training clips. Raises ConfigError otherwise."""
-    folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)
+    with files.reading(path):
+        folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)[["name", "fold"]]
     if set(folds.name) != set(training.name) or folds.name.duplicated().any():
         raise ConfigError(f"{path} is not of this corpus' training clips; run scripts/04_make_folds.py again")
     return folds.sort_values("name", ignore_index=True)

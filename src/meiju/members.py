@@ -11,16 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from scipy.special import softmax
 from torch import nn
 from tqdm import tqdm
 
 from meiju import features, files
+from meiju.compute import run_jobs
 from meiju.config import Config, ModelConfig
 from meiju.devices import pick_device
 from meiju.fusion import Shape, make_network
@@ -59,17 +59,27 @@ def plan(config: Config, *, checks: bool) -> list[Member]:
 
 def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[str, np.ndarray]:
     """What a member says of clips, by task [N, K] in the order of `names`. Raises KeyError for one it trained on."""
-    with np.load(folder / f"{member.stem}.npz", allow_pickle=False) as arrays:
-        rows = pd.Index(arrays["names"]).get_indexer(list(names))
-        if (rows < 0).any():
-            raise KeyError(f"{member.stem} says nothing of {names[int(np.argmin(rows))]}: it trained on it")
-        return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
+    arrays = _read(folder, member)
+    rows = pd.Index(arrays["names"]).get_indexer(list(names))
+    if (rows < 0).any():
+        raise KeyError(f"{member.stem} says nothing of {names[int(np.argmin(rows))]}: it trained on it")
+    return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
 
 
 def trained_on(folder: Path, member: Member) -> np.ndarray:
     """Names of the clips that a member trained on."""
-    with np.load(folder / f"{member.stem}.npz", allow_pickle=False) as arrays:
-        return arrays["trained_on"]
+    return _read(folder, member)["trained_on"]
+
+
+def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
+    """What a member's .npz holds. Raises Damaged if that is not whole."""
+    path = folder / f"{member.stem}.npz"
+    with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
+        arrays = {key: npz[key] for key in ("names", "trained_on", *TASKS)}
+        shapes = [arrays[task].shape for task in TASKS]
+        if any(len(shape) != 2 or shape[0] != len(arrays["names"]) for shape in shapes):
+            raise ValueError(f"predictions of {len(arrays['names'])} clips have the shapes {shapes}")
+        return arrays
 
 
 def load(folder: Path, chosen: Sequence[Member], shape: Shape, config: ModelConfig, device: torch.device) -> nn.Module:
@@ -108,14 +118,14 @@ def train(config: Config, data: Data, members: list[Member], folder: Path, *, st
     groups = _groups(config, data, members, stage)
     todo = [group for group in groups if not all((folder / f"{m.stem}.npz").exists() for m, _ in group)]
     folder.mkdir(parents=True, exist_ok=True)
-    device = pick_device(config.device)
-    # One process on a GPU: each would hold a context of its own. On a CPU, one thread a process is fastest.
-    n_jobs = min(config.n_jobs, len(todo)) if device.type == "cpu" else 1
-    jobs = (joblib.delayed(_train_group)(config, data, group, folder, device.type) for group in todo)
+    device = pick_device(config.device).type
+    # On a CPU, one thread a process is fastest. On GPUs, one process each: every one holds a context of its own.
+    n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()
+    jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
     n_done = len(members) - sum(map(len, todo))
     with tqdm(total=len(members), initial=n_done, desc=label, unit="member", disable=None) as bar:
-        for n_trained in joblib.Parallel(n_jobs=max(n_jobs, 1), return_as="generator_unordered")(jobs):
-            bar.update(n_trained)
+        for k in run_jobs(config.compute, _train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
+            bar.update(len(todo[k]))
 
 
 Group = list[tuple[Member, Lesson]]
@@ -166,10 +176,12 @@ def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
     return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
 
 
-def _train_group(config: Config, data: Data, group: Group, folder: Path, device: str) -> int:
+def _train_group(config: Config, data: Data, group: Group, folder: Path, device: str, number: int) -> None:
     """Train one group and write its members; runs in a worker process."""
     if device == "cpu":
         torch.set_num_threads(1)
+    else:
+        device = f"{device}:{number % torch.cuda.device_count()}"
     members, lessons = [m for m, _ in group], [lesson for _, lesson in group]
     stores = {
         stream: [features.load(store_of(path, m.held_out)) for m in members]
@@ -188,12 +200,12 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
         unseen = ~np.isin(asked, learnt)
         arrays = {task: logits[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
+            weights = {key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}
             with files.aside(folder / weights_name(member)) as path:
-                save_file({key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}, path)
+                path.write_bytes(save(weights))  # safetensors' own writing says less of a full disk
         # Last: a member whose predictions lie there is whole.
         with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
             np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[learnt], **arrays)
-    return len(group)
 
 
 def _asked_clips(data: Data, members: Iterable[Member]) -> np.ndarray:

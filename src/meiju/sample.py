@@ -9,13 +9,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from meiju import files
-from meiju.config import ConfigError
+from meiju.compute import run_jobs
+from meiju.config import ComputeConfig, ConfigError
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.media import write_clip
 from meiju.sample_drawing import FPS, RATE, draw_face, draw_speaker, draw_voice, loudness
@@ -160,8 +160,9 @@ def make_sample(
     sizes = {"training": n_training, "validation": n_validation, "testing": n_test, "unlabelled": n_unlabelled}
     clips = plan(seed, sizes)
     missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
-    draw = joblib.delayed(_write_clip)
-    written = joblib.Parallel(n_jobs, return_as="generator_unordered")(draw(root, clip, seed) for clip in missing)
+    files.sweep(root)
+    jobs = [(root, clip, seed) for clip in missing]
+    written = run_jobs(ComputeConfig(), _write_clip, jobs, n_jobs=n_jobs, folder=root)
     for _ in tqdm(written, "sample clips", len(missing), disable=None if show_progress else True):
         pass
     for part, table in _tables(clips).items():

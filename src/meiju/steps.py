@@ -5,15 +5,18 @@ them. So a step that was done with the same settings and inputs is found again, 
 results of different settings cannot mix: they lie in different folders.
 """
 
+import errno
 import re
 import sys
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import transformers
 
-from meiju import files, folds, hub, members, punctuation, scores, transcription, transcripts, tuning
+from meiju import files, folds, hub, log, members, punctuation, scores, transcription, transcripts, tuning
+from meiju.compute import WorkersLost
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.devices import pick_device
@@ -37,6 +40,13 @@ SCRIPTS = {
 FORMAT = 1
 
 
+# What the system may refuse, and what helps.
+_ROOM = "make room and give the same command again: it goes on where this one stopped"
+_ACCESS = "make it writable, or name another folder with --home"
+REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
+REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ACCESS)
+
+
 class NotYet(RuntimeError):
     """An earlier step has not been done; the message names the script that does it."""
 
@@ -47,6 +57,7 @@ class Run:
     def __init__(self, config: Config):
         self.config = config
         self._decisions: dict[str, dict] = {}
+        self.under_way = ExitStack()  # the lock and the log of the step that was begun
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -102,23 +113,32 @@ class Run:
         decided_by = self._decided_by("features")["streams"][stream]
         return self.config.work / "features" / f"{stream}-{files.digest(decided_by)}"
 
-    def is_done(self, step: str) -> bool:
-        """Whether a step was finished with these settings and inputs; if so, says so."""
-        marker = self._marker(step)
-        # What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
-        done = marker.exists() and files.read_json(marker)["decided by"] == self._decided_by(step)
-        if done:
-            print(f"{step}: done before with these settings, see {marker.parent}")
-        return done
+    def begin(self, step: str) -> bool:
+        """Whether a step is still to be done; if it was done with these settings and inputs, says so.
+
+        Until it is finished, or broken off, its log is kept and its folder reserved. Raises Busy where another process
+        is at it.
+        """
+        folder = self._marker(step).parent
+        if not self._is_done(step):
+            self.under_way.enter_context(files.reserved(folder))
+            self.under_way.enter_context(log.kept(self.config.work / "log", step, as_settings(self.config)))
+            files.sweep(folder)
+        if self._is_done(step):  # perhaps by the process that was at it until now
+            self.under_way.close()
+            print(f"{step}: done before with these settings, see {folder}")
+            return False
+        return True
 
     def finish(self, step: str) -> None:
         """Mark a step as done, beside the settings that produced it."""
         settings = {"settings": as_settings(self.config), "decided by": self._decided_by(step)}
         files.write_json(self._marker(step), settings)
+        self.under_way.close()
 
     def result(self, step: str) -> Path:
         """The folder of a finished step. Raises NotYet if it is not finished."""
-        if not self._marker(step).exists():
+        if not self._is_done(step):
             raise NotYet(self._remedy(self.folder(step), step))
         return self.folder(step)
 
@@ -167,6 +187,27 @@ class Run:
             scores.read_stage(name, self.config, self.corpus, self.folds, self.result(step))
             for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
         ]
+
+    def _is_done(self, step: str) -> bool:
+        marker = self._marker(step)
+        if not marker.exists() or not all(path.exists() for path in self._products(step)):
+            return False
+        # What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
+        return files.read_json(marker).get("decided by") == self._decided_by(step)
+
+    def _products(self, step: str) -> list[Path]:
+        """Files that a step has to leave; where somebody deleted one, the step is not done, and makes that one anew."""
+        folder, out = self.folder(step), self.config.submission_dir
+        if step == "features":
+            return [self.stream_folder(stream) / "meta.json" for stream in self.encoders]
+        if step in ("stage1", "stage2"):
+            return [folder / f"{member.stem}.npz" for member in members.plan(self.config, checks=step == "stage1")]
+        return {
+            "transcripts": [folder / "transcripts.csv"],
+            "pseudo": [folder / "pseudo_labels.csv", folder / "gates.csv"],
+            "submission": [out / "submission.zip"],
+            "report": [out / "report.html"],
+        }[step]
 
     def _marker(self, step: str) -> Path:
         """The file that says that a step is done, with the settings that produced its results.
@@ -280,10 +321,16 @@ class Run:
 def main(step) -> None:
     """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
     try:
-        config = parse_config(help_text(sys.modules[step.__module__].__doc__))
-        step(Run(config))
-    except (ConfigError, CorpusError, NotYet) as error:
+        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__)))
+        with run.under_way:
+            step(run)
+    except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged) as error:
         raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        what = f"{error.strerror}: {error.filename or 'no file is named'}"
+        raise SystemExit(f"error: {what}; {REMEDIES[error.errno]}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command goes on where this one stopped") from None
 

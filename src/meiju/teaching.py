@@ -5,6 +5,7 @@ folds' rows, each scored by members that held out both its own fold and fold k. 
 reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit.
 """
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from meiju.ensemble import Probabilities
 from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.pseudo import Gate, assert_unseen, fit_gate, label_pool
+
+GATE = [field.name for field in fields(Gate)]
 
 
 def label_all_folds(
@@ -56,9 +59,18 @@ def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> None:
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read what `write` wrote."""
-    types = {"name": str, **dict.fromkeys(TASKS, str)}
-    table = pd.read_csv(folder / "pseudo_labels.csv", dtype=types, keep_default_na=False)
-    return table, pd.read_csv(folder / "gates.csv")
+    types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str)}
+    types |= {f"{task}_confidence": float for task in TASKS} | {f"{task}_accepted": bool for task in TASKS}
+    path = folder / "gates.csv"
+    with files.reading(path):
+        gates = pd.read_csv(path, dtype={"fold": int, "threshold": float})[["fold", "task", *GATE]]
+    path = folder / "pseudo_labels.csv"
+    with files.reading(path):
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
+        sizes = table.fold.value_counts()
+        if sizes.nunique() > 1 or (len(sizes) and set(sizes.index) != set(gates.fold)):
+            raise ValueError("not all folds have the same clips")
+    return table, gates
 
 
 def accepted(table: pd.DataFrame) -> pd.DataFrame:

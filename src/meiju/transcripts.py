@@ -52,8 +52,12 @@ def load_restorer(config: Config, folder: Path) -> Restorer | None:
 
 def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:
     """What encoders may see: every clip with its refined sentence, sorted by name."""
-    table = pd.read_csv(folder / "transcripts.csv", dtype=str, keep_default_na=False)
-    table = clips[["name", "path"]].merge(table, on="name", validate="one_to_one")
+    path = folder / "transcripts.csv"
+    with files.reading(path):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = clips[["name", "path"]].merge(table[["name", "sentence"]], on="name", validate="one_to_one")
+        if len(table) < len(clips):
+            raise ValueError(f"{len(clips) - len(table)} clips are missing")
     return [
         Clip(clip.name, clip.sentence, clip.path)
         for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)

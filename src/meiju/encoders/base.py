@@ -49,6 +49,8 @@ class Encoder(ABC):
     """What of a clip is read: 'sentence', 'media' or 'files' (features that lie ready)."""
     in_workers: bool = False
     """Whether worker processes should share the clips; False where a single process is as fast."""
+    light: bool = True
+    """Whether each worker process encodes on its own; False where a large network is best run by one process."""
     chunk: int = 32
     """Clips that are encoded together."""
     dim: int = 0

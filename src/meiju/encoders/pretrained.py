@@ -37,6 +37,7 @@ class Pretrained(Encoder):
     max_frames: pool a longer sequence to this many frames, 0 keeps all; device: a CUDA device runs in bfloat16.
     """
 
+    light = False
     kind: type = transformers.AutoModel
     """The class the network is loaded as."""
 
@@ -50,6 +51,11 @@ class Pretrained(Encoder):
             raise ConfigError(f"--streams: {model} has layers 1 to {depth} (or -{depth} to -1), not {layer}")
         self._norm: nn.Module | None = None
         self._norm_known = False
+
+    def __getstate__(self) -> dict:
+        """Without the network: workers of a cluster read it from its folder."""
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("network", "_adapted")}
+        return kept | {"_norm": None, "_norm_known": False}
 
     def fingerprint(self) -> dict:
         return {

@@ -1,0 +1,51 @@
+"""The log of a step, work/<run>/log/<time>-<step>.log: with what it was run, how long it took, how much memory."""
+
+import json
+import logging
+import platform
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("meiju", "torch", "transformers", "scikit-learn", "numpy", "pandas", "joblib", "av", "python-crfsuite")
+KILOBYTE = 1024 if sys.platform != "darwin" else 1  # what the system counts peak memory in, in bytes
+
+logger = logging.getLogger("meiju")
+logger.setLevel(logging.INFO)
+logger.addHandler(logging.NullHandler())  # what is logged before a log begins goes nowhere, not to the terminal
+
+
+@contextmanager
+def kept(folder: Path, step: str, settings: dict) -> Iterator[None]:
+    """Write what is logged meanwhile to a new file in `folder`, from what was asked for to what it cost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{step}.log"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        logger.info("command: %s", shlex.join(sys.argv))
+        logger.info("Python %s on %s (%s)", platform.python_version(), platform.node(), platform.platform())
+        logger.info("with %s", ", ".join(f"{package} {version(package)}" for package in PACKAGES))
+        logger.info("settings: %s", json.dumps(settings, ensure_ascii=False))
+        yield
+        logger.info("%s is done", step)
+    except BaseException as error:
+        logger.error("%s broke off: %s", step, str(error) or type(error).__name__, exc_info=True)
+        raise
+    finally:
+        megabytes = peak_memory() >> 20
+        logger.info("%.1f s, at most %d MB of memory in this process", time.perf_counter() - started, megabytes)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE

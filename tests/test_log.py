@@ -1,0 +1,46 @@
+import logging
+
+import pytest
+
+from meiju import log
+
+
+def read(folder) -> str:
+    (path,) = folder.iterdir()
+    assert path.name.endswith("-stage1.log")
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_log_says_with_what_a_step_was_run_and_what_it_cost(tmp_path):
+    with log.kept(tmp_path, "stage1", {"run": "例", "train": {"lr": 0.1}}):
+        log.logger.info("5 jobs")
+    text = read(tmp_path)
+    for said in (
+        "command: ",
+        "torch 2",
+        '{"run": "例", "train": {"lr": 0.1}}',
+        "5 jobs",
+        "stage1 is done",
+        "MB of memory",
+    ):
+        assert said in text
+    assert log.logger.handlers == [handler for handler in log.logger.handlers if type(handler) is logging.NullHandler]
+
+
+def test_a_log_holds_the_traceback_of_what_broke_off(tmp_path):
+    with pytest.raises(KeyError), log.kept(tmp_path, "stage1", {}):
+        raise KeyError("fold 7")
+    text = read(tmp_path)
+    assert "stage1 broke off: 'fold 7'" in text
+    assert "Traceback" in text
+
+
+def test_nothing_is_logged_to_the_terminal(tmp_path, capfd):
+    with log.kept(tmp_path, "stage1", {}):
+        log.logger.warning("a worker was lost")
+    log.logger.warning("nobody keeps this")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_peak_memory_is_in_bytes():
+    assert 10 * 2**20 < log.peak_memory() < 2**40
