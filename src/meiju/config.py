@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import tyro
 
@@ -147,6 +147,8 @@ class TrainConfig:
     """Members trained side by side as one stacked network; what they learn is the same up to rounding."""
     average_epochs: int = 5
     """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
+    labelled_share: float = 1.0
+    """Share of the labelled clips that is learnt from, drawn from every fold; all are judged (low-resource curve)."""
 
     def __post_init__(self):
         for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
@@ -160,6 +162,7 @@ class TrainConfig:
         require(0 <= self.label_smoothing < 1, f"--train.label-smoothing is in [0, 1); got {self.label_smoothing}")
         require(0 <= self.class_weights <= 1, f"--train.class-weights is in [0, 1]; got {self.class_weights}")
         require(self.auxiliary >= 0, f"--train.auxiliary is not negative; got {self.auxiliary}")
+        require(0 < self.labelled_share <= 1, f"--train.labelled-share is in (0, 1]; got {self.labelled_share}")
 
 
 @dataclass(frozen=True)
@@ -176,12 +179,19 @@ class PseudoConfig:
     """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
     plausible_pairs: bool = True
     """Drop a clip whose predicted emotion-intent pair never occurs among the fold's labelled clips."""
+    joint_gate: bool = False
+    """One gate for both tasks: a clip is accepted where the less sure of its two labels passes, or not at all."""
+    soft: bool = False
+    """Learn from the calibrated probabilities of an accepted clip instead of its likeliest class."""
+    rounds: int = 1
+    """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
 
     def __post_init__(self):
         for name in ("threshold", "precision"):
             value = getattr(self, name)
             require(0 < value <= 1, f"--pseudo.{name} is in (0, 1]; got {value}")
         require(self.cap is None or self.cap > 0, f"--pseudo.cap is above 0, or None; got {self.cap}")
+        require(1 <= self.rounds <= 9, f"--pseudo.rounds is between 1 and 9; got {self.rounds}")
 
 
 @dataclass(frozen=True)
@@ -192,6 +202,8 @@ class Stage2Config:
     """Weight of a pseudo-labelled clip in the loss, beside 1 for a labelled one."""
     ratio: float = 1.0
     """Pseudo-labelled clips per labelled clip in every batch; fewer where few were accepted."""
+    warm_start: bool = False
+    """Start from the weights of the stage-1 member of the same fold, heads and seed instead of from scratch."""
 
     def __post_init__(self):
         require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")
@@ -210,8 +222,9 @@ class Config:
     """Seed of everything that is drawn."""
     streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
     """What is seen of a clip: name=encoder, any number of them."""
-    punctuation: Literal["crf", "none"] = "crf"
-    """Restore punctuation in unpunctuated transcripts with a character tagger, or leave them as they are."""
+    punctuation: Literal["crf", "none", "stripped"] = "crf"
+    """Restore punctuation in unpunctuated transcripts with a character tagger, leave them as they are, or strip them of
+    all marks and of the spaces that stand for marks between Chinese characters (to see what punctuation is worth)."""
     punctuation_texts: tuple[Path, ...] = ()
     """Text files of punctuated sentences, one a line, to learn from beside the corpus' own."""
     folds: int = 5
@@ -240,6 +253,10 @@ class Config:
         require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
         require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
+        require(
+            self.train.labelled_share == 1 or self.ensemble == "mean",
+            "--ensemble out-of-fold fits weights on all labelled clips; with --train.labelled-share take mean",
+        )
 
     @property
     def encoders(self) -> dict[str, str]:
@@ -302,6 +319,30 @@ PRESETS: dict[str, tuple[str, Config]] = {
 }
 
 
-def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
-    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program."""
-    return tyro.extras.overridable_config_cli(PRESETS, args=arguments, description=description)
+@dataclass(frozen=True)
+class AblationConfig(Config):
+    """A run, and which of its variants are wanted."""
+
+    variants: tuple[str, ...] = ("all",)
+    """Names of variants or of groups of them (see meiju.ablation), or all."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(len(self.variants) > 0, "--variants needs at least one name, or all")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def parse_config(description: str | None, arguments: list[str] | None = None, kind: type[C] = Config) -> C:
+    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
+
+    kind: Config, or a subclass whose own settings have defaults and become flags of their own.
+    """
+    presets = {name: (text, _as_kind(preset, kind)) for name, (text, preset) in PRESETS.items()}
+    return tyro.extras.overridable_config_cli(presets, args=arguments, description=description)
+
+
+def _as_kind(config: Config, kind: type[C]) -> C:
+    """The same settings as a Config of this kind."""
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})

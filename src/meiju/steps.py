@@ -7,6 +7,7 @@ results of different settings cannot mix: they lie in different folders.
 
 import re
 import sys
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,8 +42,10 @@ class NotYet(RuntimeError):
 class Run:
     """A run's settings, its corpus, and the folders of its steps."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, quiet: bool = False):
+        """quiet: do not say of each step that it was done before."""
         self.config = config
+        self._quiet = quiet
         self._decisions: dict[str, dict] = {}
 
     @cached_property
@@ -71,6 +74,20 @@ class Run:
         """Where the results of a step lie, or will lie."""
         return self.config.work / step / files.digest(self._decided_by(step))
 
+    def variant(self, config: Config) -> "Run":
+        """The run with other settings, on the same corpus and folds, which are not read again."""
+        run = Run(config, quiet=True)
+        run.__dict__ |= {"corpus": self.corpus, "folds": self.folds}  # where cached_property keeps them
+        return run
+
+    @cached_property
+    def round_before(self) -> "Run | None":
+        """The run whose second stage teaches this one's pseudo-labels, or None in the first round."""
+        pseudo = self.config.pseudo
+        if pseudo.rounds == 1:
+            return None
+        return self.variant(replace(self.config, pseudo=replace(pseudo, rounds=pseudo.rounds - 1)))
+
     def stream_folder(self, stream: str) -> Path:
         """Where the store of one stream lies, or will lie."""
         decided_by = self._decided_by("features")["streams"][stream]
@@ -81,7 +98,7 @@ class Run:
         marker = self._marker(step)
         # What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
         done = marker.exists() and files.read_json(marker)["decided by"] == self._decided_by(step)
-        if done:
+        if done and not self._quiet:
             print(f"{step}: done before with these settings, see {marker.parent}")
         return done
 
@@ -97,10 +114,11 @@ class Run:
         return self.folder(step)
 
     def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
-        """What the members of a stage share. Raises NotYet if the features are not extracted."""
+        """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
         self.result("features")
         stores = {stream: self.stream_folder(stream) for stream in self.encoders}
-        return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo)
+        start = self.result("stage1") if pseudo is not None and self.config.stage2.warm_start else None
+        return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo, start)
 
     def stages(self) -> list[scores.Stage]:
         """What the members of both stages say. Raises NotYet if they are not trained."""
@@ -174,7 +192,10 @@ class Run:
         }
 
     def _pseudo_decided_by(self) -> dict:
-        return {"teachers": self._teachers(), "pseudo": as_settings(self.config.pseudo)}
+        decided_by = {"teachers": self._teachers(), "pseudo": as_settings(self.config.pseudo)}
+        if self.round_before:
+            decided_by["before"] = files.digest(self.round_before._decided_by("stage2"))
+        return decided_by
 
     def _stage2_decided_by(self) -> dict:
         return {"pseudo": files.digest(self._decided_by("pseudo")), "stage2": as_settings(self.config.stage2)}
@@ -194,10 +215,13 @@ class Run:
         return {"stage1": files.digest(self._decided_by("stage1")), **members}
 
 
-def main(step) -> None:
-    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
+def main(step, kind: type[Config] = Config) -> None:
+    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input.
+
+    kind: the class of its settings.
+    """
     try:
-        config = parse_config(_help(sys.modules[step.__module__].__doc__))
+        config = parse_config(_help(sys.modules[step.__module__].__doc__), kind=kind)
         step(Run(config))
     except (ConfigError, CorpusError, NotYet) as error:
         raise SystemExit(f"error: {error}") from None

@@ -120,11 +120,12 @@ def train_members(
     *,
     heads: int,
     pseudo_ratio: float,
+    start: dict[str, Tensor] | None = None,
 ) -> nn.Module:
     """Train one member per lesson, side by side; all lessons ask for batches of one shape, and as many.
 
-    pseudo_ratio: see `n_pseudo`. Returns the stacked network
-    with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
+    pseudo_ratio: see `n_pseudo`. start: stacked weights to start from instead of random ones. Returns the stacked
+    network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
     shapes = {
         (n_steps(config, len(lesson.labelled)), n_pseudo(lesson, config.batch_size, pseudo_ratio)) for lesson in lessons
@@ -136,6 +137,8 @@ def train_members(
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
     network = make_network(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, lessons)
+    if start is not None:
+        network.load_state_dict(start)
     draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))

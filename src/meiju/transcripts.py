@@ -1,5 +1,6 @@
 """The transcripts of a run: the corpus' own, with punctuation restored where it is missing."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,10 @@ from meiju.config import Config
 from meiju.corpus import LEARNT_FROM
 from meiju.encoders import Clip
 from meiju.punctuation import TooFewSentences, fit_and_report, is_punctuated, read_sentences
+
+# Not those within a word or number of Latin letters and digits: don't, 3.5.
+MARK = re.compile(r"(?<![a-zA-Z0-9])[^\w\s]|[^\w\s](?![a-zA-Z0-9])")
+BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 
 
 def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
@@ -25,11 +30,18 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path) -> None:
             sentences = clips.sentence.map(restorer.restore)
             files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
             print(scores.round(3).to_string())
+    elif config.punctuation == "stripped":
+        sentences = clips.sentence.map(without_marks)
     changed = int((sentences != clips.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
     files.write_text(
         folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False)
     )
+
+
+def without_marks(sentence: str) -> str:
+    """A sentence without punctuation, and without the spaces that stand for it beside Chinese characters."""
+    return BESIDE_CHINESE.sub("", " ".join(MARK.sub(" ", sentence).split()))
 
 
 def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:

@@ -1,0 +1,110 @@
+"""What each of the numbered steps 02 to 07 does, for the scripts and for whoever runs the same steps with variants.
+
+Each leaves alone what was done before with the same settings; steps it needs must have been carried out.
+"""
+
+import numpy as np
+from scipy.special import softmax
+
+from meiju import features, members, teaching, training, transcripts
+from meiju.corpus import LEARNT_FROM
+from meiju.ensemble import Probabilities
+from meiju.fusion import Shape
+from meiju.labels import TASKS
+from meiju.members import Member
+from meiju.steps import Run
+
+
+def refine_transcripts(run: Run) -> None:
+    """Step 02."""
+    if not run.is_done("transcripts"):
+        transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"))
+        run.finish("transcripts")
+
+
+def extract_features(run: Run) -> None:
+    """Step 03."""
+    if run.is_done("features"):
+        return
+    clips = transcripts.as_clips(run.corpus.clips, run.result("transcripts"))
+    learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(LEARNT_FROM)])
+    for stream, encoder in run.encoders.items():
+        store = features.extract(
+            encoder,
+            clips,
+            [clip for clip in clips if clip.name in learnt_from],
+            run.stream_folder(stream),
+            meta={"encoder": encoder.fingerprint()},
+            seed=run.config.seed,
+            n_jobs=run.config.n_jobs,
+            label=f"features of {stream}",
+        )
+        print(features.describe(stream, store, run.stream_folder(stream)))
+    run.finish("features")
+
+
+def train_stage1(run: Run) -> None:
+    """Step 05: the members that count, and those that check the teachers."""
+    if not run.is_done("stage1"):
+        plan = members.plan(run.config, checks=True)
+        members.train(run.config, run.data(), plan, run.folder("stage1"), stage=1, label="stage 1")
+        run.finish("stage1")
+
+
+def label_pool(run: Run) -> None:
+    """Step 06. A later round is labelled by the second stage of the round before, which is carried out first."""
+    before = run.round_before
+    if before:
+        label_pool(before)
+        train_stage2(before)
+    if run.is_done("pseudo"):
+        return
+    if before:
+        folder = before.result("stage2")
+        said = {fold: _ask_again(before, fold) for fold in range(run.config.folds)}
+        first = teaching.read(before.result("pseudo"))
+        found = teaching.label_next_round(run.config, run.corpus, run.folds, said, folder, first)
+    else:
+        found = teaching.label_all_folds(run.config, run.corpus, run.folds, run.result("stage1"))
+    teaching.write(run.folder("pseudo"), *found)
+    run.finish("pseudo")
+
+
+def train_stage2(run: Run) -> None:
+    """Step 07."""
+    pseudo, _ = teaching.read(run.result("pseudo"))
+    if not run.is_done("stage2"):
+        plan = members.plan(run.config, checks=False)
+        data = run.data(teaching.accepted(pseudo))
+        members.train(run.config, data, plan, run.folder("stage2"), stage=2, label="stage 2")
+        run.finish("stage2")
+
+
+def networks(run: Run, step: str, chosen: list[Member], frames: training.Frames) -> dict[int, tuple]:
+    """By number of heads, the chosen members of a finished stage and their stacked network."""
+    shape = Shape(frames.dims, frames.single, {task: len(run.corpus.labels[task]) for task in TASKS})
+    by_heads = {heads: [m for m in chosen if m.heads == heads] for heads in sorted({m.heads for m in chosen})}
+    return {
+        heads: (own, members.load_network(run.result(step), own, shape, run.config.model, frames.device))
+        for heads, own in by_heads.items()
+    }
+
+
+def load_frames(run: Run, names: list[str]) -> training.Frames:
+    """The extracted frames of some clips."""
+    run.result("features")
+    stores = {stream: features.load(run.stream_folder(stream)) for stream in run.encoders}
+    return training.Frames(stores, names, training.pick_device(run.config.device))
+
+
+def _ask_again(run: Run, fold: int) -> Probabilities:
+    """What the second-stage members that hold out `fold` say of the pool, much of which they learnt from."""
+    names = list(run.corpus.part("unlabelled").name)
+    frames = load_frames(run, names)
+    chosen = [m for m in members.plan(run.config, checks=False) if m.held_out == (fold,)]
+    total = dict.fromkeys(TASKS, 0.0)
+    for _, network in networks(run, "stage2", chosen, frames).values():
+        logits = training.predict(network, frames, np.arange(len(names)))
+        for task in TASKS:
+            total[task] = total[task] + softmax(logits[task].astype(np.float64), axis=-1).sum(axis=0)
+    return {task: total[task] / len(chosen) for task in TASKS}
