@@ -156,8 +156,17 @@ def accepted(accepted_counts: pd.Series, training_counts: pd.Series, *, title: s
 
 
 @style()
-def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str) -> Figure:
+def accepted_pairs(
+    accepted: pd.DataFrame,
+    training: pd.DataFrame,
+    *,
+    title: str,
+    names: tuple[str, str] = ("training labels", "accepted pseudo-labels"),
+    unseen_as: str = "pair never seen in training",
+) -> Figure:
     """Clips of each emotion-intent pair, accepted beside training; hatched where training has no such clip.
+
+    names and unseen_as: what training, accepted and hatched cells are called, where they are something else.
 
     Both count clips, emotions in rows and intents in columns; what one of them lacks counts zero there.
     """
@@ -169,7 +178,6 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
     ]
     unseen = tables[0] == 0
     figure = Figure(figsize=(max(9.4, 2.4 + 0.62 * len(intents)), 3.1 + 0.36 * len(emotions)))
-    names = ["training labels", "accepted pseudo-labels"]
     for axes, name, counts in zip(figure.subplots(1, 2, sharey=True), names, tables, strict=True):
         # Each panel has its own scale: the pool is often many times as large as the training part.
         scale = Normalize(0, max(counts.max(initial=0), 1))
@@ -184,7 +192,7 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
         axes.label_outer()
         colour_bar(figure, image, axes, "clips", orientation="horizontal")
     figure.axes[0].set_ylabel("emotion")
-    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label="pair never seen in training")
+    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label=unseen_as)
     figure.legend(handles=[hatched], loc="outside lower center")
     headline(figure, title)
     return figure

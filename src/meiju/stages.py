@@ -3,10 +3,13 @@
 Each leaves alone what was done before with the same settings; steps it needs must have been carried out.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import softmax
+from torch import nn
 
-from meiju import features, members, teaching, training, transcripts
+from meiju import ensemble, features, members, teaching, training, transcripts
 from meiju.corpus import LEARNT_FROM
 from meiju.ensemble import Probabilities
 from meiju.fusion import Shape
@@ -61,7 +64,8 @@ def label_pool(run: Run) -> None:
         return
     if before:
         folder = before.result("stage2")
-        said = {fold: _ask_again(before, fold) for fold in range(run.config.folds)}
+        pool = list(run.corpus.part("unlabelled").name)
+        said = {fold: ask_teachers(run, fold, pool) for fold in range(run.config.folds)}
         first = teaching.read(before.result("pseudo"))
         found = teaching.label_next_round(run.config, run.corpus, run.folds, said, folder, first)
     else:
@@ -80,31 +84,38 @@ def train_stage2(run: Run) -> None:
         run.finish("stage2")
 
 
-def networks(run: Run, step: str, chosen: list[Member], frames: training.Frames) -> dict[int, tuple]:
-    """By number of heads, the chosen members of a finished stage and their stacked network."""
-    shape = Shape(frames.dims, frames.single, {task: len(run.corpus.labels[task]) for task in TASKS})
-    by_heads = {heads: [m for m in chosen if m.heads == heads] for heads in sorted({m.heads for m in chosen})}
-    return {
-        heads: (own, members.load_network(run.result(step), own, shape, run.config.model, frames.device))
-        for heads, own in by_heads.items()
-    }
+def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
+    """What the teachers of a fold's pseudo-labels say of clips, by task [N, K] in the order of `names`.
 
-
-def load_frames(run: Run, names: list[str]) -> training.Frames:
-    """The extracted frames of some clips."""
-    run.result("features")
-    stores = {stream: features.load(run.stream_folder(stream)) for stream in run.encoders}
-    return training.Frames(stores, names, training.pick_device(run.config.device))
-
-
-def _ask_again(run: Run, fold: int) -> Probabilities:
-    """What the second-stage members that hold out `fold` say of the pool, much of which they learnt from."""
-    names = list(run.corpus.part("unlabelled").name)
-    frames = load_frames(run, names)
+    From the second round on these may be clips that they learnt from, so they are asked again.
+    """
     chosen = [m for m in members.plan(run.config, checks=False) if m.held_out == (fold,)]
+    before = run.round_before
+    if len(names) == 0:
+        return {task: np.empty((0, len(run.corpus.labels[task]))) for task in TASKS}
+    if before is None:
+        return ensemble.mean_over(run.result("stage1"), chosen, names)
+    frames = load_frames(before, names)
     total = dict.fromkeys(TASKS, 0.0)
-    for _, network in networks(run, "stage2", chosen, frames).values():
+    for network in networks(before, "stage2", chosen, frames).values():
         logits = training.predict(network, frames, np.arange(len(names)))
         for task in TASKS:
             total[task] = total[task] + softmax(logits[task].astype(np.float64), axis=-1).sum(axis=0)
     return {task: total[task] / len(chosen) for task in TASKS}
+
+
+def load_frames(run: Run, names: Sequence[str]) -> training.Frames:
+    """The extracted frames of some clips."""
+    run.result("features")
+    stores = {stream: features.load(run.stream_folder(stream)) for stream in run.encoders}
+    return training.Frames(stores, list(names), training.pick_device(run.config.device))
+
+
+def networks(run: Run, step: str, chosen: Sequence[Member], frames: training.Frames) -> dict[int, nn.Module]:
+    """By number of heads, the stacked network of the chosen members of a finished stage, in their order."""
+    shape = Shape(frames.dims, frames.single, {task: len(run.corpus.labels[task]) for task in TASKS})
+    by_heads = {heads: [m for m in chosen if m.heads == heads] for heads in sorted({m.heads for m in chosen})}
+    return {
+        heads: members.load_network(run.result(step), own, shape, run.config.model, frames.device)
+        for heads, own in by_heads.items()
+    }

@@ -167,7 +167,7 @@ def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, 
     members = next(network.parameters()).shape[0]
     outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-        logits = network(_same_for_all(frames.batch(chunk[None]), members))
+        logits = network(same_for_all(frames.batch(chunk[None]), members))
         for task in TASKS:
             outputs[task].append(logits.main[task].float().cpu().numpy())
     return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
@@ -275,6 +275,7 @@ def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.d
     return total
 
 
-def _same_for_all(batch: Batch, members: int) -> Batch:
+def same_for_all(batch: Batch, members: int) -> Batch:
+    """One batch of one member's clips (1, B) as that of `members` members, without a copy."""
     expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
     return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
