@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from meiju.config import PRESETS, SAMPLE_ROOT, Config, ConfigError, as_settings, parse_config
+from meiju.config import PRESETS, SAMPLE_ROOT, AblationConfig, Config, ConfigError, as_settings, parse_config
 
 CHALLENGE = [preset for preset in PRESETS if preset.startswith("track")]
 
@@ -170,3 +170,27 @@ def test_settings_are_plain_json(preset):
     settings = as_settings(parse(preset))
     assert json.loads(json.dumps(settings)) == settings
     assert settings["model"]["heads"] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--train.labelled-share", "0"], "--train.labelled-share"),
+        (["--train.labelled-share", "1.5"], "--train.labelled-share"),
+        (["--pseudo.rounds", "0"], "--pseudo.rounds"),
+        (["--train.labelled-share", "0.5", "--ensemble", "out-of-fold"], "--ensemble"),
+        (["--punctuation", "bare"], "stripped"),
+    ],
+)
+def test_settings_of_ablations_are_checked(capsys, flags, named):
+    assert named in refusal(capsys, "sample", *flags)
+
+
+def test_a_kind_of_config_adds_its_flags_to_every_preset():
+    config = parse_config(
+        "What it does.", ["custom", "--variants", "soft", "streams", "--train.lr", "0.1"], AblationConfig
+    )
+    assert (config.variants, config.train.lr, config.corpus.labels) == (("soft", "streams"), 0.1, "training-file")
+    assert parse_config("What it does.", ["sample"], AblationConfig).variants == ("all",)
+    with pytest.raises(ConfigError, match="--variants"):
+        AblationConfig("run", variants=())

@@ -257,3 +257,12 @@ def test_moments_are_over_the_frames_of_the_given_clips(frames):
     mean, std = frames.moments("audio", clips)
     torch.testing.assert_close(mean, own.mean(dim=0))
     torch.testing.assert_close(std, own.std(dim=0, correction=0))
+
+
+def test_training_can_start_from_given_weights(frames):
+    first = train(frames, lessons(pseudo=False))
+    start = {key: value.clone() for key, value in first.state_dict().items()}
+    slow = dataclasses.replace(CONFIG, lr=1e-9, weight_decay=0.0)
+    warm = train_members(frames, lessons(pseudo=True), MODEL, slow, heads=2, pseudo_ratio=0.5, start=start)
+    assert_same_weights(warm, first, atol=1e-6, rtol=0)
+    assert differ(warm, train(frames, lessons(pseudo=True), slow))

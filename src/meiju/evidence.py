@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import expit
 
 from meiju import evidence_figures, figures, heads, members, pseudo_quality, stages, teaching
+from meiju.fusion import CLOSED_GATE
 from meiju.labels import TASKS
 from meiju.steps import Run
 
@@ -49,7 +51,8 @@ def _pseudo_labels(run: Run, found: Evidence) -> None:
         found.tables[
             "Precision among the pool's accepted clips, estimated without its labels: the pool has another mix of "
             "labels and pairs that no labelled clip shows (see meiju.pool_precision), so the estimate stands beside "
-            "the precision on hidden rows. accepted: clips, mean over folds. low, high: 95 % interval."
+            "the precision on hidden rows; check is what the same estimate says of those. accepted: clips, mean over folds. "
+            "low, high: 95 % interval."
         ] = pool
         found.tables["The pool's pairs as estimated, in % of its clips."] = (100 * shares).round(1)
     found.figures["Precision of pseudo-labels"] = (
@@ -113,6 +116,13 @@ def _heads(run: Run, found: Evidence) -> None:
     if "attention" not in look:  # a fusion without attention
         return
     found.files["heads.csv"] = look
+    mean = look.groupby(["task", "where", "heads"], sort=False).agg(
+        attention_sd=("attention", "std"), evenness=("evenness", "mean")
+    )
+    found.tables[
+        "How much heads choose: the standard deviation of a stream's share over heads, members and streams, and the "
+        "evenness of a head's attention in one clip (1: every token alike)."
+    ] = mean.reset_index()
     if "openness" in gate:
         found.files["task_gates.csv"] = gate
         mean = gate.groupby(["task", "stream"], sort=False)[["openness", "added"]].mean().reset_index()
@@ -121,8 +131,13 @@ def _heads(run: Run, found: Evidence) -> None:
             "added to a token relative to what was there; mean over clips and members."
         ] = mean
     found.figures["What heads look at"] = (
-        evidence_figures.heads(look, gate, title="What heads look at, and what passes between the tasks"),
+        evidence_figures.heads(
+            look,
+            gate,
+            closed=float(expit(CLOSED_GATE)),
+            title="What heads look at, and what passes between the tasks",
+        ),
         "A dot is one head of one stage-2 member: the share of its attention that goes to each stream's token, mean "
-        "over Validation and testing clips; bars mark the mean. Below: how far the gates between the tasks are open, "
-        "and how large what they let in is beside what was there (a dot a member).",
+        "over Validation and testing clips; bars mark the mean. Below, a dot a member: how far the gates between "
+        "the tasks are open (dotted: before training), and how large what they let in is beside what was there.",
     )

@@ -142,11 +142,11 @@ def disagreement(by_heads: dict[str, pd.DataFrame], *, title: str) -> Figure:
 
 
 @style()
-def heads(look: pd.DataFrame, gate: pd.DataFrame, *, title: str) -> Figure:
+def heads(look: pd.DataFrame, gate: pd.DataFrame, *, closed: float, title: str) -> Figure:
     """Where every head looks, in its own task and in the other one, and what the gates let in; a column a task.
 
     look: columns heads, task, where, stream, attention; gate: heads, task, stream, openness, added (or no rows); see
-    `meiju.heads.attention`.
+    `meiju.heads.attention`. closed: how far gates are open before training.
     """
     tasks, streams = list(look.task.unique()), list(look.stream.unique())
     counts, places = sorted(look.heads.unique()), list(look["where"].unique())
@@ -164,9 +164,13 @@ def heads(look: pd.DataFrame, gate: pd.DataFrame, *, title: str) -> Figure:
     if "openness" in gate:
         for axes, task in zip(panels[-1], tasks, strict=True):
             own = gate[gate.task == task]
+            axes.axvline(closed, color=MUTED, linewidth=0.9, linestyle=":")
             _dots(axes, own, "openness", streams, colours)
             _dots(axes, own, "added", streams, colours, hollow=True)
-            axes.set(title=f"what {task} lets in of the other task", xlim=(0, None))
+            axes.set(
+                title=f"what {task} lets in of the other task",
+                xlim=(0, 1.08 * max(closed, *gate.openness, *gate.added)),
+            )
             axes.set_xlabel("● gate open (0 to 1)    ○ norm of what is added, relative")
     marks = [Line2D([], [], marker="o", linestyle="none", color=colours[c], label=f"{c}") for c in counts]
     even = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=DASHED, label="attention spread evenly")

@@ -4,6 +4,7 @@ Looked at on Validation and testing clips, which no member saw; nothing is chose
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def attention(network: nn.Module, frames: Frames, clips: np.ndarray) -> tuple[pd
     """Where the heads of a stacked network look, and what its gates let in, mean over clip numbers [N].
 
     First table, a row a head: member (its number in the stack), head, task, where (own task or other task), stream,
-    attention (share, mean over clips that have every stream, and over query tokens). Second table: member, task,
+    attention (share, mean over clips that have every stream, and over query tokens), evenness (entropy of these shares
+    in one clip, mean over clips, relative to that of equal shares: 1 is no choice at all). Second table: member, task,
     stream, openness (mean of the gate, 0 to 1), added (norm of what is added relative to what was there). Both are
     empty for a fusion without attention, the second without interaction of tasks.
     """
@@ -121,8 +123,9 @@ class _Watch:
                     gates.append(row | {"openness": mean[member, k, 0], "added": mean[member, k, 1]})
                     continue
                 member, head = place
-                row = {"member": member, "head": head, "task": task, "where": where}
-                heads += [row | {"stream": s, "attention": a} for s, a in zip(streams, mean[place], strict=True)]
+                *shares, evenness = mean[place]
+                row = {"member": member, "head": head, "task": task, "where": where, "evenness": evenness}
+                heads += [row | {"stream": s, "attention": a} for s, a in zip(streams, shares, strict=True)]
         return pd.DataFrame(heads), pd.DataFrame(gates)
 
     def _on(self, module: nn.Module, what, key: tuple[str, str]) -> None:
@@ -130,9 +133,11 @@ class _Watch:
 
     def _heads(self, module, inputs, key) -> None:
         weights = module.weights(*inputs)[:, self.complete]  # (E, B, H, S, C)
-        self._add(key, weights.mean(dim=3).sum(dim=1), weights.shape[1])
+        entropy = torch.special.entr(weights).sum(dim=-1, keepdim=True) / math.log(max(weights.shape[-1], 2))
+        self._add(key, torch.cat([weights, entropy], dim=-1).mean(dim=3).sum(dim=1), weights.shape[1])
 
     def _gates(self, module, inputs, key) -> None:
+        # `look` calls the attention once more, and with it its hook: the mean stays what it is.
         own = inputs[0][:, self.complete]  # (E, B, S, D)
         gate, seen = (x[:, self.complete] for x in module.look(*inputs))
         added = (gate * seen).norm(dim=-1) / own.norm(dim=-1).clamp(min=1e-6)  # (E, B, S)

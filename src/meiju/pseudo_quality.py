@@ -119,8 +119,9 @@ def pool_estimate(
     """The precision of accepted pseudo-labels on the pool (see `meiju.pool_precision`), and the pool's pair shares.
 
     First table, a row a task: accepted (clips, mean over folds), on_hidden_rows (the precision there, which takes the
-    pool's mix for the labelled one), estimate, low, high (95 %: hidden rows and pool clips drawn anew, and the error
-    of the estimate in simulated pools), unseen_pairs (share of the pool in pairs that no labelled clip shows). Second
+    pool's mix for the labelled one), check (what the
+    same estimate says of the hidden rows, of which on_hidden_rows is the truth), estimate, low, high (95 %: hidden rows and pool clips drawn anew, and the error
+    of the estimate in simulated pools or in the check, whichever is larger), unseen_pairs (share of the pool in pairs that no labelled clip shows). Second
     table: shares by emotion (rows) and intent. Both are empty without accepted clips.
     """
     names = np.array(corpus.part("unlabelled").name)
@@ -150,17 +151,22 @@ def pool_estimate(
         draws.append({task: drawn[task] - found[fold][task] for task in TASKS})
     share = pd.DataFrame(np.mean(shares, axis=0), list(corpus.labels.emotion), list(corpus.labels.intent))
     known = pd.crosstab(hidden.table.emotion_true, hidden.table.intent_true).reindex_like(share).fillna(0) > 0
+    on_hidden, _ = pool_precision.probability_right(hidden.said, hidden.truth, hidden.said)
+    check = _mean_right(hidden.table, on_hidden, corpus)
     rows = []
     for task in TASKS:
         accepted, correct = hidden.table[f"{task}_accepted"], hidden.table[task] == hidden.table[f"{task}_true"]
         values = np.array([draw[task] for draw in draws])
         estimate = _mean([one[task] for one in found])
-        half = 1.96 * np.hypot(np.std(values[np.isfinite(values)]), pool_precision.MODEL_ERROR)
+        reached = correct[accepted].mean()
+        error = np.fmax(abs(check[task] - reached), pool_precision.MODEL_ERROR)
+        half = 1.96 * np.hypot(np.std(values[np.isfinite(values)]), error)
         rows.append(
             {
                 "task": task,
                 "accepted": pseudo[f"{task}_accepted"].sum() / config.folds,
-                "on_hidden_rows": correct[accepted].mean(),
+                "on_hidden_rows": reached,
+                "check": check[task],
                 "estimate": estimate,
                 "low": max(estimate - half, 0.0),
                 "high": min(estimate + half, 1.0),

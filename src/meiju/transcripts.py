@@ -11,8 +11,8 @@ from meiju.corpus import LEARNT_FROM
 from meiju.encoders import Clip
 from meiju.punctuation import TooFewSentences, fit_and_report, is_punctuated, read_sentences
 
-# Not those within a word or number of Latin letters and digits: don't, 3.5.
-MARK = re.compile(r"(?<![a-zA-Z0-9])[^\w\s]|[^\w\s](?![a-zA-Z0-9])")
+# All but what joins Latin letters or digits: don't, well-known, 3.5.
+MARK = re.compile(r"[^\w\s'’.-]|(?<![a-zA-Z0-9])['’.-]|['’.-](?![a-zA-Z0-9])")
 BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 
 
