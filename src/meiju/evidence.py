@@ -51,8 +51,8 @@ def _pseudo_labels(run: Run, found: Evidence) -> None:
         found.tables[
             "Precision among the pool's accepted clips, estimated without its labels: the pool has another mix of "
             "labels and pairs that no labelled clip shows (see meiju.pool_precision), so the estimate stands beside "
-            "the precision on hidden rows; check is what the same estimate says of those. accepted: clips, mean over folds. "
-            "low, high: 95 % interval."
+            "the precision on hidden rows; check is what the same estimate says of those. accepted: clips, mean over "
+            "folds. low, high: 95 % interval."
         ] = pool
         found.tables["The pool's pairs as estimated, in % of its clips."] = (100 * shares).round(1)
     found.figures["Precision of pseudo-labels"] = (

@@ -119,10 +119,10 @@ def pool_estimate(
     """The precision of accepted pseudo-labels on the pool (see `meiju.pool_precision`), and the pool's pair shares.
 
     First table, a row a task: accepted (clips, mean over folds), on_hidden_rows (the precision there, which takes the
-    pool's mix for the labelled one), check (what the
-    same estimate says of the hidden rows, of which on_hidden_rows is the truth), estimate, low, high (95 %: hidden rows and pool clips drawn anew, and the error
-    of the estimate in simulated pools or in the check, whichever is larger), unseen_pairs (share of the pool in pairs that no labelled clip shows). Second
-    table: shares by emotion (rows) and intent. Both are empty without accepted clips.
+    pool's mix for the labelled one), check (what the same estimate says of the hidden rows, of which on_hidden_rows is
+    the truth), estimate, low and high (95 %: hidden rows and pool clips drawn anew, and the error of the estimate in
+    simulated pools or in the check, whichever is larger), unseen_pairs (share of the pool in pairs that no labelled
+    clip shows). Second table: shares by emotion (rows) and intent. Both are empty without a pool.
     """
     names = np.array(corpus.part("unlabelled").name)
     if len(names) == 0:
