@@ -11,7 +11,14 @@ def row(variant, group, part="out-of-fold", shift=0.0, **more):
     differences = {
         f"d_{name}{end}": shift + by for name in score for end, by in (("", 0), ("_low", -0.01), ("_high", 0.01))
     }
-    fixed = {"what": "a|b", "n_clips": 100, "JRBM_low": 0.4 + shift, "JRBM_high": 0.6 + shift, "note": "all reused"}
+    fixed = {
+        "what": "a|b",
+        "n_clips": 100,
+        "JRBM_low": 0.4 + shift,
+        "JRBM_high": 0.6 + shift,
+        "note": "all reused",
+        "same": False,
+    }
     return {"variant": variant, "group": group, "part": part} | score | differences | fixed | more
 
 
@@ -42,9 +49,12 @@ def test_the_low_resource_curve_has_both_lines_up_to_all_clips(found):
 
 
 def test_figures_show_every_variant(found):
-    figure = evidence_figures.differences(found, title="A title")
+    others = [row("hard", "pseudo", same=True), row("only-audio", "streams", shift=-0.3)]
+    figure = evidence_figures.differences(pd.concat([found, pd.DataFrame(others)], ignore_index=True), title="A title")
     shown = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    assert shown == ["supervised", "soft", "labelled-10", "labelled-10-supervised"]
+    assert shown == ["supervised", "soft", "hard (as is)", "only-audio"]
+    assert "◂ -0.300" in [text.get_text() for text in figure.axes[0].texts]
+    assert figure.axes[0].get_xlim()[0] > -0.11
     assert to_png(figure).startswith(b"\x89PNG")
     curve = evidence_figures.low_resource(ablation.low_resource(found), title="A title")
     (line,) = (line for line in curve.axes[0].lines if line.get_label() == "with pseudo-labels")

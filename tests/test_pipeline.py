@@ -197,7 +197,15 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(home, 
     before = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
     run_step("10_ablate", home, root, "--variants", *variants)
     assert {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()} == before
-    # What it took is still known.
+    # What it took is still known, whichever variants are asked for.
+    run_step("10_ablate", home, root, "--variants", "soft")
+    assert pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "soft"] == notes["soft"]
+    # A run with fewer head counts finds its members among those of more.
+    run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
+    fewer = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
+    assert fewer.note["out-of-fold", "supervised"] == "all reused"
+    assert fewer.note["out-of-fold", "full"].startswith("3 members in")
+    run_step("10_ablate", home, root, "--variants", *variants)
     pd.testing.assert_frame_equal(pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]), table)
 
 

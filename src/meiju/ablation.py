@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from meiju import files, members, scores, stages
-from meiju.config import as_settings
 from meiju.labels import TASKS
 from meiju.metrics import bootstrap, interval, joint_score
 from meiju.scores import MEAN, OUT_OF_FOLD, VALIDATION, decide
@@ -76,7 +75,8 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     """A row a variant and part: E, I, JRBM, the difference of each from the full run, and its 95 % interval.
 
     Differences d_E, d_I, d_JRBM with _low and _high are paired bootstraps over clips. Columns besides: variant, group,
-    what, part, n_clips, JRBM_low, JRBM_high, trained (members), seconds, note. The first outcome is the full run.
+    what, part, n_clips, JRBM_low, JRBM_high, trained (members), seconds, same (whether the variant's settings are the
+    full run's), note. The first outcome is the full run.
     """
     average = run.config.corpus.average
     rows = []
@@ -95,7 +95,8 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
                 low, high = interval(drawn[name][k] - drawn[name][0])
                 row |= {f"d_{name}": getattr(score, name) - getattr(full, name)}
                 row |= {f"d_{name}_low": low, f"d_{name}_high": high}
-            rows.append(row | {"trained": outcome.trained, "seconds": outcome.seconds, "note": _note(outcome, run)})
+            row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(outcome.variant, run)}
+            rows.append(row | {"note": _note(outcome, run)})
     return pd.DataFrame(rows)
 
 
@@ -143,11 +144,15 @@ def _difference(row: pd.Series, name: str) -> str:
 def _note(outcome: Outcome, run: Run) -> str:
     if outcome.note:
         return outcome.note
-    if outcome.variant.name != FULL and outcome.variant.pseudo and outcome.variant.config == run.config:
+    if _same(outcome.variant, run) and outcome.variant.name != FULL:
         return "is the full run"
     if outcome.trained == 0:
         return "all reused"
     return f"{outcome.trained} members in {outcome.seconds:.0f} s"
+
+
+def _same(variant: Variant, run: Run) -> bool:
+    return variant.pseudo and variant.config == run.config
 
 
 def _train(own: Run, pseudo: bool) -> None:
@@ -184,6 +189,7 @@ def _same_transcripts(first: Run, second: Run) -> bool:
 
 
 def _identity(own: Run, variant: Variant) -> dict:
-    settings = as_settings(own.config)
-    del settings["jobs"]
-    return {"settings": settings, "pseudo": variant.pseudo}
+    """What the time log of a variant goes by: where its last members lie, and which they are."""
+    step = "stage2" if variant.pseudo else "stage1"
+    heads, seeds = own.config.model.heads, own.config.train.seeds
+    return {"step": step, "folder": own.folder(step).name, "heads": list(heads), "seeds": seeds}

@@ -23,16 +23,18 @@ from meiju.look import (
 )
 from meiju.scores import OUT_OF_FOLD, VALIDATION
 
+FAR = 0.1  # of JRBM
 PART_LOOKS = {OUT_OF_FOLD: (BLUE, "o", -0.14), VALIDATION: (GREY, "s", 0.2)}  # colour, marker, shift
 
 
 @style()
 def differences(found: pd.DataFrame, *, title: str) -> Figure:
-    """Every variant's JRBM less that of the full run, with 95 % intervals, by group.
+    """Every variant's JRBM less that of the full run, with 95 % intervals, by group; low-resource has its own figure.
 
-    found: columns variant, group, part, d_JRBM, d_JRBM_low, d_JRBM_high (see `meiju.ablation.table`).
+    found: columns variant, group, part, d_JRBM, d_JRBM_low, d_JRBM_high, same (see `meiju.ablation.table`).
+    What is further than FAR below the full run is written at the edge, so that the rest can be told apart.
     """
-    found = found[found.group != "full"]
+    found = found[~found.group.isin(["full", "low-resource"])]
     names = found[["group", "variant"]].drop_duplicates()
     place, top, marks = {}, 0.0, []
     for group, own in names.groupby("group", sort=False):
@@ -44,11 +46,19 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
     axes.axvline(0, color=MUTED, linewidth=0.9)
     for part, (colour, marker, shift) in PART_LOOKS.items():
         rows = found[found.part == part]
+        far = rows[rows.d_JRBM < -FAR]
+        for y, difference in zip(far.variant.map(place) + shift, far.d_JRBM, strict=True):
+            axes.text(
+                -FAR, y, f"◂ {difference:.3f}", va="center", fontsize=8, color=colour if part == OUT_OF_FOLD else MUTED
+            )
+        rows = rows.drop(far.index)
         y = rows.variant.map(place) + shift
         reach = np.stack([rows.d_JRBM - rows.d_JRBM_low, rows.d_JRBM_high - rows.d_JRBM]).clip(min=0)
         looks = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1.3, "linestyle": "none"}
         axes.errorbar(rows.d_JRBM, y, xerr=reach, label=f"{part} (95 % interval)", **looks)
-    axes.set_yticks(list(place.values()), list(place))
+    same = set(found.variant[found.same])
+    axes.set_yticks(list(place.values()), [f"{name} (as is)" if name in same else name for name in place])
+    axes.set_xlim(left=max(axes.get_xlim()[0], -FAR - 0.004))
     for y, group in marks:
         axes.text(-0.01, y, group, transform=axes.get_yaxis_transform(), ha="right", va="center", fontweight="bold")
     axes.set(ylim=(max(place.values(), default=0) + 0.8, -0.6), xlabel="JRBM less that of the full run")
