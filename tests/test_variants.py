@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
+from meiju.training import n_steps
 from meiju.variants import FULL, SUPERVISED, all_variants, choose
 
 CONFIG = Config("run", streams=("text=tfidf-svd", "audio=logmel", "visual=pixels-pca"))
@@ -36,6 +37,13 @@ def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
 
 def test_the_low_resource_curve_comes_with_its_end():
     assert set(names("low-resource")) > {FULL, SUPERVISED, "labelled-10", "labelled-75-supervised"}
+
+
+def test_fewer_labelled_clips_are_learnt_from_in_as_many_steps():
+    full, tenth = CONFIG.train, all_variants(CONFIG)["labelled-10"].config.train
+    for share, train in ((1, full), (0.1, tenth)):
+        assert n_steps(train, round(share * 3200)) == pytest.approx(full.epochs * 100)
+    assert tenth.average_epochs == 10 * full.average_epochs
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -138,7 +138,10 @@ def _streams(config: Config) -> list[Variant]:
 def _low_resource(config: Config) -> list[Variant]:
     found = []
     for share in SHARES:
-        small = replace(config, train=replace(config.train, labelled_share=share))
+        # As many steps as the full run: a curve over labels must not be one over training time.
+        epochs, last = (round(n / share) for n in (config.train.epochs, config.train.average_epochs))
+        train = replace(config.train, labelled_share=share, epochs=epochs, average_epochs=last)
+        small = replace(config, train=train)
         name, what = f"labelled-{share:.0%}".rstrip("%"), f"{share:.0%} of the labelled clips"
         found += [
             Variant(f"{name}-supervised", "low-resource", f"{what}, no pseudo-labels", small, False),
