@@ -5,15 +5,12 @@ Writes  work/<run>/transcripts/: transcripts.csv (name, sentence), punctuation.c
 Run     python scripts/02_refine_punctuation.py sample --punctuation-texts dialogue.txt
 """
 
-from meiju import transcripts
+from meiju import stages
 from meiju.steps import main
 
 
 def refine_punctuation(run):
-    if not run.begin("transcripts"):
-        return
-    transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"), heard=run.heard())
-    run.finish("transcripts")
+    stages.refine_transcripts(run)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,14 @@ Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on 
 Run     python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
-from meiju import members, scores
+from meiju import scores, stages
 from meiju.report import score_table
 from meiju.steps import main
 
 
 def train_stage1(run):
-    folder = run.folder("stage1")
-    if run.begin("stage1"):
-        run.tune()
-        plan = members.plan(run.config, checks=True)
-        members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")
-        run.finish("stage1")
-    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, folder)
+    stages.train_stage1(run)
+    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
     print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
 
 

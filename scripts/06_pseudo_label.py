@@ -1,21 +1,19 @@
 """06 - Label the unlabelled pool where the stage-1 members are sure, separately for every fold.
 
+With --pseudo.rounds 2 the second stage of round 1 is trained first and labels the pool anew.
+
 Reads   work/<run>/stage1/
 Writes  work/<run>/pseudo/: pseudo_labels.csv (name, fold, and by task label, confidence, accepted), gates.csv
 Run     python scripts/06_pseudo_label.py sample --pseudo.gate fixed --pseudo.threshold 0.9
 """
 
-from meiju import teaching
+from meiju import stages, teaching
 from meiju.steps import main
 
 
 def pseudo_label(run):
-    folder = run.folder("pseudo")
-    if run.begin("pseudo"):
-        table, gates = teaching.label_all_folds(run.config, run.corpus, run.folds, run.result("stage1"))
-        teaching.write(folder, table, gates)
-        run.finish("pseudo")
-    print(teaching.describe(*teaching.read(folder), run.corpus))
+    stages.label_pool(run)
+    print(teaching.describe(*teaching.read(run.result("pseudo")), run.corpus))
 
 
 if __name__ == "__main__":

@@ -5,19 +5,14 @@ Writes  work/<run>/stage2/: as stage 1
 Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
-from meiju import members, scores, teaching
+from meiju import scores, stages
 from meiju.report import score_table
 from meiju.steps import main
 
 
 def train_stage2(run):
-    folder = run.folder("stage2")
-    pseudo, _ = teaching.read(run.result("pseudo"))
-    if run.begin("stage2"):
-        plan = members.plan(run.config, checks=False)
-        members.train(run.config, run.data(teaching.accepted(pseudo)), plan, folder, stage=2, label="stage 2")
-        run.finish("stage2")
-    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, folder)
+    stages.train_stage2(run)
+    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
     print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
 
 

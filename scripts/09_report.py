@@ -1,11 +1,12 @@
 """09 - Draw the figures and write the report.
 
-Reads   work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/
-Writes  submissions/<run>/report.html
+Reads   work/<run>/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/
+Writes  submissions/<run>/: report.html, pseudo_quality.csv, pool_precision.csv, disagreement.csv, heads.csv,
+        task_gates.csv
 Run     python scripts/09_report.py sample
 """
 
-from meiju import files, findings, teaching
+from meiju import evidence, files, findings, teaching
 from meiju.steps import main
 
 
@@ -13,7 +14,10 @@ def write_report(run):
     path = run.config.submission_dir / "report.html"
     if run.begin("report"):
         labelled = teaching.read(run.result("pseudo"))
-        files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled))
+        found = evidence.gather(run)
+        for name, table in found.files.items():
+            files.write_text(path.with_name(name), table.to_csv(index=False, float_format="%.5f"))
+        files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found))
         run.finish("report")
     print(f"report: {path}")
 

@@ -6,6 +6,7 @@ import pytest
 from meiju.config import (
     PRESETS,
     SAMPLE_ROOT,
+    AblationConfig,
     Config,
     ConfigError,
     TrainConfig,
@@ -219,3 +220,27 @@ def test_settings_that_are_not_named_have_their_defaults():
 def test_settings_that_cannot_work_are_refused(settings, named):
     with pytest.raises(ConfigError, match=named):
         from_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--train.labelled-share", "0"], "--train.labelled-share"),
+        (["--train.labelled-share", "1.5"], "--train.labelled-share"),
+        (["--pseudo.rounds", "0"], "--pseudo.rounds"),
+        (["--train.labelled-share", "0.5", "--ensemble", "out-of-fold"], "--ensemble"),
+        (["--punctuation", "bare"], "stripped"),
+    ],
+)
+def test_settings_of_ablations_are_checked(capsys, flags, named):
+    assert named in refusal(capsys, "sample", *flags)
+
+
+def test_a_kind_of_config_adds_its_flags_to_every_preset():
+    config = parse_config(
+        "What it does.", ["custom", "--variants", "soft", "streams", "--train.lr", "0.1"], AblationConfig
+    )
+    assert (config.variants, config.train.lr, config.corpus.labels) == (("soft", "streams"), 0.1, "training-file")
+    assert parse_config("What it does.", ["sample"], AblationConfig).variants == ("all",)
+    with pytest.raises(ConfigError, match="--variants"):
+        AblationConfig("run", variants=())

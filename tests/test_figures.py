@@ -8,7 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from meiju import figures
+from meiju import figures, look
 
 EMOTIONS = ["happy", "sad", "neutral"]
 INTENTS = ["questioning", "wishing"]
@@ -134,7 +134,7 @@ def test_the_same_figure_gives_the_same_bytes_and_no_trace_of_when():
 @pytest.mark.parametrize("families", [["DejaVu Sans"], None], ids=["without a Chinese font", "as installed"])
 def test_any_label_can_be_drawn(monkeypatch, families):
     if families:
-        monkeypatch.setattr(figures, "_families", lambda: families)
+        monkeypatch.setattr(look, "_families", lambda: families)
     labels = ["高兴", "$x^$", "_hidden", "a\nb\tc", "", "\x00\u2028", "😀", "word " * 30, "\\frac{", "ab"]
     figure = figures.confusion(labels, labels, labels, title="高兴 $")
     assert png(figure).startswith(b"\x89PNG")

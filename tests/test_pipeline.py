@@ -14,18 +14,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
-from meiju import files, submission
-from meiju.config import Config, CorpusConfig
+from meiju import files, members, stages, submission, training
+from meiju.config import Config, CorpusConfig, parse_config
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.steps import Run
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
 
-def pseudo_labels(home: Path) -> pd.DataFrame:
-    (path,) = home.glob("work/sample/pseudo/*/pseudo_labels.csv")
-    return pd.read_csv(path, dtype=str)
+def run_of(home: Path, root: Path, *flags: str) -> Run:
+    return Run(parse_config("", ["sample", "--home", str(home), "--corpus.root", str(root), *TINY, *flags]))
+
+
+def last_pseudo_labels(home: Path, root: Path, *flags: str) -> pd.DataFrame:
+    return pd.read_csv(run_of(home, root, *flags).result("pseudo") / "pseudo_labels.csv", dtype=str)
 
 
 def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
@@ -139,7 +143,16 @@ def test_a_bad_corpus_stops_every_step_before_it_works(tmp_path, root):
     assert not (tmp_path / "work").exists()
 
 
-def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_path):
+LEAK_STEPS = ("02_refine_punctuation", "03_extract_features", "05_train_stage1", "06_pseudo_label")
+# Two rounds also train the first round's second stage, from the weights of stage 1.
+INTRICATE = [
+    *("--pseudo.soft", "--pseudo.joint-gate", "--pseudo.rounds", "2", "--stage2.warm-start"),
+    *("--train.labelled-share", "0.6", "--model.heads", "1"),
+]
+
+
+@pytest.mark.parametrize("flags", [[], INTRICATE], ids=["as usual", "two rounds, soft, joint gate, warm start, share"])
+def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_path, flags):
     """The canary: with fold 0's labels shuffled, fold 0's pseudo-labels stay the same bit for bit; others change."""
     folds = pd.read_csv(home / "folds" / "sample.csv")
     held_out = set(folds.name[folds.fold == 0])
@@ -152,11 +165,78 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_p
     table.to_csv(path, index=False, encoding="utf-8")
     (tmp_path / "folds").mkdir()
     shutil.copy(home / "folds" / "sample.csv", tmp_path / "folds")
-    for step in ("02_refine_punctuation", "03_extract_features", "05_train_stage1", "06_pseudo_label"):
-        run_step(step, tmp_path, shuffled)
-    before, after = pseudo_labels(home), pseudo_labels(tmp_path)
+    known = set((home / "work/sample/pseudo").glob("*"))
+    for step in LEAK_STEPS:
+        run_step(step, tmp_path, shuffled, *flags)
+        if flags:
+            run_step(step, home, root, *flags)
+    if flags:
+        assert len(set((home / "work/sample/pseudo").glob("*")) - known) == 2  # of both rounds
+    before, after = last_pseudo_labels(home, root, *flags), last_pseudo_labels(tmp_path, shuffled, *flags)
+    assert before[before.fold == "0"].filter(like="accepted").eq("True").any(axis=None)
     pd.testing.assert_frame_equal(after[after.fold == "0"], before[before.fold == "0"])
     assert not after[after.fold != "0"].equals(before[before.fold != "0"])
+
+
+def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(home, root, capsys):
+    variants = ["supervised", "soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
+    run_step("10_ablate", home, root, "--variants", *variants)
+    out = home / "submissions" / "sample"
+    table = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
+    assert set(table.index.get_level_values("variant")) == {"full", *variants}
+    scores = pd.read_csv(out / "scores.csv").query("heads == 0").set_index(["part", "stage"])
+    for part in ("out-of-fold", "validation"):
+        assert table.JRBM[part, "full"] == pytest.approx(scores.JRBM[part, "stage 2"], abs=1e-4)
+        assert table.JRBM[part, "supervised"] == pytest.approx(scores.JRBM[part, "stage 1"], abs=1e-4)
+        row = table.loc[(part, "soft")]
+        assert row.d_E == pytest.approx(row.E - table.E[part, "full"], abs=1e-4)
+        assert row.d_JRBM_low <= row.d_JRBM <= row.d_JRBM_high
+    notes = table.note["out-of-fold"]
+    assert (notes["full"], notes["supervised"], notes["rounds-1"]) == ("all reused", "all reused", "is the full run")
+    assert notes["soft"].startswith("6 members in")
+    assert notes["only-text"].startswith("18 members in")
+    assert "soft" in (out / "ablation.md").read_text(encoding="utf-8")
+    assert (out / "low_resource.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
+    run_step("10_ablate", home, root, "--variants", *variants)
+    assert {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()} == before
+    # What it took is still known, whichever variants are asked for.
+    run_step("10_ablate", home, root, "--variants", "soft")
+    assert pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "soft"] == notes["soft"]
+    # A run with fewer head counts finds its members among those of more.
+    run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
+    fewer = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
+    assert fewer.note["out-of-fold", "supervised"] == "all reused"
+    assert fewer.note["out-of-fold", "full"].startswith("3 members in")
+    run_step("10_ablate", home, root, "--variants", *variants)
+    pd.testing.assert_frame_equal(pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]), table)
+
+
+def test_a_variant_nobody_knows_is_refused_before_anything_is_read(tmp_path, root):
+    with pytest.raises(SystemExit, match="did you mean soft"):
+        run_step("10_ablate", tmp_path, root, "--variants", "sof")
+
+
+def test_loaded_networks_say_what_members_said_when_they_were_trained(home, root):
+    run = run_of(home, root)
+    names = list(run.corpus.part("validation").name)
+    chosen = [m for m in members.plan(run.config, checks=False) if m.heads == 2]
+    frames = stages.load_frames(run, names)
+    network = stages.networks(run, "stage2", chosen, frames)[2]
+    logits = training.predict(network, frames, np.arange(len(names)))
+    for e, member in enumerate(chosen):
+        said = members.probabilities(run.result("stage2"), member, names)
+        np.testing.assert_allclose(softmax(logits["emotion"][e], axis=1), said["emotion"], atol=1e-6)
+
+
+def test_the_report_judges_pseudo_labels_and_heads(home):
+    out = home / "submissions" / "sample"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for heading in ("Precision of pseudo-labels", "What heads look at", "Disagreement between members"):
+        assert heading in page
+    assert pd.read_csv(out / "pool_precision.csv").estimate.between(0, 1).all()
+    assert set(pd.read_csv(out / "heads.csv").heads) == {1, 2}
 
 
 def test_members_are_kept_apart_by_the_order_of_the_classes(home, root):

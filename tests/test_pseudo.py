@@ -6,14 +6,16 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from meiju.config import PseudoConfig
-from meiju.labels import LabelSet
+from meiju.labels import LabelSet, probability_column
 from meiju.pseudo import (
     MIN_ACCEPTED,
     Gate,
     LeakError,
     assert_unseen,
     calibrate,
+    carry_gate,
     fit_gate,
+    fit_gates,
     fit_temperature,
     label_pool,
     precision_threshold,
@@ -180,3 +182,51 @@ def test_no_teacher_has_seen_held_out_clips():
     assert_unseen(np.array(["a", "b"]), np.array(["c"]))
     with pytest.raises(LeakError, match=r"^2 held-out .*clip_2, clip_3$"):
         assert_unseen(np.array(["clip_1", "clip_3", "clip_2"]), np.array(["clip_2", "clip_3", "clip_4"]))
+
+
+def two_tasks(n=4000):
+    """Emotion easy, intent hard: probabilities and labels of both tasks."""
+    (easy, first), (hard, second) = draw_labelled(2, n), draw_labelled(1, n)
+    rng = np.random.default_rng(3)
+    lost = rng.random(n) < 0.4  # intents that nothing tells
+    return {"emotion": easy, "intent": hard}, {
+        "emotion": first,
+        "intent": np.where(lost, rng.integers(0, 4, n), second),
+    }
+
+
+def test_a_joint_gate_has_one_threshold_that_reaches_the_precision_over_both_tasks():
+    probabilities, labels = two_tasks()
+    gates = fit_gates(PseudoConfig(precision=0.7, joint_gate=True), probabilities, labels)
+    assert gates["emotion"].threshold == gates["intent"].threshold
+    calibrated = {t: calibrate(probabilities[t], gates[t].temperature) for t in gates}
+    passed = np.minimum(*(p.max(axis=1) for p in calibrated.values())) >= gates["emotion"].threshold
+    right = {t: (calibrated[t].argmax(axis=1) == labels[t])[passed].mean() for t in gates}
+    assert gates["intent"].precision == pytest.approx(right["intent"])
+    assert 0.7 <= np.mean(list(right.values())) < 0.72
+    separate = fit_gates(PseudoConfig(precision=0.7), probabilities, labels)
+    assert separate["emotion"].threshold != separate["intent"].threshold
+    fixed = fit_gates(PseudoConfig(gate="fixed", threshold=0.8, joint_gate=True), probabilities, labels)
+    assert fixed["emotion"].threshold == 0.8
+
+
+def test_with_a_joint_gate_a_clip_is_accepted_for_both_tasks_or_none():
+    settings = {"joint_gate": True, "plausible_pairs": False}
+    assert accepted(label(threshold=(0.7, 0.7), **settings)) == ("acdef",) * 2
+    assert accepted(label(threshold=(0.85, 0.85), **settings)) == ("aef",) * 2
+
+
+def test_soft_labels_keep_the_calibrated_probabilities():
+    table = label(temperature=2.0, soft=True)
+    columns = [probability_column("emotion", name) for name in ("joy", "rage")]
+    np.testing.assert_allclose(table[columns].sum(axis=1), 1, atol=2e-6)
+    np.testing.assert_allclose(table[columns].max(axis=1), table.emotion_confidence)
+    assert not any("probability" in column for column in label(temperature=2.0))
+
+
+def test_a_student_teaches_with_no_more_confidence_than_its_teacher():
+    probabilities, _ = draw_labelled(3, n=500)
+    gate = carry_gate(Gate(1.0, 0.8, 0.75), probabilities, 0.6)
+    assert calibrate(probabilities, gate.temperature).max(axis=1).mean() == pytest.approx(0.6, abs=1e-3)
+    assert (gate.threshold, gate.precision) == (0.8, 0.75)
+    assert carry_gate(Gate(1.3, 0.8, 0.75), np.empty((0, 4)), np.nan) == Gate(1.3, 0.8, 0.75)

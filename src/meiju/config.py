@@ -12,7 +12,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import tyro
 
@@ -228,6 +228,8 @@ class TrainConfig:
     """Members trained side by side as one stacked network; what they learn is the same up to rounding."""
     average_epochs: int = 5
     """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
+    labelled_share: float = 1.0
+    """Share of the labelled clips that is learnt from, drawn from every fold; all are judged (low-resource curve)."""
 
     def __post_init__(self):
         for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
@@ -241,6 +243,7 @@ class TrainConfig:
         require(0 <= self.label_smoothing < 1, f"--train.label-smoothing is in [0, 1); got {self.label_smoothing}")
         require(0 <= self.class_weights <= 1, f"--train.class-weights is in [0, 1]; got {self.class_weights}")
         require(self.auxiliary >= 0, f"--train.auxiliary is not negative; got {self.auxiliary}")
+        require(0 < self.labelled_share <= 1, f"--train.labelled-share is in (0, 1]; got {self.labelled_share}")
 
 
 @dataclass(frozen=True)
@@ -257,12 +260,19 @@ class PseudoConfig:
     """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
     plausible_pairs: bool = True
     """Drop a clip whose predicted emotion-intent pair never occurs among the fold's labelled clips."""
+    joint_gate: bool = False
+    """One gate for both tasks: a clip is accepted where the less sure of its two labels passes, or not at all."""
+    soft: bool = False
+    """Learn from the calibrated probabilities of an accepted clip instead of its likeliest class."""
+    rounds: int = 1
+    """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
 
     def __post_init__(self):
         for name in ("threshold", "precision"):
             value = getattr(self, name)
             require(0 < value <= 1, f"--pseudo.{name} is in (0, 1]; got {value}")
         require(self.cap is None or self.cap > 0, f"--pseudo.cap is above 0, or None; got {self.cap}")
+        require(1 <= self.rounds <= 9, f"--pseudo.rounds is between 1 and 9; got {self.rounds}")
 
 
 @dataclass(frozen=True)
@@ -273,6 +283,8 @@ class Stage2Config:
     """Weight of a pseudo-labelled clip in the loss, beside 1 for a labelled one."""
     ratio: float = 1.0
     """Pseudo-labelled clips per labelled clip in every batch; fewer where few were accepted."""
+    warm_start: bool = False
+    """Start from the weights of the stage-1 member of the same fold, heads and seed instead of from scratch."""
 
     def __post_init__(self):
         require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")
@@ -314,7 +326,8 @@ class Config:
     """What is seen of a clip: name=encoder, any number of them."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
-    classification model whose labels name marks; with fit:ENCODER, fine-tuned; or leave them as they are with none."""
+    classification model whose labels name marks; with fit:ENCODER, fine-tuned; leave them as they are with none; or
+    strip them of all marks, and of spaces beside Chinese characters, with stripped (to see what marks are worth)."""
     punctuation_texts: tuple[Path, ...] = ()
     """Text files of punctuated sentences, one a line, to learn from beside the corpus' own."""
     punctuation_epochs: int = 3
@@ -348,8 +361,8 @@ class Config:
         )
         require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
         require(
-            re.fullmatch(r"crf|none|(hf|fit):.+", self.punctuation) is not None,
-            "--punctuation is crf, none, hf:MODEL or fit:ENCODER, with a folder or Hugging Face id; "
+            re.fullmatch(r"crf|none|stripped|(hf|fit):.+", self.punctuation) is not None,
+            "--punctuation is crf, none, stripped, hf:MODEL or fit:ENCODER, with a folder or Hugging Face id; "
             f"got {self.punctuation!r}",
         )
         require(self.punctuation_epochs >= 1, f"--punctuation-epochs is at least 1; got {self.punctuation_epochs}")
@@ -360,6 +373,14 @@ class Config:
         require(
             not self.tuned or self.folds >= 4,
             f"--folds is at least 4 with tuned: streams, whose networks leave out three folds; got {self.folds}",
+        )
+        require(
+            not self.tuned or self.train.labelled_share == 1,
+            "--train.labelled-share: tuned: streams learn from all labels; leave them out",
+        )
+        require(
+            self.train.labelled_share == 1 or self.ensemble == "mean",
+            "--ensemble out-of-fold fits weights on all labelled clips; with --train.labelled-share take mean",
         )
 
     @property
@@ -475,6 +496,30 @@ PRESETS: dict[str, tuple[str, Config]] = {
 }
 
 
-def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
-    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program."""
-    return tyro.extras.overridable_config_cli(PRESETS, args=arguments, description=description)
+@dataclass(frozen=True)
+class AblationConfig(Config):
+    """A run, and which of its variants are wanted."""
+
+    variants: tuple[str, ...] = ("all",)
+    """Names of variants or of groups of them (see meiju.ablation), or all."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(len(self.variants) > 0, "--variants needs at least one name, or all")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def parse_config(description: str | None, arguments: list[str] | None = None, kind: type[C] = Config) -> C:
+    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
+
+    kind: Config, or a subclass whose own settings have defaults and become flags of their own.
+    """
+    presets = {name: (text, _as_kind(preset, kind)) for name, (text, preset) in PRESETS.items()}
+    return tyro.extras.overridable_config_cli(presets, args=arguments, description=description)
+
+
+def _as_kind(config: Config, kind: type[C]) -> C:
+    """The same settings as a Config of this kind."""
+    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})

@@ -1,98 +1,32 @@
 """The report's figures: each a pure function from numbers to a matplotlib Figure, without pyplot and its state."""
 
 import base64
-import io
-import unicodedata
-import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import cycle
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-DPI = 110
-WIDTH = 7.4  # inches, the width of the report's column at this resolution
-INK, MUTED, RULE = "#22262b", "#6b7280", "#d9dce1"
-BLUE, GREY, RUST = "#1f5582", "#a3a9b3", "#b4441f"
-STAGE_LOOKS = ((GREY, "s"), (BLUE, "o"), (RUST, "D"))  # colour and marker of the first stage, the second, ...
-DASHED = (0, (5, 3))
-HATCH = "#dfb0a0"
-SHADES = LinearSegmentedColormap.from_list("shades", ["#f7f9fb", "#a9c6de", "#3f7cac", "#123b5d"])
-
-# The first of these that is installed draws what DejaVu Sans has no glyph for.
-CHINESE_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Noto Sans CJK JP",  # the name under which matplotlib finds the collection of all Noto CJK fonts
-    "Source Han Sans SC",
-    "Source Han Sans CN",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-    "Microsoft YaHei",
-    "SimHei",
-    "PingFang SC",
-    "PingFang HK",
-    "Hiragino Sans GB",
-    "Heiti TC",
-    "Arial Unicode MS",
+from meiju.look import (
+    BLUE,
+    DASHED,
+    GREY,
+    HATCH,
+    MUTED,
+    RUST,
+    STAGE_LOOKS,
+    WIDTH,
+    colour_bar,
+    headline,
+    heatmap,
+    readable,
+    style,
+    to_png,
 )
-LABEL_WIDTH = 18  # columns of text; a Chinese character takes two
-
-
-@cache
-def _families() -> list[str]:
-    fonts = font_manager.fontManager
-    if not set(CHINESE_FONTS) & set(fonts.get_font_names()):
-        # matplotlib caches its list of fonts for good, so that one installed since is not on it.
-        for path in set(font_manager.findSystemFonts()) - {font.fname for font in fonts.ttflist}:
-            with suppress(RuntimeError):  # a file that FreeType cannot read
-                fonts.addfont(path)
-    installed = set(fonts.get_font_names())
-    return ["DejaVu Sans", *(family for family in CHINESE_FONTS if family in installed)][:2]
-
-
-@contextmanager
-def _style():
-    """The look of every figure, for as long as one is drawn."""
-    settings = {
-        "font.family": _families(),
-        "font.size": 9.5,
-        "axes.titlesize": 9.5,
-        "axes.titlelocation": "left",
-        "axes.edgecolor": MUTED,
-        "axes.linewidth": 0.7,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "grid.color": RULE,
-        "grid.linewidth": 0.6,
-        "hatch.linewidth": 0.7,
-        "legend.frameon": False,
-        "legend.fontsize": 9,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "xtick.labelsize": 9,
-        "ytick.labelsize": 9,
-        "text.parse_math": False,  # a label may hold dollar signs
-        "figure.constrained_layout.use": True,
-        "figure.constrained_layout.w_pad": 0.08,
-        "figure.constrained_layout.h_pad": 0.06,
-    }
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box
-        yield
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> float:
@@ -124,7 +58,7 @@ def _bins(confidence: np.ndarray, correct: np.ndarray, n_bins: int) -> tuple[np.
     )
 
 
-@_style()
+@style()
 def confusion(
     truth: Sequence[str], prediction: Sequence[str], classes: Sequence[str], *, title: str, task: str = "class"
 ) -> Figure:
@@ -143,16 +77,16 @@ def confusion(
     size = len(classes)
     figure = Figure(figsize=(max(WIDTH, 2.6 + 0.46 * size), 1.9 + max(1.6, 0.4 * size)))
     axes = figure.subplots()
-    names = _readable(classes)
+    names = readable(classes)
     rows = [f"{name}  ({clips})" for name, clips in zip(names, per_class[:, 0], strict=True)]
-    image = _heatmap(axes, percent, counts, rows, names, Normalize(0, 100))
+    image = heatmap(axes, percent, counts, rows, names, Normalize(0, 100))
     axes.set(xlabel=f"predicted {task}", ylabel=f"true {task} (clips)")
-    _colour_bar(figure, image, axes, "% of the true class's clips")
-    _headline(figure, title)
+    colour_bar(figure, image, axes, "% of the true class's clips")
+    headline(figure, title)
     return figure
 
 
-@_style()
+@style()
 def reliability(
     confidence_before: np.ndarray, confidence_after: np.ndarray, correct: np.ndarray, *, title: str
 ) -> Figure:
@@ -184,11 +118,11 @@ def reliability(
     lower.set(xlim=(-0.01, 1.01), ylim=(0, max(1, lower.get_ylim()[1])))
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     lower.grid(axis="y")
-    _headline(figure, title)
+    headline(figure, title)
     return figure
 
 
-@_style()
+@style()
 def accepted(accepted_counts: pd.Series, training_counts: pd.Series, *, title: str) -> Figure:
     """Share of each class among accepted pseudo-labels, beside its share among training labels; clips on the bars.
 
@@ -209,7 +143,7 @@ def accepted(accepted_counts: pd.Series, training_counts: pd.Series, *, title: s
     axes.set(
         xlabel="share among the labels of its kind (%); number on the bar: clips", xlim=(0, axes.get_xlim()[1] * 1.06)
     )
-    axes.set_yticks(place, _readable(classes))
+    axes.set_yticks(place, readable(classes))
     axes.invert_yaxis()  # the first class at the top
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -217,13 +151,22 @@ def accepted(accepted_counts: pd.Series, training_counts: pd.Series, *, title: s
     if not accepted_counts.sum():
         axes.text(0.98, 0.03, "no pseudo-label was accepted", transform=axes.transAxes, ha="right", color=RUST)
     figure.legend(loc="outside lower center", ncols=2)
-    _headline(figure, title)
+    headline(figure, title)
     return figure
 
 
-@_style()
-def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str) -> Figure:
+@style()
+def accepted_pairs(
+    accepted: pd.DataFrame,
+    training: pd.DataFrame,
+    *,
+    title: str,
+    names: tuple[str, str] = ("training labels", "accepted pseudo-labels"),
+    unseen_as: str = "pair never seen in training",
+) -> Figure:
     """Clips of each emotion-intent pair, accepted beside training; hatched where training has no such clip.
+
+    names and unseen_as: what training, accepted and hatched cells are called, where they are something else.
 
     Both count clips, emotions in rows and intents in columns; what one of them lacks counts zero there.
     """
@@ -235,11 +178,10 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
     ]
     unseen = tables[0] == 0
     figure = Figure(figsize=(max(9.4, 2.4 + 0.62 * len(intents)), 3.1 + 0.36 * len(emotions)))
-    names = ["training labels", "accepted pseudo-labels"]
     for axes, name, counts in zip(figure.subplots(1, 2, sharey=True), names, tables, strict=True):
         # Each panel has its own scale: the pool is often many times as large as the training part.
         scale = Normalize(0, max(counts.max(initial=0), 1))
-        image = _heatmap(axes, counts, counts, _readable(emotions), _readable(intents), scale)
+        image = heatmap(axes, counts, counts, readable(emotions), readable(intents), scale)
         for row, column in np.argwhere(unseen):
             corner = (column - 0.5, row - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor=HATCH, linewidth=0))
@@ -248,15 +190,15 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
         axes.set_title(note if counts.any() else f"{name}: none")
         axes.set_xlabel("intent")
         axes.label_outer()
-        _colour_bar(figure, image, axes, "clips", orientation="horizontal")
+        colour_bar(figure, image, axes, "clips", orientation="horizontal")
     figure.axes[0].set_ylabel("emotion")
-    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label="pair never seen in training")
+    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label=unseen_as)
     figure.legend(handles=[hatched], loc="outside lower center")
-    _headline(figure, title)
+    headline(figure, title)
     return figure
 
 
-@_style()
+@style()
 def score_by_heads(scores: pd.DataFrame, *, title: str) -> Figure:
     """E, I and JRBM by the number of attention heads, for both stages, with the mean over head counts as a line.
 
@@ -284,77 +226,10 @@ def score_by_heads(scores: pd.DataFrame, *, title: str) -> Figure:
         axes.grid(axis="y")
     figure.axes[0].set_ylabel("F1 (0 to 1)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    _headline(figure, title)
+    headline(figure, title)
     return figure
 
 
-@_style()
 def to_data_uri(figure: Figure) -> str:
     """The figure as a PNG within a data: URI; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})  # no version, no date
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _headline(figure: Figure, title: str) -> None:
-    figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
-
-
-def _heatmap(
-    axes: Axes, shade: np.ndarray, counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], scale: Normalize
-):
-    """Draw `shade` (R, C) as colours with `counts` (R, C) written in the cells, zeros left out."""
-    image = axes.imshow(shade, cmap=SHADES, norm=scale, aspect="auto")
-    slanted = max(map(_text_width, columns), default=0) > 4
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axes.set_xticks(range(len(columns)), columns, **turned)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1)
-    axes.tick_params(which="minor", length=0)
-    for row, column in np.argwhere(counts):
-        colour = "white" if scale(shade[row, column]) > 0.55 else INK
-        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8.5, color=colour)
-    return image
-
-
-def _colour_bar(figure: Figure, image, axes: Axes, unit: str, orientation: str = "vertical") -> None:
-    thin = {"aspect": 28, "pad": 0.02} if orientation == "vertical" else {"aspect": 40, "pad": 0.03}
-    bar = figure.colorbar(image, ax=axes, label=unit, orientation=orientation, **thin)
-    bar.outline.set_visible(False)
-    bar.locator = MaxNLocator(5, integer=True)
-    bar.ax.tick_params(length=0)
-
-
-def _readable(names: Sequence[str]) -> list[str]:
-    """Label names as a figure can show them: on one line, short, and drawn by a font at hand.
-
-    A name without glyphs becomes its place among the classes, `class 3`, because a row of boxes tells nothing.
-    """
-    lines = [" ".join(name.split()) for name in names]
-    return [_shorten(line) if _can_draw(line) else f"class {k}" for k, line in enumerate(lines, start=1)]
-
-
-def _can_draw(text: str) -> bool:
-    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in _families()]
-    return bool(text) and all(any(font.get_char_index(ord(char)) for font in fonts) for char in text)
-
-
-def _text_width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def _shorten(text: str) -> str:
-    if _text_width(text) <= LABEL_WIDTH:
-        return text
-    half = LABEL_WIDTH // 2
-    return _cut(text, half) + "…" + _cut(text[::-1], half - 1)[::-1]  # classes often differ at the end
-
-
-def _cut(text: str, width: int) -> str:
-    while _text_width(text) > width:
-        text = text[:-1]
-    return text
+    return "data:image/png;base64," + base64.b64encode(to_png(figure)).decode("ascii")

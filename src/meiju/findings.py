@@ -9,6 +9,7 @@ import pandas as pd
 from meiju import figures, report, scores, teaching
 from meiju.config import Config, as_settings
 from meiju.corpus import Corpus
+from meiju.evidence import Evidence
 from meiju.labels import TASKS
 from meiju.pseudo import calibrate, fit_temperature
 from meiju.scores import MEAN, OUT_OF_FOLD, Stage
@@ -17,7 +18,13 @@ PACKAGES = ("meiju", "torch", "transformers", "scikit-learn", "numpy", "pandas",
 
 
 def page(
-    config: Config, corpus: Corpus, folds: pd.DataFrame, stages: list[Stage], pseudo: pd.DataFrame, gates: pd.DataFrame
+    config: Config,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+    stages: list[Stage],
+    pseudo: pd.DataFrame,
+    gates: pd.DataFrame,
+    evidence: Evidence,
 ) -> str:
     """The report of a finished run as one HTML page. pseudo and gates: see `meiju.teaching`."""
     table = scores.table(stages, config, corpus, folds)
@@ -32,8 +39,10 @@ def page(
             ).round(4),
             "The gates that pseudo-labels passed, by fold: the threshold on the calibrated confidence, and the "
             "precision above it on rows that neither the teachers nor their stand-ins saw.": gates.round(3),
+            **evidence.tables,
         },
-        figures=_figures(config.corpus.average, corpus, folds, stages, table, pseudo),
+        figures=_figures(config.corpus.average, corpus, folds, stages, table, pseudo)
+        | {heading: (figures.to_data_uri(figure), caption) for heading, (figure, caption) in evidence.figures.items()},
         made_with={package: version(package) for package in PACKAGES},
     )
 

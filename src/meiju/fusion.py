@@ -174,9 +174,13 @@ class TaskInteraction(nn.Module):
 
     def forward(self, own: Tensor, other: Tensor, present: Tensor) -> Tensor:
         # own, other: (E, B, S, D), present: (E, B, S)
-        seen = self.drop(self.attention(own, other, present))
-        gate = self.gate(torch.cat([own, seen], dim=-1)).sigmoid()
+        gate, seen = self.look(own, other, present)
         return own + gate * seen
+
+    def look(self, own: Tensor, other: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the gate of each unit is open, in (0, 1), and what waits before it: (E, B, S, D) each."""
+        seen = self.drop(self.attention(own, other, present))
+        return self.gate(torch.cat([own, seen], dim=-1)).sigmoid(), seen
 
 
 class BranchDropout(nn.Module):

@@ -37,4 +37,9 @@ class LabelSet:
         return [names[k] for k in numbers]
 
 
+def probability_column(task: str, label: str) -> str:
+    """The column of a soft label's probability."""
+    return f"{task}_probability_{label}"
+
+
 OFFICIAL = LabelSet()

@@ -16,15 +16,16 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save
 from scipy.special import softmax
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from meiju import features, files
 from meiju.compute import run_jobs
 from meiju.config import Config, ModelConfig
 from meiju.devices import pick_device
+from meiju.folds import learnt_from
 from meiju.fusion import Shape, make_network
-from meiju.labels import TASKS, UNKNOWN, LabelSet
+from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.layers import Noise
 from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
 from meiju.tuning import store_of
@@ -82,15 +83,6 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
         return arrays
 
 
-def load(folder: Path, chosen: Sequence[Member], shape: Shape, config: ModelConfig, device: torch.device) -> nn.Module:
-    """Finished members of one head count as one stacked network, in their order, ready to predict."""
-    states = [load_file(folder / weights_name(member)) for member in chosen]
-    noise = Noise([0] * len(chosen), device)  # what it initialises is replaced, and nothing is drawn in prediction
-    network = make_network(shape, config, heads=chosen[0].heads, noise=noise)
-    network.load_state_dict({key: torch.stack([state[key] for state in states]) for key in states[0]})
-    return network.eval()
-
-
 def weights_name(member: Member) -> str:
     """The file of a member's weights."""
     return f"{member.stem}.safetensors"
@@ -102,7 +94,8 @@ class Data:
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
     meiju.pseudo) or None in stage 1; stores: the folder of each stream's store; tuned: the streams of which a member's
-    store depends on the folds it holds out (see meiju.tuning).
+    store depends on the folds it holds out (see meiju.tuning); start: the folder of members whose weights are started
+    from, or None.
     """
 
     clips: pd.DataFrame
@@ -111,12 +104,18 @@ class Data:
     stores: dict[str, Path]
     pseudo: pd.DataFrame | None = None
     tuned: frozenset[str] = frozenset()
+    start: Path | None = None
+
+
+def missing(members: list[Member], folder: Path) -> list[Member]:
+    """The members that are not in `folder` yet."""
+    return [member for member in members if not (folder / f"{member.stem}.npz").exists()]
 
 
 def train(config: Config, data: Data, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
     """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
     groups = _groups(config, data, members, stage)
-    todo = [group for group in groups if not all((folder / f"{m.stem}.npz").exists() for m, _ in group)]
+    todo = [group for group in groups if missing([m for m, _ in group], folder)]
     folder.mkdir(parents=True, exist_ok=True)
     device = pick_device(config.device).type
     # On a CPU, one thread a process is fastest. On GPUs, one process each: every one holds a context of its own.
@@ -126,6 +125,31 @@ def train(config: Config, data: Data, members: list[Member], folder: Path, *, st
     with tqdm(total=len(members), initial=n_done, desc=label, unit="member", disable=None) as bar:
         for k in run_jobs(config.compute, _train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
             bar.update(len(todo[k]))
+
+
+def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
+    """The weights of members of one head count, stacked: each [E, ...] in the order of `members`."""
+    states = []
+    for member in members:
+        path = folder / weights_name(member)
+        with files.reading(path):
+            states.append(load_file(path))
+    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
+
+
+def load_network(
+    folder: Path, members: Sequence[Member], shape: Shape, config: ModelConfig, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """Trained members of one head count as one stacked network, ready for `meiju.training.predict`.
+
+    shape: of the streams and classes that they were trained on; config: the network they were trained with.
+    """
+    (heads,) = {member.heads for member in members}
+    # What the noise initialises is replaced, and nothing is drawn in prediction.
+    network = make_network(shape, config, heads=heads, noise=Noise([0] * len(members), device))
+    with files.reading(folder):
+        network.load_state_dict(load_weights(folder, members))
+    return network.eval()
 
 
 Group = list[tuple[Member, Lesson]]
@@ -150,7 +174,9 @@ def _groups(config: Config, data: Data, members: list[Member], stage: int) -> li
 def _lesson(config: Config, data: Data, member: Member, stage: int) -> Lesson:
     """The rows a member learns from, and its seed."""
     clips = data.clips
-    seen = data.folds.name[~data.folds.fold.isin(member.held_out)]
+    training = data.folds.merge(clips, on="name", validate="one_to_one")
+    usable = learnt_from(training, config.train.labelled_share, config.seed)
+    seen = training.name[usable & ~training.fold.isin(member.held_out)]
     rows = np.flatnonzero(clips.name.isin(set(seen)))
     classes = {task: len(data.labels[task]) for task in TASKS}
     labels = {task: data.labels.encode(task, clips[task].iloc[rows]) for task in TASKS}
@@ -173,7 +199,15 @@ def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
     }
     classes = {task: len(data.labels[task]) for task in TASKS}
     rows = hard_rows(number[table.name].to_numpy(), accepted, classes, power=0.0)
+    if config.pseudo.soft:
+        rows = replace(rows, targets={task: _soft_targets(table, task, data.labels) for task in TASKS})
     return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
+
+
+def _soft_targets(table: pd.DataFrame, task: str, labels: LabelSet) -> np.ndarray:
+    """The probabilities of accepted pseudo-labels [N, K]; zeros where the task is not accepted."""
+    said = table[[probability_column(task, label) for label in labels[task]]].to_numpy(np.float32)
+    return said / said.sum(axis=1, keepdims=True) * table[f"{task}_accepted"].to_numpy()[:, None]
 
 
 def _train_group(config: Config, data: Data, group: Group, folder: Path, device: str, number: int) -> None:
@@ -192,7 +226,8 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio
-    network = train_members(frames, lessons, config.model, config.train, heads=heads, pseudo_ratio=ratio)
+    start = None if data.start is None else load_weights(data.start, members)
+    network = train_members(frames, lessons, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start)
     asked = _asked_clips(data, members)
     logits = predict(network, frames, asked)
     for e, (member, lesson) in enumerate(group):

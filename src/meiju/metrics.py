@@ -47,19 +47,30 @@ def bootstrap_jrbm(
     n_draws: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """JRBM of several systems on the same resampled clips, [systems, n_draws] (Efron's paired bootstrap).
+    """JRBM of several systems on the same resampled clips, [systems, n_draws]; see `bootstrap`."""
+    return bootstrap(truth, predictions, average, n_draws=n_draws, seed=seed)["JRBM"]
+
+
+def bootstrap(
+    truth: dict[str, np.ndarray],
+    predictions: list[dict[str, np.ndarray]],
+    average: str,
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """E, I and JRBM of several systems on the same resampled clips, each [systems, n_draws] (Efron's paired bootstrap).
 
     The systems share every draw, so the difference of two rows is the distribution of their difference.
     """
     rng = np.random.default_rng(seed)
     n = len(truth["emotion"])
     draws = rng.multinomial(n, np.full(n, 1 / n), size=n_draws)  # how often each clip is drawn
-    return np.stack(
-        [
-            _harmonic(*(_resampled_f1(truth[task], prediction[task], draws, average) for task in ("emotion", "intent")))
-            for prediction in predictions
-        ]
+    e, i = (
+        np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
+        for task in ("emotion", "intent")
     )
+    return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -201,7 +201,7 @@ class Predictor:
             for member in chosen:
                 _there(folder / members.weights_name(member))
             try:
-                by_heads[heads] = members.load(folder, chosen, shape, self.config.model, self.device)
+                by_heads[heads] = members.load_network(folder, chosen, shape, self.config.model, self.device)
             except (SafetensorError, RuntimeError) as error:  # damaged, or of another shape than the settings say
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         return by_heads

@@ -6,15 +6,15 @@ can be left out. Everything is done once per fold, by teachers and on scores tha
 one set of pseudo-labels made by all folds' models would lift cross-validation and nothing else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import softmax
 
 from meiju.config import PseudoConfig
-from meiju.labels import TASKS, LabelSet
+from meiju.labels import TASKS, LabelSet, probability_column
 
 MIN_ACCEPTED = 20  # a precision estimated on fewer clips says too little
 
@@ -78,8 +78,44 @@ def fit_gate(config: PseudoConfig, probabilities: np.ndarray, labels: np.ndarray
     threshold = (
         config.threshold if config.gate == "fixed" else precision_threshold(confidence, correct, config.precision)
     )
-    passed = confidence >= threshold
-    return Gate(temperature, threshold, float(correct[passed].mean()) if passed.any() else float("nan"))
+    return Gate(temperature, threshold, _share(correct[confidence >= threshold]))
+
+
+def fit_gates(
+    config: PseudoConfig, probabilities: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+) -> dict[str, Gate]:
+    """The gate of each task (see `fit_gate`); with `joint_gate`, one threshold on the less sure of a clip's two labels.
+
+    That one is the lowest at which the labels of both tasks taken together reach the wanted precision.
+    """
+    gates = {task: fit_gate(config, probabilities[task], labels[task]) for task in TASKS}
+    if not config.joint_gate:
+        return gates
+    calibrated = {task: calibrate(probabilities[task], gates[task].temperature) for task in TASKS}
+    correct = {task: calibrated[task].argmax(axis=1) == labels[task] for task in TASKS}
+    least = np.minimum(*(calibrated[task].max(axis=1) for task in TASKS))
+    threshold = config.threshold
+    if config.gate == "precision":
+        both = np.concatenate([correct[task] for task in TASKS])
+        threshold = precision_threshold(np.tile(least, len(TASKS)), both, config.precision)
+    passed = least >= threshold
+    return {task: Gate(gates[task].temperature, threshold, _share(correct[task][passed])) for task in TASKS}
+
+
+def carry_gate(gate: Gate, probabilities: np.ndarray, mean_confidence: float) -> Gate:
+    """The gate of a teacher that no held-out row can check any more: a student that now teaches in its turn.
+
+    Its temperature makes its mean confidence on the pool [N, K] what its own teacher's was, and the threshold stays:
+    without evidence, a student is taken to know as much as its teacher and no more. The precision is the old one.
+    """
+
+    def excess(log_temperature: float) -> float:
+        return float(calibrate(probabilities, np.exp(log_temperature)).max(axis=1).mean() - mean_confidence)
+
+    low, high = np.log(0.1), np.log(10)
+    if len(probabilities) == 0 or not np.isfinite(mean_confidence) or excess(low) * excess(high) > 0:
+        return gate
+    return replace(gate, temperature=float(np.exp(brentq(excess, low, high))))
 
 
 def label_pool(
@@ -93,6 +129,7 @@ def label_pool(
     """Pseudo-labels of one fold: by task its label, confidence and whether it is accepted.
 
     names [N] and probabilities[task] [N, K] are the teacher's on the pool; training are the fold's own labelled rows.
+    Soft labels have a column a class besides, with its calibrated probability.
     """
     table = pd.DataFrame({"name": names})
     for task in TASKS:
@@ -101,6 +138,12 @@ def label_pool(
         confidence = calibrated.max(axis=1)
         table[f"{task}_confidence"] = confidence.round(6)
         table[f"{task}_accepted"] = confidence >= gates[task].threshold
+        if config.soft:
+            for k, label in enumerate(labels[task]):
+                table[probability_column(task, label)] = calibrated[:, k].round(6)
+    if config.joint_gate:
+        both = table.emotion_accepted & table.intent_accepted
+        table = table.assign(emotion_accepted=both, intent_accepted=both)
     if config.plausible_pairs:
         known = set(zip(training.emotion, training.intent, strict=True))
         plausible = np.array([pair in known for pair in zip(table.emotion, table.intent, strict=True)], dtype=bool)
@@ -110,6 +153,10 @@ def label_pool(
         for task in TASKS:
             table[f"{task}_accepted"] = _within_cap(table, task, config.cap * training[task].value_counts())
     return table
+
+
+def _share(correct: np.ndarray) -> float:
+    return float(correct.mean()) if len(correct) else float("nan")
 
 
 def _within_cap(table: pd.DataFrame, task: str, cap: pd.Series) -> pd.Series:

@@ -9,13 +9,14 @@ import errno
 import re
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import transformers
 
-from meiju import files, folds, hub, log, members, punctuation, scores, transcription, transcripts, tuning
+from meiju import files, folds, hub, log, members, punctuation, scores, transcription, tuning
 from meiju.compute import WorkersLost
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
@@ -54,8 +55,10 @@ class NotYet(RuntimeError):
 class Run:
     """A run's settings, its corpus, and the folders of its steps."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, quiet: bool = False):
+        """quiet: do not say of each step that it was done before."""
         self.config = config
+        self._quiet = quiet
         self._decisions: dict[str, dict] = {}
         self.under_way = ExitStack()  # the lock and the log of the step that was begun
 
@@ -108,6 +111,20 @@ class Run:
         """Where the results of a step lie, or will lie."""
         return self.config.work / step / files.digest(self._decided_by(step))
 
+    def variant(self, config: Config) -> "Run":
+        """The run with other settings, on the same corpus and folds, which are not read again."""
+        run = Run(config, quiet=True)
+        run.__dict__ |= {"corpus": self.corpus, "folds": self.folds}  # where cached_property keeps them
+        return run
+
+    @cached_property
+    def round_before(self) -> "Run | None":
+        """The run whose second stage teaches this one's pseudo-labels, or None in the first round."""
+        pseudo = self.config.pseudo
+        if pseudo.rounds == 1:
+            return None
+        return self.variant(replace(self.config, pseudo=replace(pseudo, rounds=pseudo.rounds - 1)))
+
     def stream_folder(self, stream: str) -> Path:
         """Where the store of one stream lies, or will lie."""
         decided_by = self._decided_by("features")["streams"][stream]
@@ -126,7 +143,8 @@ class Run:
             files.sweep(folder)
         if self._is_done(step):  # perhaps by the process that was at it until now
             self.under_way.close()
-            print(f"{step}: done before with these settings, see {folder}")
+            if not self._quiet:
+                print(f"{step}: done before with these settings, see {folder}")
             return False
         return True
 
@@ -143,7 +161,7 @@ class Run:
         return self.folder(step)
 
     def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
-        """What the members of a stage share. Raises NotYet if the features are not extracted."""
+        """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
         self.result("features")
         # In the settings' order, which is that of the network's tokens.
         stores = {
@@ -151,7 +169,9 @@ class Run:
             for stream in self.config.encoders
         }
         tuned = frozenset(self.config.tuned)
-        return members.Data(self.corpus.clips, self.corpus.labels, self.folds, stores, pseudo, tuned)
+        start = self.result("stage1") if pseudo is not None and self.config.stage2.warm_start else None
+        clips, labels = self.corpus.clips, self.corpus.labels
+        return members.Data(clips, labels, self.folds, stores, pseudo=pseudo, tuned=tuned, start=start)
 
     def tuned_folder(self, stream: str) -> Path:
         """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
@@ -166,20 +186,6 @@ class Run:
     def encoder_folder(self, stream: str) -> Path:
         """Where the fitted encoder of a stream lies."""
         return self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream) / "encoder"
-
-    def tune(self) -> None:
-        """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
-        table = self.corpus.clips
-        for stream, model in self.config.tuned.items():
-            lines = tuning.Lines(
-                transcripts.as_clips(table, self.result("transcripts")),
-                self.folds.set_index("name").fold.reindex(table.name).fillna(-1).to_numpy(dtype=int),
-                {task: self.corpus.labels.encode(task, table[task]) for task in TASKS},
-                {task: len(self.corpus.labels[task]) for task in TASKS},
-            )
-            device = pick_device(self.config.device)
-            folder = self.tuned_folder(stream)
-            tuning.extract(model, self.config.tune, lines, folder, seed=self.config.seed, device=device)
 
     def stages(self) -> list[scores.Stage]:
         """What the members of both stages say. Raises NotYet if they are not trained."""
@@ -298,7 +304,10 @@ class Run:
         }
 
     def _pseudo_decided_by(self) -> dict:
-        return {"teachers": self._teachers(), "pseudo": as_settings(self.config.pseudo)}
+        decided_by = {"teachers": self._teachers(), "pseudo": as_settings(self.config.pseudo)}
+        if self.round_before:
+            decided_by["before"] = files.digest(self.round_before._decided_by("stage2"))
+        return decided_by
 
     def _stage2_decided_by(self) -> dict:
         return {"pseudo": files.digest(self._decided_by("pseudo")), "stage2": as_settings(self.config.stage2)}
@@ -318,10 +327,13 @@ class Run:
         return {"stage1": files.digest(self._decided_by("stage1")), **members}
 
 
-def main(step) -> None:
-    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input."""
+def main(step, kind: type[Config] = Config) -> None:
+    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input.
+
+    kind: the class of its settings.
+    """
     try:
-        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__)))
+        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
         with run.under_way:
             step(run)
     except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged) as error:

@@ -15,9 +15,10 @@ from meiju import ensemble, files, members
 from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
+from meiju.folds import learnt_from
 from meiju.labels import TASKS
 from meiju.members import Member
-from meiju.pseudo import Gate, assert_unseen, fit_gate, label_pool
+from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
 
 GATE = [field.name for field in fields(Gate)]
 
@@ -35,15 +36,48 @@ def label_all_folds(
     return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
 
 
-def stand_in(config: Config, folds: pd.DataFrame, folder: Path, fold: int) -> tuple[pd.DataFrame, Probabilities]:
+def label_next_round(
+    config: Config,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+    said: dict[int, Probabilities],
+    folder: Path,
+    before: tuple[pd.DataFrame, pd.DataFrame],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `label_all_folds`, by the second-stage members in `folder`; said[fold] is what fold's members say of the pool.
+
+    before: pseudo-labels and gates of the round that these members learnt from. They never saw the fold they hold out,
+    and their gates are carried on from `before` (see `meiju.pseudo.carry_gate`), so nothing of the fold comes in.
+    """
+    pool = corpus.part("unlabelled").name.to_numpy().astype(str)
+    labelled = _learnt_from(config, corpus, folds)
+    tables, gates = [], []
+    for fold in range(config.folds):
+        _assert_unseen(folder, _members(config, (fold,)), folds.name[folds.fold == fold].to_numpy().astype(str))
+        by_task = {}
+        for task in TASKS:
+            gate = before[1][(before[1].fold == fold) & (before[1].task == task)].iloc[0]
+            old = Gate(float(gate.temperature), float(gate.threshold), float(gate.precision))
+            confidence = before[0][before[0].fold == fold][f"{task}_confidence"].mean()
+            by_task[task] = carry_gate(old, said[fold][task], confidence)
+        own = labelled[labelled.fold != fold]
+        tables.append(label_pool(config.pseudo, pool, said[fold], by_task, own, corpus.labels).assign(fold=fold))
+        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def stand_in(
+    config: Config, folds: pd.DataFrame, folder: Path, fold: int, usable: pd.DataFrame
+) -> tuple[pd.DataFrame, Probabilities]:
     """What models like fold's teachers say of rows they never saw: rows (name, fold), and probabilities of them.
 
+    usable: name, fold of the clips that may be learnt from, fewer than `folds` where --train.labelled-share says so.
     Every row of another fold j is scored by members that held out both j and `fold`.
     """
     rows, said = [], []
     held_out = folds.name[folds.fold == fold].to_numpy().astype(str)
     for other in sorted(set(range(config.folds)) - {fold}):
-        own = folds[folds.fold == other]
+        own = usable[usable.fold == other]
         chosen = _members(config, tuple(sorted((fold, other))))
         _assert_unseen(folder, chosen, held_out)
         rows.append(own)
@@ -123,14 +157,21 @@ def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes
 def _label_fold(
     config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path, fold: int, pool: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, Gate]]:
-    rows, stand_in_said = stand_in(config, folds, folder, fold)
+    usable = _learnt_from(config, corpus, folds)[["name", "fold"]]
+    rows, stand_in_said = stand_in(config, folds, folder, fold, usable)
     labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
     truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-    gates = {task: fit_gate(config.pseudo, stand_in_said[task], truth[task]) for task in TASKS}
+    gates = fit_gates(config.pseudo, stand_in_said, truth)
     teachers = _members(config, (fold,))
     _assert_unseen(folder, teachers, folds.name[folds.fold == fold].to_numpy().astype(str))
     said = ensemble.mean_over(folder, teachers, list(pool))
     return label_pool(config.pseudo, pool, said, gates, labelled, corpus.labels), gates
+
+
+def _learnt_from(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """The training clips that may be learnt from, with their fold."""
+    training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
+    return training[learnt_from(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
 
 
 def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:

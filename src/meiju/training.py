@@ -129,11 +129,12 @@ def train_members(
     *,
     heads: int,
     pseudo_ratio: float,
+    start: dict[str, Tensor] | None = None,
 ) -> nn.Module:
     """Train one member per lesson, side by side; all lessons ask for batches of one shape, and as many.
 
-    pseudo_ratio: see `n_pseudo`. Returns the stacked network
-    with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
+    pseudo_ratio: see `n_pseudo`. start: stacked weights to start from instead of random ones. Returns the stacked
+    network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
     shapes = {
         (n_steps(config, len(lesson.labelled)), n_pseudo(lesson, config.batch_size, pseudo_ratio)) for lesson in lessons
@@ -145,6 +146,8 @@ def train_members(
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
     network = make_network(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, lessons)
+    if start is not None:
+        network.load_state_dict(start)
     draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -174,7 +177,7 @@ def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, 
     outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
         if frames.shared:  # then they are gathered once
-            batch = _same_for_all(frames.batch(chunk[None]), members)
+            batch = same_for_all(frames.batch(chunk[None]), members)
         else:
             batch = frames.batch(chunk.expand(members, -1))
         logits = network(batch)
@@ -285,7 +288,8 @@ def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.d
     return total
 
 
-def _same_for_all(batch: Batch, members: int) -> Batch:
+def same_for_all(batch: Batch, members: int) -> Batch:
+    """One batch of one member's clips (1, B) as that of `members` members, without a copy."""
     expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
     return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
 

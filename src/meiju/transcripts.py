@@ -1,5 +1,6 @@
 """The transcripts of a run: the corpus' own, with punctuation restored where it is missing."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,10 @@ from meiju.punctuation import (
     read_sentences,
 )
 
+# All but what joins Latin letters or digits: don't, well-known, 3.5.
+MARK = re.compile(r"[^\w\s'’.-]|(?<![a-zA-Z0-9])['’.-]|['’.-](?![a-zA-Z0-9])")
+BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
+
 
 def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataFrame) -> None:
     """Write transcripts.csv (name, sentence) and, where a restorer could be measured, punctuation.csv (its scores).
@@ -24,7 +29,9 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
     heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
     """
     sentences = heard.sentence
-    if config.punctuation != "none":
+    if config.punctuation == "stripped":
+        sentences = sentences.map(without_marks)
+    elif config.punctuation != "none":
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
         try:
@@ -44,10 +51,15 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
 
 
 def load_restorer(config: Config, folder: Path) -> Restorer | None:
-    """The restorer of a finished folder, for new sentences; None where punctuation was left as it is."""
-    if config.punctuation == "none":
+    """The restorer of a finished folder, for new sentences; None where marks were left as they are, or stripped."""
+    if config.punctuation in ("none", "stripped"):
         return None
     return punctuation.load_restorer(folder, device=pick_device(config.device))
+
+
+def without_marks(sentence: str) -> str:
+    """A sentence without punctuation, and without the spaces that stand for it beside Chinese characters."""
+    return BESIDE_CHINESE.sub("", " ".join(MARK.sub(" ", sentence).split()))
 
 
 def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:

@@ -1,0 +1,41 @@
+"""10 - Train variants of a run, and compare each with it.
+
+A variant is the run with one thing changed; --variants takes names, groups (pseudo, fusion, punctuation, streams,
+low-resource) or all. What is there already is used again, and an interruption costs nothing. --model.heads 2 8 halves
+the time of a run with four head counts, for the full run of the comparison as well.
+
+Reads   work/<run>/features/, folds/<run>.csv
+Writes  work/<run>/ (more members), submissions/<run>/: ablation.csv, ablation.md, ablation.png, low_resource.png
+Run     python scripts/10_ablate.py sample --variants gate-fixed soft streams
+"""
+
+from meiju import ablation, evidence_figures, files, variants
+from meiju.config import AblationConfig
+from meiju.look import to_png
+from meiju.steps import main
+
+
+def ablate(run):
+    chosen = variants.choose(run.config, run.config.variants)
+    run.result("features")
+    print(ablation.plan(run, chosen).to_string(index=False))
+    outcomes = []
+    for k, variant in enumerate(chosen, start=1):
+        print(f"== {k} of {len(chosen)}: {variant.name}, {variant.what}", flush=True)
+        outcomes.append(ablation.carry_out(run, variant))
+    found, out = ablation.table(run, outcomes), run.config.submission_dir
+    files.write_text(out / "ablation.csv", found.to_csv(index=False, float_format="%.5f"))
+    files.write_text(out / "ablation.md", ablation.as_markdown(found))
+    drawn = {"ablation.png": evidence_figures.differences(found, title="What each part is worth")}
+    curve = ablation.low_resource(found)
+    if curve.share.nunique() > 1:
+        drawn["low_resource.png"] = evidence_figures.low_resource(curve, title="With fewer labelled clips")
+    for name, figure in drawn.items():
+        with files.aside(out / name) as path:
+            path.write_bytes(to_png(figure))
+    print(found[found.part == "out-of-fold"][["variant", "E", "I", "JRBM", "d_JRBM", "note"]].round(4).to_string())
+    print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', *drawn))}")
+
+
+if __name__ == "__main__":
+    main(ablate, AblationConfig)

@@ -1,0 +1,200 @@
+"""How good pseudo-labels are: held-out rows are labelled as if they were unlabelled, then compared with their labels.
+
+The teachers of a fold label the rows that it holds out, through its own gates (without the cap, which counts clips of
+the pool). Nothing is learnt from the comparison: it is for the report.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from meiju import pool_precision
+from meiju.config import Config
+from meiju.corpus import Corpus
+from meiju.ensemble import Probabilities
+from meiju.figures import expected_calibration_error
+from meiju.labels import TASKS
+from meiju.pseudo import Gate, calibrate, label_pool
+
+# Asks the teachers of a fold for probabilities of clips by name.
+Ask = Callable[[int, Sequence[str]], Probabilities]
+
+N_DRAWS = 40
+DRAWN_CLIPS = 2000  # of the pool, a draw
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Held-out rows as their teachers label them.
+
+    table: name, fold, and by task its label, _confidence, _raw (the confidence before the temperature), _accepted,
+    _true. said: calibrated probabilities [N, K] by task; truth: class numbers [N]; both in the order of the table.
+    """
+
+    table: pd.DataFrame
+    said: Probabilities
+    truth: dict[str, np.ndarray]
+
+
+def label_hidden(config: Config, corpus: Corpus, folds: pd.DataFrame, gates: pd.DataFrame, ask: Ask) -> Hidden:
+    """Label every fold's held-out rows by its teachers and gates."""
+    training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
+    uncapped = replace(config.pseudo, cap=None, soft=False)
+    tables, said = [], []
+    for fold in range(config.folds):
+        own, others = training[training.fold == fold], training[training.fold != fold]
+        raw, by_task = ask(fold, list(own.name)), gates_of(gates, fold)
+        table = label_pool(uncapped, own.name.to_numpy(), raw, by_task, others, corpus.labels).assign(fold=fold)
+        for task in TASKS:
+            table[f"{task}_raw"] = raw[task].max(axis=1)
+            table[f"{task}_true"] = own[task].to_numpy()
+        tables.append(table)
+        said.append({task: calibrate(raw[task], by_task[task].temperature) for task in TASKS})
+    table = pd.concat(tables, ignore_index=True)
+    truth = {task: corpus.labels.encode(task, table[f"{task}_true"]) for task in TASKS}
+    return Hidden(table, {task: np.concatenate([part[task] for part in said]) for task in TASKS}, truth)
+
+
+def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
+    """The gates of one fold by task, from the table that `meiju.teaching.read` returns."""
+    own = gates[gates.fold == fold].set_index("task")
+    return {
+        task: Gate(*(float(own.loc[task, column]) for column in ("temperature", "threshold", "precision")))
+        for task in TASKS
+    }
+
+
+def summary(config: Config, hidden: Hidden, gates: pd.DataFrame) -> pd.DataFrame:
+    """By task: what was asked of the gate, what it promised and what it reached on hidden rows, and how sure that is.
+
+    Columns task, asked (precision, NaN for the fixed gate), promised, reached, reached_low and reached_high (95 %,
+    Wilson), accepted, coverage (share of rows), ece_before and ece_after the temperature.
+    """
+    table, rows = hidden.table, []
+    for task in TASKS:
+        accepted = table[f"{task}_accepted"].to_numpy()
+        correct = (table[task] == table[f"{task}_true"]).to_numpy()
+        promised = gates[gates.task == task].set_index("fold").precision
+        low, high = wilson(int(correct[accepted].sum()), int(accepted.sum()))
+        rows.append(
+            {
+                "task": task,
+                "asked": config.pseudo.precision if config.pseudo.gate == "precision" else np.nan,
+                "promised": table.fold[accepted].map(promised).mean(),
+                "reached": correct[accepted].mean() if accepted.any() else np.nan,
+                "reached_low": low,
+                "reached_high": high,
+                "accepted": int(accepted.sum()),
+                "coverage": accepted.mean(),
+                "ece_before": expected_calibration_error(table[f"{task}_raw"].clip(0, 1), correct),
+                "ece_after": expected_calibration_error(table[f"{task}_confidence"].clip(0, 1), correct),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def curve(hidden: Hidden, task: str) -> pd.DataFrame:
+    """Precision and coverage if all rows above a threshold were accepted: columns threshold, precision, coverage.
+
+    Without the filter of pairs. Ends where fewer than 20 rows are left.
+    """
+    confidence = hidden.table[f"{task}_confidence"].to_numpy()
+    order = np.argsort(-confidence, kind="stable")
+    correct = (hidden.table[task] == hidden.table[f"{task}_true"]).to_numpy()[order]
+    n = np.arange(1, len(order) + 1)
+    found = pd.DataFrame({"threshold": confidence[order], "precision": np.cumsum(correct) / n, "coverage": n / len(n)})
+    return found[n >= 20].drop_duplicates("threshold", keep="last").iloc[::-1].reset_index(drop=True)
+
+
+def pool_estimate(
+    config: Config,
+    corpus: Corpus,
+    hidden: Hidden,
+    pseudo: pd.DataFrame,
+    gates: pd.DataFrame,
+    ask: Ask,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The precision of accepted pseudo-labels on the pool (see `meiju.pool_precision`), and the pool's pair shares.
+
+    First table, a row a task: accepted (clips, mean over folds), on_hidden_rows (the precision there, which takes the
+    pool's mix for the labelled one), check (what the same estimate says of the hidden rows, of which on_hidden_rows is
+    the truth), estimate, low and high (95 %: hidden rows and pool clips drawn anew, and the error of the estimate in
+    simulated pools or in the check, whichever is larger), unseen_pairs (share of the pool in pairs that no labelled
+    clip shows). Second table: shares by emotion (rows) and intent. Both are empty without a pool.
+    """
+    names = np.array(corpus.part("unlabelled").name)
+    if len(names) == 0:
+        return pd.DataFrame(), pd.DataFrame()
+    said = {}
+    for fold in range(config.folds):
+        raw = ask(fold, list(names))
+        said[fold] = {task: calibrate(raw[task], gates_of(gates, fold)[task].temperature) for task in TASKS}
+    by_fold = {fold: own.set_index("name").loc[names] for fold, own in pseudo.groupby("fold")}
+    found, shares = [], []
+    for fold, own in by_fold.items():
+        right, share = pool_precision.probability_right(hidden.said, hidden.truth, said[fold])
+        found.append(_mean_right(own, right, corpus))
+        shares.append(share)
+    rng, draws = np.random.default_rng(config.seed), []
+    for draw in range(N_DRAWS):
+        fold = draw % config.folds
+        rows = rng.integers(len(hidden.table), size=len(hidden.table))
+        clips = rng.integers(len(names), size=min(len(names), DRAWN_CLIPS))
+        right, _ = pool_precision.probability_right(
+            {task: hidden.said[task][rows] for task in TASKS},
+            {task: hidden.truth[task][rows] for task in TASKS},
+            {task: said[fold][task][clips] for task in TASKS},
+        )
+        drawn = _mean_right(by_fold[fold].iloc[clips], right, corpus)
+        draws.append({task: drawn[task] - found[fold][task] for task in TASKS})
+    share = pd.DataFrame(np.mean(shares, axis=0), list(corpus.labels.emotion), list(corpus.labels.intent))
+    known = pd.crosstab(hidden.table.emotion_true, hidden.table.intent_true).reindex_like(share).fillna(0) > 0
+    on_hidden, _ = pool_precision.probability_right(hidden.said, hidden.truth, hidden.said)
+    check = _mean_right(hidden.table, on_hidden, corpus)
+    rows = []
+    for task in TASKS:
+        accepted, correct = hidden.table[f"{task}_accepted"], hidden.table[task] == hidden.table[f"{task}_true"]
+        values = np.array([draw[task] for draw in draws])
+        estimate = _mean([one[task] for one in found])
+        reached = correct[accepted].mean()
+        error = np.fmax(abs(check[task] - reached), pool_precision.MODEL_ERROR)
+        half = 1.96 * np.hypot(np.std(values[np.isfinite(values)]), error)
+        rows.append(
+            {
+                "task": task,
+                "accepted": pseudo[f"{task}_accepted"].sum() / config.folds,
+                "on_hidden_rows": reached,
+                "check": check[task],
+                "estimate": estimate,
+                "low": max(estimate - half, 0.0),
+                "high": min(estimate + half, 1.0),
+                "unseen_pairs": float(share.to_numpy()[~known.to_numpy()].sum()),
+            }
+        )
+    return pd.DataFrame(rows), share
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    if n == 0:
+        return float("nan"), float("nan")
+    z = 1.96
+    middle, half = (hits + z * z / 2) / (n + z * z), z * np.sqrt(hits * (n - hits) / n + z * z / 4) / (n + z * z)
+    return float(middle - half), float(middle + half)
+
+
+def _mean_right(table: pd.DataFrame, right: Probabilities, corpus: Corpus) -> dict[str, float]:
+    """Mean probability of the accepted labels of each task; NaN where none is accepted."""
+    found = {}
+    for task in TASKS:
+        accepted = np.flatnonzero(table[f"{task}_accepted"])
+        label = corpus.labels.encode(task, table[task].iloc[accepted])
+        found[task] = float(right[task][accepted, label].mean()) if len(accepted) else float("nan")
+    return found
+
+
+def _mean(values: list[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")

@@ -1,0 +1,134 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+
+from meiju import evidence_figures, pseudo_quality
+from meiju.config import Config, PseudoConfig
+from meiju.corpus import Corpus
+from meiju.labels import TASKS, LabelSet
+from meiju.look import to_png
+
+LABELS = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
+CONFIG = Config("run", folds=3, pseudo=PseudoConfig(precision=0.7, cap=0.001))
+N, POOL = 300, 120
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    rng = np.random.default_rng(0)
+    labels = {task: rng.choice(LABELS[task], N + POOL) for task in TASKS}
+    labels["intent"][(labels["emotion"] == "calm") & (labels["intent"] == "ask")] = "wish"
+    clips = pd.DataFrame({"name": [f"clip_{k:03}" for k in range(N + POOL)], **labels})
+    return Corpus(clips.assign(part=["training"] * N + ["unlabelled"] * POOL, sentence="", path=""), LABELS, ())
+
+
+@pytest.fixture(scope="module")
+def folds(corpus):
+    return pd.DataFrame({"name": corpus.part("training").name, "fold": np.arange(N) % 3})
+
+
+@pytest.fixture(scope="module")
+def ask(corpus):
+    """Teachers who know each clip's labels with some noise, and that nobody asks calmly."""
+    rng = np.random.default_rng(1)
+    table = corpus.clips.set_index("name")
+    noisy = {
+        t: 1.5 * rng.normal(size=(len(table), len(LABELS[t])))
+        + 2.5 * np.eye(len(LABELS[t]))[LABELS.encode(t, table[t])]
+        for t in TASKS
+    }
+    joint = softmax(noisy["emotion"], axis=1)[:, :, None] * softmax(noisy["intent"], axis=1)[:, None]
+    joint[:, 2, 0] *= 0.02
+    joint /= joint.sum(axis=(1, 2), keepdims=True)
+    said = {"emotion": joint.sum(axis=2), "intent": joint.sum(axis=1)}
+    return lambda fold, names: {t: said[t][table.index.get_indexer(list(names))] for t in TASKS}
+
+
+@pytest.fixture(scope="module")
+def gates():
+    return pd.DataFrame(
+        [(k, task, 1.2, 0.6 + 0.1 * k, 0.8 - 0.1 * k) for k in range(3) for task in TASKS],
+        columns=["fold", "task", "temperature", "threshold", "precision"],
+    )
+
+
+@pytest.fixture(scope="module")
+def hidden(corpus, folds, gates, ask):
+    return pseudo_quality.label_hidden(CONFIG, corpus, folds, gates, ask)
+
+
+def test_every_held_out_row_is_labelled_through_its_own_folds_gate(hidden, folds):
+    table = hidden.table
+    assert sorted(table.name) == sorted(folds.name)
+    for fold, own in table.groupby("fold"):
+        accepted = own[own.emotion_accepted]
+        assert accepted.emotion_confidence.min() >= 0.6 + 0.1 * fold
+    # The cap, which would leave none, is one on the pool; the filter of pairs holds.
+    assert table.emotion_accepted.sum() > 50
+    impossible = (table.emotion == "calm") & (table.intent == "ask")
+    assert impossible.any()
+    assert not table[impossible].emotion_accepted.any()
+
+
+def test_what_was_promised_beside_what_was_reached(hidden, gates):
+    summary = pseudo_quality.summary(CONFIG, hidden, gates).set_index("task")
+    own = hidden.table[hidden.table.emotion_accepted]
+    row = summary.loc["emotion"]
+    assert row.reached == pytest.approx((own.emotion == own.emotion_true).mean())
+    assert row.reached_low < row.reached < row.reached_high
+    assert row.promised == pytest.approx((0.8 - 0.1 * own.fold).mean())
+    assert (row.asked, row.accepted, row.coverage) == (0.7, len(own), pytest.approx(len(own) / N))
+    assert row.ece_before != row.ece_after
+
+
+def test_the_curve_counts_what_is_above_a_threshold(hidden):
+    curve = pseudo_quality.curve(hidden, "intent")
+    assert curve.threshold.is_monotonic_increasing
+    assert curve.coverage.iloc[0] == 1
+    row = curve.iloc[len(curve) // 2]
+    above = hidden.table[hidden.table.intent_confidence >= row.threshold]
+    assert row.coverage == pytest.approx(len(above) / N)
+    assert row.precision == pytest.approx((above.intent == above.intent_true).mean())
+
+
+def test_the_pools_precision_is_estimated_with_an_interval(corpus, hidden, gates, ask, monkeypatch):
+    monkeypatch.setattr(pseudo_quality, "N_DRAWS", 6)
+    pool = corpus.part("unlabelled")
+    tables = []
+    for fold in range(3):
+        own = pseudo_quality.gates_of(gates, fold)
+        said = ask(fold, pool.name)
+        tables.append(
+            pseudo_quality.label_pool(PseudoConfig(), pool.name.to_numpy(), said, own, corpus.part("training"), LABELS)
+        )
+    pseudo = pd.concat([table.assign(fold=k) for k, table in enumerate(tables)], ignore_index=True)
+    found, shares = pseudo_quality.pool_estimate(CONFIG, corpus, hidden, pseudo, gates, ask)
+    assert shares.to_numpy().sum() == pytest.approx(1)
+    for row in found.itertuples():
+        own = pseudo[pseudo[f"{row.task}_accepted"]].merge(pool[["name", row.task]], on="name", suffixes=("", "_true"))
+        assert row.low < row.estimate < row.high
+        assert row.low <= (own[row.task] == own[f"{row.task}_true"]).mean() <= row.high
+    curves = {task: pseudo_quality.curve(hidden, task) for task in TASKS}
+    quality = pseudo_quality.summary(CONFIG, hidden, gates)
+    for estimate in (found, pd.DataFrame()):
+        figure = evidence_figures.precision_curves(curves, quality, estimate, gates, title="A title")
+        assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_nothing_accepted_and_no_pool_are_said_and_not_guessed(corpus, folds, gates, ask, hidden):
+    shut = gates.assign(threshold=np.inf, precision=np.nan)
+    none = pseudo_quality.label_hidden(CONFIG, corpus, folds, shut, ask)
+    summary = pseudo_quality.summary(CONFIG, none, shut)
+    assert summary.accepted.eq(0).all()
+    assert summary[["reached", "reached_low", "promised"]].isna().all(axis=None)
+    curves = {task: pseudo_quality.curve(none, task) for task in TASKS}
+    figure = evidence_figures.precision_curves(curves, summary, pd.DataFrame(), shut, title="A title")
+    assert to_png(figure).startswith(b"\x89PNG")
+    alone = Corpus(corpus.part("training"), LABELS, ())
+    assert all(len(t) == 0 for t in pseudo_quality.pool_estimate(CONFIG, alone, hidden, pd.DataFrame(), gates, ask))
+
+
+@pytest.mark.parametrize(("hits", "n", "expected"), [(0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634))])
+def test_wilson(hits, n, expected):
+    assert pseudo_quality.wilson(hits, n) == pytest.approx(expected, abs=1e-3)
