@@ -47,8 +47,10 @@ class TextConfig:
 
     dim: int = 384
     """Dimensions kept by tfidf-svd."""
-    ngrams: tuple[int, int] = (1, 4)
+    ngrams: tuple[int, int] = (1, 3)
     """Shortest and longest character n-gram of tfidf-svd."""
+    idf: bool = False
+    """Weigh n-grams of tfidf-svd by their rarity; the common ones, though, tell a question from a statement."""
 
     def __post_init__(self):
         require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
@@ -105,6 +107,8 @@ class ModelConfig:
     """Probability that a clip passes by an attention block in training."""
     modality_dropout: float = 0.2
     """Probability that a stream of a clip is hidden in training."""
+    linear: float = 0.5
+    """Weight of a logistic regression on pooled frames in what a member says, beside its network; 0 is none."""
 
     def __post_init__(self):
         require(len(self.heads) > 0, "--model.heads needs at least one number")
@@ -117,6 +121,7 @@ class ModelConfig:
         for name in ("input_dropout", "dropout", "branch_dropout", "modality_dropout"):
             rate = getattr(self, name)
             require(0 <= rate < 1, f"--model.{name.replace('_', '-')} is a share in [0, 1); got {rate}")
+        require(0 <= self.linear < 1, f"--model.linear is a share in [0, 1); got {self.linear}")
 
 
 @dataclass(frozen=True)

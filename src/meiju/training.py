@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from meiju.batch import Batch, Shape
 from meiju.config import ConfigError, ModelConfig, TrainConfig
 from meiju.features import Store
-from meiju.fusion import Batch, Logits, Shape, make_network
+from meiju.fusion import Logits, blend, make_network
 from meiju.labels import TASKS, UNKNOWN
 from meiju.layers import Noise, clip_gradients
+from meiju.linear import PooledLinear
 
 PREDICT_BATCH = 256  # clips at once
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
@@ -98,6 +100,11 @@ class Lesson:
     pseudo: Rows | None
     seed: int
 
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """All it learns from."""
+        return (self.labelled,) if self.pseudo is None else (self.labelled, self.pseudo)
+
 
 def n_steps(config: TrainConfig, n_labelled: int) -> int:
     """Optimiser steps of a member with so many labelled rows."""
@@ -136,6 +143,8 @@ def train_members(
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
     network = make_network(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, lessons)
+    if model.linear:
+        _fit_linear(network.linear, frames, lessons)
     draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -159,14 +168,15 @@ def train_members(
 
 @torch.inference_mode()
 def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
-    """Logits of every member for clip numbers [N]: by task, [E, N, K] float32."""
+    """Logits of every member, its linear half included, for clip numbers [N]: by task, [E, N, K] float32."""
     network.eval()
     members = next(network.parameters()).shape[0]
     outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-        logits = network(_same_for_all(frames.batch(chunk[None]), members))
+        batch = _same_for_all(frames.batch(chunk[None]), members)
+        logits = blend(network, batch)
         for task in TASKS:
-            outputs[task].append(logits.main[task].float().cpu().numpy())
+            outputs[task].append(logits[task].cpu().numpy())
     return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
 
 
@@ -238,6 +248,18 @@ def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> N
         network.tokens.get_buffer(f"scale_{stream}").copy_(
             std.square().mean(dim=-1, keepdim=True).rsqrt().expand_as(std)
         )
+
+
+def _fit_linear(linear: PooledLinear, frames: Frames, lessons: list[Lesson]) -> None:
+    """Fit each member's linear half to its own rows, pseudo-labelled ones included."""
+    clips = np.unique(np.concatenate([rows.clips for lesson in lessons for rows in lesson.rows]))
+    chunks = [linear.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(clips).split(PREDICT_BATCH)]
+    pooled, there = (torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*chunks, strict=True))
+    for e, lesson in enumerate(lessons):
+        own = np.searchsorted(clips, np.concatenate([rows.clips for rows in lesson.rows]))
+        labels = {t: np.concatenate([rows.targets[t].argmax(axis=1) for rows in lesson.rows]) for t in TASKS}
+        weight = {t: np.concatenate([rows.weight[t] for rows in lesson.rows]) for t in TASKS}
+        linear.fit(e, pooled[own], there[own], labels, weight)
 
 
 def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

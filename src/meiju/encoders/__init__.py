@@ -11,7 +11,7 @@ __all__ = ["Clip", "Encoded", "Encoder", "NoFrames", "make_encoder"]
 
 # A name before the colon is a family whose members are named after it, such as npy:FOLDER.
 REGISTRY = {
-    "tfidf-svd": lambda config, _: TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams),
+    "tfidf-svd": lambda config, _: TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf),
     "logmel": lambda config, _: LogMel(mels=config.audio.mels, fps=config.audio.fps),
     "pixels-pca": lambda config, _: PixelsPca(fps=config.visual.fps, size=config.visual.size, dim=config.visual.dim),
     "npy": lambda _, place: NpyFrames(place),
