@@ -124,6 +124,7 @@ def test_unknown_words_exit(capsys, arguments, named):
         ("--model.heads", ["0"]),
         ("--model.fusion", ["magic"]),
         ("--model.modality-dropout", ["1"]),
+        ("--model.linear", ["1"]),
         ("--text.dim", ["0"]),
         ("--text.ngrams", ["3", "2"]),
         ("--audio.mels", ["4"]),

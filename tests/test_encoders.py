@@ -47,7 +47,7 @@ def reason(encoder, clip: Clip) -> str:
 
 @pytest.fixture(scope="module")
 def tfidf() -> TfidfSvd:
-    encoder = TfidfSvd(dim=5, ngrams=(1, 3))
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
     encoder.fit([sentence(text) for text in [*SENTENCES, "", " "]], seed=0)
     return encoder
 
@@ -76,7 +76,7 @@ def test_unheard_of_characters_give_finite_frames(tfidf):
 
 def test_tfidf_svd_is_saved_and_loaded(tfidf, tmp_path):
     tfidf.save(tmp_path)
-    loaded = TfidfSvd(dim=5, ngrams=(1, 3))
+    loaded = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
     loaded.load(tmp_path)
     clips = [sentence(text) for text in [*SENTENCES, "你好吗"]]
     assert loaded.dim == tfidf.dim
@@ -84,8 +84,17 @@ def test_tfidf_svd_is_saved_and_loaded(tfidf, tmp_path):
     assert not any(pickle_in(path) for path in tmp_path.iterdir())
 
 
+def test_without_idf_common_ngrams_weigh_as_much_as_rare_ones():
+    encoders = {idf: TfidfSvd(dim=5, ngrams=(1, 1), idf=idf) for idf in (True, False)}
+    for encoder in encoders.values():
+        encoder.fit([sentence(text) for text in SENTENCES], seed=0)
+    assert encoders[True].idf.std() > 0.1
+    assert set(encoders[False].idf) == {1.0}
+    assert encoders[True].fingerprint() != encoders[False].fingerprint()
+
+
 def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
-    encoder = TfidfSvd(dim=384, ngrams=(1, 2))
+    encoder = TfidfSvd(dim=384, ngrams=(1, 2), idf=False)
     encoder.fit([sentence("好的"), sentence("不好")], seed=0)
     (frames,) = encoder.encode([sentence("好")])
     assert frames.shape == (1, encoder.dim)
@@ -93,7 +102,7 @@ def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
 
 def test_tfidf_svd_without_sentences_is_refused():
     with pytest.raises(ConfigError, match="tfidf-svd needs sentences"):
-        TfidfSvd(dim=4, ngrams=(1, 2)).fit([sentence(""), sentence("好")], seed=0)
+        TfidfSvd(dim=4, ngrams=(1, 2), idf=False).fit([sentence(""), sentence("好")], seed=0)
 
 
 def pickle_in(path: Path) -> bool:

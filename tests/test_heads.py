@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from meiju import evidence_figures, heads
+from meiju import evidence_figures, heads, training
 from meiju.config import ModelConfig
 from meiju.fusion import CLOSED_GATE, Batch, Shape, make_network
 from meiju.labels import TASKS
@@ -20,6 +20,8 @@ N = 12
 @dataclass
 class MadeUpFrames:
     """Frames of N clips; the last of them has no sound."""
+
+    shared = True
 
     def batch(self, clips):
         draw = torch.Generator().manual_seed(0)
@@ -83,8 +85,7 @@ def test_a_gate_that_is_shut_lets_nothing_in():
 
 
 def test_looking_changes_nothing():
-    network, batch = make(), MadeUpFrames().batch(torch.arange(N)[None])
-    batch = heads.same_for_all(batch, 3)
+    network, batch = make(), training.batch_for_all(MadeUpFrames(), torch.arange(N), 3)
     before = network(batch).main["emotion"]
     look(network)
     assert torch.equal(network(batch).main["emotion"], before)

@@ -222,8 +222,8 @@ def test_loaded_networks_say_what_members_said_when_they_were_trained(home, root
     run = run_of(home, root)
     names = list(run.corpus.part("validation").name)
     chosen = [m for m in members.plan(run.config, checks=False) if m.heads == 2]
-    frames = stages.load_frames(run, names)
-    network = stages.networks(run, "stage2", chosen, frames)[2]
+    ((heads, network, frames),) = stages.networks(run, "stage2", chosen, names)
+    assert heads == 2
     logits = training.predict(network, frames, np.arange(len(names)))
     for e, member in enumerate(chosen):
         said = members.probabilities(run.result("stage2"), member, names)

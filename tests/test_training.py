@@ -103,6 +103,16 @@ def test_pseudo_rows_are_learnt_from(frames):
     assert differ(train(frames, with_pseudo), train(frames, without))
 
 
+def test_a_linear_half_learns_from_pseudo_rows_of_its_own_member_alone(frames):
+    with_pseudo, without = train(frames, lessons(True)), train(frames, lessons(False))
+    other = dataclasses.replace(lessons(True)[1], pseudo=None)
+    mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *lessons(True)[2:]])
+    assert not torch.equal(with_pseudo.linear.weight_emotion, without.linear.weight_emotion)
+    torch.testing.assert_close(mixed.linear.weight_emotion[1], with_pseudo.linear.weight_emotion[2])
+    # The pseudo-labels of intent have weight 0: they shift where the frames' mean lies, and nothing else.
+    assert not torch.equal(mixed.linear.weight_emotion[0], with_pseudo.linear.weight_emotion[1])
+
+
 def test_training_learns_what_can_be_learnt(frames):
     model = ModelConfig(heads=(2,), width=32, input_dropout=0.1, dropout=0.1)
     config = TrainConfig(epochs=20, batch_size=16)

@@ -8,7 +8,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import joblib
@@ -37,6 +37,8 @@ def run_jobs(
     """
     # Of jobs that are dropped where a run breaks off; that it does is said by whoever breaks it off.
     warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+    # Joblib renews a worker that has grown by 300 MB, which importing torch is enough for, and says so.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     started, peak = time.perf_counter(), 0
     todo = dict(enumerate(jobs))
     attempts = ATTEMPTS
@@ -45,10 +47,12 @@ def run_jobs(
         while todo:
             n_before = len(todo)
             try:
-                for number, memory in cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()]):
-                    del todo[number]
-                    peak = max(peak, memory)
-                    yield number
+                # Closed at once where it breaks off: later, it would take the next one's workers with it.
+                with closing(cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()])) as ends:
+                    for number, memory in ends:
+                        del todo[number]
+                        peak = max(peak, memory)
+                        yield number
             except Exception as error:
                 if not LOST & {kind.__name__ for kind in type(error).__mro__}:
                     raise

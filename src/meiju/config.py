@@ -61,8 +61,10 @@ class TextConfig:
 
     dim: int = 384
     """Dimensions kept by tfidf-svd."""
-    ngrams: tuple[int, int] = (1, 4)
+    ngrams: tuple[int, int] = (1, 3)
     """Shortest and longest character n-gram of tfidf-svd."""
+    idf: bool = False
+    """Weigh n-grams of tfidf-svd by their rarity; the common ones, though, tell a question from a statement."""
     layer: int | None = None
     """Hidden layer taken from hf: encoders, -1 is the last; None is the mean of the last four."""
     max_frames: int = 0
@@ -186,6 +188,8 @@ class ModelConfig:
     """Probability that a clip passes by an attention block in training."""
     modality_dropout: float = 0.2
     """Probability that a stream of a clip is hidden in training."""
+    linear: float = 0.5
+    """Weight of a logistic regression on pooled frames in what a member says, beside its network; 0 is none."""
 
     def __post_init__(self):
         require(len(self.heads) > 0, "--model.heads needs at least one number")
@@ -198,6 +202,7 @@ class ModelConfig:
         for name in ("input_dropout", "dropout", "branch_dropout", "modality_dropout"):
             rate = getattr(self, name)
             require(0 <= rate < 1, f"--model.{name.replace('_', '-')} is a share in [0, 1); got {rate}")
+        require(0 <= self.linear < 1, f"--model.linear is a share in [0, 1); got {self.linear}")
 
 
 @dataclass(frozen=True)

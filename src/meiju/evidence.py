@@ -106,10 +106,9 @@ def _heads(run: Run, found: Evidence) -> None:
         "%, by their numbers of heads. What is more beside the diagonal than on it is due to the number of heads.",
     )
     looks, gates = [], []
-    frames = stages.load_frames(run, names[:: max(1, len(names) // LOOKED_AT)])
-    n_clips = len(names[:: max(1, len(names) // LOOKED_AT)])
-    for count, network in stages.networks(run, "stage2", chosen, frames).items():
-        look, gate = heads.attention(network, frames, np.arange(n_clips))
+    looked_at = names[:: max(1, len(names) // LOOKED_AT)]
+    for count, network, frames in stages.networks(run, "stage2", chosen, looked_at):
+        look, gate = heads.attention(network, frames, np.arange(len(looked_at)))
         looks.append(look.assign(heads=count))
         gates.append(gate.assign(heads=count))
     look, gate = pd.concat(looks, ignore_index=True), pd.concat(gates, ignore_index=True)

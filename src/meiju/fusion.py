@@ -14,31 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from meiju.batch import Batch, Shape
 from meiju.config import ModelConfig
 from meiju.labels import TASKS
 from meiju.layers import Attention, AttentionPool, Dropout, LayerNorm, Linear, Noise, reset
+from meiju.linear import PooledLinear
 
 CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the data asks of a network.
-
-    streams: frame width by stream; single: the streams with one frame a clip; classes: number of classes by task.
-    """
-
-    streams: dict[str, int]
-    single: frozenset[str]
-    classes: dict[str, int]
-
-
-@dataclass
-class Batch:
-    """Clips of E members. frames[stream] (E, B, T, dim); mask[stream] (E, B, T) is True where there is a frame."""
-
-    frames: dict[str, Tensor]
-    mask: dict[str, Tensor]
 
 
 @dataclass
@@ -243,10 +225,27 @@ FUSIONS = {"interactive": Interactive, "attention": Attentive, "late": Late, "co
 
 
 def make_network(shape: Shape, config: ModelConfig, *, heads: int, noise: Noise) -> nn.Module:
-    """A stacked network of one member per random stream, each initialised from its own."""
-    network = FUSIONS[config.fusion](len(noise.generators), shape, config, heads, noise).to(noise.device)
-    reset(network, noise)
+    """A stacked network of one member per random stream, each initialised from its own.
+
+    With a linear half (meiju.linear) as `network.linear`, which takes no part in its forward pass; see `blend`.
+    """
+    network = FUSIONS[config.fusion](len(noise.generators), shape, config, heads, noise)
+    network.linear = PooledLinear(len(noise.generators), shape) if config.linear else None
+    network.linear_weight = config.linear
+    reset(network.to(noise.device), noise)
     return network
+
+
+def blend(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """What members say of a batch: by task (E, B, K) float32, log-probabilities of network and linear half averaged."""
+    main = {task: logits.float() for task, logits in network(batch).main.items()}
+    if network.linear is None:
+        return main
+    linear, weight = network.linear(batch), network.linear_weight
+    return {
+        task: ((1 - weight) * main[task].softmax(-1) + weight * linear[task].softmax(-1)).clamp(min=1e-12).log()
+        for task in TASKS
+    }
 
 
 def _side_by_side(x: Tensor, present: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from meiju import members
 from meiju.fusion import Interactive
 from meiju.labels import TASKS
 from meiju.members import Member
-from meiju.training import Frames, same_for_all
+from meiju.training import Frames, batch_for_all
 
 BATCH = 128  # clips at once
 WITHIN, BETWEEN = "own task", "other task"
@@ -86,9 +86,9 @@ def attention(network: nn.Module, frames: Frames, clips: np.ndarray) -> tuple[pd
     n_members = next(network.parameters()).shape[0]
     try:
         for chunk in torch.from_numpy(clips).split(BATCH):
-            batch = frames.batch(chunk[None])
+            batch = batch_for_all(frames, chunk, n_members)
             watch.complete = torch.stack([mask.any(dim=2)[0] for mask in batch.mask.values()]).all(dim=0)
-            network(same_for_all(batch, n_members))
+            network(batch)
     finally:
         watch.stop()
     return watch.tables(network.tokens.names)

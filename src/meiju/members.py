@@ -23,6 +23,7 @@ from meiju import features, files
 from meiju.compute import run_jobs
 from meiju.config import Config, ModelConfig
 from meiju.devices import pick_device
+from meiju.features import Store
 from meiju.folds import learnt_from
 from meiju.fusion import Shape, make_network
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
@@ -105,6 +106,15 @@ class Data:
     pseudo: pd.DataFrame | None = None
     tuned: frozenset[str] = frozenset()
     start: Path | None = None
+
+    def load_stores(self, held_out: Sequence[tuple[int, ...]]) -> dict[str, Store | list[Store]]:
+        """The store of each stream; of a tuned one a list, one for each member by the folds it holds out."""
+        return {
+            stream: [features.load(store_of(path, folds)) for folds in held_out]
+            if stream in self.tuned
+            else features.load(path)
+            for stream, path in self.stores.items()
+        }
 
 
 def missing(members: list[Member], folder: Path) -> list[Member]:
@@ -217,12 +227,7 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
     else:
         device = f"{device}:{number % torch.cuda.device_count()}"
     members, lessons = [m for m, _ in group], [lesson for _, lesson in group]
-    stores = {
-        stream: [features.load(store_of(path, m.held_out)) for m in members]
-        if stream in data.tuned
-        else features.load(path)
-        for stream, path in data.stores.items()
-    }
+    stores = data.load_stores([member.held_out for member in members])
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio

@@ -3,7 +3,7 @@
 Each leaves alone what was done before with the same settings; steps it needs must have been carried out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.special import softmax
@@ -113,27 +113,24 @@ def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
         return {task: np.empty((0, len(run.corpus.labels[task]))) for task in TASKS}
     if before is None:
         return ensemble.mean_over(run.result("stage1"), chosen, names)
-    frames = load_frames(before, names)
     total = dict.fromkeys(TASKS, 0.0)
-    for network in networks(before, "stage2", chosen, frames).values():
+    for _, network, frames in networks(before, "stage2", chosen, names):
         logits = training.predict(network, frames, np.arange(len(names)))
         for task in TASKS:
             total[task] = total[task] + softmax(logits[task].astype(np.float64), axis=-1).sum(axis=0)
     return {task: total[task] / len(chosen) for task in TASKS}
 
 
-def load_frames(run: Run, names: Sequence[str]) -> training.Frames:
-    """The extracted frames of some clips."""
-    run.result("features")
-    stores = {stream: features.load(run.stream_folder(stream)) for stream in run.encoders}
-    return training.Frames(stores, list(names), pick_device(run.config.device))
+def networks(
+    run: Run, step: str, chosen: Sequence[Member], names: Sequence[str]
+) -> Iterator[tuple[int, nn.Module, training.Frames]]:
+    """By number of heads, the chosen members of a finished stage as one stacked network, in their order.
 
-
-def networks(run: Run, step: str, chosen: Sequence[Member], frames: training.Frames) -> dict[int, nn.Module]:
-    """By number of heads, the stacked network of the chosen members of a finished stage, in their order."""
-    shape = Shape(frames.dims, frames.single, {task: len(run.corpus.labels[task]) for task in TASKS})
-    by_heads = {heads: [m for m in chosen if m.heads == heads] for heads in sorted({m.heads for m in chosen})}
-    return {
-        heads: members.load_network(run.result(step), own, shape, run.config.model, frames.device)
-        for heads, own in by_heads.items()
-    }
+    With the frames of clips `names` as they see them.
+    """
+    for heads in sorted({member.heads for member in chosen}):
+        own = [member for member in chosen if member.heads == heads]
+        stores = run.data().load_stores([member.held_out for member in own])
+        frames = training.Frames(stores, list(names), pick_device(run.config.device))
+        shape = Shape(frames.dims, frames.single, {task: len(run.corpus.labels[task]) for task in TASKS})
+        yield heads, members.load_network(run.result(step), own, shape, run.config.model, frames.device), frames

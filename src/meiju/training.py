@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from meiju.batch import Batch, Shape
 from meiju.config import ModelConfig, TrainConfig
 from meiju.features import Store
-from meiju.fusion import Batch, Logits, Shape, make_network
+from meiju.fusion import Logits, blend, make_network
 from meiju.labels import TASKS, UNKNOWN
 from meiju.layers import Noise, clip_gradients
+from meiju.linear import PooledLinear
 
 PREDICT_BATCH = 256  # clips at once
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
@@ -53,9 +55,12 @@ class Frames:
         """Whether all members see the same frames of a clip."""
         return all(span.dim() == 2 for span in self.spans.values())
 
-    def batch(self, clips: Tensor) -> Batch:
-        """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
-        members = torch.arange(len(clips))
+    def batch(self, clips: Tensor, members: Tensor | None = None) -> Batch:
+        """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least).
+
+        members (E,): who sees them, where members see a clip differently; all in their order by default.
+        """
+        members = torch.arange(len(clips)) if members is None else members
         gathered = {stream: self._gather(stream, clips, members) for stream in self.frames}
         return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
 
@@ -107,6 +112,11 @@ class Lesson:
     pseudo: Rows | None
     seed: int
 
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """All it learns from."""
+        return (self.labelled,) if self.pseudo is None else (self.labelled, self.pseudo)
+
 
 def n_steps(config: TrainConfig, n_labelled: int) -> int:
     """Optimiser steps of a member with so many labelled rows."""
@@ -148,6 +158,8 @@ def train_members(
     _standardise(network, frames, lessons)
     if start is not None:
         network.load_state_dict(start)
+    if model.linear:
+        _fit_linear(network.linear, frames, lessons)
     draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -171,18 +183,15 @@ def train_members(
 
 @torch.inference_mode()
 def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
-    """Logits of every member for clip numbers [N]: by task, [E, N, K] float32."""
+    """Logits of every member, its linear half included, for clip numbers [N]: by task, [E, N, K] float32."""
     network.eval()
     members = next(network.parameters()).shape[0]
     outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-        if frames.shared:  # then they are gathered once
-            batch = same_for_all(frames.batch(chunk[None]), members)
-        else:
-            batch = frames.batch(chunk.expand(members, -1))
-        logits = network(batch)
+        batch = batch_for_all(frames, chunk, members)
+        logits = blend(network, batch)
         for task in TASKS:
-            outputs[task].append(logits.main[task].float().cpu().numpy())
+            outputs[task].append(logits[task].cpu().numpy())
     return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
 
 
@@ -256,6 +265,26 @@ def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> N
         )
 
 
+def _fit_linear(linear: PooledLinear, frames: Frames, lessons: list[Lesson]) -> None:
+    """Fit each member's linear half to its own rows, pseudo-labelled ones included."""
+    clips = np.unique(np.concatenate([rows.clips for lesson in lessons for rows in lesson.rows]))
+    pooled, there = _pooled(linear, frames, clips, member=0)
+    for e, lesson in enumerate(lessons):
+        if e and not frames.shared:
+            pooled, there = _pooled(linear, frames, clips, member=e)
+        own = np.searchsorted(clips, np.concatenate([rows.clips for rows in lesson.rows]))
+        labels = {t: np.concatenate([rows.targets[t].argmax(axis=1) for rows in lesson.rows]) for t in TASKS}
+        weight = {t: np.concatenate([rows.weight[t] for rows in lesson.rows]) for t in TASKS}
+        linear.fit(e, pooled[own], there[own], labels, weight)
+
+
+def _pooled(linear: PooledLinear, frames: Frames, clips: np.ndarray, *, member: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled values of clips as a member sees them, and which are there: both [N, P]."""
+    chunks = torch.from_numpy(clips).split(PREDICT_BATCH)
+    parts = [linear.pool(frames.batch(chunk[None], torch.tensor([member]))) for chunk in chunks]
+    return tuple(torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
+
+
 def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW; as is usual, biases and normalisations do not decay."""
     decay = [p for name, p in network.named_parameters() if name.endswith("weight") and p.dim() == 3]
@@ -288,8 +317,11 @@ def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.d
     return total
 
 
-def same_for_all(batch: Batch, members: int) -> Batch:
-    """One batch of one member's clips (1, B) as that of `members` members, without a copy."""
+def batch_for_all(frames: Frames, clips: Tensor, members: int) -> Batch:
+    """The frames of clip numbers (B,) for every one of `members` members; gathered once where all see the same."""
+    if not frames.shared:
+        return frames.batch(clips.expand(members, -1))
+    batch = frames.batch(clips[None])
     expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
     return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
 

@@ -19,7 +19,7 @@ __all__ = ["Clip", "Encoded", "Encoder", "NoFrames", "Noted", "make_encoder"]
 
 
 def _tfidf_svd(config: Config, _: str) -> Encoder:
-    return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams)
+    return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
 
 
 def _logmel(config: Config, _: str) -> Encoder:

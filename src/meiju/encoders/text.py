@@ -16,15 +16,16 @@ BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and 
 
 
 class TfidfSvd(Encoder):
-    """Character n-grams, TF-IDF weighted and reduced by SVD (latent semantic analysis, Deerwester et al. 1990).
+    """Character n-grams, reduced by SVD (latent semantic analysis, Deerwester et al. 1990).
 
-    One frame a sentence, of length 1. It needs no segmentation into words, so it serves any language.
+    They are weighted by the logarithm of their frequency in the sentence and, with `idf`, by their rarity. One frame a
+    sentence, of length 1. It needs no segmentation into words, so it serves any language.
     """
 
     source = "sentence"
 
-    def __init__(self, *, dim: int, ngrams: tuple[int, int]):
-        self.wanted_dim, self.ngrams = dim, tuple(ngrams)
+    def __init__(self, *, dim: int, ngrams: tuple[int, int], idf: bool):
+        self.wanted_dim, self.ngrams, self.use_idf = dim, tuple(ngrams), idf
         self.vocabulary: dict[str, int] = {}
         self.idf = self.components = None
 
@@ -32,11 +33,11 @@ class TfidfSvd(Encoder):
         sentences = [clip.sentence for clip in clips if clip.sentence.strip()]
         if len(sentences) < 2:
             raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
-        vectorizer = self._vectorizer(min_df=2 if len(sentences) >= 100 else 1)
+        vectorizer = self._vectorizer(min_df=2 if len(sentences) >= 100 else 1, use_idf=self.use_idf)
         counts = vectorizer.fit_transform(map(_marked, sentences))
         svd = TruncatedSVD(min(self.wanted_dim, min(counts.shape) - 1), random_state=seed).fit(counts)
         self.vocabulary = {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
-        self.idf = vectorizer.idf_.astype(np.float32)
+        self.idf = (vectorizer.idf_ if self.use_idf else np.ones(counts.shape[1])).astype(np.float32)
         self.components = svd.components_.astype(np.float32)  # [dim, n-grams]
         self.dim = len(self.components)
 
@@ -66,6 +67,7 @@ class TfidfSvd(Encoder):
             "encoder": "tfidf-svd",
             "dim": self.wanted_dim,
             "ngrams": list(self.ngrams),
+            "idf": self.use_idf,
             "scikit-learn": sklearn.__version__,
         }
 

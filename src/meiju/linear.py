@@ -1,0 +1,106 @@
+"""The linear half of a member: a logistic regression on the mean and spread of each stream's frames.
+
+A network on a few thousand clips finds what no line can separate, and memorises much besides; the regression, fitted to
+the end under a strong penalty, does neither. They err on different clips, so a member says the mean of both.
+
+Axes as in meiju.layers, and P pooled values of all streams.
+"""
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from meiju.batch import Batch, Shape
+from meiju.labels import TASKS
+
+PENALTY = 2.0  # on half the squared weights, beside the sum of the clips' losses (1 / C in scikit-learn)
+NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
+
+
+class PooledLinear(nn.Module):
+    """E logistic regressions a task. What they learnt are buffers: gradient steps leave them alone."""
+
+    def __init__(self, members: int, shape: Shape):
+        super().__init__()
+        self.single, self.dims = shape.single, dict(shape.streams)
+        width = sum(self._width(stream) for stream in self.dims)
+        self.register_buffer("centre", torch.zeros(members, 1, width))
+        self.register_buffer("scale", torch.ones(members, 1, width))
+        for task in TASKS:
+            self.register_buffer(f"weight_{task}", torch.zeros(members, width, shape.classes[task]))
+            self.register_buffer(f"bias_{task}", torch.zeros(members, 1, shape.classes[task]))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        # -> by task logits (E, B, K)
+        x = self._standardised(*self.pool(batch), self.centre, self.scale)
+        return {
+            task: torch.baddbmm(getattr(self, f"bias_{task}"), x, getattr(self, f"weight_{task}")) for task in TASKS
+        }
+
+    def pool(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean over each stream's frames and, where a clip has more than one, standard deviation: (E, B, P).
+
+        And (E, B, P) bool: False for the values of a stream that the clip lacks.
+        """
+        pooled, there = [], []
+        for stream in self.dims:
+            x, mask = batch.frames[stream].float(), batch.mask[stream][..., None]  # (E, B, T, dim), (E, B, T, 1)
+            n = mask.sum(dim=2).clamp(min=1)
+            mean = (x * mask).sum(dim=2) / n
+            values = [mean]
+            if stream not in self.single:
+                values.append((((x - mean[:, :, None]) * mask).square().sum(dim=2) / n).sqrt())
+            pooled += values
+            there.append(mask.any(dim=2).expand(-1, -1, self._width(stream)))
+        return torch.cat(pooled, dim=-1), torch.cat(there, dim=-1)
+
+    def fit(
+        self, member: int, pooled: np.ndarray, there: np.ndarray, labels: dict[str, np.ndarray], weight: dict
+    ) -> None:
+        """Fit one member: pooled and there [N, P] as from `pool`, labels[task] [N] class numbers, weight[task] [N]."""
+        centre, scale = self._moments(pooled, there)
+        x = self._standardised(pooled, there, centre, scale)
+        self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(scale)
+        for task in TASKS:
+            n_classes = getattr(self, f"bias_{task}").shape[-1]
+            learnt = weight[task] > 0
+            weights, bias = _logistic(x[learnt], labels[task][learnt], weight[task][learnt], n_classes)
+            getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights)
+            getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
+
+    def _moments(self, pooled: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and scale [1, P], such that every stream has a mean squared length of 1: all weigh alike at first."""
+        n = np.maximum(there.sum(axis=0), 1)
+        centre = np.where(there, pooled, 0).sum(axis=0) / n
+        variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
+        scale, start = np.empty_like(centre), 0
+        for stream in self.dims:
+            own = slice(start, start + self._width(stream))
+            start = own.stop
+            # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are noise.
+            length = variance[own].sum() if stream in self.single else variance[own] * self._width(stream)
+            scale[own] = 1 / np.sqrt(np.where(length > 1e-12, length, np.inf))
+        return centre[None], scale[None]
+
+    def _width(self, stream: str) -> int:
+        return self.dims[stream] * (1 if stream in self.single else 2)
+
+    @staticmethod
+    def _standardised(pooled, there, centre, scale):
+        """What is not there lies at the mean."""
+        return (pooled - centre) * scale * there
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [P, K] and bias [1, K] of a multinomial regression; with clips of one class or none, a bias alone."""
+    classes = np.unique(y)
+    weights = np.zeros((x.shape[1], n_classes))
+    bias = np.full((1, n_classes), NEVER_SEEN if len(classes) else 0.0)
+    bias[:, classes] = 0
+    if len(classes) > 1:
+        model = LogisticRegression(C=1 / PENALTY, max_iter=1000).fit(x, y, sample_weight=weight)
+        # Of two classes, scikit-learn keeps the logit of the second alone.
+        seen = classes[1:] if len(classes) == 2 else classes
+        weights[:, seen], bias[:, seen] = model.coef_.T, model.intercept_
+    return weights, bias

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from meiju.batch import Batch, Shape
+from meiju.config import ModelConfig
+from meiju.fusion import FUSIONS, blend, make_network
+from meiju.labels import TASKS
+from meiju.layers import Noise
+from meiju.linear import PENALTY, PooledLinear
+
+SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
+N, T, P = 40, 5, 6 + 2 * 4
+
+
+def make_batch(seed=0, n_clips=N):
+    generator = torch.Generator().manual_seed(seed)
+    frames = {
+        "text": 3 + torch.randn(1, n_clips, 1, 6, generator=generator),
+        "audio": 2 * torch.randn(1, n_clips, T, 4, generator=generator),
+    }
+    length = torch.randint(1, T + 1, (1, n_clips, 1), generator=generator)
+    mask = {"text": torch.ones(1, n_clips, 1, dtype=torch.bool), "audio": torch.arange(T) < length}
+    return Batch({s: f * mask[s][..., None] for s, f in frames.items()}, mask)
+
+
+def fitted(labels, weight=None, batch=None, members=1):
+    linear = PooledLinear(members, SHAPE)
+    pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
+    weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
+    linear.fit(members - 1, pooled, there, labels, weight)
+    return linear
+
+
+def draw_labels(seed=0):
+    rng = np.random.default_rng(seed)
+    return {task: rng.integers(SHAPE.classes[task], size=N) for task in TASKS}
+
+
+def test_frames_are_pooled_to_their_mean_and_spread_and_a_single_frame_to_itself():
+    batch = make_batch()
+    pooled, there = PooledLinear(1, SHAPE).pool(batch)
+    assert pooled.shape == there.shape == (1, N, P)
+    assert there.all()
+    for clip in range(3):
+        own = batch.frames["audio"][0, clip, batch.mask["audio"][0, clip]].numpy()
+        expected = [batch.frames["text"][0, clip, 0].numpy(), own.mean(axis=0), own.std(axis=0)]
+        np.testing.assert_allclose(pooled[0, clip], np.concatenate(expected), atol=1e-5)
+
+
+def test_it_is_scikit_learns_regression_on_streams_that_weigh_alike():
+    labels, batch = draw_labels(), make_batch()
+    linear = fitted(labels, batch=batch)
+    x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double()
+    for own in (x[:, :6], x[:, 6:]):
+        torch.testing.assert_close(own.square().sum(dim=1).mean().item(), 1.0, rtol=1e-4, atol=0)
+        torch.testing.assert_close(own.mean(dim=0), torch.zeros(own.shape[1], dtype=torch.float64), rtol=0, atol=1e-5)
+    for task, logits in linear(batch).items():
+        model = LogisticRegression(C=1 / PENALTY, max_iter=1000).fit(x.numpy(), labels[task])
+        np.testing.assert_allclose(logits[0].softmax(dim=-1), model.predict_proba(x.numpy()), atol=1e-3)
+
+
+def test_clips_of_weight_zero_teach_nothing():
+    labels, weight = draw_labels(), {task: np.arange(N) < N // 2 for task in TASKS}
+    others = {task: np.where(weight[task], labels[task], 0) for task in TASKS}
+    first, second = (fitted(given, {t: w.astype(float) for t, w in weight.items()}) for given in (labels, others))
+    for task, logits in first(make_batch(1)).items():
+        torch.testing.assert_close(second(make_batch(1))[task], logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("seen", [[], [2], [1, 3], [0, 1, 3]])
+def test_classes_without_a_clip_are_never_said(seen):
+    labels = draw_labels() | {"emotion": np.resize(seen or [0], N)}
+    weight = {"emotion": np.full(N, float(bool(seen))), "intent": np.ones(N)}
+    said = fitted(labels, weight)(make_batch(1))["emotion"][0].softmax(dim=-1)
+    if seen:
+        assert said[:, seen].sum(dim=1).min() > 0.99
+        assert set(said.argmax(dim=1).tolist()) <= set(seen)
+    else:
+        torch.testing.assert_close(said, torch.full_like(said, 1 / 4))
+
+
+def test_a_missing_stream_says_nothing():
+    linear, batch = fitted(draw_labels()), make_batch(1)
+    batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
+    said = linear(batch)
+    batch.frames["audio"] = batch.frames["audio"] + 7
+    for task, logits in linear(batch).items():
+        torch.testing.assert_close(logits, said[task], rtol=0, atol=0)
+
+
+def test_a_stream_that_no_clip_has_is_harmless():
+    batch = make_batch()
+    batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
+    assert all(logits.isfinite().all() for logits in fitted(draw_labels(), batch=batch)(make_batch(1)).values())
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_member_says_the_mean_of_its_network_and_its_linear_half(fusion):
+    network = make_network(
+        SHAPE, ModelConfig(fusion=fusion, heads=(2,), width=8, linear=0.25), heads=2, noise=Noise([1])
+    )
+    network.linear = fitted(draw_labels())
+    network.eval()
+    batch = make_batch(1)
+    own, linear = network(batch).main, network.linear(batch)
+    for task, said in blend(network, batch).items():
+        expected = 0.75 * own[task].softmax(dim=-1) + 0.25 * linear[task].softmax(dim=-1)
+        torch.testing.assert_close(said.softmax(dim=-1), expected)
+
+
+def test_without_a_linear_half_a_member_says_what_its_network_says():
+    network = make_network(SHAPE, ModelConfig(heads=(2,), width=8, linear=0), heads=2, noise=Noise([1])).eval()
+    batch = make_batch(1)
+    assert not any(name.startswith("linear") for name in network.state_dict())
+    for task, said in blend(network, batch).items():
+        torch.testing.assert_close(said, network(batch).main[task])
