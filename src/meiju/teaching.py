@@ -100,7 +100,10 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         gates = pd.read_csv(path, dtype={"fold": int, "threshold": float})[["fold", "task", *GATE]]
     path = folder / "pseudo_labels.csv"
     with files.reading(path):
-        table = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
+        lost = set(types) - set(table)
+        if lost:
+            raise ValueError(f"has no column {min(lost)}")
         sizes = table.fold.value_counts()
         if sizes.nunique() > 1 or (len(sizes) and set(sizes.index) != set(gates.fold)):
             raise ValueError("not all folds have the same clips")
