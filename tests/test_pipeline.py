@@ -144,6 +144,14 @@ def test_a_bad_corpus_stops_every_step_before_it_works(tmp_path, root):
 
 
 LEAK_STEPS = ("02_refine_punctuation", "03_extract_features", "05_train_stage1", "06_pseudo_label")
+
+
+@pytest.fixture
+def own_home(home, tmp_path) -> Path:
+    """A copy of the run that a test may add to."""
+    return shutil.copytree(home, tmp_path / "own")
+
+
 # Two rounds also train the first round's second stage, from the weights of stage 1.
 INTRICATE = [
     *("--pseudo.soft", "--pseudo.joint-gate", "--pseudo.rounds", "2", "--stage2.warm-start"),
@@ -152,8 +160,9 @@ INTRICATE = [
 
 
 @pytest.mark.parametrize("flags", [[], INTRICATE], ids=["as usual", "two rounds, soft, joint gate, warm start, share"])
-def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_path, flags):
+def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, tmp_path, flags):
     """The canary: with fold 0's labels shuffled, fold 0's pseudo-labels stay the same bit for bit; others change."""
+    home = own_home
     folds = pd.read_csv(home / "folds" / "sample.csv")
     held_out = set(folds.name[folds.fold == 0])
     shuffled = tmp_path / "corpus"
@@ -178,7 +187,8 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(home, root, tmp_p
     assert not after[after.fold != "0"].equals(before[before.fold != "0"])
 
 
-def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(home, root, capsys):
+def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_home, root, capsys):
+    home = own_home
     variants = ["supervised", "soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
     run_step("10_ablate", home, root, "--variants", *variants)
     out = home / "submissions" / "sample"

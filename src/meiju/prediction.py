@@ -249,8 +249,8 @@ def _read_model(folder: Path) -> dict:
     remedy = "run scripts/08_ensemble.py again, with the run's arguments"
     try:
         model = files.read_json(path)
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be read ({error}); {remedy}") from None
+    except files.Damaged:
+        raise ConfigError(f"{path} cannot be read; {remedy}") from None
     require(isinstance(model, dict) and "format" in model, f"{path} describes no run; {remedy}")
     require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {remedy}")
     lost = [key for key in ("settings", "classes", "streams", "transcripts", "stage2", "weights") if key not in model]

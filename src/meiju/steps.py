@@ -209,6 +209,7 @@ class Run:
         if step in ("stage1", "stage2"):
             return [folder / f"{member.stem}.npz" for member in members.plan(self.config, checks=step == "stage1")]
         return {
+            "transcription": [folder / "transcription.csv"],
             "transcripts": [folder / "transcripts.csv"],
             "pseudo": [folder / "pseudo_labels.csv", folder / "gates.csv"],
             "submission": [out / "submission.zip"],
