@@ -1,5 +1,6 @@
 """hf: encoders, on tiny random models saved as any pretrained model is."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -451,3 +452,18 @@ def test_minilm_matches_sentence_transformers(monkeypatch):
     )
     pooled = np.concatenate(encoded)
     np.testing.assert_allclose(pooled / np.linalg.norm(pooled, axis=1, keepdims=True), wanted, atol=1e-5)
+
+
+def test_a_network_is_let_go_when_its_store_is_whole(models, clips, tmp_path):
+    encoder = encoder_of(models / "bert")
+    extract(encoder, clips, tmp_path)
+    assert "network" not in vars(encoder)
+    assert isinstance(encoder.encode(clips[:1])[0], np.ndarray)  # and read again when it is asked
+
+
+def test_a_cluster_is_sent_no_weights(models, clips):
+    encoder = encoder_of(models / "clip", visual=VisualConfig(layer=None))
+    wanted = arrays_of(encoder.encode(clips))
+    sent = pickle.dumps(encoder)
+    assert len(sent) < 20_000
+    np.testing.assert_array_equal(arrays_of(pickle.loads(sent).encode(clips))[0], wanted[0])

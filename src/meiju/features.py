@@ -117,6 +117,7 @@ def extract(
                         writer.flush()
                         bar.update(len(chunk))
                 writer.finish(meta | {"dim": encoder.dim})
+            encoder.close()
     return load(folder)
 
 

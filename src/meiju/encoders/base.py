@@ -71,6 +71,9 @@ class Encoder(ABC):
         """Frames from what the reader gave; by default these are the frames."""
         return read
 
+    def close(self) -> None:  # noqa: B027
+        """Free what encoding took much memory for; by default nothing."""
+
     def save(self, folder: Path) -> None:  # noqa: B027
         """Write what was learnt into `folder`; by default nothing."""
 

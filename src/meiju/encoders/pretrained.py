@@ -52,9 +52,14 @@ class Pretrained(Encoder):
         self._norm: nn.Module | None = None
         self._norm_known = False
 
+    def close(self) -> None:
+        """Let go of the network; it is read again when it is needed."""
+        self.__dict__.pop("network", None)
+        self._norm, self._norm_known = None, False
+
     def __getstate__(self) -> dict:
         """Without the network: workers of a cluster read it from its folder."""
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("network", "_adapted")}
+        kept = {key: value for key, value in self.__dict__.items() if key != "network"}
         return kept | {"_norm": None, "_norm_known": False}
 
     def fingerprint(self) -> dict:

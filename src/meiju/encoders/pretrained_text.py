@@ -49,11 +49,12 @@ class PretrainedText(Pretrained):
             with hub.quietly():
                 self._adapted.save_pretrained(folder / "adapted")
                 self.tokenizer.save_pretrained(folder / "adapted")
+            del self._adapted
 
     def load(self, folder: Path) -> None:
         if self.adapt_epochs:
             self.place = str(folder / "adapted")
-            self.__dict__.pop("network", None)
+            self.close()
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         said = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
