@@ -99,6 +99,12 @@ def _fusion(config: Config) -> list[Variant]:
         variant("attention", "no interaction of tasks", "attention", every),
         *(variant(f"heads-{h}", f"interactive, {h} heads only, more seeds", "interactive", (h,)) for h in single),
         variant("heads-mean", "interactive, averaged over head counts", "interactive", every),
+        Variant(
+            "network-alone",
+            "fusion",
+            "members without their linear half",
+            replace(config, model=replace(config.model, linear=0.0)),
+        ),
     ]
 
 
