@@ -81,6 +81,12 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
         shapes = [arrays[task].shape for task in TASKS]
         if any(len(shape) != 2 or shape[0] != len(arrays["names"]) for shape in shapes):
             raise ValueError(f"predictions of {len(arrays['names'])} clips have the shapes {shapes}")
+        if any(arrays[key].dtype.kind != "U" or arrays[key].ndim != 1 for key in ("names", "trained_on")):
+            raise ValueError("the clips' names are no texts")
+        if any(arrays[task].dtype.kind != "f" or not np.isfinite(arrays[task]).all() for task in TASKS):
+            raise ValueError("the predictions are no finite numbers")
+        if len(set(arrays["names"])) < len(arrays["names"]):
+            raise ValueError("a clip stands twice")
         return arrays
 
 
@@ -144,6 +150,9 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
         path = folder / weights_name(member)
         with files.reading(path):
             states.append(load_file(path))
+            wrong = [key for key, weight in states[-1].items() if not (weight.is_floating_point() and weight.isfinite().all())]
+            if wrong:
+                raise ValueError(f"{wrong[0]} holds other than finite numbers")
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 
