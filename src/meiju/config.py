@@ -443,6 +443,8 @@ def from_settings(settings: dict, kind: type = Config) -> Config:
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(kind)})
     require(not unknown, f"no such settings: {', '.join(unknown)}; were they made by another version?")
+    lost = [f.name for f in dataclasses.fields(kind) if f.name not in settings and _has_no_default(f)]
+    require(not lost, f"settings of {kind.__name__} have lost {', '.join(lost)}")
     typed = {name: _as_typed(value, hints[name]) for name, value in settings.items()}
     for name, value in typed.items():
         require(_is_a(value, hints[name]), f"the setting {name} of {kind.__name__} cannot be {settings[name]!r}")
@@ -461,6 +463,10 @@ def _as_typed(value: object, hint: object) -> object:
         (item,) = items
         return tuple(_as_typed(v, item) for v in value)  # all items of our tuples have one type
     return Path(value) if isinstance(value, str) and Path in kinds else value
+
+
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _is_a(value: object, hint: object) -> bool:

@@ -150,7 +150,11 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
         path = folder / weights_name(member)
         with files.reading(path):
             states.append(load_file(path))
-            wrong = [key for key, weight in states[-1].items() if not (weight.is_floating_point() and weight.isfinite().all())]
+            wrong = [
+                key
+                for key, weight in states[-1].items()
+                if not (weight.is_floating_point() and weight.isfinite().all())
+            ]
             if wrong:
                 raise ValueError(f"{wrong[0]} holds other than finite numbers")
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}

@@ -238,6 +238,8 @@ class Predictor:
         by_heads = {}
         for heads, network in self._networks.items():
             logits = predict(network, frames, np.arange(n_clips))
+            if not all(np.isfinite(logits[task]).all() for task in TASKS):
+                raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads[heads] = {task: softmax(logits[task].astype(np.float64), axis=-1).mean(axis=0) for task in TASKS}
         return ensemble.combine(by_heads, self.weights)
 
@@ -261,7 +263,9 @@ def _read_model(folder: Path) -> dict:
     require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {REMEDY}")
     lost = [key for key in ("settings", "classes", "streams", "transcripts", "stage2", "weights") if key not in model]
     require(not lost, f"{path} has lost {', '.join(lost)}; {REMEDY}")
-    require(_is_whole(model), f"{path} is damaged: it does not describe classes, streams, folders and weights; {REMEDY}")
+    require(
+        _is_whole(model), f"{path} is damaged: it does not describe classes, streams, folders and weights; {REMEDY}"
+    )
     return model
 
 

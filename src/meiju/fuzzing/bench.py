@@ -106,7 +106,9 @@ def make(folder: Path) -> Bench:
 
 def shape_of(stores: dict[str, features.Store]) -> Shape:
     """What the networks are made for."""
-    return Shape({s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS})
+    return Shape(
+        {s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS}
+    )
 
 
 def _write_corpus(bench: Bench) -> None:
@@ -116,7 +118,12 @@ def _write_corpus(bench: Bench) -> None:
     source = bench.folder / "clip.mp4"
     media.write_clip(source, pictures, rng.normal(0, 0.1, 8000), fps=6)
     who, what, end = "我你他她", ("去上班", "没吃饭", "喜欢这个", "要回家", "不知道"), "。？！"
-    lines = [f"{a}今天{b}，明天{c}{end[(k + j) % 3]}" for k, a in enumerate(who) for j, b in enumerate(what) for c in what[:3]]
+    lines = [
+        f"{a}今天{b}，明天{c}{end[(k + j) % 3]}"
+        for k, a in enumerate(who)
+        for j, b in enumerate(what)
+        for c in what[:3]
+    ]
     (bench.folder / "sentences.txt").write_text("\n".join(lines), encoding="utf-8")
     for part, table in TABLES.items():
         labelled = part in ("training", "validation")

@@ -8,7 +8,21 @@ import numpy as np
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "\t=1", "\r=1", "=cmd|' /C calc'!A0")
 MARKUP = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{ 7*7 }}", "&lt;b&gt;", "]]>", "<!--")
 PATHS = ("../../escaped", "/escaped", "..\\..\\escaped", "a/b", ".", "..", "con", ".hidden", "a:b", "~", "$HOME")
-ODD = ("", " ", "\x00", "\ufeff", "\ud800", "\udcff", "\u202e", "\u2028", "e\u0301" * 50, "👩‍👩‍👧", "NaN", "None", "null")
+ODD = (
+    "",
+    " ",
+    "\x00",
+    "\ufeff",
+    "\ud800",
+    "\udcff",
+    "\u202e",
+    "\u2028",
+    "e\u0301" * 50,
+    "👩‍👩‍👧",
+    "NaN",
+    "None",
+    "null",
+)
 ODD += ("1e999", "9" * 400, '"', "'", ",", "\n", "a\r\nb", "$x$", "$\\frac", "%s%n", "走" * 5000, "nan", "-0", "TRUE")
 TEXTS = FORMULAS + MARKUP + PATHS + ODD
 
@@ -54,7 +68,9 @@ def text(rng: random.Random) -> str:
         case 1:
             return rng.choice(TEXTS) + rng.choice(TEXTS)
         case 2:
-            return "".join(chr(rng.choice((rng.randrange(128), rng.randrange(0x110000)))) for _ in range(rng.randrange(40)))
+            return "".join(
+                chr(rng.choice((rng.randrange(128), rng.randrange(0x110000)))) for _ in range(rng.randrange(40))
+            )
     return "".join(rng.choice("今天你去哪里了吗好的 ，。？！,.?!ab1") for _ in range(rng.randrange(60)))
 
 
