@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from meiju import ensemble
+from meiju import ensemble, files
 from meiju.config import Config, ModelConfig, TrainConfig
-from meiju.labels import TASKS, LabelSet
+from meiju.labels import OFFICIAL, TASKS, LabelSet
 from meiju.members import Member
 
 CLASSES = {"emotion": 3, "intent": 2}
@@ -156,3 +156,23 @@ def test_labels_and_tables_name_classes_in_their_order():
         "intent_ask": 0.4,
         "intent_wish": 0.6,
     }
+
+
+def test_members_of_other_classes_are_refused(tmp_path):
+    chosen = [Member(1, 0, (0,)), Member(1, 0, (1,))]
+    for member, n in zip(chosen, (7, 1), strict=True):
+        logits = {"emotion": np.zeros((1, n), np.float32), "intent": np.zeros((1, 8), np.float32)}
+        np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="another number of emotion classes"):
+        ensemble.mean_over(tmp_path, chosen, ["a"])
+    with pytest.raises(files.Damaged, match="1 emotion classes, the corpus 7"):
+        ensemble.as_labels(ensemble.mean_over(tmp_path, chosen[1:], ["a"]), ["a"], OFFICIAL)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_predictions_that_are_no_numbers_are_damaged(tmp_path, bad):
+    member = Member(1, 0, (0,))
+    logits = {"emotion": np.full((1, 7), bad, np.float32), "intent": np.zeros((1, 8), np.float32)}
+    np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="no finite numbers"):
+        ensemble.mean_over(tmp_path, [member], ["a"])
