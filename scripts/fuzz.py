@@ -34,7 +34,7 @@ def fuzz(n: int = 10_000, seed: int = 0, first: int = 0, shown: int = 20) -> Non
                 if len(failed) <= shown:
                     again = f"python scripts/fuzz.py --n 1 --seed {seed} --first {end.number}"
                     tqdm.write(f"{end.kind}: {end.how}\n{end.wrong.rstrip()}\nagain: {again}\n")
-    for kind, counts in ends.items():
+    for kind, counts in sorted(ends.items()):
         print(f"{kind}: {counts.total()} inputs; " + ", ".join(f"{n} {how}" for how, n in counts.most_common()))
     print(f"{n} bad inputs, {len(failed)} ended badly")
     if failed:

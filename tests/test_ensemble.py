@@ -176,3 +176,13 @@ def test_predictions_that_are_no_numbers_are_damaged(tmp_path, bad):
     np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
     with pytest.raises(files.Damaged, match="no finite numbers"):
         ensemble.mean_over(tmp_path, [member], ["a"])
+
+
+def test_predictions_that_have_lost_a_clip_are_damaged(tmp_path):
+    member = Member(1, 0, (0,))
+    logits = {task: np.zeros((1, 2), np.float32) for task in TASKS}
+    np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="says nothing of c"):
+        ensemble.mean_over(tmp_path, [member], ["a", "c"])
+    with pytest.raises(KeyError, match="trained on it"):
+        ensemble.mean_over(tmp_path, [member], ["a", "b"])

@@ -60,11 +60,18 @@ def plan(config: Config, *, checks: bool) -> list[Member]:
 
 
 def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a member says of clips, by task [N, K] in the order of `names`. Raises KeyError for one it trained on."""
+    """What a member says of clips, by task [N, K] in the order of `names`.
+
+    Raises KeyError for one it trained on, and Damaged if it has lost one.
+    """
     arrays = _read(folder, member)
     rows = pd.Index(arrays["names"]).get_indexer(list(names))
     if (rows < 0).any():
-        raise KeyError(f"{member.stem} says nothing of {names[int(np.argmin(rows))]}: it trained on it")
+        lost = names[int(np.argmin(rows))]
+        with files.reading(folder / f"{member.stem}.npz"):
+            if lost not in arrays["trained_on"]:
+                raise ValueError(f"says nothing of {lost}")
+        raise KeyError(f"{member.stem} says nothing of {lost}: it trained on it")
     return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
 
 
