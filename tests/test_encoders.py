@@ -439,3 +439,9 @@ def test_a_vocabulary_that_misses_a_number_is_refused(tmp_path):
     (tmp_path / "vocabulary.json").write_text('{"a": 0, "b": 5}')
     with pytest.raises(ValueError, match="does not number"):
         TfidfSvd(dim=1, ngrams=(1, 1), idf=True).load(tmp_path)
+
+
+def test_frames_without_a_width_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 0), np.float32))
+    with pytest.raises(ConfigError, match="gives no frames"):
+        NpyFrames(str(tmp_path)).fit(named("a"), seed=0)

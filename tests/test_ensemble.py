@@ -19,7 +19,12 @@ def write_member(folder, member, names):
     """Predictions that differ by member, clip and class; returns the probabilities by clip."""
     rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
     logits = {task: rng.normal(size=(len(names), n)).astype(np.float32) for task, n in CLASSES.items()}
-    np.savez(folder / f"{member.stem}.npz", names=np.array(names), trained_on=np.array(["other"]), **logits)
+    np.savez(
+        folder / f"{member.stem}.npz",
+        names=np.array(names),
+        trained_on=np.array(["other", *set(NAMES) - set(names)]),
+        **logits,
+    )
     probabilities = {task: softmax(values.astype(np.float64), axis=-1) for task, values in logits.items()}
     return {name: {task: probabilities[task][k] for task in TASKS} for k, name in enumerate(names)}
 

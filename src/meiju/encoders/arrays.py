@@ -36,7 +36,9 @@ class NpyFrames(Encoder):
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         """Learn the width of a frame: the commonest among the first clips."""
         arrays = self.encode(clips[:FITTED_CLIPS])
-        widths = Counter(array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2)
+        widths = Counter(
+            array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2 and array.size
+        )
         if not widths:
             problem = next(iter(arrays), "the training part is empty")
             raise ConfigError(f"--streams: {self.place} gives no frames for any of the first clips ({problem})")

@@ -265,7 +265,7 @@ def safetensors(case: Case) -> str:
         if rng.random() < 0.2:
             del state[key]
         elif changed.dtype.kind in "fiub" and changed.dtype.isnative and not changed.dtype.fields:
-            state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(np.ascontiguousarray(changed))
+            state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(changed.copy())
         path.write_bytes(save(state))
     if rng.random() < 0.5:
         shape = shape_of({stream: features.load(own.run.store_folder(stream)) for stream in own.config.encoders})
@@ -343,7 +343,7 @@ def sentence(case: Case) -> str:
             )
     _report(said, name)
     if rng.random() < 0.03:  # drawing takes long
-        labels = [said, name + "2"]
+        labels = [mutations.utf8(said), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
         look.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
     return _check_predictions(predictor, predictions)
 
