@@ -7,7 +7,7 @@ from meiju.config import ConfigError
 from meiju.fuzzing import bench, kinds, mutations, runner
 from toy_run import run_script
 
-N = 330
+N = 220
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
     numbers = [n for n in range(N) if runner.kind_of(n) == kind]
     ends = [runner.run_one(made, arena, 0, number) for number in numbers]
     assert not [end.wrong for end in ends if end.wrong]
-    assert len({end.how for end in ends}) > 1  # neither all refused nor all taken
+    if kind != "sentence":  # any text is one
+        assert len({end.how for end in ends}) > 1  # neither all refused nor all taken
 
 
 def stub(monkeypatch, made, arena, function) -> runner.End:
