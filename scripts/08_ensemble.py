@@ -6,7 +6,7 @@ Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, pr
 Run     python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
-from meiju import ensemble, files, prediction, scores, submission
+from meiju import ensemble, files, prediction, scores, spreadsheets, submission
 from meiju.report import score_table
 from meiju.steps import main
 
@@ -30,9 +30,9 @@ def make_submission(run):
     if run.begin("submission"):
         said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
         submission.write(ensemble.as_labels(said, names, corpus.labels), out)
-        files.write_text(out / "scores.csv", table.to_csv(index=False, float_format="%.4f"))
+        files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
         probabilities = ensemble.as_table(said, names, corpus.labels)
-        files.write_text(out / "probabilities.csv", probabilities.to_csv(float_format="%.4f"))
+        files.write_text(out / "probabilities.csv", spreadsheets.as_csv(probabilities, index=True, float_format="%.4f"))
         run.finish("submission")
     path = out / "submission.zip"
     problems = submission.check(path, names=names, emotions=corpus.labels.emotion, intents=corpus.labels.intent)

@@ -6,7 +6,7 @@ Writes  submissions/<run>/: report.html, pseudo_quality.csv, pool_precision.csv,
 Run     python scripts/09_report.py sample
 """
 
-from meiju import evidence, files, findings, teaching
+from meiju import evidence, files, findings, spreadsheets, teaching
 from meiju.steps import main
 
 
@@ -16,7 +16,7 @@ def write_report(run):
         labelled = teaching.read(run.result("pseudo"))
         found = evidence.gather(run)
         for name, table in found.files.items():
-            files.write_text(path.with_name(name), table.to_csv(index=False, float_format="%.5f"))
+            files.write_text(path.with_name(name), spreadsheets.as_csv(table, float_format="%.5f"))
         files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found))
         run.finish("report")
     print(f"report: {path}")

@@ -55,3 +55,22 @@ def test_the_table_is_aligned_and_tells_what_is_not_used(records):
     assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")
     assert first.endswith("no visual: there is no video track")
     assert third.endswith("there is no such file")
+
+
+def test_in_csv_a_clip_is_no_formula_and_in_json_it_keeps_its_name():
+    records = answers.as_records([], {"=1+1.mp4": "-there is no such file", "a\rb.mp4": "gone"})
+    table = pd.read_csv(io.StringIO(answers.as_csv(records)))
+    assert list(table["clip"]) == ["'=1+1.mp4", "a b.mp4"]
+    assert list(table["problem"]) == ["'-there is no such file", "gone"]
+    assert [record["clip"] for record in json.loads(answers.as_json(records))] == ["=1+1.mp4", "a\rb.mp4"]
+
+
+@pytest.mark.parametrize("form", list(answers.FORMATS))
+def test_a_clip_whose_name_is_not_utf8_is_told(form):
+    text = answers.FORMATS[form](answers.as_records([], {"a\udcff.mp4": "gone"}))
+    assert b"gone" in text.encode("utf-8")
+
+
+def test_the_table_has_one_line_a_clip():
+    text = answers.as_table(answers.as_records([], {"a\nb\x1b[2J.mp4": "gone"}))
+    assert text.splitlines()[1].startswith("a b [2J.mp4")

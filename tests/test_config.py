@@ -245,3 +245,28 @@ def test_a_kind_of_config_adds_its_flags_to_every_preset():
     assert parse_config("What it does.", ["sample"], AblationConfig).variants == ("all",)
     with pytest.raises(ConfigError, match="--variants"):
         AblationConfig("run", variants=())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"folds": "5"}, "folds of Config cannot be '5'"),
+        ({"folds": 5.5}, "folds of Config"),
+        ({"seed": True}, "seed of Config cannot be True"),
+        ({"seed": [1]}, "seed of Config"),
+        ({"device": "tpu"}, "device of Config"),
+        ({"streams": "text=tfidf-svd"}, "streams of Config"),
+        ({"streams": [1]}, "streams of Config"),
+        ({"model": None}, "ModelConfig"),
+        ({"train": {"lr": "high"}}, "lr of TrainConfig"),
+        ({"text": {"ngrams": [1]}}, "ngrams of TextConfig"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(changes, told):
+    with pytest.raises(ConfigError, match=told):
+        from_settings({"run": "sample"} | changes)
+
+
+def test_settings_without_a_name_are_refused():
+    with pytest.raises(ConfigError, match="lost run"):
+        from_settings({})

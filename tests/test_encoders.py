@@ -1,4 +1,5 @@
 import io
+import json
 import pickle
 import warnings
 import zipfile
@@ -400,3 +401,47 @@ def test_file_that_is_no_zip_is_refused(tmp_path):
     (tmp_path / "features.zip").write_text("no zip")
     with pytest.raises(ConfigError, match="neither a folder nor a zip"):
         make_encoder(f"npy:{tmp_path / 'features.zip'}", CONFIG)
+
+
+def test_a_zip_that_only_ends_like_one_is_refused(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.ones((2, 3))))
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ConfigError, match="neither a folder nor a zip"):
+        NpyFrames(str(path))
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("meiju.encoders.arrays.SIZE_LIMIT", 2**20)
+    with zipfile.ZipFile(tmp_path / "features.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(2**20 + 1))
+    assert "more than 1 MiB" in reason(NpyFrames(str(tmp_path / "features.zip")), *named("a"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"idf": np.ones(3)}, {"components": np.full((2, 4), np.nan)}, {"idf": np.ones(4, "S9")}]
+)
+def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
+    arrays = {"idf": np.ones(4, np.float32), "components": np.ones((2, 4), np.float32)}
+    (tmp_path / "vocabulary.json").write_text(json.dumps({c: k for k, c in enumerate("abcd")}))
+    encoder = TfidfSvd(dim=2, ngrams=(1, 1), idf=True)
+    np.savez(tmp_path / "tfidf_svd.npz", **arrays)
+    encoder.load(tmp_path)
+    np.savez(tmp_path / "tfidf_svd.npz", **arrays | change)
+    with pytest.raises(ValueError, match="finite numbers"):
+        encoder.load(tmp_path)
+
+
+def test_a_vocabulary_that_misses_a_number_is_refused(tmp_path):
+    np.savez(tmp_path / "tfidf_svd.npz", idf=np.ones(2, np.float32), components=np.ones((1, 2), np.float32))
+    (tmp_path / "vocabulary.json").write_text('{"a": 0, "b": 5}')
+    with pytest.raises(ValueError, match="does not number"):
+        TfidfSvd(dim=1, ngrams=(1, 1), idf=True).load(tmp_path)
+
+
+def test_frames_without_a_width_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 0), np.float32))
+    with pytest.raises(ConfigError, match="gives no frames"):
+        NpyFrames(str(tmp_path)).fit(named("a"), seed=0)

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from meiju import ensemble
+from meiju import ensemble, files
 from meiju.config import Config, ModelConfig, TrainConfig
-from meiju.labels import TASKS, LabelSet
+from meiju.labels import OFFICIAL, TASKS, LabelSet
 from meiju.members import Member
 
 CLASSES = {"emotion": 3, "intent": 2}
@@ -19,7 +19,12 @@ def write_member(folder, member, names):
     """Predictions that differ by member, clip and class; returns the probabilities by clip."""
     rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
     logits = {task: rng.normal(size=(len(names), n)).astype(np.float32) for task, n in CLASSES.items()}
-    np.savez(folder / f"{member.stem}.npz", names=np.array(names), trained_on=np.array(["other"]), **logits)
+    np.savez(
+        folder / f"{member.stem}.npz",
+        names=np.array(names),
+        trained_on=np.array(["other", *set(NAMES) - set(names)]),
+        **logits,
+    )
     probabilities = {task: softmax(values.astype(np.float64), axis=-1) for task, values in logits.items()}
     return {name: {task: probabilities[task][k] for task in TASKS} for k, name in enumerate(names)}
 
@@ -156,3 +161,33 @@ def test_labels_and_tables_name_classes_in_their_order():
         "intent_ask": 0.4,
         "intent_wish": 0.6,
     }
+
+
+def test_members_of_other_classes_are_refused(tmp_path):
+    chosen = [Member(1, 0, (0,)), Member(1, 0, (1,))]
+    for member, n in zip(chosen, (7, 1), strict=True):
+        logits = {"emotion": np.zeros((1, n), np.float32), "intent": np.zeros((1, 8), np.float32)}
+        np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="another number of emotion classes"):
+        ensemble.mean_over(tmp_path, chosen, ["a"])
+    with pytest.raises(files.Damaged, match="1 emotion classes, the corpus 7"):
+        ensemble.as_labels(ensemble.mean_over(tmp_path, chosen[1:], ["a"]), ["a"], OFFICIAL)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_predictions_that_are_no_numbers_are_damaged(tmp_path, bad):
+    member = Member(1, 0, (0,))
+    logits = {"emotion": np.full((1, 7), bad, np.float32), "intent": np.zeros((1, 8), np.float32)}
+    np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="no finite numbers"):
+        ensemble.mean_over(tmp_path, [member], ["a"])
+
+
+def test_predictions_that_have_lost_a_clip_are_damaged(tmp_path):
+    member = Member(1, 0, (0,))
+    logits = {task: np.zeros((1, 2), np.float32) for task in TASKS}
+    np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="says nothing of c"):
+        ensemble.mean_over(tmp_path, [member], ["a", "c"])
+    with pytest.raises(KeyError, match="trained on it"):
+        ensemble.mean_over(tmp_path, [member], ["a", "b"])

@@ -294,3 +294,10 @@ def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):
         assert store.missing.name.tolist() == ["c3"]
         assert len(store.frames) > 10
     assert contents(tmp_path / "store1") == contents(tmp_path / "store2")
+
+
+def test_notes_without_their_columns_are_damaged(tmp_path):
+    extract(Fake(), tmp_path / "store")
+    (tmp_path / "store" / "notes.csv").write_text("name\na\n")
+    with pytest.raises(files.Damaged, match=r"notes\.csv is damaged"):
+        features.load(tmp_path / "store")

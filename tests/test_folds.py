@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import folds
+from meiju import files, folds
 from meiju.config import ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import EMOTIONS, INTENTS, OFFICIAL, TASKS
@@ -149,3 +149,10 @@ def test_labels_of_one_fold_never_decide_what_is_drawn_from_another():
     before, after = (folds.learnt_from(t, 0.3, seed=1) for t in (table, other))
     assert np.array_equal(before[table.fold != 0], after[table.fold != 0])
     assert not np.array_equal(before, after)
+
+
+def test_folds_that_are_not_numbered_from_0_are_damaged(tmp_path):
+    table = pd.DataFrame({"name": ["a", "b", "c"], "fold": [0, 1, 3]})
+    folds.write(table, tmp_path / "folds.csv")
+    with pytest.raises(files.Damaged, match="not numbered from 0"):
+        folds.read(tmp_path / "folds.csv", table)

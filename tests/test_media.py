@@ -230,3 +230,9 @@ def _copy_tracks(source, target, *kinds: str, options: dict[str, str] | None = N
             if packet.dts is not None:  # the empty packet at the end of each track
                 packet.stream = tracks[packet.stream.index]
                 new.mux(packet)
+
+
+def test_a_track_without_a_decoder_is_told(clip):
+    clip.write_bytes(clip.read_bytes().replace(b"avc1", b"xxxx"))
+    with pytest.raises(MediaError, match="no kind that can be decoded"):
+        read_frames(clip, fps=8, size=32)

@@ -17,6 +17,7 @@ from browser import CHROMIUM, DRIVER, browser
 from meiju import media
 from meiju.encoders import Clip
 from meiju.labels import TASKS
+from meiju.page import answer
 from meiju.prediction import Predictor, find_run
 from toy_run import SCRIPTS, run_script
 
@@ -180,3 +181,13 @@ def test_in_a_browser(page, short, tmp_path):
         if folder := os.environ.get("MEIJU_SCREENSHOTS"):  # for a person to look at
             time.sleep(1)
             tab.screenshot(Path(folder) / "page.png")
+
+
+def test_a_clips_name_is_shown_and_never_run(home, short, tmp_path):
+    name = "<img src=x onerror=alert(1)>[a](b).mp4"
+    evil = tmp_path / name
+    evil.write_bytes(short.read_bytes())
+    *_, notes = answer(Predictor(find_run("sample", home), device="cpu"), evil, "<script>alert(1)</script>")
+    assert "<" not in notes.replace("\\<", "")
+    assert "[" not in notes.replace("\\[", "")
+    assert name in notes.replace("\\", "")

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
-from meiju import media
+from meiju import files, media
 from meiju.config import ConfigError, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.encoders import Clip
@@ -276,3 +277,38 @@ def test_predictions_keep_their_clip(predictor):
     clip = Clip("a", "好", "")
     (prediction,) = predictor.predict([clip])
     assert replace(prediction.clip, sentence="") == replace(clip, sentence="")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"streams": "text"},
+        {"streams": {"text": {"encoder": 1, "width": 8, "single": True}}},
+        {"streams": {"text": {"encoder": "x", "width": "8", "single": True}}},
+        {"classes": {"emotion": ["sad", "sad"], "intent": ["a", "b"]}},
+        {"classes": {"emotion": ["sad"]}},
+        {"weights": {"emotion": [0.5, 0.6], "intent": [0.5, 0.5]}},
+        {"weights": {"emotion": [1.0], "intent": [1.0]}},
+        {"stage2": None},
+    ],
+)
+def test_a_model_json_of_another_form_is_refused(moved, changes):
+    with pytest.raises(ConfigError, match=r"model\.json (is damaged|weighs other)"):
+        Predictor(change_model(moved, **changes), device="cpu")
+
+
+def test_weights_that_are_no_numbers_are_refused(moved):
+    path = next(moved.glob("work/sample/stage2/*/*.safetensors"))
+    state = load_file(path)
+    state[min(state)].fill_(float("nan"))
+    save_file(state, path)
+    with pytest.raises((ConfigError, files.Damaged), match="finite numbers"):
+        Predictor(moved / "submissions" / "sample", device="cpu")
+
+
+def test_weights_so_large_that_they_give_no_numbers_are_told(moved, testing):
+    for path in moved.glob("work/sample/stage2/*/*.safetensors"):
+        save_file({key: weight.fill_(1e38) for key, weight in load_file(path).items()}, path)
+    predictor = Predictor(moved / "submissions" / "sample", device="cpu")
+    with pytest.raises(ConfigError, match="no finite numbers"):
+        predictor.predict(testing[:1])

@@ -133,3 +133,7 @@ def test_cells_of_a_table():
     assert grid.rows == [["a", "0.5000", "3", "True", "sad", "10"], ["b", "–", "–", "False", "–", "2"]]
     assert grid.numeric == [False, True, True, False, False, True]
     assert report._grid(table.reset_index(drop=True)).headers[0] == "share"
+
+
+def test_a_folders_name_that_is_not_utf8_does_not_spoil_the_page():
+    assert "corpus?" in render(settings={"root": "corpus\udcff"}).encode("utf-8").decode("utf-8")

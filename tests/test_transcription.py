@@ -21,7 +21,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from meiju import hub, transcription
+from meiju import files, hub, transcription
 from meiju.config import PRESETS, Config, ConfigError, CorpusConfig, SpeechConfig
 from meiju.media import write_clip
 from meiju.steps import NotYet, Run
@@ -350,3 +350,11 @@ def test_the_summary_counts_the_reasons():
         "transcription: 1 of 3 clips without a sentence got one",
         "  2 clips: silent",
     ]
+
+
+@pytest.mark.parametrize("text", ["name,sentence\na,b\na,c\n", "name\na\n", "", "\xff"])
+def test_a_damaged_transcription_is_named(tmp_path, text):
+    (tmp_path / "transcription.csv").write_bytes(text.encode("latin-1"))
+    clips = pd.DataFrame({"name": ["a"], "sentence": [""]})
+    with pytest.raises(files.Damaged, match=r"transcription\.csv is damaged"):
+        transcription.fill(clips, tmp_path)

@@ -1,5 +1,8 @@
+import pandas as pd
 import pytest
 
+from meiju import transcripts
+from meiju.config import Config
 from meiju.transcripts import without_marks
 
 
@@ -16,3 +19,10 @@ from meiju.transcripts import without_marks
 )
 def test_marks_and_what_stands_for_them_are_stripped(sentence, bare):
     assert without_marks(sentence) == bare
+
+
+def test_sentences_are_read_back_as_they_were(tmp_path):
+    sentences = ["a\rb", "=1+1", "-好", '"', "a\nb", "a,b", "", " ", "<b>", "NaN"]
+    clips = pd.DataFrame({"name": [f"clip{k}" for k in range(len(sentences))], "sentence": sentences, "path": ""})
+    transcripts.refine(Config("sample", punctuation="none"), clips, tmp_path, heard=clips)
+    assert [clip.sentence for clip in transcripts.as_clips(clips, tmp_path)] == sentences

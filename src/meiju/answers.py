@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from meiju import spreadsheets
 from meiju.labels import TASKS
 from meiju.prediction import Prediction
 
@@ -39,7 +40,8 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
 
 def as_json(records: Sequence[dict]) -> str:
     """All there is to know."""
-    return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+    text = json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # of a file's name that is not UTF-8
 
 
 def as_csv(records: Sequence[dict]) -> str:
@@ -53,7 +55,7 @@ def as_csv(records: Sequence[dict]) -> str:
             "problem": record["problem"],
         }
         rows.append({key: record[key] for key in ("clip", *TASKS)} | told | said)
-    return pd.DataFrame(rows).to_csv(index=False)
+    return spreadsheets.as_csv(pd.DataFrame(rows))
 
 
 def as_table(records: Sequence[dict]) -> str:
@@ -62,7 +64,8 @@ def as_table(records: Sequence[dict]) -> str:
     for record in records:
         likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
         note = record["problem"] or _told(record["missing"])
-        rows.append({"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note})
+        row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
+        rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
     columns = list(zip(*[[*row.values()] for row in rows], strict=True))
     widths = [max(map(len, [name, *column])) for name, column in zip(rows[0], columns, strict=True)]
     lines = [list(rows[0]), *([*row.values()] for row in rows)]

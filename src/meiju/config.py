@@ -443,7 +443,12 @@ def from_settings(settings: dict, kind: type = Config) -> Config:
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(kind)})
     require(not unknown, f"no such settings: {', '.join(unknown)}; were they made by another version?")
-    return kind(**{name: _as_typed(value, hints[name]) for name, value in settings.items()})
+    lost = [f.name for f in dataclasses.fields(kind) if f.name not in settings and _has_no_default(f)]
+    require(not lost, f"settings of {kind.__name__} have lost {', '.join(lost)}")
+    typed = {name: _as_typed(value, hints[name]) for name, value in settings.items()}
+    for name, value in typed.items():
+        require(_is_a(value, hints[name]), f"the setting {name} of {kind.__name__} cannot be {settings[name]!r}")
+    return kind(**typed)
 
 
 def _as_typed(value: object, hint: object) -> object:
@@ -452,9 +457,32 @@ def _as_typed(value: object, hint: object) -> object:
         return from_settings(value, hint)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, list):
-        item = next(typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple)
+        items = [typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple]
+        if not items:
+            return value
+        (item,) = items
         return tuple(_as_typed(v, item) for v in value)  # all items of our tuples have one type
     return Path(value) if isinstance(value, str) and Path in kinds else value
+
+
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _is_a(value: object, hint: object) -> bool:
+    """Whether a value is what a field of type `hint` holds; a whole number will do for a float, a truth for neither."""
+    if isinstance(hint, types.UnionType):
+        return any(_is_a(value, kind) for kind in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return isinstance(value, str) and value in typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        items = typing.get_args(hint)
+        if not isinstance(value, tuple) or (items[-1] is not ... and len(value) != len(items)):
+            return False
+        return all(_is_a(v, items[0]) for v in value)
+    if hint in (int, float):
+        return type(value) in ((int,) if hint is int else (int, float))
+    return isinstance(value, typing.get_origin(hint) or hint)
 
 
 # What wins on clips of this kind: HuBERT and CLIP lead the rankings of MERBench and the MER challenges, RoBERTa and

@@ -298,8 +298,8 @@ def _name_problems(clips: pd.DataFrame) -> list[Problem]:
     problems = []
     first: dict[str, object] = {}
     for clip in clips.itertuples():
-        if not re.fullmatch(r"[^\x00-\x1f/\\:]{1,200}", clip.name) or clip.name.startswith("."):
-            remedy = "a clip's name has no folder, no control character and no leading dot"
+        if not re.fullmatch(r"[^\x00-\x1f/\\:\ud800-\udfff]{1,200}", clip.name) or clip.name.startswith("."):
+            remedy = "a clip's name is UTF-8, and has no folder, no control character and no leading dot"
             problems.append(Problem(clip.file, clip.row, f"{clip.name[:80]!r} cannot name a clip", remedy))
         elif clip.name in first:
             other = first[clip.name]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju import members
+from meiju import files, members
 from meiju.config import Config
 from meiju.labels import TASKS, LabelSet
 from meiju.members import Member
@@ -24,6 +24,9 @@ def mean_over(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> P
     for member in chosen:
         said = members.probabilities(folder, member, names)
         for task in TASKS:
+            if member != chosen[0] and said[task].shape != total[task].shape:
+                what = f"{member.stem}.npz knows another number of {task} classes than {chosen[0].stem}.npz"
+                raise files.Damaged(f"{folder}: {what}; delete both and give the same commands again")
             total[task] = total[task] + said[task]
     return {task: total[task] / len(chosen) for task in TASKS}
 
@@ -65,6 +68,10 @@ def vote(
 
 def as_labels(said: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
     """The likeliest labels: columns emotion and intent, indexed by clip name."""
+    wrong = [task for task in TASKS if said[task].shape[1] != len(labels[task])]
+    if wrong:
+        what = f"the predictions know {said[wrong[0]].shape[1]} {wrong[0]} classes, the corpus {len(labels[wrong[0]])}"
+        raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
     decided = {task: labels.decode(task, said[task].argmax(axis=1)) for task in TASKS}
     return pd.DataFrame(decided, index=pd.Index(names, name="name"))
 

@@ -62,6 +62,8 @@ def load(folder: Path) -> Store:
             raise ValueError("names other clips than those without frames in index.csv")
     with files.reading(folder / "notes.csv", delete=folder):
         notes = pd.read_csv(folder / "notes.csv", dtype=str, keep_default_na=False)
+        if list(notes) != ["name", "note"]:
+            raise ValueError("has other columns than name and note")
     meta = files.read_json(folder / "meta.json")
     with files.reading(folder / "frames.npy", delete=folder):
         # Copy-on-write, because torch warns of arrays that it could not write to.
@@ -148,7 +150,10 @@ def load_fitted(encoder: Encoder, folder: Path) -> None:
     """Give an encoder what was learnt, from the folder `encoder` of a store."""
     with files.reading(folder, delete=folder.parent):
         encoder.load(folder)
-        encoder.dim = files.read_json(folder / "fitted.json")["dim"]
+        dim = files.read_json(folder / "fitted.json")["dim"]
+        if type(dim) is not int or dim < 1 or encoder.dim not in (0, dim):
+            raise ValueError(f"frames of width {dim!r} where {encoder.dim or 'a number'} is wanted")
+        encoder.dim = dim
 
 
 Checked = list[tuple[np.ndarray, str]]  # of each clip its frames and a note, or why there are none

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: written aside, then renamed. And folders that one process at a time writes."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -91,9 +92,13 @@ def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
     """Say of a result that cannot be read, whatever the reason, that it (or the folder `delete`) is to be deleted."""
     try:
         yield
-    except (OSError, Damaged):
-        raise  # not there, or not ours to read: that says nothing about its contents
+    except Damaged:
+        raise
     except Exception as error:  # numpy, pandas, zipfile and json refuse damaged data with a dozen kinds
+        # Not there, or not ours to read: that says nothing about its contents. A damaged archive sends its reader to
+        # places before its start, which is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Damaged(
             f"{path} is damaged or was not written by this run ({reason}); delete {delete or 'it'} and give the same "

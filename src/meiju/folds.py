@@ -102,6 +102,8 @@ def read(path: Path, training: pd.DataFrame) -> pd.DataFrame:
     """Read folds and check that they are of exactly these training clips. Raises ConfigError otherwise."""
     with files.reading(path):
         folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)[["name", "fold"]]
+        if set(folds.fold) != set(range(folds.fold.nunique())):
+            raise ValueError("the folds are not numbered from 0")
     if set(folds.name) != set(training.name) or folds.name.duplicated().any():
         raise ConfigError(f"{path} is not of this corpus' training clips; run scripts/04_make_folds.py again")
     return folds.sort_values("name", ignore_index=True)

@@ -121,6 +121,8 @@ def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.Inp
         tracks = getattr(container.streams, kind)
         if not tracks:
             raise MediaError(f"there is no {kind} track")
+        if tracks[0].codec_context is None:
+            raise MediaError(f"the {kind} track is of no kind that can be decoded")
         tracks[0].codec_context.thread_count = 1  # clips are decoded side by side, one to a process
         yield container, tracks[0]
 

@@ -60,11 +60,18 @@ def plan(config: Config, *, checks: bool) -> list[Member]:
 
 
 def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a member says of clips, by task [N, K] in the order of `names`. Raises KeyError for one it trained on."""
+    """What a member says of clips, by task [N, K] in the order of `names`.
+
+    Raises KeyError for one it trained on, and Damaged if it has lost one.
+    """
     arrays = _read(folder, member)
     rows = pd.Index(arrays["names"]).get_indexer(list(names))
     if (rows < 0).any():
-        raise KeyError(f"{member.stem} says nothing of {names[int(np.argmin(rows))]}: it trained on it")
+        lost = names[int(np.argmin(rows))]
+        with files.reading(folder / f"{member.stem}.npz"):
+            if lost not in arrays["trained_on"]:
+                raise ValueError(f"says nothing of {lost}")
+        raise KeyError(f"{member.stem} says nothing of {lost}: it trained on it")
     return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
 
 
@@ -81,6 +88,12 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
         shapes = [arrays[task].shape for task in TASKS]
         if any(len(shape) != 2 or shape[0] != len(arrays["names"]) for shape in shapes):
             raise ValueError(f"predictions of {len(arrays['names'])} clips have the shapes {shapes}")
+        if any(arrays[key].dtype.kind != "U" or arrays[key].ndim != 1 for key in ("names", "trained_on")):
+            raise ValueError("the clips' names are no texts")
+        if any(arrays[task].dtype.kind != "f" or not np.isfinite(arrays[task]).all() for task in TASKS):
+            raise ValueError("the predictions are no finite numbers")
+        if len(set(arrays["names"])) < len(arrays["names"]):
+            raise ValueError("a clip stands twice")
         return arrays
 
 
@@ -144,6 +157,13 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
         path = folder / weights_name(member)
         with files.reading(path):
             states.append(load_file(path))
+            wrong = [
+                key
+                for key, weight in states[-1].items()
+                if not (weight.is_floating_point() and weight.isfinite().all())
+            ]
+            if wrong:
+                raise ValueError(f"{wrong[0]} holds other than finite numbers")
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 

@@ -5,9 +5,10 @@ punctuation restorer lie, relative to itself; so the folders can be moved togeth
 the same way as in training, rounding included: a test clip gets the probabilities that it has in the submission.
 """
 
+import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from meiju.tuning import TunedText
 
 MODEL = "model.json"
 FORMAT = 1  # of model.json
+REMEDY = "run scripts/08_ensemble.py again, with the run's arguments"
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,11 @@ class Predictor:
         self.device = pick_device(device)
         self.config = replace(from_settings(model["settings"]), device=self.device.type)
         self.labels = LabelSet(**{task: tuple(model["classes"][task]) for task in TASKS})
+        if set(self.config.encoders) != set(model["streams"]):
+            raise ConfigError(f"{folder / MODEL} describes other streams than its settings name; {REMEDY}")
+        heads = len(self.config.model.heads)
+        if model["weights"] and any(len(weights) != heads for weights in model["weights"].values()):
+            raise ConfigError(f"{folder / MODEL} weighs other head counts than its settings name; {REMEDY}")
         self.weights = model["weights"] and {task: np.array(model["weights"][task]) for task in TASKS}
         self._restorer = transcripts.load_restorer(self.config, _there(folder / model["transcripts"]))
         # In the settings' order, which is that of the network's tokens; JSON sorts them by name.
@@ -231,6 +238,8 @@ class Predictor:
         by_heads = {}
         for heads, network in self._networks.items():
             logits = predict(network, frames, np.arange(n_clips))
+            if not all(np.isfinite(logits[task]).all() for task in TASKS):
+                raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads[heads] = {task: softmax(logits[task].astype(np.float64), axis=-1).mean(axis=0) for task in TASKS}
         return ensemble.combine(by_heads, self.weights)
 
@@ -246,16 +255,54 @@ class Predictor:
 
 def _read_model(folder: Path) -> dict:
     path = _there(folder / MODEL)
-    remedy = "run scripts/08_ensemble.py again, with the run's arguments"
     try:
         model = files.read_json(path)
     except files.Damaged:
-        raise ConfigError(f"{path} cannot be read; {remedy}") from None
-    require(isinstance(model, dict) and "format" in model, f"{path} describes no run; {remedy}")
-    require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {remedy}")
+        raise ConfigError(f"{path} cannot be read; {REMEDY}") from None
+    require(isinstance(model, dict) and "format" in model, f"{path} describes no run; {REMEDY}")
+    require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {REMEDY}")
     lost = [key for key in ("settings", "classes", "streams", "transcripts", "stage2", "weights") if key not in model]
-    require(not lost, f"{path} has lost {', '.join(lost)}; {remedy}")
+    require(not lost, f"{path} has lost {', '.join(lost)}; {REMEDY}")
+    require(
+        _is_whole(model), f"{path} is damaged: it does not describe classes, streams, folders and weights; {REMEDY}"
+    )
     return model
+
+
+def _is_whole(model: dict) -> bool:
+    """Whether all but the settings, which are checked as they are read, is of the form that `write_model` gives it."""
+
+    def by_task(value: object, fits: Callable[[list], bool]) -> bool:
+        return (
+            isinstance(value, dict)
+            and set(value) == set(TASKS)
+            and all(isinstance(v, list) and v and fits(v) for v in value.values())
+        )
+
+    def is_stream(value: object) -> bool:
+        return (
+            isinstance(value, dict)
+            and isinstance(value.get("encoder"), str)
+            and type(value.get("width")) is int
+            and value["width"] > 0
+            and type(value.get("single")) is bool
+        )
+
+    def are_names(value: list) -> bool:
+        return all(isinstance(v, str) and v for v in value) and len(set(value)) == len(value)
+
+    def are_weights(value: list) -> bool:
+        numbers = all(type(v) in (int, float) and 0 <= v <= 1 for v in value)
+        return numbers and math.isclose(sum(value), 1, abs_tol=1e-6)
+
+    streams, weights = model["streams"], model["weights"]
+    return (
+        by_task(model["classes"], are_names)
+        and isinstance(streams, dict)
+        and all(map(is_stream, streams.values()))
+        and all(isinstance(model[place], str) and "\0" not in model[place] for place in ("transcripts", "stage2"))
+        and (weights is None or by_task(weights, are_weights))
+    )
 
 
 def _there(path: Path) -> Path:

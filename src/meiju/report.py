@@ -61,7 +61,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
+    page = environment.get_template("report.html").render(
         title=title,
         notes=notes,
         settings=_flatten(settings),
@@ -71,6 +71,7 @@ def render(
         figures=figures,
         made_with=made_with,
     )
+    return page.encode("utf-8", "replace").decode("utf-8")  # a folder's name among the settings need not be UTF-8
 
 
 def _score_grid(scores: pd.DataFrame) -> Grid:

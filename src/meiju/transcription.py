@@ -90,7 +90,11 @@ def transcribe(speech: SpeechConfig, clips: pd.DataFrame, folder: Path, *, devic
 
 def fill(clips: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """The clips with the sentences that `transcribe` wrote to `folder` where they have none of their own."""
-    table = pd.read_csv(folder / "transcription.csv", dtype=str, keep_default_na=False).set_index("name")
+    path = folder / "transcription.csv"
+    with files.reading(path):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)[["name", "sentence"]].set_index("name")
+        if not table.index.is_unique:
+            raise ValueError("a clip stands twice")
     heard = clips.name.map(table.sentence).fillna("")
     return clips.assign(sentence=clips.sentence.where(clips.sentence.str.strip() != "", heard))
 

@@ -1,5 +1,6 @@
 """The transcripts of a run: the corpus' own, with punctuation restored where it is missing."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
                 print(scores.round(3).to_string())
     changed = int((sentences != heard.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
-    files.write_text(
-        folder / "transcripts.csv", clips.assign(sentence=sentences)[["name", "sentence"]].to_csv(index=False)
-    )
+    table = clips.assign(sentence=sentences)[["name", "sentence"]]
+    # All quoted: before Python 3.13, a lone carriage return is not, and readers take it for a line's end.
+    files.write_text(folder / "transcripts.csv", table.to_csv(index=False, quoting=csv.QUOTE_ALL))
 
 
 def load_restorer(config: Config, folder: Path) -> Restorer | None:

@@ -13,6 +13,7 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 
 FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
+SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour of them has less, so more is a mistake or a zip bomb
 
 
 class NpyFrames(Encoder):
@@ -24,15 +25,20 @@ class NpyFrames(Encoder):
         self.place = Path(place).expanduser()
         if not self.place.exists():
             raise ConfigError(f"--streams: no folder or zip file {self.place}")
-        if self.place.is_file() and not zipfile.is_zipfile(self.place):
-            raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file")
+        if self.place.is_file():
+            try:
+                zipfile.ZipFile(self.place).close()
+            except Exception as error:  # zipfile refuses damaged data with several kinds
+                raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file ({error})") from None
         self._archive: zipfile.ZipFile | None = None
         self._entries: dict[str, str] | None = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         """Learn the width of a frame: the commonest among the first clips."""
         arrays = self.encode(clips[:FITTED_CLIPS])
-        widths = Counter(array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2)
+        widths = Counter(
+            array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2 and array.size
+        )
         if not widths:
             problem = next(iter(arrays), "the training part is empty")
             raise ConfigError(f"--streams: {self.place} gives no frames for any of the first clips ({problem})")
@@ -66,6 +72,9 @@ class NpyFrames(Encoder):
         entry = self._names().get(name)
         if entry is None:
             return NoFrames(f"no {name}.npy in {self.place}")
+        size = self._archive.getinfo(entry).file_size if self._archive else (self.place / entry).stat().st_size
+        if size > SIZE_LIMIT:
+            return NoFrames(f"{entry} has more than {SIZE_LIMIT >> 20} MiB")
         try:
             data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
             array = np.load(io.BytesIO(data), allow_pickle=False)

@@ -85,6 +85,12 @@ class Encoder(ABC):
         """Everything that decides the frames besides the clips: name, settings, versions, hashes of files read."""
 
 
+def require_finite(array: np.ndarray, shape: list[int]) -> None:
+    """Raise ValueError unless an array that was read back holds finite numbers and has the shape."""
+    if array.dtype.kind != "f" or list(array.shape) != shape or not np.isfinite(array).all():
+        raise ValueError(f"{array.dtype} {list(array.shape)} where finite numbers {shape} are wanted")
+
+
 def read_media(clip: Clip, read: Callable[[str], Any]) -> Any | NoFrames:
     """`read(path)` of a clip's media file, or NoFrames where there is none or it cannot be decoded."""
     if not clip.path:

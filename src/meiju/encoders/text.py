@@ -10,7 +10,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, require_finite
 
 BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and ends
 
@@ -60,6 +60,11 @@ class TfidfSvd(Encoder):
         self.vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         with np.load(folder / "tfidf_svd.npz") as arrays:
             self.idf, self.components = arrays["idf"], arrays["components"]
+        n = len(self.vocabulary)
+        if sorted(self.vocabulary.values()) != list(range(n)):
+            raise ValueError("the vocabulary does not number its n-grams")
+        require_finite(self.idf, [n])
+        require_finite(self.components, [len(self.components), n])
         self.dim = len(self.components)
 
     def fingerprint(self) -> dict:

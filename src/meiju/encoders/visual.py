@@ -8,7 +8,7 @@ import sklearn
 from sklearn.decomposition import PCA
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, require_finite
 from meiju.encoders.pictures import Pictures, crop_settings, read_pictures
 
 FITTED_CLIPS = 300  # clips that the components are learnt from; more change them little and cost memory
@@ -45,6 +45,8 @@ class PixelsPca(Encoder):
     def load(self, folder: Path) -> None:
         with np.load(folder / "pixels_pca.npz") as arrays:
             self.mean, self.components = arrays["mean"], arrays["components"]
+        require_finite(self.mean, [self.size**2])
+        require_finite(self.components, [len(self.components), self.size**2])
         self.dim = len(self.components)
 
     def fingerprint(self) -> dict:

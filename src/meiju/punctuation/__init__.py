@@ -91,12 +91,14 @@ def load_restorer(folder: Path, *, device: torch.device) -> Restorer | None:
     """The restorer that `make_restorer` left in a folder; None where sentences were left as they are."""
     path = folder / "punctuation.json"
     record = files.read_json(path) if path.exists() else {"restorer": "none"}
-    match record["restorer"]:
-        case "crf":
+    match record:
+        case {"restorer": "crf"}:
             return CrfRestorer(folder / "restorer.json")
-        case "fit":
+        case {"restorer": "fit"}:
             return TokenRestorer(str(folder / "restorer"), device=device)
-        case "hf":
-            return TokenRestorer(record["model"], device=device, special_tokens=record["special tokens"])
-        case _:
+        case {"restorer": "hf", "model": str(model), "special tokens": bool(special_tokens)}:
+            return TokenRestorer(model, device=device, special_tokens=special_tokens)
+        case {"restorer": "none"}:
             return None
+    with files.reading(path):
+        raise ValueError("names no restorer")
