@@ -16,6 +16,7 @@ Run     python scripts/bench.py --parts members extraction --output work/bench
 
 import os
 import platform
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,7 +90,9 @@ def main(arguments: Arguments) -> None:
 if __name__ == "__main__":
     try:
         main(tyro.cli(Arguments, description=help_text(__doc__)))
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
+    except BrokenProcessPool:
+        raise SystemExit("error: a part's process was killed; is there memory enough? --quick takes little") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None
