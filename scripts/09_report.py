@@ -14,7 +14,7 @@ def write_report(run):
     path = run.config.submission_dir / "report.html"
     if run.begin("report"):
         labelled = teaching.read(run.result("pseudo"))
-        found = evidence.gather(run)
+        found = evidence.gather(run, *labelled)
         for name, table in found.files.items():
             files.write_text(path.with_name(name), spreadsheets.as_csv(table, float_format="%.5f"))
         files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from meiju.metrics import bootstrap_jrbm, f1, interval, joint_score, jrbm
+from meiju.metrics import bootstrap, f1, interval, joint_score, jrbm
 
 AVERAGES = ("weighted", "micro")
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40)
@@ -59,7 +59,7 @@ def test_jrbm(e, i, expected):
 @pytest.mark.parametrize("n", [10, 60])
 def test_bootstrap_draws_are_scores_of_resampled_clips(average, n):
     truth, said = systems(n=n)
-    draws = bootstrap_jrbm(truth, said, average, n_draws=25, seed=3)
+    draws = bootstrap(truth, said, average, n_draws=25, seed=3)["JRBM"]
     assert draws.shape == (2, 25)
     counts = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=25)
     for k, prediction in enumerate(said):
@@ -75,15 +75,15 @@ def test_bootstrap_draws_are_scores_of_resampled_clips(average, n):
 def test_bootstrap_of_a_system_that_is_always_wrong_is_zero():
     truth = {task: np.zeros(9, dtype=int) for task in ("emotion", "intent")}
     wrong = {task: np.ones(9, dtype=int) for task in truth}
-    assert (bootstrap_jrbm(truth, [wrong], "weighted", n_draws=5) == 0).all()
+    assert (bootstrap(truth, [wrong], "weighted", n_draws=5)["JRBM"] == 0).all()
 
 
 def test_bootstrap_is_paired():
     truth, (first, second) = systems()
-    draws = bootstrap_jrbm(truth, [first, second, first], "weighted", n_draws=50)
+    draws = bootstrap(truth, [first, second, first], "weighted", n_draws=50)["JRBM"]
     np.testing.assert_array_equal(draws[0] - draws[2], 0)
     assert np.std(draws[0]) > 0
-    np.testing.assert_array_equal(draws[1], bootstrap_jrbm(truth, [second], "weighted", n_draws=50)[0])
+    np.testing.assert_array_equal(draws[1], bootstrap(truth, [second], "weighted", n_draws=50)["JRBM"][0])
 
 
 def test_interval_holds_the_central_share():

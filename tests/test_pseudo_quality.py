@@ -130,5 +130,5 @@ def test_nothing_accepted_and_no_pool_are_said_and_not_guessed(corpus, folds, ga
 
 
 @pytest.mark.parametrize(("hits", "n", "expected"), [(0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634))])
-def test_wilson(hits, n, expected):
-    assert pseudo_quality.wilson(hits, n) == pytest.approx(expected, abs=1e-3)
+def test_interval_of_a_share(hits, n, expected):
+    assert pseudo_quality.share_interval(hits, n) == pytest.approx(expected, abs=1e-3)

@@ -24,17 +24,16 @@ class Evidence:
     files: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def gather(run: Run) -> Evidence:
-    """The evidence of a run of which both stages are trained."""
+def gather(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Evidence:
+    """The evidence of a run of which both stages are trained. pseudo and gates: see `meiju.teaching.read`."""
     found = Evidence()
-    _pseudo_labels(run, found)
+    _pseudo_labels(run, pseudo, gates, found)
     _heads(run, found)
     return found
 
 
-def _pseudo_labels(run: Run, found: Evidence) -> None:
+def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, found: Evidence) -> None:
     config, corpus = run.config, run.corpus
-    pseudo, gates = teaching.read(run.result("pseudo"))
 
     def ask(fold, names):
         return stages.ask_teachers(run, fold, names)

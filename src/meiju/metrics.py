@@ -39,18 +39,6 @@ def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray],
     return Score(e, i, jrbm(e, i))
 
 
-def bootstrap_jrbm(
-    truth: dict[str, np.ndarray],
-    predictions: list[dict[str, np.ndarray]],
-    average: str,
-    *,
-    n_draws: int = 1000,
-    seed: int = 0,
-) -> np.ndarray:
-    """JRBM of several systems on the same resampled clips, [systems, n_draws]; see `bootstrap`."""
-    return bootstrap(truth, predictions, average, n_draws=n_draws, seed=seed)["JRBM"]
-
-
 def bootstrap(
     truth: dict[str, np.ndarray],
     predictions: list[dict[str, np.ndarray]],

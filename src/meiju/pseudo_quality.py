@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from meiju import pool_precision
 from meiju.config import Config
@@ -16,7 +17,8 @@ from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
 from meiju.figures import expected_calibration_error
 from meiju.labels import TASKS
-from meiju.pseudo import Gate, calibrate, label_pool
+from meiju.pseudo import calibrate, label_pool
+from meiju.teaching import gates_of
 
 # Asks the teachers of a fold for probabilities of clips by name.
 Ask = Callable[[int, Sequence[str]], Probabilities]
@@ -57,15 +59,6 @@ def label_hidden(config: Config, corpus: Corpus, folds: pd.DataFrame, gates: pd.
     return Hidden(table, {task: np.concatenate([part[task] for part in said]) for task in TASKS}, truth)
 
 
-def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
-    """The gates of one fold by task, from the table that `meiju.teaching.read` returns."""
-    own = gates[gates.fold == fold].set_index("task")
-    return {
-        task: Gate(*(float(own.loc[task, column]) for column in ("temperature", "threshold", "precision")))
-        for task in TASKS
-    }
-
-
 def summary(config: Config, hidden: Hidden, gates: pd.DataFrame) -> pd.DataFrame:
     """By task: what was asked of the gate, what it promised and what it reached on hidden rows, and how sure that is.
 
@@ -77,7 +70,7 @@ def summary(config: Config, hidden: Hidden, gates: pd.DataFrame) -> pd.DataFrame
         accepted = table[f"{task}_accepted"].to_numpy()
         correct = (table[task] == table[f"{task}_true"]).to_numpy()
         promised = gates[gates.task == task].set_index("fold").precision
-        low, high = wilson(int(correct[accepted].sum()), int(accepted.sum()))
+        low, high = share_interval(int(correct[accepted].sum()), int(accepted.sum()))
         rows.append(
             {
                 "task": task,
@@ -176,13 +169,9 @@ def pool_estimate(
     return pd.DataFrame(rows), share
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    if n == 0:
-        return float("nan"), float("nan")
-    z = 1.96
-    middle, half = (hits + z * z / 2) / (n + z * z), z * np.sqrt(hits * (n - hits) / n + z * z / 4) / (n + z * z)
-    return float(middle - half), float(middle + half)
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); NaN of nothing."""
+    return tuple(binomtest(hits, n).proportion_ci(method="wilson")) if n else (float("nan"), float("nan"))
 
 
 def _mean_right(table: pd.DataFrame, right: Probabilities, corpus: Corpus) -> dict[str, float]:

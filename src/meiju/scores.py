@@ -11,7 +11,7 @@ from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
 from meiju.labels import TASKS
-from meiju.metrics import bootstrap_jrbm, interval, joint_score
+from meiju.metrics import bootstrap, interval, joint_score
 
 OUT_OF_FOLD, VALIDATION = "out-of-fold", "validation"
 MEAN = 0  # stands for all head counts together, where a table has a column of them
@@ -65,7 +65,7 @@ def table(stages: list[Stage], config: Config, corpus: Corpus, folds: pd.DataFra
             for heads, probabilities in said.items():
                 predicted = decide(probabilities)
                 score = joint_score(truth, predicted, average)
-                low, high = interval(bootstrap_jrbm(truth, [predicted], average)[0])
+                low, high = interval(bootstrap(truth, [predicted], average)["JRBM"][0])
                 rows.append(
                     {
                         "stage": stage.name,
@@ -89,7 +89,7 @@ def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd
         truth = _truth(corpus, "training" if part == OUT_OF_FOLD else "validation", names)
         said = [decide((s.out_of_fold if part == OUT_OF_FOLD else s.validation)[MEAN]) for s in (before, after)]
         first, second = (joint_score(truth, predicted, config.corpus.average).JRBM for predicted in said)
-        draws = bootstrap_jrbm(truth, said, config.corpus.average)
+        draws = bootstrap(truth, said, config.corpus.average)["JRBM"]
         low, high = interval(draws[1] - draws[0])
         rows.append({"part": part, "gain in JRBM": second - first, "low": low, "high": high})
     return pd.DataFrame(rows)

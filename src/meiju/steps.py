@@ -38,7 +38,7 @@ SCRIPTS = {
 }
 
 # Raise it when results change for the same settings and inputs, so that older ones are not taken for them.
-FORMAT = 1
+FORMAT = 2
 
 
 # What the system may refuse, and what helps.
@@ -86,10 +86,11 @@ class Run:
         """An unfitted encoder by stream that needs no labels. Raises ConfigError with the problems of all of them."""
         made, problems, missing = {}, [], False
         for stream, name in self.config.encoders.items():
-            if stream in self.config.tuned:
-                continue  # it waits for folds and labels, see tune()
             try:
-                made[stream] = make_encoder(name, self.config)
+                if stream in self.config.tuned:
+                    hub.locate(self.config.tuned[stream])  # to be fine-tuned once there are folds
+                else:
+                    made[stream] = make_encoder(name, self.config)
             except ConfigError as error:
                 problems.append(str(error))
                 missing = missing or isinstance(error, MissingModel)

@@ -54,12 +54,10 @@ def label_next_round(
     tables, gates = [], []
     for fold in range(config.folds):
         _assert_unseen(folder, _members(config, (fold,)), folds.name[folds.fold == fold].to_numpy().astype(str))
-        by_task = {}
+        old, by_task = gates_of(before[1], fold), {}
         for task in TASKS:
-            gate = before[1][(before[1].fold == fold) & (before[1].task == task)].iloc[0]
-            old = Gate(float(gate.temperature), float(gate.threshold), float(gate.precision))
             confidence = before[0][before[0].fold == fold][f"{task}_confidence"].mean()
-            by_task[task] = carry_gate(old, said[fold][task], confidence)
+            by_task[task] = carry_gate(old[task], said[fold][task], confidence)
         own = labelled[labelled.fold != fold]
         tables.append(label_pool(config.pseudo, pool, said[fold], by_task, own, corpus.labels).assign(fold=fold))
         gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
@@ -108,6 +106,15 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         if sizes.nunique() > 1 or (len(sizes) and set(sizes.index) != set(gates.fold)):
             raise ValueError("not all folds have the same clips")
     return table, gates
+
+
+def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
+    """The gates of one fold by task, from the table that `read` returns."""
+    own = gates[gates.fold == fold].set_index("task")
+    return {
+        task: Gate(*(float(own.loc[task, column]) for column in ("temperature", "threshold", "precision")))
+        for task in TASKS
+    }
 
 
 def accepted(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,10 +16,6 @@ import pandas as pd
 import torch
 import transformers
 from tqdm import tqdm
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CTC_MAPPING_NAMES,
-    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
-)
 
 from meiju import files, hub
 from meiju.config import ConfigError, SpeechConfig
@@ -27,7 +23,6 @@ from meiju.media import MediaError, read_audio
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
 SILENCE = 1e-4  # of full scale; below it there is nothing to hear, and Whisper would make words up
-LISTENERS = {*MODEL_FOR_CTC_MAPPING_NAMES.values(), *MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.values()}
 CHUNK = 30  # seconds that a model without a window of its own hears at once
 
 
@@ -126,12 +121,12 @@ class Listener:
         for k in range(0, len(clips), size):
             yield self._batch(clips[k : k + size])
 
-    def _load(self, dtype: torch.dtype, device: torch.device) -> transformers.Pipeline:
+    def _load(self, dtype: torch.dtype, device: torch.device) -> "transformers.Pipeline":
         place = hub.locate(self.speech.model)
         hub.load_tokenizer(self.speech.model)
         made_as = (hub.load(transformers.AutoConfig, self.speech.model).architectures or ["nothing"])[0]
         # An encoder without a head would be given one with random weights, and talk nonsense.
-        if made_as not in LISTENERS:
+        if made_as not in _listeners():
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
         try:
             with hub.quietly():
@@ -215,3 +210,10 @@ def _with_remedy(error: hub.MissingModel, n_clips: int) -> hub.MissingModel:
     return hub.MissingModel(
         f"--speech.model: {error}; or leave the {n_clips} clips without a sentence alone with --speech.model none"
     )
+
+
+def _listeners() -> set[str]:
+    """The classes of transformers that recognise speech; imported when asked for, since that takes seconds."""
+    from transformers.models.auto import modeling_auto as auto
+
+    return {*auto.MODEL_FOR_CTC_MAPPING_NAMES.values(), *auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.values()}

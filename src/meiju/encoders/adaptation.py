@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import transformers
-from transformers.models.auto import modeling_auto as auto
+from torch import nn
 
 from meiju import hub
 
@@ -25,12 +25,12 @@ def adapt(
     epochs: int,
     seed: int,
     device: torch.device,
-) -> transformers.PreTrainedModel:
+) -> nn.Module:
     """The model in folder `place`, trained on the sentences for so many epochs."""
     from meiju.fine_tuning import fine_tune  # its Trainer takes seconds to import
 
     config = hub.load(transformers.AutoConfig, place)
-    masked = type(config) in auto.MODEL_FOR_MASKED_LM_MAPPING
+    masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
     kind = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
     model = hub.load(kind, place, dtype=torch.float32)
     tokens = tokenizer(list(sentences), truncation=True, max_length=MAX_TOKENS)["input_ids"]

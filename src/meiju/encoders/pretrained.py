@@ -7,11 +7,10 @@ from functools import cached_property
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers.models.auto import modeling_auto as auto
 
 from meiju import hub
 from meiju.config import ConfigError
-from meiju.encoders.base import Encoder
+from meiju.encoders.base import Clip, Encoded, Encoder
 
 LAST_LAYERS = 4  # averaged where no layer is asked for, as is usual for emotion (MERTools' feature extraction)
 # Weights that a checkpoint may lack, because they decide no frame: pooling for a sentence, and masking in training.
@@ -21,11 +20,11 @@ SPARE_WEIGHTS = ("pooler", "masked_spec_embed", "mask_token")
 def modality_of(config: transformers.PretrainedConfig) -> str | None:
     """'audio', 'visual' or 'text', by what transformers can do with a model; None where it can do none of it."""
     kind = type(config)
-    if kind in auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
+    if kind in transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
         return "audio"
-    if kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING or "vision" in config.model_type:
+    if kind in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING or "vision" in config.model_type:
         return "visual"
-    if kind in auto.MODEL_FOR_MASKED_LM_MAPPING or kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING:
+    if kind in transformers.MODEL_FOR_MASKED_LM_MAPPING or kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         return "text"
     return None
 
@@ -38,8 +37,8 @@ class Pretrained(Encoder):
     """
 
     light = False
-    kind: type = transformers.AutoModel
-    """The class the network is loaded as."""
+    kind: str = "AutoModel"
+    """The class of transformers the network is loaded as; by name, because looking it up imports for seconds."""
 
     def __init__(self, model: str, *, layer: int | None, max_frames: int, device: torch.device):
         self.model, self.layer, self.max_frames, self.device = model, layer, max_frames, device
@@ -51,6 +50,9 @@ class Pretrained(Encoder):
             raise ConfigError(f"--streams: {model} has layers 1 to {depth} (or -{depth} to -1), not {layer}")
         self._norm: nn.Module | None = None
         self._norm_known = False
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return self.finish(self.reader()(clips))
 
     def close(self) -> None:
         """Let go of the network; it is read again when it is needed."""
@@ -80,7 +82,9 @@ class Pretrained(Encoder):
     @cached_property
     def network(self) -> nn.Module:
         """The network, in evaluation mode, on the device. Raises ConfigError where weights of it are missing."""
-        network, found = hub.load(self.kind, self.place, dtype=self.dtype, output_loading_info=True)
+        network, found = hub.load(
+            getattr(transformers, self.kind), self.place, dtype=self.dtype, output_loading_info=True
+        )
         missing = sorted(key for key in found["missing_keys"] if not any(spare in key for spare in SPARE_WEIGHTS))
         if missing:
             raise ConfigError(

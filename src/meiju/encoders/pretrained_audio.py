@@ -47,19 +47,16 @@ class PretrainedAudio(Pretrained):
     def part_that_runs(self, network: nn.Module) -> nn.Module:
         return network.get_encoder() if self.whisper else network
 
-    def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return self.finish(self.reader()(clips))
-
     def reader(self) -> Callable[[Sequence[Clip]], list[np.ndarray | NoFrames]]:
         return partial(_read_sounds, rate=self.rate)
 
     def finish(self, read: list[np.ndarray | NoFrames]) -> Encoded:
-        blocks, owner = [], []
+        blocks, owner, shortest = [], [], self._shortest
         for k, samples in enumerate(read):
             if not isinstance(samples, NoFrames):
                 pieces = np.split(samples, range(self.block, len(samples), self.block))
                 # A rest too short for a single frame is dropped; a clip that short is followed by silence.
-                blocks += [_at_least(pieces[0], self._shortest), *(p for p in pieces[1:] if len(p) >= self._shortest)]
+                blocks += [_at_least(pieces[0], shortest), *(p for p in pieces[1:] if len(p) >= shortest)]
                 owner += [k] * (len(blocks) - len(owner))
         frames: list[Tensor | None] = [None] * len(blocks)
         for batch in batches([len(b) for b in blocks], self.budget, equal=not self.whisper and not self._masks):

@@ -38,19 +38,16 @@ class PretrainedVisual(Pretrained):
             )
         self.projected = self.settings.model_type in ("clip", "clip_vision_model") and self.layer == -1
         self.kind = {
-            "clip": transformers.CLIPVisionModel,
-            "clip_vision_model": transformers.CLIPVisionModel,
-            "siglip": transformers.SiglipVisionModel,
-        }.get(self.settings.model_type, transformers.AutoModel)
+            "clip": "CLIPVisionModel",
+            "clip_vision_model": "CLIPVisionModel",
+            "siglip": "SiglipVisionModel",
+        }.get(self.settings.model_type, self.kind)
         if self.projected:
-            self.kind = transformers.CLIPVisionModelWithProjection
+            self.kind = "CLIPVisionModelWithProjection"
         self.dim = vision.projection_dim if self.projected else vision.hidden_size
 
     def own_settings(self) -> dict:
         return {"modality": "visual", "fps": self.fps, "size": self.size, **crop_settings(self.crop)}
-
-    def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return self.finish(self.reader()(clips))
 
     def reader(self) -> Callable[[Sequence[Clip]], list]:
         return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)

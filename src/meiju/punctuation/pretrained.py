@@ -22,7 +22,6 @@ import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForTokenClassification
 
 from meiju import hub
 from meiju.config import ConfigError
@@ -75,7 +74,7 @@ def marks_of_labels(names: Sequence[str]) -> list[str]:
 
 def marks_of_model(model: str) -> list[str]:
     """The mark that each output of a model stands for. Raises MissingModel, and ConfigError if none stands for any."""
-    names = hub.load(AutoConfig, model).id2label
+    names = hub.load(transformers.AutoConfig, model).id2label
     return marks_of_labels([names[k] for k in sorted(names)])
 
 
@@ -90,7 +89,7 @@ class TokenRestorer(Restorer):
         self.device, self.special_tokens = device, special_tokens
         marks = marks_of_model(model)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.network = hub.load(AutoModelForTokenClassification, model, dtype=dtype).to(device).eval()
+        self.network = hub.load(transformers.AutoModelForTokenClassification, model, dtype=dtype).to(device).eval()
         self.reader = Reader(hub.load_tokenizer(model), self.network.config)
         # [labels, 1 + marks]: adds up the labels that stand for the same mark; the first column is none
         self.sums = torch.tensor([[mark == kind for kind in ("", *MARKS)] for mark in marks], dtype=torch.float32)
@@ -215,7 +214,11 @@ def fit(
         transformers.set_seed(seed)  # the new head's weights
         labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: k for k, label in enumerate(LABELS)}}
         network = hub.load(
-            AutoModelForTokenClassification, encoder, dtype=torch.float32, ignore_mismatched_sizes=True, **labels
+            transformers.AutoModelForTokenClassification,
+            encoder,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            **labels,
         )
         tokenizer = hub.load_tokenizer(encoder)
         if GAP not in tokenizer.get_vocab():
