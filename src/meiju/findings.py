@@ -11,10 +11,9 @@ from meiju.config import Config, as_settings
 from meiju.corpus import Corpus
 from meiju.evidence import Evidence
 from meiju.labels import TASKS
+from meiju.log import PACKAGES
 from meiju.pseudo import calibrate, fit_temperature
 from meiju.scores import MEAN, OUT_OF_FOLD, Stage
-
-PACKAGES = ("meiju", "torch", "transformers", "scikit-learn", "numpy", "pandas", "av", "python-crfsuite")
 
 
 def page(

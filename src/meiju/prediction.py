@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
 from scipy.special import softmax
 from tqdm import tqdm
 
@@ -209,7 +208,7 @@ class Predictor:
                 _there(folder / members.weights_name(member))
             try:
                 by_heads[heads] = members.load_network(folder, chosen, shape, self.config.model, self.device)
-            except (SafetensorError, RuntimeError) as error:  # damaged, or of another shape than the settings say
+            except files.Damaged as error:  # or of another shape than the settings say
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         return by_heads
 

@@ -111,10 +111,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
     """The gates of one fold by task, from the table that `read` returns."""
     own = gates[gates.fold == fold].set_index("task")
-    return {
-        task: Gate(*(float(own.loc[task, column]) for column in ("temperature", "threshold", "precision")))
-        for task in TASKS
-    }
+    return {task: Gate(*map(float, own.loc[task, GATE])) for task in TASKS}
 
 
 def accepted(table: pd.DataFrame) -> pd.DataFrame:
