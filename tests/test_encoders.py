@@ -94,6 +94,35 @@ def test_without_idf_common_ngrams_weigh_as_much_as_rare_ones():
     assert encoders[True].fingerprint() != encoders[False].fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("sentences", "kinds"),
+    [
+        (["really not sure", "sure, really", "not now"], ["characters", "words"]),
+        (["정말 몰라요", "정말 좋아요", "안 좋아요"], ["characters", "words"]),
+        (["真的 不知道", "真的好 OK", "不好"], ["characters"]),
+        (["ほんとうに", "わからない", "カメラ"], ["characters"]),
+        (["?!", "...", "123"], ["characters"]),
+    ],
+)
+def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=False)
+    encoder.fit([sentence(text) for text in sentences], seed=0)
+    assert list(encoder.vocabularies) == kinds
+
+
+def test_words_tell_apart_what_characters_do_not(tmp_path):
+    encoder = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    encoder.fit([sentence(text) for text in ("on no", "no on", "a b", "no no")], seed=0)
+    encoder.save(tmp_path)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    loaded.load(tmp_path)
+    for one in (encoder, loaded):
+        (first,), (second,) = one.encode([sentence("no on"), sentence("on no")])
+        assert np.abs(first - second).max() > 0.1
+    assert {"no", "no on"} <= set(loaded.vocabularies["words"])
+    np.testing.assert_array_equal(loaded.encode([sentence("no b")]), encoder.encode([sentence("no b")]))
+
+
 def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
     encoder = TfidfSvd(dim=384, ngrams=(1, 2), idf=False)
     encoder.fit([sentence("好的"), sentence("不好")], seed=0)
@@ -425,7 +454,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
 )
 def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
     arrays = {"idf": np.ones(4, np.float32), "components": np.ones((2, 4), np.float32)}
-    (tmp_path / "vocabulary.json").write_text(json.dumps({c: k for k, c in enumerate("abcd")}))
+    (tmp_path / "vocabulary.json").write_text(json.dumps({"characters": {c: k for k, c in enumerate("abcd")}}))
     encoder = TfidfSvd(dim=2, ngrams=(1, 1), idf=True)
     np.savez(tmp_path / "tfidf_svd.npz", **arrays)
     encoder.load(tmp_path)
@@ -434,10 +463,19 @@ def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
         encoder.load(tmp_path)
 
 
-def test_a_vocabulary_that_misses_a_number_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"characters": {"a": 0, "b": 5}}, "does not number"),
+        ({"characters": {"a": 0}, "words": {"b": 1}}, "does not number"),
+        ({"a": 0, "b": 1}, "not one of characters"),
+        ({"words": {"a": 0, "b": 1}}, "not one of characters"),
+    ],
+)
+def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, vocabulary, message):
     np.savez(tmp_path / "tfidf_svd.npz", idf=np.ones(2, np.float32), components=np.ones((1, 2), np.float32))
-    (tmp_path / "vocabulary.json").write_text('{"a": 0, "b": 5}')
-    with pytest.raises(ValueError, match="does not number"):
+    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ValueError, match=message):
         TfidfSvd(dim=1, ngrams=(1, 1), idf=True).load(tmp_path)
 
 

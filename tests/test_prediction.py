@@ -216,7 +216,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused(moved):
         Predictor(change_model(moved, settings=settings))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 2}'])
 def test_a_damaged_model_is_refused(moved, text):
     (moved / "submissions" / "sample" / "model.json").write_text(text)
     with pytest.raises(ConfigError, match="08_ensemble"):

@@ -27,7 +27,7 @@ from meiju.training import Frames, predict
 from meiju.tuning import TunedText
 
 MODEL = "model.json"
-FORMAT = 1  # of model.json
+FORMAT = 2  # of model.json
 REMEDY = "run scripts/08_ensemble.py again, with the run's arguments"
 
 

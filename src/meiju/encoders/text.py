@@ -1,11 +1,14 @@
 """Text encoders: from a transcript to frames."""
 
 import json
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import sklearn
+from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -15,37 +18,54 @@ from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, require_finite
 BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and ends
 
 
+# Unicode's names of scripts that put no spaces between words.
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+CHARACTERS, WORDS = "characters", "words"
+WORD = r"[\w']+|[^\w\s]"  # or a sign, BEGIN and END among them
+WORD_NGRAMS = (1, 2)
+
+
 class TfidfSvd(Encoder):
     """Character n-grams, reduced by SVD (latent semantic analysis, Deerwester et al. 1990).
 
     They are weighted by the logarithm of their frequency in the sentence and, with `idf`, by their rarity. One frame a
-    sentence, of length 1. It needs no segmentation into words, so it serves any language.
+    sentence, of length 1. It needs no segmentation, so it serves any language; where most letters are of a script that
+    puts spaces between words, words and pairs of words stand beside the characters, and weigh as much.
     """
 
     source = "sentence"
 
     def __init__(self, *, dim: int, ngrams: tuple[int, int], idf: bool):
         self.wanted_dim, self.ngrams, self.use_idf = dim, tuple(ngrams), idf
-        self.vocabulary: dict[str, int] = {}
+        self.vocabularies: dict[str, dict[str, int]] = {}  # by kind, the number of every n-gram
         self.idf = self.components = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         sentences = [clip.sentence for clip in clips if clip.sentence.strip()]
         if len(sentences) < 2:
             raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
-        vectorizer = self._vectorizer(min_df=2 if len(sentences) >= 100 else 1, use_idf=self.use_idf)
-        counts = vectorizer.fit_transform(map(_marked, sentences))
-        svd = TruncatedSVD(min(self.wanted_dim, min(counts.shape) - 1), random_state=seed).fit(counts)
-        self.vocabulary = {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
-        self.idf = (vectorizer.idf_ if self.use_idf else np.ones(counts.shape[1])).astype(np.float32)
-        self.components = svd.components_.astype(np.float32)  # [dim, n-grams]
+        kinds = [CHARACTERS, WORDS] if _is_spaced(sentences) else [CHARACTERS]
+        options = {"min_df": 2 if len(sentences) >= 100 else 1, "use_idf": self.use_idf}
+        vectorizers = {kind: self._vectorizer(kind, **options) for kind in kinds}
+        marked = [_marked(sentence) for sentence in sentences]
+        weights = sparse.hstack([v.fit_transform(marked) for v in vectorizers.values()], format="csr")
+        svd = TruncatedSVD(min(self.wanted_dim, min(weights.shape) - 1), random_state=seed).fit(weights)
+        self.vocabularies = {
+            kind: {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
+            for kind, vectorizer in vectorizers.items()
+        }
+        idf = [v.idf_ if self.use_idf else np.ones(len(v.vocabulary_)) for v in vectorizers.values()]
+        self.idf = np.concatenate(idf).astype(np.float32)
+        self.components = svd.components_.astype(np.float32)  # [dim, n-grams of all kinds]
         self.dim = len(self.components)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        vectorizer = self._vectorizer(vocabulary=self.vocabulary)
-        vectorizer.idf_ = self.idf
-        weights = vectorizer.transform([_marked(clip.sentence) for clip in clips])  # [clips, n-grams], sparse
-        frames = np.asarray(weights @ self.components.T, dtype=np.float32)
+        marked, frames, start = [_marked(clip.sentence) for clip in clips], 0.0, 0
+        for kind, vocabulary in self.vocabularies.items():
+            own = slice(start, start := start + len(vocabulary))
+            vectorizer = self._vectorizer(kind, vocabulary=vocabulary)
+            vectorizer.idf_ = self.idf[own]
+            frames = frames + np.asarray(vectorizer.transform(marked) @ self.components[:, own].T, dtype=np.float32)
         frames /= np.maximum(np.linalg.norm(frames, axis=1, keepdims=True), 1e-6)
         return [
             row[None] if clip.sentence.strip() else NoFrames("no sentence")
@@ -53,16 +73,18 @@ class TfidfSvd(Encoder):
         ]
 
     def save(self, folder: Path) -> None:
-        (folder / "vocabulary.json").write_text(json.dumps(self.vocabulary, ensure_ascii=False), encoding="utf-8")
+        (folder / "vocabulary.json").write_text(json.dumps(self.vocabularies, ensure_ascii=False), encoding="utf-8")
         np.savez(folder / "tfidf_svd.npz", idf=self.idf, components=self.components)
 
     def load(self, folder: Path) -> None:
-        self.vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self.vocabularies = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         with np.load(folder / "tfidf_svd.npz") as arrays:
             self.idf, self.components = arrays["idf"], arrays["components"]
-        n = len(self.vocabulary)
-        if sorted(self.vocabulary.values()) != list(range(n)):
+        if list(self.vocabularies) not in ([CHARACTERS], [CHARACTERS, WORDS]):
+            raise ValueError("the vocabulary is not one of characters, or of characters and words")
+        if any(sorted(own.values()) != list(range(len(own))) for own in self.vocabularies.values()):
             raise ValueError("the vocabulary does not number its n-grams")
+        n = sum(map(len, self.vocabularies.values()))
         require_finite(self.idf, [n])
         require_finite(self.components, [len(self.components), n])
         self.dim = len(self.components)
@@ -72,13 +94,25 @@ class TfidfSvd(Encoder):
             "encoder": "tfidf-svd",
             "dim": self.wanted_dim,
             "ngrams": list(self.ngrams),
+            "words": list(WORD_NGRAMS),
             "idf": self.use_idf,
             "scikit-learn": sklearn.__version__,
         }
 
-    def _vectorizer(self, **options) -> TfidfVectorizer:
-        return TfidfVectorizer(analyzer="char", ngram_range=self.ngrams, sublinear_tf=True, dtype=np.float32, **options)
+    def _vectorizer(self, kind: str, **options) -> TfidfVectorizer:
+        if kind == CHARACTERS:
+            options |= {"analyzer": "char", "ngram_range": self.ngrams}
+        else:
+            options |= {"token_pattern": WORD, "ngram_range": WORD_NGRAMS}
+        return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
 
 
 def _marked(sentence: str) -> str:
     return f"{BEGIN}{sentence.strip()}{END}"
+
+
+def _is_spaced(sentences: Sequence[str]) -> bool:
+    """Whether most letters are of scripts that put spaces between words."""
+    letters = Counter(c for sentence in sentences for c in sentence if c.isalpha())
+    unspaced = sum(n for c, n in letters.items() if unicodedata.name(c, "").startswith(UNSPACED))
+    return 2 * unspaced < letters.total()
