@@ -4,9 +4,10 @@ members     a training step of 1 to 40 members side by side, to one of a plain l
 clips       stage 2 and prediction with 2,000 to 200,000 unlabelled clips, a clip, to the fewest
 widths      the same with frames 32 to 1,024 wide, to the narrowest
 extraction  the embedded encoders, to decoding alone
+pretrained  hf: encoders as large as the presets', with random weights (only where it is asked for)
 
-All data is made up and lies in a temporary folder (0.6 GB at most). On CPUs figures are of one process with
---threads threads, as members are trained and clips encoded.
+All data is made up and lies in a temporary folder (0.6 GB at most; 4 GB for pretrained). On CPUs figures are of one
+process with --threads threads, as members are trained and clips encoded.
 
 Reads   nothing
 Writes  bench.md in --output, and the same to the terminal
@@ -31,13 +32,15 @@ from meiju.config import REPOSITORY, ConfigError, require
 from meiju.devices import pick_device
 from meiju.steps import help_text
 
+USUAL = tuple(part for part in bench.PARTS if part != "pretrained")
+
 
 @dataclass(frozen=True)
 class Arguments:
     """What is measured, and where."""
 
-    parts: tuple[Literal["members", "clips", "widths", "extraction"], ...] = tuple(bench.PARTS)
-    """Which parts."""
+    parts: tuple[Literal["members", "clips", "widths", "extraction", "pretrained"], ...] = USUAL
+    """Which parts; pretrained only where it is named."""
     quick: bool = False
     """Sizes that take seconds: does it work at all."""
     output: Path = REPOSITORY / "work" / "bench"

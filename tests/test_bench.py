@@ -17,13 +17,19 @@ from toy_run import run_script
 
 def test_the_smallest_size_has_every_part_and_finite_ratios(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "run_apart", bench.measure)  # a process a part takes seconds to start
-    run_script("bench.py", "--quick", "--output", str(tmp_path / "out"), "--device", "cpu")
+    run_script("bench.py", "--quick", "--output", str(tmp_path / "out"), "--device", "cpu", "--parts", *bench.PARTS)
     text = (tmp_path / "out" / "bench.md").read_text()
     assert capsys.readouterr().out == text
     assert re.match(rf".+, {os.cpu_count()} cores, 1 torch threads, networks on CPU", text)
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     by_part = {part: [row for row in rows if row[0] == part and len(row) == 6] for part in bench.PARTS}
-    assert {part: len(own) for part, own in by_part.items()} == {"members": 3, "clips": 8, "widths": 4, "extraction": 6}
+    assert {part: len(own) for part, own in by_part.items()} == {
+        "members": 3,
+        "clips": 8,
+        "widths": 4,
+        "extraction": 6,
+        "pretrained": 3,
+    }
     for part, own in by_part.items():
         ratios = [float(row[4]) for row in own]
         assert np.isfinite(ratios).all()

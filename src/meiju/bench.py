@@ -22,7 +22,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from meiju import features, media, sample
-from meiju.config import Config, ModelConfig, TrainConfig
+from meiju.config import Config, ModelConfig, TrainConfig, VisualConfig
 from meiju.devices import pick_device
 from meiju.encoders import Clip, make_encoder
 from meiju.encoders.base import Encoder
@@ -58,6 +58,7 @@ class Size:
     drawn: int = 32  # clips
     side: int = 384  # pixels of a drawn clip's frames
     fps: int = 24
+    pretrained: tuple[int, int, int, int] = (1024, 24, 16, 4096)  # width, layers, heads and inner width: a large model
 
 
 QUICK = Size(
@@ -73,6 +74,7 @@ QUICK = Size(
     drawn=4,
     side=96,
     fps=8,
+    pretrained=(32, 2, 2, 64),
 )
 
 Case = tuple[str, str]  # what is measured, and of which size
@@ -208,11 +210,42 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     return turn
 
 
+def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """Seconds a clip of 3 s takes hf: encoders of the presets' architectures, with random weights."""
+    config = Config("bench", visual=VisualConfig(crop="face", fps=2.0), device=device.type)
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (15, size.side // 4, size.side // 4, 3), dtype=np.uint8)
+    pictures = pictures.repeat(5, axis=0).repeat(4, axis=1).repeat(4, axis=2)
+    path = folder / "clip.mp4"
+    media.write_clip(path, pictures, rng.normal(0, 0.1, 3 * 16000).astype(np.float32), fps=25)
+    clips = [Clip(f"clip{k}", "".join(map(chr, rng.integers(0x4E00, 0x9000, 15))), str(path)) for k in range(2)]
+    for stream in ("text", "audio", "visual"):
+        _save_pretrained(stream, size.pretrained, folder / stream)
+
+    def turn() -> Measured:
+        took: Measured = {}
+        for stream, case in (
+            ("text", "BERT, 15 characters"),
+            ("audio", "HuBERT"),
+            ("visual", "CLIP ViT/14, 6 pictures with the search for faces"),
+        ):
+            encoder = make_encoder(f"hf:{folder / stream}", config)
+            encoder.encode(clips[:1])  # loads it
+            started = _now(device)
+            encoder.encode(clips)
+            took["a clip of 3 s", case] = (_now(device) - started) / len(clips)
+            encoder.close()
+        return took
+
+    return turn
+
+
 PARTS = {
     "members": Part(members_together, "ms", "the plain loop"),
     "clips": Part(clips_of_the_pool, "ms", "the smallest pool"),
     "widths": Part(widths_of_a_stream, "ms", "the narrowest frames"),
     "extraction": Part(extraction, "clips/s", "plain decoding"),
+    "pretrained": Part(pretrained, "s", "BERT"),
 }
 
 
@@ -317,3 +350,25 @@ def _speed_of(encoder: Encoder, clips: list[Clip]) -> float:
     for k in range(0, len(clips), encoder.chunk):
         encoder.encode(clips[k : k + encoder.chunk])
     return len(clips) / (time.perf_counter() - started)
+
+
+def _save_pretrained(stream: str, shape: tuple[int, int, int, int], folder: Path) -> None:
+    """A model with random weights, and what prepares its input, as a folder that an hf: encoder reads."""
+    import transformers as hf  # takes a second, which the other parts save
+
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = dict(zip(names, shape, strict=True))
+    match stream:
+        case "text":
+            tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0xA000))]
+            hf.BertTokenizer(vocab={token: k for k, token in enumerate(tokens)}).save_pretrained(folder)
+            model = hf.BertModel(hf.BertConfig(vocab_size=len(tokens), **sizes))
+        case "audio":
+            hf.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+            norms = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+            model = hf.HubertModel(hf.HubertConfig(**norms, **sizes))
+        case "visual":
+            hf.CLIPImageProcessor().save_pretrained(folder)
+            pictures = {"image_size": 224, "patch_size": 14, "projection_dim": 768}
+            model = hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**pictures, **sizes))
+    model.save_pretrained(folder)
