@@ -2,11 +2,12 @@
 
 Reads   work/<run>/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/
 Writes  submissions/<run>/: report.html, pseudo_quality.csv, pool_precision.csv, disagreement.csv, heads.csv,
-        task_gates.csv
+        task_gates.csv, pseudo_precision.png, heads.png (the latter where there are heads)
 Run     python scripts/09_report.py sample
 """
 
 from meiju import evidence, files, findings, spreadsheets, teaching
+from meiju.look import to_png
 from meiju.steps import main
 
 
@@ -17,6 +18,9 @@ def write_report(run):
         found = evidence.gather(run, *labelled)
         for name, table in found.files.items():
             files.write_text(path.with_name(name), spreadsheets.as_csv(table, float_format="%.5f"))
+        for name, figure in found.pictures.items():
+            with files.aside(path.with_name(name)) as part:
+                part.write_bytes(to_png(figure))
         files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found))
         run.finish("report")
     print(f"report: {path}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 from scipy.special import softmax
 
 from meiju import files, members, stages, submission, training
@@ -247,6 +248,8 @@ def test_the_report_judges_pseudo_labels_and_heads(home):
         assert heading in page
     assert pd.read_csv(out / "pool_precision.csv").estimate.between(0, 1).all()
     assert set(pd.read_csv(out / "heads.csv").heads) == {1, 2}
+    for name in ("pseudo_precision.png", "heads.png"):
+        assert imread(out / name).std() > 0
 
 
 def test_members_are_kept_apart_by_the_order_of_the_classes(home, root):

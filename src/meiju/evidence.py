@@ -17,11 +17,12 @@ LOOKED_AT = 600  # clips that heads are looked at on
 
 @dataclass
 class Evidence:
-    """Tables by caption and figures (with captions) by heading, for the report; and tables to be kept as .csv."""
+    """Tables by caption and figures (with captions) by heading, for the report; and what is kept as .csv and .png."""
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: dict[str, tuple[Figure, str]] = field(default_factory=dict)
     files: dict[str, pd.DataFrame] = field(default_factory=dict)
+    pictures: dict[str, Figure] = field(default_factory=dict)
 
 
 def gather(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Evidence:
@@ -54,14 +55,15 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, found: E
             "folds. low, high: 95 % interval."
         ] = pool
         found.tables["The pool's pairs as estimated, in % of its clips."] = (100 * shares).round(1)
+    found.pictures["pseudo_precision.png"] = evidence_figures.precision_curves(
+        {task: pseudo_quality.curve(hidden, task) for task in TASKS},
+        quality,
+        pool,
+        gates,
+        title="Pseudo-labels of held-out rows, by confidence",
+    )
     found.figures["Precision of pseudo-labels"] = (
-        evidence_figures.precision_curves(
-            {task: pseudo_quality.curve(hidden, task) for task in TASKS},
-            quality,
-            pool,
-            gates,
-            title="Pseudo-labels of held-out rows, by confidence",
-        ),
+        found.pictures["pseudo_precision.png"],
         "If every held-out row above a confidence got a label: the share that is right, and the share of rows that "
         "get one. Rings: what the folds' gates accept. Rust: the estimate for the pool, with its 95 % interval.",
     )
@@ -128,13 +130,14 @@ def _heads(run: Run, found: Evidence) -> None:
             "What passes between the tasks: how far the gates are open (0 to 1), and the norm of what is "
             "added to a token relative to what was there; mean over clips and members."
         ] = mean
+    found.pictures["heads.png"] = evidence_figures.heads(
+        look,
+        gate,
+        closed=float(expit(CLOSED_GATE)),
+        title="What heads look at, and what passes between the tasks",
+    )
     found.figures["What heads look at"] = (
-        evidence_figures.heads(
-            look,
-            gate,
-            closed=float(expit(CLOSED_GATE)),
-            title="What heads look at, and what passes between the tasks",
-        ),
+        found.pictures["heads.png"],
         "A dot is one head of one stage-2 member: the share of its attention that goes to each stream's token, mean "
         "over Validation and testing clips; bars mark the mean. Below, a dot a member: how far the gates between "
         "the tasks are open (dotted: before training), and how large what they let in is beside what was there.",
