@@ -25,6 +25,7 @@ from meiju.scores import OUT_OF_FOLD, VALIDATION
 
 FAR = 0.1  # of JRBM
 PART_LOOKS = {OUT_OF_FOLD: (BLUE, "o", -0.14), VALIDATION: (GREY, "s", 0.2)}  # colour, marker, shift
+FAR_LOOKS = {OUT_OF_FOLD: (BLUE, 0.01), VALIDATION: (MUTED, 0.13)}  # colour, place across the axes
 
 
 @style()
@@ -47,10 +48,10 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
     for part, (colour, marker, shift) in PART_LOOKS.items():
         rows = found[found.part == part]
         far = rows[rows.d_JRBM < -FAR]
-        for y, difference in zip(far.variant.map(place) + shift, far.d_JRBM, strict=True):
-            axes.text(
-                -FAR, y, f"◂ {difference:.3f}", va="center", fontsize=8, color=colour if part == OUT_OF_FOLD else MUTED
-            )
+        ink, x = FAR_LOOKS[part]
+        for y, difference in zip(far.variant.map(place), far.d_JRBM, strict=True):
+            text = f"◂ {difference:.3f}"
+            axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=ink)
         rows = rows.drop(far.index)
         y = rows.variant.map(place) + shift
         reach = np.stack([rows.d_JRBM - rows.d_JRBM_low, rows.d_JRBM_high - rows.d_JRBM]).clip(min=0)
