@@ -19,9 +19,10 @@ import av
 import numpy as np
 import pandas as pd
 import torch
+import transformers
 from threadpoolctl import threadpool_limits
 
-from meiju import features, media, sample
+from meiju import features, hub, media, sample
 from meiju.config import Config, ModelConfig, TrainConfig, VisualConfig
 from meiju.devices import pick_device
 from meiju.encoders import Clip, make_encoder
@@ -219,8 +220,9 @@ def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     path = folder / "clip.mp4"
     media.write_clip(path, pictures, rng.normal(0, 0.1, 3 * 16000).astype(np.float32), fps=25)
     clips = [Clip(f"clip{k}", "".join(map(chr, rng.integers(0x4E00, 0x9000, 15))), str(path)) for k in range(2)]
-    for stream in ("text", "audio", "visual"):
-        _save_pretrained(stream, size.pretrained, folder / stream)
+    with hub.quietly():
+        for stream in ("text", "audio", "visual"):
+            _save_pretrained(stream, size.pretrained, folder / stream)
 
     def turn() -> Measured:
         took: Measured = {}
@@ -354,21 +356,19 @@ def _speed_of(encoder: Encoder, clips: list[Clip]) -> float:
 
 def _save_pretrained(stream: str, shape: tuple[int, int, int, int], folder: Path) -> None:
     """A model with random weights, and what prepares its input, as a folder that an hf: encoder reads."""
-    import transformers as hf  # takes a second, which the other parts save
-
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     sizes = dict(zip(names, shape, strict=True))
     match stream:
         case "text":
             tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0xA000))]
-            hf.BertTokenizer(vocab={token: k for k, token in enumerate(tokens)}).save_pretrained(folder)
-            model = hf.BertModel(hf.BertConfig(vocab_size=len(tokens), **sizes))
+            transformers.BertTokenizer(vocab={token: k for k, token in enumerate(tokens)}).save_pretrained(folder)
+            model = transformers.BertModel(transformers.BertConfig(vocab_size=len(tokens), **sizes))
         case "audio":
-            hf.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+            transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
             norms = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
-            model = hf.HubertModel(hf.HubertConfig(**norms, **sizes))
+            model = transformers.HubertModel(transformers.HubertConfig(**norms, **sizes))
         case "visual":
-            hf.CLIPImageProcessor().save_pretrained(folder)
+            transformers.CLIPImageProcessor().save_pretrained(folder)
             pictures = {"image_size": 224, "patch_size": 14, "projection_dim": 768}
-            model = hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**pictures, **sizes))
+            model = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**pictures, **sizes))
     model.save_pretrained(folder)
