@@ -19,8 +19,7 @@ def write_report(run):
         for name, table in found.files.items():
             files.write_text(path.with_name(name), spreadsheets.as_csv(table, float_format="%.5f"))
         for name, figure in found.pictures.items():
-            with files.aside(path.with_name(name)) as part:
-                part.write_bytes(to_png(figure))
+            files.write_bytes(path.with_name(name), to_png(figure))
         files.write_text(path, findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found))
         run.finish("report")
     print(f"report: {path}")

@@ -31,8 +31,7 @@ def ablate(run):
     if curve.share.nunique() > 1:
         drawn["low_resource.png"] = evidence_figures.low_resource(curve, title="With fewer labelled clips")
     for name, figure in drawn.items():
-        with files.aside(out / name) as path:
-            path.write_bytes(to_png(figure))
+        files.write_bytes(out / name, to_png(figure))
     print(found[found.part == "out-of-fold"][["variant", "E", "I", "JRBM", "d_JRBM", "note"]].round(4).to_string())
     print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', *drawn))}")
 

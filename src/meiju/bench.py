@@ -218,7 +218,8 @@ def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     pictures = rng.integers(0, 256, (15, size.side // 4, size.side // 4, 3), dtype=np.uint8)
     pictures = pictures.repeat(5, axis=0).repeat(4, axis=1).repeat(4, axis=2)
     path = folder / "clip.mp4"
-    media.write_clip(path, pictures, rng.normal(0, 0.1, 3 * 16000).astype(np.float32), fps=25)
+    samples = rng.normal(0, 0.1, 3 * sample.RATE).astype(np.float32)
+    media.write_clip(path, pictures, samples, fps=25, rate=sample.RATE)
     clips = [Clip(f"clip{k}", "".join(map(chr, rng.integers(0x4E00, 0x9000, 15))), str(path)) for k in range(2)]
     with hub.quietly():
         for stream in ("text", "audio", "visual"):

@@ -106,6 +106,12 @@ def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
         ) from error
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes: a file that appears whole or not at all."""
+    with aside(path) as part:
+        part.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with \\n line ends."""
     with aside(path) as part:

@@ -261,8 +261,8 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
         arrays = {task: logits[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}
-            with files.aside(folder / weights_name(member)) as path:
-                path.write_bytes(save(weights))  # safetensors' own writing says less of a full disk
+            # Safetensors' own writing says less of a full disk.
+            files.write_bytes(folder / weights_name(member), save(weights))
         # Last: a member whose predictions lie there is whole.
         with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
             np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[learnt], **arrays)

@@ -47,8 +47,7 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
 
     data = "".join(",".join(map(_cell, row)) + "\n" for row in [HEADER, *sorted(rows)]).encode("utf-8")
     for name, content in ((CSV_NAME, data), (ZIP_NAME, _zipped(data))):
-        with files.aside(folder / name) as path:
-            path.write_bytes(content)
+        files.write_bytes(folder / name, content)
     return folder / ZIP_NAME
 
 

@@ -17,7 +17,6 @@ from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, require_finite
 
 BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and ends
 
-
 # Unicode's names of scripts that put no spaces between words.
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 CHARACTERS, WORDS = "characters", "words"
