@@ -103,8 +103,10 @@ def test_the_pools_precision_is_estimated_with_an_interval(corpus, hidden, gates
             pseudo_quality.label_pool(PseudoConfig(), pool.name.to_numpy(), said, own, corpus.part("training"), LABELS)
         )
     pseudo = pd.concat([table.assign(fold=k) for k, table in enumerate(tables)], ignore_index=True)
-    found, shares = pseudo_quality.pool_estimate(CONFIG, corpus, hidden, pseudo, gates, ask)
-    assert shares.to_numpy().sum() == pytest.approx(1)
+    found, mix = pseudo_quality.pool_estimate(CONFIG, corpus, hidden, pseudo, gates, ask)
+    assert mix.groupby("task")[["labelled", "pool"]].sum().to_numpy() == pytest.approx(1)
+    actual = pool.emotion.value_counts(normalize=True)[mix.label[mix.task == "emotion"]]
+    np.testing.assert_allclose(mix.pool[mix.task == "emotion"], actual, atol=0.1)
     for row in found.itertuples():
         own = pseudo[pseudo[f"{row.task}_accepted"]].merge(pool[["name", row.task]], on="name", suffixes=("", "_true"))
         assert row.low < row.estimate < row.high

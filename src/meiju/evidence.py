@@ -41,7 +41,7 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, found: E
 
     hidden = pseudo_quality.label_hidden(config, corpus, run.folds, gates, ask)
     quality = pseudo_quality.summary(config, hidden, gates)
-    pool, shares = pseudo_quality.pool_estimate(config, corpus, hidden, pseudo, gates, ask)
+    pool, mix = pseudo_quality.pool_estimate(config, corpus, hidden, pseudo, gates, ask)
     found.files |= {"pseudo_quality.csv": quality, "pool_precision.csv": pool}
     found.tables[
         "Held-out rows labelled as if unlabelled: the precision asked of the gate, the one it promised, and "
@@ -49,12 +49,13 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, found: E
     ] = quality
     if len(pool):
         found.tables[
-            "Precision among the pool's accepted clips, estimated without its labels: the pool has another mix of "
-            "labels and pairs that no labelled clip shows (see meiju.pool_precision), so the estimate stands beside "
-            "the precision on hidden rows; check is what the same estimate says of those. accepted: clips, mean over "
-            "folds. low, high: 95 % interval."
+            "Precision among the pool's accepted clips, estimated without its labels, of which it has another mix (see "
+            "meiju.pool_precision); beside the precision on hidden rows. accepted: clips, mean over folds. low, high: "
+            "95 % interval."
         ] = pool
-        found.tables["The pool's pairs as estimated, in % of its clips."] = (100 * shares).round(1)
+        found.tables["Shares of labels in %, of labelled clips and, as estimated, of the pool."] = mix.assign(
+            labelled=(100 * mix.labelled).round(1), pool=(100 * mix.pool).round(1)
+        )
     found.pictures["pseudo_precision.png"] = evidence_figures.precision_curves(
         {task: pseudo_quality.curve(hidden, task) for task in TASKS},
         quality,

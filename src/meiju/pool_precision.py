@@ -1,20 +1,17 @@
 """How many of the accepted pseudo-labels are right, estimated without the pool's labels.
 
-The pool has another mix of labels than the labelled clips, and pairs of emotion and intent that these never show, so
-the precision on held-out rows is not that on the pool. The estimate takes four steps:
+The pool has another mix of labels than the labelled clips, so the precision on held-out rows is not that on the pool.
+For each task:
 
 1. Bias-corrected temperature scaling on held-out rows (Alexandari et al. 2020, arXiv 1901.06852): a temperature alone
    leaves each class's mean probability off its share, which label-shift estimates suffer from most.
-2. A clip's probabilities of emotion and of intent become likelihoods of both: factors F[e] and G[i] such that the
-   labelled clips' pair shares, scaled by them, have these probabilities as margins (iterative proportional fitting,
-   Deming and Stephan 1940). So what a teacher says because some pairs never occur among labelled clips is undone.
-3. The pool's pair shares by expectation-maximisation (Saerens et al. 2002), with a Dirichlet prior at the labelled
-   shares: they may grow for pairs never seen, because F and G speak of each task by itself.
-4. The mean probability, under these shares, of the labels that were accepted.
+2. The shares of labels in the pool, by expectation-maximisation (Saerens et al. 2002).
+3. The precision in two ways, of which the mean errs least: the mean probability, under these shares, of the labels
+   accepted in the pool; and the share that is right among accepted held-out rows, each weighted by how much commoner
+   its label is in the pool.
 
-SMOOTHING and PRIOR were chosen in simulated pools made of labelled clips. The estimate rests on clips of a pair looking
-alike in pool and labelled part, and on emotion and intent showing in a clip independently of each other given the pair;
-pairs never seen cannot be checked by any labelled clip.
+This rests on clips of a label looking alike in pool and labelled part, which those of pairs of emotion and intent that
+no labelled clip shows need not; scripts/simulate_pools.py says what that costs.
 """
 
 from dataclasses import dataclass
@@ -23,14 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from meiju.ensemble import Probabilities
-from meiju.labels import TASKS
-
-SMOOTHING = 0.5  # clips a pair is taken to have beyond those counted, spread as if the tasks were independent
-PRIOR = 0.2  # weight of the labelled shares against the pool's own evidence
-# Root mean square error of the estimate in simulated pools: held-out clips drawn to other mixes, with up to 40 % of
-# clips of four pairs that were taken out of the labelled part (twelve cases, worst error 0.037; precision on held-out
-# rows taken as it is: worst error 0.099).
+# Root mean square error of the estimate in pools of known labels (scripts/simulate_pools.py).
 MODEL_ERROR = 0.02
 RIDGE = 2.0  # keeps the biases of rare classes small
 TINY = 1e-12
@@ -45,6 +35,27 @@ class Calibration:
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         return softmax(np.log(np.maximum(probabilities, TINY)) * self.sharpness + self.bias, axis=1)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pseudo-labels of one task: class numbers label [N], and whether each is accepted [N]."""
+
+    label: np.ndarray
+    accepted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What a pool is like in one task.
+
+    shares [K]: of its labels; ratio [K]: how much commoner each is than among labelled clips; right [N, K]: the
+    probability of every label of its clips, under these shares.
+    """
+
+    shares: np.ndarray
+    ratio: np.ndarray
+    right: np.ndarray
 
 
 def fit_calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
@@ -63,49 +74,29 @@ def fit_calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibratio
     return Calibration(float(np.exp(found[0])), found[1:])
 
 
-def pair_shares(labels: dict[str, np.ndarray], n_emotions: int, n_intents: int) -> np.ndarray:
-    """Share of each pair [emotions, intents] among labelled clips, none of them 0."""
-    counts = np.zeros((n_emotions, n_intents))
-    np.add.at(counts, (labels["emotion"], labels["intent"]), 1)
-    independent = np.outer(counts.sum(axis=1) + 0.5, counts.sum(axis=0) + 0.5)
-    counts += SMOOTHING * counts.size * independent / independent.sum()
-    return counts / counts.sum()
-
-
-def likelihoods(said: Probabilities, shares: np.ndarray, n_rounds: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Factors F [N, emotions] and G [N, intents]: shares * F * G has the margins that a clip's probabilities are."""
-    g = np.ones_like(said["intent"])
+def find_shift(hidden: np.ndarray, truth: np.ndarray, pool: np.ndarray, n_rounds: int = 100) -> Shift:
+    """What a pool is like, of which teachers say pool [N, K], and hidden [M, K] of rows with labels truth [M]."""
+    calibration = fit_calibration(hidden, truth)
+    said, labelled = calibration(pool), calibration(hidden).mean(axis=0)
+    shares = labelled
     for _ in range(n_rounds):
-        f = said["emotion"] / np.maximum(g @ shares.T, TINY)
-        g = said["intent"] / np.maximum(f @ shares, TINY)
-    return f, g
+        shares = _under(said, shares / labelled).mean(axis=0)
+    return Shift(shares, shares / labelled, _under(said, shares / labelled))
 
 
-def pool_shares(f: np.ndarray, g: np.ndarray, shares: np.ndarray, n_rounds: int = 60) -> np.ndarray:
-    """Share of each pair [emotions, intents] in a pool with these likelihoods; `shares` are the labelled clips'."""
-    found = shares
-    for _ in range(n_rounds):
-        evidence = np.maximum(((f @ found) * g).sum(axis=1, keepdims=True), TINY)
-        counts = found * ((f / evidence).T @ g) + PRIOR * len(f) * shares
-        found = counts / counts.sum()
-    return found
+def precision(shift: Shift, pool: Labelled, hidden: Labelled, truth: np.ndarray) -> float:
+    """The share of right labels among the accepted ones of the pool; NaN if none is, there or among held-out rows.
 
-
-def posteriors(f: np.ndarray, g: np.ndarray, shares: np.ndarray) -> Probabilities:
-    """Probabilities of each task under pair shares and likelihoods."""
-    joint = {"emotion": f * (g @ shares.T), "intent": g * (f @ shares)}
-    return {task: p / np.maximum(p.sum(axis=1, keepdims=True), TINY) for task, p in joint.items()}
-
-
-def probability_right(
-    hidden: Probabilities, truth: dict[str, np.ndarray], pool: Probabilities
-) -> tuple[Probabilities, np.ndarray]:
-    """Probabilities of every label of pool clips, by task [N, K], and the pool's pair shares.
-
-    hidden: what teachers say of held-out rows [M, K] with class numbers truth[task] [M]; pool: of pool clips [N, K].
+    pool, hidden: what teachers made of the pool's clips and of held-out rows; truth [M]: class numbers of the latter.
     """
-    calibrated = {task: fit_calibration(hidden[task], truth[task])(pool[task]) for task in TASKS}
-    shares = pair_shares(truth, hidden["emotion"].shape[1], hidden["intent"].shape[1])
-    f, g = likelihoods(calibrated, shares)
-    found = pool_shares(f, g, shares)
-    return posteriors(f, g, found), found
+    if not pool.accepted.any() or not hidden.accepted.any():
+        return float("nan")
+    by_probability = shift.right[np.arange(len(pool.label)), pool.label][pool.accepted].mean()
+    by_held_out_rows = np.average(hidden.label == truth, weights=shift.ratio[truth] * hidden.accepted)
+    return float((by_probability + by_held_out_rows) / 2)
+
+
+def _under(said: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Probabilities [N, K] where labels are `ratio` [K] times as common."""
+    weighted = said * ratio
+    return weighted / np.maximum(weighted.sum(axis=1, keepdims=True), TINY)

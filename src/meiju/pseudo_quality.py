@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from meiju import pool_precision
 from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
 from meiju.figures import expected_calibration_error
-from meiju.labels import TASKS
+from meiju.labels import TASKS, LabelSet
+from meiju.pool_precision import MODEL_ERROR, Labelled, find_shift, precision
 from meiju.pseudo import calibrate, label_pool
 from meiju.teaching import gates_of
 
@@ -38,6 +38,11 @@ class Hidden:
     table: pd.DataFrame
     said: Probabilities
     truth: dict[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> "Hidden":
+        """Some rows, by number; any may come more than once."""
+        said, truth = ({task: values[task][rows] for task in TASKS} for values in (self.said, self.truth))
+        return Hidden(self.table.iloc[rows], said, truth)
 
 
 def label_hidden(config: Config, corpus: Corpus, folds: pd.DataFrame, gates: pd.DataFrame, ask: Ask) -> Hidden:
@@ -101,6 +106,25 @@ def curve(hidden: Hidden, task: str) -> pd.DataFrame:
     return found[n >= 20].drop_duplicates("threshold", keep="last").iloc[::-1].reset_index(drop=True)
 
 
+def estimate_precision(
+    hidden: Hidden, table: pd.DataFrame, said: Probabilities, labels: LabelSet
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """By task the precision of what is accepted of a pool, and the shares of its labels (see `meiju.pool_precision`).
+
+    table: the pool's pseudo-labels; said: calibrated probabilities of its clips [N, K] by task, in the table's order.
+    """
+    found, shares = {}, {}
+    for task in TASKS:
+        shift = find_shift(hidden.said[task], hidden.truth[task], said[task])
+        pool, held_out = (
+            Labelled(labels.encode(task, rows[task]), rows[f"{task}_accepted"].to_numpy(dtype=bool))
+            for rows in (table, hidden.table)
+        )
+        found[task] = precision(shift, pool, held_out, hidden.truth[task])
+        shares[task] = shift.shares
+    return found, shares
+
+
 def pool_estimate(
     config: Config,
     corpus: Corpus,
@@ -109,81 +133,51 @@ def pool_estimate(
     gates: pd.DataFrame,
     ask: Ask,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The precision of accepted pseudo-labels on the pool (see `meiju.pool_precision`), and the pool's pair shares.
+    """The precision of accepted pseudo-labels on the pool, and the pool's labels; both are empty without a pool.
 
     First table, a row a task: accepted (clips, mean over folds), on_hidden_rows (the precision there, which takes the
-    pool's mix for the labelled one), check (what the same estimate says of the hidden rows, of which on_hidden_rows is
-    the truth), estimate, low and high (95 %: hidden rows and pool clips drawn anew, and the error of the estimate in
-    simulated pools or in the check, whichever is larger), unseen_pairs (share of the pool in pairs that no labelled
-    clip shows). Second table: shares by emotion (rows) and intent. Both are empty without a pool.
+    pool's mix for the labelled one), estimate, low and high (95 %: hidden rows and pool clips drawn anew, and the error
+    of the estimate in simulated pools). Second table: task, label, labelled (share among hidden rows), pool.
     """
     names = np.array(corpus.part("unlabelled").name)
     if len(names) == 0:
         return pd.DataFrame(), pd.DataFrame()
-    said = {}
-    for fold in range(config.folds):
+    labels, tables, said, found, shares = corpus.labels, {}, {}, {}, []
+    for fold, own in pseudo.groupby("fold"):
         raw = ask(fold, list(names))
         said[fold] = {task: calibrate(raw[task], gates_of(gates, fold)[task].temperature) for task in TASKS}
-    by_fold = {fold: own.set_index("name").loc[names] for fold, own in pseudo.groupby("fold")}
-    found, shares = [], []
-    for fold, own in by_fold.items():
-        right, share = pool_precision.probability_right(hidden.said, hidden.truth, said[fold])
-        found.append(_mean_right(own, right, corpus))
+        tables[fold] = own.set_index("name").loc[names]
+        found[fold], share = estimate_precision(hidden, tables[fold], said[fold], labels)
         shares.append(share)
-    rng, draws = np.random.default_rng(config.seed), []
+    rng, off = np.random.default_rng(config.seed), []
     for draw in range(N_DRAWS):
         fold = draw % config.folds
         rows = rng.integers(len(hidden.table), size=len(hidden.table))
         clips = rng.integers(len(names), size=min(len(names), DRAWN_CLIPS))
-        right, _ = pool_precision.probability_right(
-            {task: hidden.said[task][rows] for task in TASKS},
-            {task: hidden.truth[task][rows] for task in TASKS},
-            {task: said[fold][task][clips] for task in TASKS},
-        )
-        drawn = _mean_right(by_fold[fold].iloc[clips], right, corpus)
-        draws.append({task: drawn[task] - found[fold][task] for task in TASKS})
-    share = pd.DataFrame(np.mean(shares, axis=0), list(corpus.labels.emotion), list(corpus.labels.intent))
-    known = pd.crosstab(hidden.table.emotion_true, hidden.table.intent_true).reindex_like(share).fillna(0) > 0
-    on_hidden, _ = pool_precision.probability_right(hidden.said, hidden.truth, hidden.said)
-    check = _mean_right(hidden.table, on_hidden, corpus)
-    rows = []
+        drawn = {task: said[fold][task][clips] for task in TASKS}
+        again, _ = estimate_precision(hidden.take(rows), tables[fold].iloc[clips], drawn, labels)
+        off.append({task: again[task] - found[fold][task] for task in TASKS})
+    rows, mix = [], []
     for task in TASKS:
-        accepted, correct = hidden.table[f"{task}_accepted"], hidden.table[task] == hidden.table[f"{task}_true"]
-        values = np.array([draw[task] for draw in draws])
-        estimate = _mean([one[task] for one in found])
-        reached = correct[accepted].mean()
-        error = np.fmax(abs(check[task] - reached), pool_precision.MODEL_ERROR)
-        half = 1.96 * np.hypot(np.std(values[np.isfinite(values)]), error)
+        estimate = pd.DataFrame(found.values())[task].mean()
+        half = 1.96 * np.hypot(pd.DataFrame(off)[task].std(ddof=0), MODEL_ERROR)
+        accepted = hidden.table[hidden.table[f"{task}_accepted"]]
         rows.append(
             {
                 "task": task,
                 "accepted": pseudo[f"{task}_accepted"].sum() / config.folds,
-                "on_hidden_rows": reached,
-                "check": check[task],
+                "on_hidden_rows": (accepted[task] == accepted[f"{task}_true"]).mean(),
                 "estimate": estimate,
                 "low": max(estimate - half, 0.0),
                 "high": min(estimate + half, 1.0),
-                "unseen_pairs": float(share.to_numpy()[~known.to_numpy()].sum()),
             }
         )
-    return pd.DataFrame(rows), share
+        labelled = np.bincount(hidden.truth[task], minlength=len(labels[task])) / len(hidden.table)
+        pool = np.mean([share[task] for share in shares], axis=0)
+        mix.append(pd.DataFrame({"task": task, "label": labels[task], "labelled": labelled, "pool": pool}))
+    return pd.DataFrame(rows), pd.concat(mix, ignore_index=True)
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); NaN of nothing."""
     return tuple(binomtest(hits, n).proportion_ci(method="wilson")) if n else (float("nan"), float("nan"))
-
-
-def _mean_right(table: pd.DataFrame, right: Probabilities, corpus: Corpus) -> dict[str, float]:
-    """Mean probability of the accepted labels of each task; NaN where none is accepted."""
-    found = {}
-    for task in TASKS:
-        accepted = np.flatnonzero(table[f"{task}_accepted"])
-        label = corpus.labels.encode(task, table[task].iloc[accepted])
-        found[task] = float(right[task][accepted, label].mean()) if len(accepted) else float("nan")
-    return found
-
-
-def _mean(values: list[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else float("nan")
