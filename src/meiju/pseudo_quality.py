@@ -149,18 +149,13 @@ def pool_estimate(
         tables[fold] = own.set_index("name").loc[names]
         found[fold], share = estimate_precision(hidden, tables[fold], said[fold], labels)
         shares.append(share)
-    rng, off = np.random.default_rng(config.seed), []
-    for draw in range(N_DRAWS):
-        fold = draw % config.folds
-        rows = rng.integers(len(hidden.table), size=len(hidden.table))
-        clips = rng.integers(len(names), size=min(len(names), DRAWN_CLIPS))
-        drawn = {task: said[fold][task][clips] for task in TASKS}
-        again, _ = estimate_precision(hidden.take(rows), tables[fold].iloc[clips], drawn, labels)
-        off.append({task: again[task] - found[fold][task] for task in TASKS})
+    found = pd.DataFrame.from_dict(found, orient="index")  # a row a fold
+    again = _drawn_anew(config, hidden, tables, said, labels)
+    off = again - found.loc[again.index].to_numpy()
     rows, mix = [], []
     for task in TASKS:
-        estimate = pd.DataFrame(found.values())[task].mean()
-        half = 1.96 * np.hypot(pd.DataFrame(off)[task].std(ddof=0), MODEL_ERROR)
+        estimate = found[task].mean()
+        half = 1.96 * np.hypot(off[task].std(ddof=0), MODEL_ERROR)
         accepted = hidden.table[hidden.table[f"{task}_accepted"]]
         rows.append(
             {
@@ -176,6 +171,21 @@ def pool_estimate(
         pool = np.mean([share[task] for share in shares], axis=0)
         mix.append(pd.DataFrame({"task": task, "label": labels[task], "labelled": labelled, "pool": pool}))
     return pd.DataFrame(rows), pd.concat(mix, ignore_index=True)
+
+
+def _drawn_anew(
+    config: Config, hidden: Hidden, tables: dict[int, pd.DataFrame], said: dict[int, Probabilities], labels: LabelSet
+) -> pd.DataFrame:
+    """The estimate with hidden rows and pool clips drawn anew (bootstrap): a column a task, indexed by fold."""
+    rng, found, folds = np.random.default_rng(config.seed), [], []
+    for draw in range(N_DRAWS):
+        folds.append(fold := draw % config.folds)
+        n_clips = len(tables[fold])
+        rows = rng.integers(len(hidden.table), size=len(hidden.table))
+        clips = rng.integers(n_clips, size=min(n_clips, DRAWN_CLIPS))
+        drawn = {task: said[fold][task][clips] for task in TASKS}
+        found.append(estimate_precision(hidden.take(rows), tables[fold].iloc[clips], drawn, labels)[0])
+    return pd.DataFrame(found, index=folds)
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
