@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from meiju.config import Config, ConfigError
 from meiju.encoders import Clip, NoFrames, make_encoder
@@ -128,6 +129,18 @@ def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
     encoder.fit([sentence("好的"), sentence("不好")], seed=0)
     (frames,) = encoder.encode([sentence("好")])
     assert frames.shape == (1, encoder.dim)
+
+
+def test_the_number_of_threads_changes_no_byte_of_tfidf_svd():
+    rng = np.random.default_rng(0)
+    clips = [sentence("".join(rng.choice([*"你我他不想吃喝去来生日快乐平安"], 12))) for _ in range(3000)]
+    fitted = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            encoder = TfidfSvd(dim=64, ngrams=(1, 3), idf=False)
+            encoder.fit(clips, seed=0)
+        fitted.append(encoder.components)
+    np.testing.assert_array_equal(*fitted)
 
 
 def test_tfidf_svd_without_sentences_is_refused():

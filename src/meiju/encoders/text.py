@@ -11,6 +11,7 @@ import sklearn
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, require_finite
@@ -48,7 +49,8 @@ class TfidfSvd(Encoder):
         vectorizers = {kind: self._vectorizer(kind, **options) for kind in kinds}
         marked = [_marked(sentence) for sentence in sentences]
         weights = sparse.hstack([v.fit_transform(marked) for v in vectorizers.values()], format="csr")
-        svd = TruncatedSVD(min(self.wanted_dim, min(weights.shape) - 1), random_state=seed).fit(weights)
+        with threadpool_limits(1):  # how many threads share a sum decides its last digits
+            svd = TruncatedSVD(min(self.wanted_dim, min(weights.shape) - 1), random_state=seed).fit(weights)
         self.vocabularies = {
             kind: {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
             for kind, vectorizer in vectorizers.items()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, require_finite
@@ -31,7 +32,8 @@ class PixelsPca(Encoder):
         if sum(map(len, pixels)) < 2:
             raise ConfigError("--streams: pixels-pca: none of the clips it learns from has pictures")
         pixels = np.concatenate(pixels)  # [frames, size * size]
-        pca = PCA(min(self.wanted_dim, *pixels.shape), svd_solver="randomized", random_state=seed).fit(pixels)
+        with threadpool_limits(1):  # how many threads share a sum decides its last digits
+            pca = PCA(min(self.wanted_dim, *pixels.shape), svd_solver="randomized", random_state=seed).fit(pixels)
         self.mean = pca.mean_.astype(np.float32)
         self.components = pca.components_.astype(np.float32)
         self.dim = len(self.components)
