@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from meiju import pool_simulation, stages
-from meiju.config import SimulationConfig, parse_config
+from meiju.config import ConfigError, SimulationConfig, parse_config
 from meiju.labels import TASKS
 from meiju.steps import Run
 from toy_run import TINY, run_script
@@ -27,6 +27,8 @@ def test_the_commonest_pairs_are_taken_out_as_far_as_something_is_left():
     assert pool_simulation.pairs_to_take_out(training) == [("joy", "ask"), ("rage", "ask")]
     more = pd.concat([training, pd.DataFrame([("calm", "state")], columns=list(TASKS))])
     assert set(pool_simulation.pairs_to_take_out(more)) == {(e, i) for e in ("joy", "rage") for i in ("ask", "state")}
+    with pytest.raises(ConfigError, match="can be spared"):
+        pool_simulation.pairs_to_take_out(training[training.intent == "ask"])
 
 
 def test_the_run_without_pairs_knows_no_label_of_theirs(run):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from meiju import pseudo_quality, stages, teaching
+from meiju.config import require
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
 from meiju.labels import TASKS
@@ -26,14 +27,17 @@ DRAWN_CLIPS = 2000
 def pairs_to_take_out(training: pd.DataFrame) -> list[tuple[str, str]]:
     """The two commonest intents with the two emotions that they go with most, as in the challenge's labelled part.
 
-    training: columns emotion and intent. A pair that is all there is of its emotion or intent stays.
+    training: columns emotion and intent. A pair that is all there is of its emotion or intent stays; raises ConfigError
+    where all do.
     """
     counts = pd.crosstab(training.emotion, training.intent)
     intents = counts.sum().nlargest(2).index
     emotions = counts[intents].min(axis=1).nlargest(2).index
     left = counts.copy()
     left.loc[emotions, intents] = 0
-    return [(e, i) for e in emotions for i in intents if counts.loc[e, i] and left.loc[e].any() and left[i].any()]
+    pairs = [(e, i) for e in emotions for i in intents if counts.loc[e, i] and left.loc[e].any() and left[i].any()]
+    require(len(pairs) > 0, "--corpus.root: no pair of emotion and intent can be spared in the training part")
+    return pairs
 
 
 def without(run: Run, pairs: list[tuple[str, str]]) -> Run:
