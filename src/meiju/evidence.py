@@ -1,6 +1,7 @@
 """What the report says beyond scores: how good pseudo-labels are, and what heads do."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -35,10 +36,7 @@ def gather(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Evidence:
 
 def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, found: Evidence) -> None:
     config, corpus = run.config, run.corpus
-
-    def ask(fold, names):
-        return stages.ask_teachers(run, fold, names)
-
+    ask = partial(stages.ask_teachers, run)
     hidden = pseudo_quality.label_hidden(config, corpus, run.folds, gates, ask)
     quality = pseudo_quality.summary(config, hidden, gates)
     pool, mix = pseudo_quality.pool_estimate(config, corpus, hidden, pseudo, gates, ask)

@@ -6,6 +6,7 @@ teachers never saw: held-out clips in another mix of emotions, and a share of th
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,8 @@ import pandas as pd
 from meiju import pseudo_quality, stages, teaching
 from meiju.config import require
 from meiju.corpus import Corpus
-from meiju.ensemble import Probabilities
-from meiju.labels import TASKS
-from meiju.pseudo import calibrate, label_pool
-from meiju.pseudo_quality import Hidden
+from meiju.labels import TASKS, LabelSet
+from meiju.pseudo_quality import Hidden, reached
 from meiju.steps import Run
 
 SPREAD = 1.0  # standard deviation of the logarithm of an emotion's weight in a pool: a third to three times, as a rule
@@ -69,17 +68,27 @@ def simulate(run: Run, truth: Corpus, n_pools: int) -> pd.DataFrame:
     mix), estimate; each a mean over folds, in each of which the pool is of clips that its teachers never saw.
     """
     _, gates = teaching.read(run.result("pseudo"))
-
-    def ask(fold, names):
-        return stages.ask_teachers(run, fold, names)
-
+    ask = partial(stages.ask_teachers, run)
     hidden = pseudo_quality.label_hidden(run.config, run.corpus, run.folds, gates, ask)
-    by_fold = [_candidates(run, truth, hidden, gates, fold) for fold in range(run.config.folds)]
+    clips = truth.clips.set_index("name", drop=False)
+    taken_out = run.corpus.part("unlabelled").name
+    candidates = []  # by fold, what its teachers never saw
+    for fold in range(run.config.folds):
+        own, others = (run.folds.name[run.folds.fold.eq(fold) == held_out] for held_out in (True, False))
+        unseen = clips.loc[[*own, *taken_out]]
+        candidates.append(
+            pseudo_quality.label_unseen(run.config, truth.labels, unseen, clips.loc[others], gates, fold, ask)
+        )
     rng, rows = np.random.default_rng(run.config.seed), []
     for pool in range(n_pools):
         share = rng.uniform(*TAKEN_OUT)
-        weights = dict(zip(truth.labels.emotion, np.exp(rng.normal(0, SPREAD, len(truth.labels.emotion))), strict=True))
-        tried = [_try(truth, hidden, fold, *known, weights, share, rng) for fold, known in enumerate(by_fold)]
+        weights = np.exp(rng.normal(0, SPREAD, len(truth.labels.emotion)))
+        tried = []
+        for fold, known in enumerate(candidates):
+            chance = _chances(weights[known.truth["emotion"]], known.table.name.isin(taken_out).to_numpy(), share)
+            drawn = known.take(rng.choice(len(chance), DRAWN_CLIPS, p=chance))
+            others = hidden.take(np.flatnonzero(hidden.table.fold != fold))
+            tried.append(_try(drawn, others, truth.labels))
         means = pd.concat(tried).groupby("task", sort=False).mean().reset_index()
         rows.append(means.assign(pool=pool, taken_out=share))
     found = pd.concat(rows, ignore_index=True)
@@ -93,56 +102,23 @@ def errors(found: pd.DataFrame) -> pd.DataFrame:
     return rms.add_suffix(", root mean square").join(off.max().add_suffix(", largest"))
 
 
-def _candidates(
-    run: Run, truth: Corpus, hidden: Hidden, gates: pd.DataFrame, fold: int
-) -> tuple[pd.DataFrame, Probabilities]:
-    """The clips that a fold's teachers never saw, as they label them, with columns _true; and probabilities of them."""
-    taken_out = run.corpus.part("unlabelled").name.to_numpy()
-    names = np.concatenate([run.folds.name[run.folds.fold == fold], taken_out])
-    by_task = teaching.gates_of(gates, fold)
-    raw = stages.ask_teachers(run, fold, list(names))
-    uncapped = replace(run.config.pseudo, cap=None, soft=False)
-    others = hidden.table[hidden.table.fold != fold]
-    others = others[["emotion_true", "intent_true"]].set_axis(list(TASKS), axis=1)
-    table = label_pool(uncapped, names, raw, by_task, others, run.corpus.labels)
-    labels = truth.clips.set_index("name").loc[names]
-    table = table.assign(taken_out=table.name.isin(taken_out), **{f"{t}_true": labels[t].to_numpy() for t in TASKS})
-    return table, {task: calibrate(raw[task], by_task[task].temperature) for task in TASKS}
-
-
-def _try(
-    truth: Corpus,
-    hidden: Hidden,
-    fold: int,
-    table: pd.DataFrame,
-    said: Probabilities,
-    weights: dict[str, float],
-    share: float,
-    rng: np.random.Generator,
-) -> pd.DataFrame:
-    """A pool drawn for one fold, and what the estimate, which knows the other folds' rows, says of it."""
-    weight = table.emotion_true.map(weights).to_numpy()
-    chance = np.zeros(len(table))
-    for out, part in ((True, share), (False, 1 - share)):
-        own = (table.taken_out == out).to_numpy()
+def _chances(weight: np.ndarray, taken_out: np.ndarray, share: float) -> np.ndarray:
+    """The chance of each clip to be drawn: by its weight [N], and `share` in all for those taken out [N]."""
+    chance = np.empty(len(weight))
+    for own, part in ((taken_out, share), (~taken_out, 1 - share)):
         chance[own] = part * weight[own] / weight[own].sum()
-    drawn = rng.choice(len(table), DRAWN_CLIPS, p=chance)
-    pool = table.iloc[drawn]
-    others = hidden.take(np.flatnonzero(hidden.table.fold != fold))
-    estimate, _ = pseudo_quality.estimate_precision(
-        others, pool, {task: said[task][drawn] for task in TASKS}, truth.labels
-    )
+    return chance
+
+
+def _try(pool: Hidden, hidden: Hidden, labels: LabelSet) -> pd.DataFrame:
+    """What the estimate, which knows the hidden rows' labels, says of a pool, and what is right."""
+    estimate, _ = pseudo_quality.estimate_precision(hidden, pool.table, pool.said, labels)
     return pd.DataFrame(
         {
             "task": task,
-            "right": _precision(pool, task),
-            "on_hidden_rows": _precision(others.table, task),
+            "right": reached(pool.table, task),
+            "on_hidden_rows": reached(hidden.table, task),
             "estimate": estimate[task],
         }
         for task in TASKS
     )
-
-
-def _precision(table: pd.DataFrame, task: str) -> float:
-    accepted = table[table[f"{task}_accepted"]]
-    return (accepted[task] == accepted[f"{task}_true"]).mean()

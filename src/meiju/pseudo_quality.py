@@ -48,20 +48,44 @@ class Hidden:
 def label_hidden(config: Config, corpus: Corpus, folds: pd.DataFrame, gates: pd.DataFrame, ask: Ask) -> Hidden:
     """Label every fold's held-out rows by its teachers and gates."""
     training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
-    uncapped = replace(config.pseudo, cap=None, soft=False)
-    tables, said = [], []
+    parts = []
     for fold in range(config.folds):
         own, others = training[training.fold == fold], training[training.fold != fold]
-        raw, by_task = ask(fold, list(own.name)), gates_of(gates, fold)
-        table = label_pool(uncapped, own.name.to_numpy(), raw, by_task, others, corpus.labels).assign(fold=fold)
-        for task in TASKS:
-            table[f"{task}_raw"] = raw[task].max(axis=1)
-            table[f"{task}_true"] = own[task].to_numpy()
-        tables.append(table)
-        said.append({task: calibrate(raw[task], by_task[task].temperature) for task in TASKS})
-    table = pd.concat(tables, ignore_index=True)
-    truth = {task: corpus.labels.encode(task, table[f"{task}_true"]) for task in TASKS}
-    return Hidden(table, {task: np.concatenate([part[task] for part in said]) for task in TASKS}, truth)
+        parts.append(label_unseen(config, corpus.labels, own, others, gates, fold, ask))
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    said, truth = (
+        {task: np.concatenate([values[task] for values in of]) for task in TASKS}
+        for of in ([part.said for part in parts], [part.truth for part in parts])
+    )
+    return Hidden(table, said, truth)
+
+
+def label_unseen(
+    config: Config,
+    labels: LabelSet,
+    clips: pd.DataFrame,
+    others: pd.DataFrame,
+    gates: pd.DataFrame,
+    fold: int,
+    ask: Ask,
+) -> Hidden:
+    """Label clips that a fold's teachers never saw by them and the fold's gates.
+
+    clips: name and, to compare, emotion and intent; others: labelled clips of the other folds, whose pairs are known.
+    """
+    raw, by_task = ask(fold, list(clips.name)), gates_of(gates, fold)
+    uncapped = replace(config.pseudo, cap=None, soft=False)
+    table = label_pool(uncapped, clips.name.to_numpy(), raw, by_task, others, labels).assign(fold=fold)
+    for task in TASKS:
+        table[f"{task}_raw"] = raw[task].max(axis=1)
+        table[f"{task}_true"] = clips[task].to_numpy()
+    said = {task: calibrate(raw[task], by_task[task].temperature) for task in TASKS}
+    return Hidden(table, said, {task: labels.encode(task, clips[task]) for task in TASKS})
+
+
+def reached(table: pd.DataFrame, task: str) -> float:
+    """The share of right labels among the accepted ones of a table as in `Hidden`; NaN if none is."""
+    return (table[task] == table[f"{task}_true"])[table[f"{task}_accepted"]].mean()
 
 
 def summary(config: Config, hidden: Hidden, gates: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +105,7 @@ def summary(config: Config, hidden: Hidden, gates: pd.DataFrame) -> pd.DataFrame
                 "task": task,
                 "asked": config.pseudo.precision if config.pseudo.gate == "precision" else np.nan,
                 "promised": table.fold[accepted].map(promised).mean(),
-                "reached": correct[accepted].mean() if accepted.any() else np.nan,
+                "reached": reached(table, task),
                 "reached_low": low,
                 "reached_high": high,
                 "accepted": int(accepted.sum()),
@@ -156,12 +180,11 @@ def pool_estimate(
     for task in TASKS:
         estimate = found[task].mean()
         half = 1.96 * np.hypot(off[task].std(ddof=0), MODEL_ERROR)
-        accepted = hidden.table[hidden.table[f"{task}_accepted"]]
         rows.append(
             {
                 "task": task,
                 "accepted": pseudo[f"{task}_accepted"].sum() / config.folds,
-                "on_hidden_rows": (accepted[task] == accepted[f"{task}_true"]).mean(),
+                "on_hidden_rows": reached(hidden.table, task),
                 "estimate": estimate,
                 "low": max(estimate - half, 0.0),
                 "high": min(estimate + half, 1.0),
