@@ -1,8 +1,8 @@
 """09 - Draw the figures and write the report.
 
 Reads   work/<run>/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/
-Writes  submissions/<run>/: report.html, pseudo_quality.csv, pool_precision.csv, disagreement.csv, heads.csv,
-        task_gates.csv, pseudo_precision.png, heads.png (the latter where there are heads)
+Writes  submissions/<run>/: report.html, pseudo_quality.csv, disagreement.csv, heads.csv, task_gates.csv,
+        pseudo_precision.png, heads.png (the latter where there are heads)
 Run     python scripts/09_report.py sample
 """
 
@@ -15,7 +15,7 @@ def write_report(run):
     path = run.config.submission_dir / "report.html"
     if run.begin("report"):
         labelled = teaching.read(run.result("pseudo"))
-        found = evidence.gather(run, *labelled)
+        found = evidence.gather(run, labelled[1])
         for name, table in found.files.items():
             files.write_text(path.with_name(name), spreadsheets.as_csv(table, float_format="%.5f"))
         for name, figure in found.pictures.items():

@@ -54,12 +54,12 @@ def gates():
 
 
 @pytest.fixture(scope="module")
-def hidden(corpus, folds, gates, ask):
-    return pseudo_quality.label_hidden(CONFIG, corpus, folds, gates, ask)
+def held_out(corpus, folds, gates, ask):
+    return pseudo_quality.label_held_out(CONFIG, corpus, folds, gates, ask)
 
 
-def test_every_held_out_row_is_labelled_through_its_own_folds_gate(hidden, folds):
-    table = hidden.table
+def test_every_held_out_row_is_labelled_through_its_own_folds_gate(held_out, folds):
+    table = held_out
     assert sorted(table.name) == sorted(folds.name)
     for fold, own in table.groupby("fold"):
         accepted = own[own.emotion_accepted]
@@ -71,9 +71,9 @@ def test_every_held_out_row_is_labelled_through_its_own_folds_gate(hidden, folds
     assert not table[impossible].emotion_accepted.any()
 
 
-def test_what_was_promised_beside_what_was_reached(hidden, gates):
-    summary = pseudo_quality.summary(CONFIG, hidden, gates).set_index("task")
-    own = hidden.table[hidden.table.emotion_accepted]
+def test_what_was_promised_beside_what_was_reached(held_out, gates):
+    summary = pseudo_quality.summary(CONFIG, held_out, gates).set_index("task")
+    own = held_out[held_out.emotion_accepted]
     row = summary.loc["emotion"]
     assert row.reached == pytest.approx((own.emotion == own.emotion_true).mean())
     assert row.reached_low < row.reached < row.reached_high
@@ -82,53 +82,25 @@ def test_what_was_promised_beside_what_was_reached(hidden, gates):
     assert row.ece_before != row.ece_after
 
 
-def test_the_curve_counts_what_is_above_a_threshold(hidden):
-    curve = pseudo_quality.curve(hidden, "intent")
+def test_the_curve_counts_what_is_above_a_threshold(held_out):
+    curve = pseudo_quality.curve(held_out, "intent")
     assert curve.threshold.is_monotonic_increasing
     assert curve.coverage.iloc[0] == 1
     row = curve.iloc[len(curve) // 2]
-    above = hidden.table[hidden.table.intent_confidence >= row.threshold]
+    above = held_out[held_out.intent_confidence >= row.threshold]
     assert row.coverage == pytest.approx(len(above) / N)
     assert row.precision == pytest.approx((above.intent == above.intent_true).mean())
 
 
-def test_the_pools_precision_is_estimated_with_an_interval(corpus, hidden, gates, ask, monkeypatch):
-    monkeypatch.setattr(pseudo_quality, "N_DRAWS", 6)
-    pool = corpus.part("unlabelled")
-    tables = []
-    for fold in range(3):
-        own = pseudo_quality.gates_of(gates, fold)
-        said = ask(fold, pool.name)
-        tables.append(
-            pseudo_quality.label_pool(PseudoConfig(), pool.name.to_numpy(), said, own, corpus.part("training"), LABELS)
-        )
-    pseudo = pd.concat([table.assign(fold=k) for k, table in enumerate(tables)], ignore_index=True)
-    found, mix = pseudo_quality.pool_estimate(CONFIG, corpus, hidden, pseudo, gates, ask)
-    assert mix.groupby("task")[["labelled", "pool"]].sum().to_numpy() == pytest.approx(1)
-    actual = pool.emotion.value_counts(normalize=True)[mix.label[mix.task == "emotion"]]
-    np.testing.assert_allclose(mix.pool[mix.task == "emotion"], actual, atol=0.1)
-    for row in found.itertuples():
-        own = pseudo[pseudo[f"{row.task}_accepted"]].merge(pool[["name", row.task]], on="name", suffixes=("", "_true"))
-        assert row.low < row.estimate < row.high
-        assert row.low <= (own[row.task] == own[f"{row.task}_true"]).mean() <= row.high
-    curves = {task: pseudo_quality.curve(hidden, task) for task in TASKS}
-    quality = pseudo_quality.summary(CONFIG, hidden, gates)
-    for estimate in (found, pd.DataFrame()):
-        figure = evidence_figures.precision_curves(curves, quality, estimate, gates, title="A title")
-        assert to_png(figure).startswith(b"\x89PNG")
-
-
-def test_nothing_accepted_and_no_pool_are_said_and_not_guessed(corpus, folds, gates, ask, hidden):
+def test_nothing_accepted_is_said_and_not_guessed(corpus, folds, gates, ask):
     shut = gates.assign(threshold=np.inf, precision=np.nan)
-    none = pseudo_quality.label_hidden(CONFIG, corpus, folds, shut, ask)
+    none = pseudo_quality.label_held_out(CONFIG, corpus, folds, shut, ask)
     summary = pseudo_quality.summary(CONFIG, none, shut)
     assert summary.accepted.eq(0).all()
     assert summary[["reached", "reached_low", "promised"]].isna().all(axis=None)
     curves = {task: pseudo_quality.curve(none, task) for task in TASKS}
-    figure = evidence_figures.precision_curves(curves, summary, pd.DataFrame(), shut, title="A title")
+    figure = evidence_figures.precision_curves(curves, summary, shut, title="A title")
     assert to_png(figure).startswith(b"\x89PNG")
-    alone = Corpus(corpus.part("training"), LABELS, ())
-    assert all(len(t) == 0 for t in pseudo_quality.pool_estimate(CONFIG, alone, hidden, pd.DataFrame(), gates, ask))
 
 
 @pytest.mark.parametrize(("hits", "n", "expected"), [(0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634))])

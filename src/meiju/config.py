@@ -541,18 +541,6 @@ class AblationConfig(Config):
         require(len(self.variants) > 0, "--variants needs at least one name, or all")
 
 
-@dataclass(frozen=True)
-class SimulationConfig(Config):
-    """A run, and how many pools are made of its labelled clips."""
-
-    pools: int = 24
-    """Pools of known labels to try the estimate on."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.pools >= 2, f"--pools is at least 2; got {self.pools}")
-
-
 C = TypeVar("C", bound=Config)
 
 

@@ -26,47 +26,36 @@ class Evidence:
     pictures: dict[str, Figure] = field(default_factory=dict)
 
 
-def gather(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Evidence:
-    """The evidence of a run of which both stages are trained. pseudo and gates: see `meiju.teaching.read`."""
+def gather(run: Run, gates: pd.DataFrame) -> Evidence:
+    """The evidence of a run of which both stages are trained. gates: see `meiju.teaching.read`."""
     found = Evidence()
-    _pseudo_labels(run, pseudo, gates, found)
+    _pseudo_labels(run, gates, found)
     _heads(run, found)
     return found
 
 
-def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, found: Evidence) -> None:
+def _pseudo_labels(run: Run, gates: pd.DataFrame, found: Evidence) -> None:
     config, corpus = run.config, run.corpus
     ask = partial(stages.ask_teachers, run)
-    hidden = pseudo_quality.label_hidden(config, corpus, run.folds, gates, ask)
-    quality = pseudo_quality.summary(config, hidden, gates)
-    pool, mix = pseudo_quality.pool_estimate(config, corpus, hidden, pseudo, gates, ask)
-    found.files |= {"pseudo_quality.csv": quality, "pool_precision.csv": pool}
+    table = pseudo_quality.label_held_out(config, corpus, run.folds, gates, ask)
+    quality = pseudo_quality.summary(config, table, gates)
+    found.files["pseudo_quality.csv"] = quality
     found.tables[
         "Held-out rows labelled as if unlabelled: the precision asked of the gate, the one it promised, and "
-        "the one reached (with 95 % interval), with the calibration error (ECE) before and after the temperature."
+        "the one reached (with 95 % interval), with the calibration error (ECE) before and after the temperature. In a "
+        "pool with another mix of labels than the training part, precision can be lower than here."
     ] = quality
-    if len(pool):
-        found.tables[
-            "Precision among the pool's accepted clips, estimated without its labels, of which it has another mix (see "
-            "meiju.pool_precision); beside the precision on hidden rows. accepted: clips, mean over folds. low, high: "
-            "95 % interval."
-        ] = pool
-        found.tables["Shares of labels in %, of labelled clips and, as estimated, of the pool."] = mix.assign(
-            labelled=(100 * mix.labelled).round(1), pool=(100 * mix.pool).round(1)
-        )
     found.pictures["pseudo_precision.png"] = evidence_figures.precision_curves(
-        {task: pseudo_quality.curve(hidden, task) for task in TASKS},
+        {task: pseudo_quality.curve(table, task) for task in TASKS},
         quality,
-        pool,
         gates,
         title="Pseudo-labels of held-out rows, by confidence",
     )
     found.figures["Precision of pseudo-labels"] = (
         found.pictures["pseudo_precision.png"],
         "If every held-out row above a confidence got a label: the share that is right, and the share of rows that "
-        "get one. Rings: what the folds' gates accept. Rust: the estimate for the pool, with its 95 % interval.",
+        "get one. Rings: what the folds' gates accept.",
     )
-    table = hidden.table
     for task in TASKS:
         own = table[table[f"{task}_accepted"]]
         title = f"Accepted {task} of held-out rows"

@@ -95,12 +95,11 @@ def low_resource(curve: pd.DataFrame, *, title: str) -> Figure:
 
 @style()
 def precision_curves(
-    curves: dict[str, pd.DataFrame], quality: pd.DataFrame, pool: pd.DataFrame, gates: pd.DataFrame, *, title: str
+    curves: dict[str, pd.DataFrame], quality: pd.DataFrame, gates: pd.DataFrame, *, title: str
 ) -> Figure:
-    """Precision and coverage against the confidence asked for, a panel a task, with gates and the pool's estimate.
+    """Precision and coverage against the confidence asked for, one panel per task, with the gates.
 
-    curves[task]: see `meiju.pseudo_quality.curve`; quality, pool: its `summary` and `pool_estimate`; gates: fold, task,
-    threshold.
+    curves[task]: see `meiju.pseudo_quality.curve`; quality: its `summary`; gates: fold, task, threshold.
     """
     figure = Figure(figsize=(9.4, 4.2))
     panels = figure.subplots(1, len(curves), sharey=True)
@@ -116,13 +115,6 @@ def precision_curves(
             looks = {"color": BLUE, "marker": "o", "markerfacecolor": "white", "markersize": 7, "linestyle": "none"}
             label = "accepted held-out rows (with the filter of pairs)"
             axes.errorbar(own.threshold.mean(), row.reached, yerr=[[low], [high]], label=label, zorder=3, **looks)
-        estimate = pool[pool.task == task] if len(pool) else pool
-        if len(own) and len(estimate) and np.isfinite(estimate.estimate.iloc[0]):
-            one = estimate.iloc[0]
-            reach = [[one.estimate - one.low], [one.high - one.estimate]]
-            looks = {"color": RUST, "marker": "D", "markersize": 6, "linestyle": "none"}
-            x = own.threshold.mean() + 0.025
-            axes.errorbar(x, one.estimate, yerr=reach, label="accepted pool clips, estimated", zorder=3, **looks)
         axes.set(title=task, xlabel="confidence asked for", ylim=(0, 1.02))
         axes.grid()
     panels[0].set_ylabel("share (0 to 1)")

@@ -231,7 +231,7 @@ def make_network(shape: Shape, config: ModelConfig, *, heads: int, noise: Noise)
     """
     network = FUSIONS[config.fusion](len(noise.generators), shape, config, heads, noise)
     network.linear = PooledLinear(len(noise.generators), shape) if config.linear else None
-    network.linear_weight = config.linear
+    network.linear_weight, network.shape = config.linear, shape
     reset(network.to(noise.device), noise)
     return network
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from scipy.special import softmax
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -155,8 +156,8 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
     states = []
     for member in members:
         path = folder / weights_name(member)
-        with files.reading(path):
-            states.append(load_file(path))
+        with files.reading(path), safe_open(path, framework="pt") as file:
+            states.append({key: file.get_tensor(key) for key in sorted(file.keys())})
             wrong = [
                 key
                 for key, weight in states[-1].items()
@@ -167,17 +168,30 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 
+def read_shape(folder: Path, members: Sequence[Member]) -> Shape:
+    """The streams and classes that members were trained on, as their weights' files tell it; all must tell the same."""
+    shapes = []
+    for member in members:
+        path = folder / weights_name(member)
+        with files.reading(path), safe_open(path, framework="pt") as file:
+            shapes.append(Shape.from_json((file.metadata() or {})["shape"]))
+            if shapes[-1] != shapes[0] or list(shapes[-1].streams) != list(shapes[0].streams):
+                raise ValueError(f"other streams or classes than in {weights_name(members[0])}")
+    return shapes[0]
+
+
 def load_network(
-    folder: Path, members: Sequence[Member], shape: Shape, config: ModelConfig, device: torch.device | str = "cpu"
+    folder: Path, members: Sequence[Member], config: ModelConfig, device: torch.device | str = "cpu"
 ) -> nn.Module:
     """Trained members of one head count as one stacked network, ready for `meiju.training.predict`.
 
-    shape: of the streams and classes that they were trained on; config: the network they were trained with.
+    config: the network they were trained with; what streams they see lies beside their weights.
     """
     (heads,) = {member.heads for member in members}
     # What the noise initialises is replaced, and nothing is drawn in prediction.
-    network = make_network(shape, config, heads=heads, noise=Noise([0] * len(members), device))
+    noise = Noise([0] * len(members), device)
     with files.reading(folder):
+        network = make_network(read_shape(folder, members), config, heads=heads, noise=noise)
         network.load_state_dict(load_weights(folder, members))
     return network.eval()
 
@@ -262,7 +276,7 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}
             # Safetensors' own writing says less of a full disk.
-            files.write_bytes(folder / weights_name(member), save(weights))
+            files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.shape.to_json()}))
         # Last: a member whose predictions lie there is whole.
         with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
             np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[learnt], **arrays)

@@ -21,13 +21,12 @@ from meiju import ensemble, features, files, members, transcripts
 from meiju.config import Config, ConfigError, as_settings, from_settings, require
 from meiju.devices import pick_device
 from meiju.encoders import Clip, Encoder, NoFrames, make_encoder
-from meiju.fusion import Shape
 from meiju.labels import TASKS, LabelSet
 from meiju.training import Frames, predict
 from meiju.tuning import TunedText
 
 MODEL = "model.json"
-FORMAT = 2  # of model.json
+FORMAT = 3  # of model.json
 REMEDY = "run scripts/08_ensemble.py again, with the run's arguments"
 
 
@@ -61,27 +60,20 @@ def write_model(
     config: Config,
     labels: LabelSet,
     *,
-    stores: dict[str, Path],
     encoders: dict[str, Path],
-    names: Sequence[str],
     transcripts: Path,
     stage2: Path,
     weights: dict[str, np.ndarray] | None,
 ) -> None:
     """Write model.json into `folder`.
 
-    stores, encoders: the folders of each stream's store and encoder; names: the clips they hold; transcripts, stage2:
-    the folders of these steps; weights: of the head counts by task, or None for the plain mean.
+    encoders: the folder of each stream's encoder; transcripts, stage2: the folders of these steps; weights: of the
+    head counts by task, or None for the plain mean.
     """
-    frames = Frames({stream: features.load(path) for stream, path in stores.items()}, list(names))
 
     def place(path: Path) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
 
-    streams = {
-        stream: {"encoder": place(path), "width": frames.dims[stream], "single": stream in frames.single}
-        for stream, path in encoders.items()
-    }
     # Neither the corpus nor the home is needed, and a run that is passed on shall not tell where they lay.
     settings = as_settings(replace(config, corpus=replace(config.corpus, root=None)))
     del settings["home"]
@@ -89,7 +81,7 @@ def write_model(
         "format": FORMAT,
         "settings": settings,
         "classes": {task: list(labels[task]) for task in TASKS},
-        "streams": streams,
+        "encoders": {stream: place(path) for stream, path in encoders.items()},
         "transcripts": place(transcripts),
         "stage2": place(stage2),
         "weights": weights and {task: weight.tolist() for task, weight in weights.items()},
@@ -104,11 +96,10 @@ def export(folder: Path, target: Path) -> None:
     """
     require(not target.exists(), f"--export: {target} exists; name a new folder")
     model = _read_model(folder)
-    streams = model["streams"]
-    for stream, described in streams.items():
+    for stream, encoder in model["encoders"].items():
         # Of a tuned: stream, the networks alone: the rest says something of each clip.
         leave = shutil.ignore_patterns("said-*", "without-*")
-        shutil.copytree(_there(folder / described["encoder"]), target / "encoders" / stream, ignore=leave)
+        shutil.copytree(_there(folder / encoder), target / "encoders" / stream, ignore=leave)
     for place, pattern in (
         ("stage2", "*.safetensors"),
         ("transcripts", "restorer*"),
@@ -117,9 +108,9 @@ def export(folder: Path, target: Path) -> None:
         (target / place).mkdir(exist_ok=True)
         for path in _there(folder / model[place]).glob(pattern):
             (shutil.copytree if path.is_dir() else shutil.copy2)(path, target / place / path.name)
-    moved = {stream: described | {"encoder": f"encoders/{stream}"} for stream, described in streams.items()}
+    moved = {stream: f"encoders/{stream}" for stream in model["encoders"]}
     # Last: it says that the rest is whole.
-    files.write_json(target / MODEL, model | {"streams": moved, "stage2": "stage2", "transcripts": "transcripts"})
+    files.write_json(target / MODEL, model | {"encoders": moved, "stage2": "stage2", "transcripts": "transcripts"})
 
 
 def find_run(run: str, home: Path) -> Path:
@@ -153,23 +144,19 @@ class Predictor:
         self.device = pick_device(device)
         self.config = replace(from_settings(model["settings"]), device=self.device.type)
         self.labels = LabelSet(**{task: tuple(model["classes"][task]) for task in TASKS})
-        if set(self.config.encoders) != set(model["streams"]):
+        if set(self.config.encoders) != set(model["encoders"]):
             raise ConfigError(f"{folder / MODEL} describes other streams than its settings name; {REMEDY}")
         heads = len(self.config.model.heads)
         if model["weights"] and any(len(weights) != heads for weights in model["weights"].values()):
             raise ConfigError(f"{folder / MODEL} weighs other head counts than its settings name; {REMEDY}")
         self.weights = model["weights"] and {task: np.array(model["weights"][task]) for task in TASKS}
         self._restorer = transcripts.load_restorer(self.config, _there(folder / model["transcripts"]))
-        # In the settings' order, which is that of the network's tokens; JSON sorts them by name.
-        streams = {stream: model["streams"][stream] for stream in self.config.encoders}
         self.encoders: dict[str, Encoder] = {}
         self.unusable: dict[str, str] = {}  # reason by stream
-        for stream, described in streams.items():
-            self._load_encoder(stream, _there(folder / described["encoder"]))
-        self._widths = {stream: described["width"] for stream, described in streams.items()}
-        single = frozenset(stream for stream, described in streams.items() if described["single"])
-        shape = Shape(self._widths, single, {task: len(self.labels[task]) for task in TASKS})
-        self._networks = self._load_members(_there(folder / model["stage2"]), shape)
+        for stream, encoder in model["encoders"].items():
+            self._load_encoder(stream, _there(folder / encoder))
+        self._networks = self._load_members(_there(folder / model["stage2"]))
+        self._widths = next(iter(self._networks.values())).shape.streams
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """What is likely of each clip, in order, from whatever of it can be read."""
@@ -200,14 +187,14 @@ class Predictor:
         features.load_fitted(encoder, folder)
         self.encoders[stream] = encoder
 
-    def _load_members(self, folder: Path, shape: Shape) -> dict:
+    def _load_members(self, folder: Path) -> dict:
         by_heads = {}
         for heads in self.config.model.heads:
             chosen = [member for member in members.plan(self.config, checks=False) if member.heads == heads]
             for member in chosen:
                 _there(folder / members.weights_name(member))
             try:
-                by_heads[heads] = members.load_network(folder, chosen, shape, self.config.model, self.device)
+                by_heads[heads] = members.load_network(folder, chosen, self.config.model, self.device)
             except files.Damaged as error:  # or of another shape than the settings say
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         return by_heads
@@ -260,10 +247,10 @@ def _read_model(folder: Path) -> dict:
         raise ConfigError(f"{path} cannot be read; {REMEDY}") from None
     require(isinstance(model, dict) and "format" in model, f"{path} describes no run; {REMEDY}")
     require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {REMEDY}")
-    lost = [key for key in ("settings", "classes", "streams", "transcripts", "stage2", "weights") if key not in model]
+    lost = [key for key in ("settings", "classes", "encoders", "transcripts", "stage2", "weights") if key not in model]
     require(not lost, f"{path} has lost {', '.join(lost)}; {REMEDY}")
     require(
-        _is_whole(model), f"{path} is damaged: it does not describe classes, streams, folders and weights; {REMEDY}"
+        _is_whole(model), f"{path} is damaged: it does not describe classes, encoders, folders and weights; {REMEDY}"
     )
     return model
 
@@ -278,15 +265,6 @@ def _is_whole(model: dict) -> bool:
             and all(isinstance(v, list) and v and fits(v) for v in value.values())
         )
 
-    def is_stream(value: object) -> bool:
-        return (
-            isinstance(value, dict)
-            and isinstance(value.get("encoder"), str)
-            and type(value.get("width")) is int
-            and value["width"] > 0
-            and type(value.get("single")) is bool
-        )
-
     def are_names(value: list) -> bool:
         return all(isinstance(v, str) and v for v in value) and len(set(value)) == len(value)
 
@@ -294,12 +272,14 @@ def _is_whole(model: dict) -> bool:
         numbers = all(type(v) in (int, float) and 0 <= v <= 1 for v in value)
         return numbers and math.isclose(sum(value), 1, abs_tol=1e-6)
 
-    streams, weights = model["streams"], model["weights"]
+    encoders, weights = model["encoders"], model["weights"]
     return (
         by_task(model["classes"], are_names)
-        and isinstance(streams, dict)
-        and all(map(is_stream, streams.values()))
-        and all(isinstance(model[place], str) and "\0" not in model[place] for place in ("transcripts", "stage2"))
+        and isinstance(encoders, dict)
+        and all(
+            isinstance(place, str) and "\0" not in place
+            for place in (*encoders.values(), model["transcripts"], model["stage2"])
+        )
         and (weights is None or by_task(weights, are_weights))
     )
 

@@ -13,7 +13,6 @@ from meiju import ensemble, features, members, teaching, training, transcripts, 
 from meiju.corpus import LEARNT_FROM
 from meiju.devices import pick_device
 from meiju.ensemble import Probabilities
-from meiju.fusion import Shape
 from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.steps import Run
@@ -132,5 +131,4 @@ def networks(
         own = [member for member in chosen if member.heads == heads]
         stores = run.data().load_stores([member.held_out for member in own])
         frames = training.Frames(stores, list(names), pick_device(run.config.device))
-        shape = Shape(frames.dims, frames.single, {task: len(run.corpus.labels[task]) for task in TASKS})
-        yield heads, members.load_network(run.result(step), own, shape, run.config.model, frames.device), frames
+        yield heads, members.load_network(run.result(step), own, run.config.model, frames.device), frames

@@ -94,9 +94,7 @@ def make(folder: Path) -> Bench:
         bench.model,
         config,
         OFFICIAL,
-        stores={stream: run.store_folder(stream) for stream in stores},
         encoders={stream: run.encoder_folder(stream) for stream in stores},
-        names=list(clips.name),
         transcripts=run.result(TRANSCRIPTS),
         stage2=run.folder(STAGE2),
         weights=None,
@@ -104,7 +102,7 @@ def make(folder: Path) -> Bench:
     return bench
 
 
-def shape_of(stores: dict[str, features.Store]) -> Shape:
+def _shape_of(stores: dict[str, features.Store]) -> Shape:
     """What the networks are made for."""
     return Shape(
         {s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS}
@@ -142,13 +140,15 @@ def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
     run, config = bench.run, bench.config
     plan, names = members.plan(config, checks=False), run.corpus.clips.name.to_numpy().astype(str)
     noise = Noise(list(range(len(plan))), "cpu")
-    state = make_network(shape_of(stores), config.model, heads=1, noise=noise).state_dict()
+    network = make_network(_shape_of(stores), config.model, heads=1, noise=noise)
+    state, shape = network.state_dict(), {"shape": network.shape.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     fold = pd.Series(run.folds.fold.to_numpy(), run.folds.name).reindex(names)
     for e, member in enumerate(plan):
-        save_file({k: v[e].contiguous().clone() for k, v in state.items()}, folder / members.weights_name(member))
+        own = {key: value[e].contiguous().clone() for key, value in state.items()}
+        save_file(own, folder / members.weights_name(member), shape)
         unseen = ~(fold.notna() & ~fold.isin(member.held_out)).to_numpy()
         logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
         np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)

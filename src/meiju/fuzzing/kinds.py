@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from meiju import (
@@ -43,7 +44,7 @@ from meiju.config import CorpusConfig, as_settings, from_settings, parse_config
 from meiju.corpus import LABELLED, read_corpus
 from meiju.encoders import Clip, NoFrames, make_encoder
 from meiju.fuzzing import mutations
-from meiju.fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench, shape_of
+from meiju.fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
 from meiju.inputs import find_clips, problem_of
 from meiju.labels import OFFICIAL, TASKS
 from meiju.prediction import Predictor
@@ -259,6 +260,8 @@ def safetensors(case: Case) -> str:
     if rng.random() < 0.5:
         path.write_bytes(mutations.damage(path.read_bytes(), rng))
     else:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
         state = load_file(path)
         key = rng.choice(sorted(state))
         changed = mutations.array(rng, state[key].numpy(), None)
@@ -266,10 +269,9 @@ def safetensors(case: Case) -> str:
             del state[key]
         elif changed.dtype.kind in "fiub" and changed.dtype.isnative and not changed.dtype.fields:
             state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(changed.copy())
-        path.write_bytes(save(state))
+        path.write_bytes(save(state, metadata))
     if rng.random() < 0.5:
-        shape = shape_of({stream: features.load(own.run.store_folder(stream)) for stream in own.config.encoders})
-        network = members.load_network(folder, plan, shape, own.config.model)
+        network = members.load_network(folder, plan, own.config.model)
         expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
         return RIGHT
     return _predict(own)
