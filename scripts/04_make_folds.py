@@ -1,4 +1,4 @@
-"""04 - Draw the folds of the training part.
+"""04 - Draw the folds of the training part, once: a file of folds that is there already is kept.
 
 Reads   the corpus' tables
 Writes  folds/<run>.csv: name, fold
@@ -11,13 +11,11 @@ from meiju.steps import main
 
 def make_folds(run):
     path = run.config.folds_path
-    drawn = folds.draw(run.corpus, n_folds=run.config.folds, seed=run.config.seed)
-    # Drawing takes a second, so that it is simply done again to see whether the file is up to date.
-    if path.exists() and folds.same(path, drawn):
-        print(f"folds: done before with these settings, see {path}")
+    if path.exists():
+        print(f"folds: {path} is kept; delete it to have folds drawn anew")
     else:
-        folds.write(drawn, path)
-    print(folds.describe(drawn, run.corpus.part("training")))
+        folds.write(folds.draw(run.corpus, n_folds=run.config.folds, seed=run.config.seed), path)
+    print(folds.describe(run.folds, run.corpus.part("training")))
 
 
 if __name__ == "__main__":

@@ -6,43 +6,28 @@ Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, pr
 Run     python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
-from meiju import ensemble, files, prediction, scores, spreadsheets, submission
+from meiju import ensemble, scores, stages, submission
 from meiju.report import score_table
 from meiju.steps import main
 
 
 def make_submission(run):
-    config, corpus, out = run.config, run.corpus, run.config.submission_dir
+    stages.make_submission(run)
+    config, corpus = run.config, run.corpus
+    path = run.result("submission") / submission.ZIP_NAME
     names = list(corpus.part("testing").name)
-    stages = run.stages()
-    table = scores.table(stages, config, corpus, run.folds)
-    prediction.write_model(
-        out,
-        config,
-        corpus.labels,
-        encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
-        transcripts=run.result("transcripts"),
-        stage2=run.result("stage2"),
-        weights=stages[-1].weights,
-    )
-    if run.begin("submission"):
-        said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
-        submission.write(ensemble.as_labels(said, names, corpus.labels), out)
-        files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
-        probabilities = ensemble.as_table(said, names, corpus.labels)
-        files.write_text(out / "probabilities.csv", spreadsheets.as_csv(probabilities, index=True, float_format="%.4f"))
-        run.finish("submission")
-    path = out / "submission.zip"
     problems = submission.check(path, names=names, emotions=corpus.labels.emotion, intents=corpus.labels.intent)
     if problems:
         raise SystemExit("\n".join(problems))
+    of_stages = run.stages()
+    table = scores.table(of_stages, config, corpus, run.folds)
     print(score_table(table[table.heads == scores.MEAN]))
     print("what stage 2 gains, with its 95 % interval:")
-    print(scores.gains(*stages, config, corpus, run.folds).round(4).to_string(index=False))
+    print(scores.gains(*of_stages, config, corpus, run.folds).round(4).to_string(index=False))
     for task, heads in scores.best_heads(table).items():
         print(f"best number of heads for {task}, out of fold: {heads}")
-    if stages[-1].weights:
-        print("weights by number of heads:", ensemble.describe_weights(stages[-1].weights, config.model.heads))
+    if of_stages[-1].weights:
+        print("weights by number of heads:", ensemble.describe_weights(of_stages[-1].weights, config.model.heads))
     print(f"submission: {path} ({len(names)} clips, checked)")
 
 

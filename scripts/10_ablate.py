@@ -5,7 +5,8 @@ low-resource) or all. What is there already is used again, and an interruption c
 the time of a run with four head counts, for the full run of the comparison as well.
 
 Reads   work/<run>/features/, folds/<run>.csv
-Writes  work/<run>/ (more members), submissions/<run>/: ablation.csv, ablation.md, ablation.png, low_resource.png
+Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of the run's settings>/: ablation.csv,
+        ablation.md, ablation.png, low_resource.png
 Run     python scripts/10_ablate.py sample --variants gate-fixed soft streams
 """
 
@@ -23,7 +24,7 @@ def ablate(run):
     for k, variant in enumerate(chosen, start=1):
         print(f"== {k} of {len(chosen)}: {variant.name}, {variant.what}", flush=True)
         outcomes.append(ablation.carry_out(run, variant))
-    found, out = ablation.table(run, outcomes), run.config.submission_dir
+    found, out = ablation.table(run, outcomes), run.ablation_folder
     files.write_text(out / "ablation.csv", found.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(found))
     drawn = {"ablation.png": evidence_figures.differences(found, title="What each part is worth")}

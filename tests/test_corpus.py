@@ -1,5 +1,6 @@
 import codecs
 import csv
+import os
 import random
 import re
 import tempfile
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meiju import files
 from meiju.config import Config, CorpusConfig
 from meiju.corpus import CorpusError, clip_name, read_corpus
 from meiju.labels import EMOTIONS, INTENTS
@@ -210,12 +212,32 @@ def test_fingerprint_tells_sentences_apart(tmp_path):
     assert one.fingerprint("name", "part") == two.fingerprint("name", "part")
 
 
-def test_media_fingerprint_sees_a_changed_file(tmp_path):
-    corpus = open_corpus(write_corpus(tmp_path))
-    before = corpus.media_fingerprint()
-    assert corpus.media_fingerprint() == before
-    Path(corpus.clips.path[0]).write_bytes(b"more")
-    assert corpus.media_fingerprint() != before
+def test_clips_are_told_by_their_contents_alone(tmp_path):
+    corpus = open_corpus(write_corpus(tmp_path / "corpus"))
+    known, clip = tmp_path / "known.json", Path(corpus.clips.path[0])
+    clip.write_bytes(b"ab")
+    before = corpus.media_hashes(known)
+    clip.touch()
+    assert corpus.media_hashes(known) == before
+    stat, content = clip.stat(), clip.read_bytes()
+    clip.write_bytes(content[::-1])  # as large and, it pretends, as old as before
+    os.utime(clip, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed = corpus.media_hashes(known)
+    assert [name for name in before if before[name] != changed[name]] == [corpus.clips.name[0]]
+    clip.write_bytes(content)
+    assert corpus.media_hashes(tmp_path / "other.json") == before
+
+
+def test_only_files_with_new_times_are_read(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.write_text(path.name)
+    first = files.content_hashes(paths, tmp_path / "known.json", label="")
+    paths[1].write_text("c")
+    read = []
+    monkeypatch.setattr(files, "file_digest", lambda path: read.append(path) or "new")
+    assert files.content_hashes(paths, tmp_path / "known.json", label="") == [first[0], "new"]
+    assert read == [paths[1]]
 
 
 # Problems

@@ -97,7 +97,8 @@ def test_store_holds_every_clips_frames_in_order(tmp_path):
     assert store.index.index.tolist() == NAMES
     for name, (start, stop) in zip(NAMES, store.spans(NAMES), strict=True):
         np.testing.assert_array_equal(store.frames[start:stop], wanted.get(name, np.empty((0, DIM))))
-    assert store.meta == {"encoder": "fake", "dim": DIM}
+    assert store.meta["encoder"] == "fake"
+    assert store.meta["dim"] == DIM
 
 
 def test_spans_follow_the_order_asked_for(tmp_path):
@@ -242,6 +243,61 @@ def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
     assert extract(Fake(), tmp_path / "store").dim == DIM
 
 
+@pytest.mark.parametrize("lost", [*STORE, "encoder"])
+def test_what_a_store_has_lost_is_made_anew(tmp_path, undisturbed, lost):
+    folder = tmp_path / "store"
+    extract(Fake(), folder)
+    shutil.rmtree(folder / lost) if lost == "encoder" else (folder / lost).unlink()
+    encoder = Fake()
+    extract(encoder, folder)
+    assert contents(folder) == undisturbed
+    assert (folder / "encoder" / "width").read_text() == str(DIM)
+    assert bool(encoder.encoded) == (lost != "encoder")
+
+
+class Batched(Fake):
+    """A network: what it sees together is decided by chunks."""
+
+    light = False
+
+
+INPUTS = {name: f"hash of {name}" for name in NAMES}
+
+
+def extract_after(encoder, folder: Path, earlier: Path, *, changed: str, clips=CLIPS) -> features.Store:
+    options = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": 1, "label": "fake", "earlier": [earlier]}
+    return features.extract(encoder, clips, clips[:3], folder, inputs=INPUTS | {changed: "another hash"}, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "encoded"),
+    [
+        (Fake, NAMES[40], [NAMES[40]]),
+        (Batched, NAMES[40], NAMES[32:64]),
+        (Fake, NAMES[1], NAMES),  # it was fitted on that one
+    ],
+)
+def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, kind, changed, encoded):
+    extract_after(kind(), tmp_path / "first", tmp_path / "none", changed="none")
+    encoder = kind()
+    store = extract_after(encoder, tmp_path / "second", tmp_path / "first", changed=changed)
+    assert encoder.encoded == encoded
+    assert store.inputs[changed] == "another hash"
+    assert contents(tmp_path / "second").keys() == undisturbed.keys()
+    for name in ("frames.npy", "missing.csv", "notes.csv"):
+        assert (tmp_path / "second" / name).read_bytes() == undisturbed[name]
+
+
+def test_nothing_is_taken_from_a_store_of_other_settings(tmp_path):
+    options = {"seed": 0, "n_jobs": 1, "label": "fake", "inputs": INPUTS}
+    features.extract(Fake(), CLIPS, CLIPS[:3], tmp_path / "first", meta={"code": "older"}, **options)
+    encoder = Fake()
+    features.extract(
+        encoder, CLIPS, CLIPS[:3], tmp_path / "second", meta={"code": "newer"}, earlier=[tmp_path / "first"], **options
+    )
+    assert encoder.encoded == NAMES
+
+
 class Shared(Fake):
     """Worker processes share its clips."""
 
@@ -263,7 +319,7 @@ def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undist
     (folder / "parts").mkdir()
     encoder = Shared()
     encoder.dim = DIM
-    features._encode_part(encoder, CLIPS[64:], folder / "parts" / "64-70.npz")
+    features._encode_part(encoder, CLIPS[64:], features._part(folder / "parts", CLIPS[64:]))
     encoder.encoded.clear()
     extract(encoder, folder)
     assert encoder.encoded == NAMES[n_written // CHUNK * CHUNK : 64]
@@ -271,9 +327,9 @@ def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undist
 
 
 def test_a_damaged_part_is_named(tmp_path):
-    (tmp_path / "store" / "parts").mkdir(parents=True)
-    (tmp_path / "store" / "parts" / "32-64.npz").write_text("no part")
-    with pytest.raises(files.Damaged, match=r"32-64\.npz is damaged"):
+    part = features._part(tmp_path / "store" / "parts", CLIPS[32:64])
+    files.write_text(part, "no part")
+    with pytest.raises(files.Damaged, match=rf"{part} is damaged"):
         extract(Shared(), tmp_path / "store")
 
 

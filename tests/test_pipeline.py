@@ -55,7 +55,7 @@ def results(home: Path) -> dict[str, object]:
     """All files of a run that are results, by path; of settings, what decides them."""
     found = {}
     for path in (*home.glob("folds/*"), *home.glob("submissions/**/*"), *home.glob("work/**/*")):
-        if path.is_file() and path.name != ".lock" and path.suffix not in (".log", ".html"):
+        if path.is_file() and path.name not in (".lock", "known-files.json") and path.suffix not in (".log", ".html"):
             content = path.read_bytes()
             if path.suffix == ".json" and b'"decided by"' in content:
                 content = json.loads(content)["decided by"]

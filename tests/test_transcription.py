@@ -154,6 +154,19 @@ def test_the_result_does_not_depend_on_the_batch_or_the_call(models, clips, tmp_
     assert tables[0].sentence.nunique() > 2, "all clips sound the same to the model, so nothing is compared"
 
 
+def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, monkeypatch):
+    inputs = {name: f"hash of {name}" for name in clips.name}
+    first = transcribe(models["ctc"], clips, tmp_path / "first", inputs=inputs, device=CPU)
+    heard, original = [], Listener._sound
+    monkeypatch.setattr(Listener, "_sound", lambda self, path: heard.append(path) or original(self, path))
+    changed = inputs | {clips.name[1]: "another hash"}
+    options = {"inputs": changed, "device": CPU, "earlier": [tmp_path / "first"]}
+    second = transcribe(models["ctc"], clips, tmp_path / "second", **options)
+    assert heard == [clips.path[1]]
+    assert second.sentence.equals(first.sentence)
+    assert list(second.input) == list(changed.values())
+
+
 @pytest.mark.parametrize("torn", ["", '[{"name": "c4", "senten'])
 def test_a_transcription_that_was_killed_goes_on(models, clips, tmp_path, monkeypatch, torn):
     whole = transcribe(models["ctc"], clips, tmp_path / "whole", device=CPU)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from meiju import files
 from meiju.config import CorpusConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet
 
@@ -82,11 +83,11 @@ class Corpus:
         rows = self.clips[list(columns)].itertuples(index=False)
         return hashlib.sha256("\x1e".join("\x1f".join(row) for row in rows).encode()).hexdigest()
 
-    def media_fingerprint(self) -> str:
-        """Hash of the media files' names, sizes and times of change; their contents are not read."""
-        stats = [(name, Path(path).stat()) for name, path in zip(self.clips.name, self.clips.path, strict=True) if path]
-        listing = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-        return hashlib.sha256(listing.encode()).hexdigest()
+    def media_hashes(self, known: Path) -> dict[str, str]:
+        """By name, a hash of each clip's media file; known: where hashes are kept (see `files.content_hashes`)."""
+        there = self.clips[self.clips.path != ""]
+        hashes = files.content_hashes(list(map(Path, there.path)), known, label="clips")
+        return dict(zip(there.name, hashes, strict=True))
 
 
 def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
@@ -96,10 +97,10 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     """
     root = _find_root(config.root)
     problems: list[Problem] = []
-    files = _find_tables(root, problems)
+    found = _find_tables(root, problems)
     media = _find_media(root, problems)
-    tables = [_read_table(file, root, part, problems) for part, file in files.items()]
-    if "unlabelled" not in files:
+    tables = [_read_table(file, root, part, problems) for part, file in found.items()]
+    if "unlabelled" not in found:
         tables.append(_pool_without_table(root, media))
     clips = pd.concat(tables, ignore_index=True)
     labels = _labels(config, clips)

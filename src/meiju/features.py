@@ -1,20 +1,25 @@
 """The feature store: the frames of one stream for every clip, memory-mapped on disk.
 
 frames.npy   [total frames, dim], the clips' frames one after another in the order of index.csv
-index.csv    name, start, stop: whose frames are whose; a clip without the stream has none (start = stop)
+index.csv    name, start, stop, input: whose frames are whose, and a hash of what they were made from; a clip without
+             the stream has none (start = stop)
 missing.csv  name, reason: the clips without the stream
 notes.csv    name, note: what the encoder says of a clip, such as that no face was found
-meta.json    the encoder with its settings and versions, and the hash of what it read
+meta.json    the encoder with its settings and versions, its code, and a hash of what it learnt from
+encoder/     what the encoder learnt
 
 Frames are written clip by clip, so memory does not grow with the number of clips, and an extraction that was cut off
-goes on after the last clip whose frames are whole. What workers finish before its turn waits in parts/.
+goes on after the last clip whose frames are whole. What workers finish before its turn waits in parts/. Where some
+clips have changed, the frames of the others are taken over from an earlier store.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import joblib
@@ -25,8 +30,9 @@ from tqdm import tqdm
 from meiju import files
 from meiju.compute import run_jobs
 from meiju.config import ComputeConfig
-from meiju.encoders import Clip, Encoded, Encoder, NoFrames, Noted
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
 
+FILES = ("frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json")
 SHOWN = 10  # missing clips named in the terminal; the file names all
 
 
@@ -39,22 +45,36 @@ class Store:
     missing: pd.DataFrame
     meta: dict
     notes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    folder: Path | None = None
 
     @property
     def dim(self) -> int:
         """Width of a frame."""
         return self.frames.shape[1]
 
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """By clip name, the hash of what its frames were made from."""
+        return self.index.input.to_dict()
+
     def spans(self, names: Sequence[str]) -> np.ndarray:
         """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
         return self.index.loc[list(names), ["start", "stop"]].to_numpy(copy=True)
+
+    def encoded(self, name: str) -> tuple[np.ndarray, str]:
+        """Frames [frames, dim] of a clip and the note on it; where there are none, why."""
+        start, stop = self.index.loc[name, ["start", "stop"]]
+        table, column = (self.notes, "note") if stop > start else (self.missing, "reason")
+        said = table.loc[table.name == name, column]
+        return self.frames[start:stop], said.item() if len(said) else ""
 
 
 def load(folder: Path) -> Store:
     """Open a finished store. Raises Damaged if its files are not whole, or not of one store."""
     with files.reading(folder / "index.csv", delete=folder):
-        index = pd.read_csv(folder / "index.csv", dtype={"name": str}, keep_default_na=False).set_index("name")
-        if list(index) != ["start", "stop"] or (index.start.iloc[1:].to_numpy() != index.stop.iloc[:-1]).any():
+        types = {"name": str, "input": str}
+        index = pd.read_csv(folder / "index.csv", dtype=types, keep_default_na=False).set_index("name")
+        if list(index) != ["start", "stop", "input"] or (index.start.iloc[1:].to_numpy() != index.stop.iloc[:-1]).any():
             raise ValueError("no list of clips, one after another")
     with files.reading(folder / "missing.csv", delete=folder):
         missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
@@ -71,7 +91,7 @@ def load(folder: Path) -> Store:
         wanted = (int(index.stop.max()), meta["dim"])
         if frames.shape != wanted or frames.dtype != np.float16:
             raise ValueError(f"holds {frames.dtype} {list(frames.shape)} where float16 {list(wanted)} is wanted")
-    return Store(frames, index, missing, meta, notes)
+    return Store(frames, index, missing, meta, notes, folder)
 
 
 def describe(stream: str, store: Store, folder: Path) -> str:
@@ -97,42 +117,73 @@ def extract(
     seed: int,
     n_jobs: int,
     label: str,
+    inputs: Mapping[str, str] | None = None,
+    earlier: Sequence[Path] = (),
     compute: ComputeConfig | None = None,
 ) -> Store:
     """Write the store of one stream, or finish one that was cut off; one that is whole is opened as it is.
 
-    clips: all clips, sorted by name; fit_clips: those the encoder may learn from. meta is kept in meta.json. label
-    names the stream in the progress bar. n_jobs and compute: see meiju.compute. Raises Busy where another process
-    extracts the same.
+    clips: all clips, sorted by name; fit_clips: those the encoder may learn from. inputs: by clip name, a hash of what
+    its frames are made from. meta is kept in meta.json, and names whatever decides the frames besides the clips.
+    earlier: folders of other stores of the stream: where their meta is the same, frames of clips with the same input
+    are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.compute. Raises Busy
+    where another process extracts the same.
     """
+    inputs = inputs or {}
     with files.reserved(folder):
-        if not (folder / "meta.json").exists():
-            files.sweep(folder)
-            _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
-            with files.named(folder / "frames.part.npy"), _Writer(folder, encoder.dim, whole=encoder.chunk) as writer:
-                start = len(writer.spans)
-                chunks = _encode(encoder, clips, start, folder / "parts", compute or ComputeConfig(), n_jobs)
-                with tqdm(total=len(clips), initial=start, desc=label, unit="clip", disable=None) as bar:
-                    for chunk, encoded in chunks:
-                        for clip, (frames, note) in zip(chunk, encoded, strict=True):
-                            writer.add(clip.name, frames, note)
-                        writer.flush()
-                        bar.update(len(chunk))
-                writer.finish(meta | {"dim": encoder.dim})
-            encoder.close()
+        if is_whole(folder):
+            _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)  # its folder may have been lost
+            return load(folder)
+        (folder / "meta.json").unlink(missing_ok=True)
+        files.sweep(folder)
+        if encoder.learns:
+            meta = meta | {"learnt from": files.digest([[clip.name, inputs.get(clip.name)] for clip in fit_clips])}
+        known = _find_earlier(earlier, meta) if inputs else None
+        if known and not (folder / "encoder").exists():
+            _copy_folder(known.folder / "encoder", folder / "encoder")
+        _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)
+        with files.named(folder / "frames.part.npy"), _Writer(folder, encoder.dim, whole=encoder.chunk) as writer:
+            start = len(writer.spans)
+            plan = _plan(encoder, clips, start, inputs, known)
+            if known:
+                n_new = sum(len(new) for _, new in plan)
+                print(f"{label}: {len(clips) - n_new} of {len(clips)} clips are as they were in {known.folder.name}")
+            chunks = _encode(encoder, plan, known, folder / "parts", compute or ComputeConfig(), n_jobs)
+            with tqdm(total=len(clips), initial=start, desc=label, unit="clip", disable=None) as bar:
+                for chunk, encoded in chunks:
+                    for clip, (frames, note) in zip(chunk, encoded, strict=True):
+                        writer.add(clip.name, frames, note, inputs.get(clip.name, ""))
+                    writer.flush()
+                    bar.update(len(chunk))
+            writer.finish(meta | {"dim": encoder.dim})
+        encoder.close()
     return load(folder)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether all files of a store are there; what the encoder learnt is not looked at."""
+    return all((folder / name).exists() for name in FILES)
 
 
 def write(folder: Path, names: Sequence[str], encoded: Encoded, *, dim: int) -> None:
     """Write a store of frames that are at hand; one that is whole stays as it is."""
-    if (folder / "meta.json").exists():
+    if is_whole(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").unlink(missing_ok=True)
     with _Writer(folder, dim, whole=1) as writer:
         done = len(writer.spans)
         for name, frames in zip(names[done:], encoded[done:], strict=True):
-            writer.add(name, *checked(frames, dim))
+            writer.add(name, *checked(frames, dim), "")
         writer.finish({"dim": dim})
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder: it appears whole or not at all."""
+    aside = target.with_name(f"{target.name}.copy")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(source, aside)
+    aside.rename(target)
 
 
 def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed: int) -> None:
@@ -157,49 +208,84 @@ def load_fitted(encoder: Encoder, folder: Path) -> None:
 
 
 Checked = list[tuple[np.ndarray, str]]  # of each clip its frames and a note, or why there are none
+Plan = list[tuple[Sequence[Clip], Sequence[Clip]]]  # chunks of clips, and those of a chunk that are to be encoded
+
+
+def _find_earlier(folders: Sequence[Path], meta: dict) -> Store | None:
+    """The newest whole store that was made by the same encoder, settings and code."""
+    whole = [folder for folder in folders if is_whole(folder) and (folder / "encoder" / "fitted.json").exists()]
+    for folder in sorted(whole, key=lambda folder: (folder / "meta.json").stat().st_mtime_ns, reverse=True):
+        with suppress(files.Damaged):
+            store = load(folder)
+            if {key: value for key, value in store.meta.items() if key != "dim"} == meta:
+                return store
+    return None
+
+
+def _plan(encoder: Encoder, clips: Sequence[Clip], start: int, inputs: Mapping[str, str], known: Store | None) -> Plan:
+    """The chunks from clip `start` on, each with its clips that no earlier store knows.
+
+    Chunks begin at the same clips wherever an extraction was cut off, so that parts of them are found again. A network
+    sees a chunk as one batch, which decides the last digits: there, a chunk is taken over as a whole or not at all.
+    """
+    plan = []
+    for a in range(start // encoder.chunk * encoder.chunk, len(clips), encoder.chunk):
+        chunk = clips[a : a + encoder.chunk]
+        new = chunk if known is None else [clip for clip in chunk if known.inputs.get(clip.name) != inputs[clip.name]]
+        same_batch = known is not None and list(known.index.index[a : a + len(chunk)]) == [c.name for c in chunk]
+        if new and not encoder.light:
+            new = chunk
+        plan.append((chunk, new if encoder.light or same_batch else chunk))
+    return plan
 
 
 def _encode(
-    encoder: Encoder, clips: Sequence[Clip], start: int, parts: Path, compute: ComputeConfig, n_jobs: int
+    encoder: Encoder, plan: Plan, known: Store | None, parts: Path, compute: ComputeConfig, n_jobs: int
 ) -> Iterator[tuple[Sequence[Clip], Checked]]:
-    """Chunks of the clips from `start` on, with their frames, in order whatever the number of workers."""
-    size = encoder.chunk
-    # Chunks begin at the same clips wherever an extraction was cut off, so that parts of them are found again.
-    spans = [(a, min(a + size, len(clips))) for a in range(start // size * size, len(clips), size)]
+    """Chunks with their frames, in order whatever the number of workers; what is not new is taken from `known`."""
+    todo = [new for _, new in plan if new]
     if encoder.in_workers and (encoder.light or compute.backend != "loky"):
-        yield from _encode_in_workers(encoder, clips, spans, parts, compute, n_jobs)
+        fresh = _encode_in_workers(encoder, todo, parts, compute, n_jobs)
     else:
-        workers = min(n_jobs, len(spans)) if encoder.in_workers else 1
-        yield from _encode_here(encoder, clips, spans, workers)
+        fresh = _encode_here(encoder, todo, n_jobs if encoder.in_workers else 1)
+    for chunk, new in plan:
+        encoded = dict(zip([clip.name for clip in new], next(fresh), strict=True)) if new else {}
+        yield chunk, [encoded[clip.name] if clip.name in encoded else known.encoded(clip.name) for clip in chunk]
+    next(fresh, None)  # lets the workers go
 
 
-def _encode_here(
-    encoder: Encoder, clips: Sequence[Clip], spans: list, n_jobs: int
-) -> Iterator[tuple[Sequence[Clip], Checked]]:
+def _encode_here(encoder: Encoder, todo: Sequence[Sequence[Clip]], n_jobs: int) -> Iterator[Checked]:
     """Encode in this process, which a GPU belongs to, while workers read ahead."""
+    if not todo:
+        return
     read = encoder.reader()
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None)
-    inputs = parallel(joblib.delayed(read)(clips[a:b]) for a, b in spans)
-    for (a, b), of_chunk in zip(spans, inputs, strict=True):
-        yield clips[a:b], [checked(encoded, encoder.dim) for encoded in encoder.finish(of_chunk)]
+    options = {"return_as": "generator", "pre_dispatch": "2 * n_jobs", "max_nbytes": None}
+    inputs = joblib.Parallel(n_jobs=min(n_jobs, len(todo)), **options)(joblib.delayed(read)(clips) for clips in todo)
+    for of_chunk in inputs:
+        yield [checked(encoded, encoder.dim) for encoded in encoder.finish(of_chunk)]
 
 
 def _encode_in_workers(
-    encoder: Encoder, clips: Sequence[Clip], spans: list, parts: Path, compute: ComputeConfig, n_jobs: int
-) -> Iterator[tuple[Sequence[Clip], Checked]]:
-    paths = [parts / f"{a}-{b}.npz" for a, b in spans]
+    encoder: Encoder, todo: Sequence[Sequence[Clip]], parts: Path, compute: ComputeConfig, n_jobs: int
+) -> Iterator[Checked]:
+    paths = [_part(parts, clips) for clips in todo]
     finished = {path for path in paths if path.exists()}
-    todo = [k for k, path in enumerate(paths) if path not in finished]
+    left = [k for k, path in enumerate(paths) if path not in finished]
     parts.mkdir(exist_ok=True)
-    jobs = [(encoder, clips[slice(*spans[k])], paths[k]) for k in todo]
+    jobs = [(encoder, todo[k], paths[k]) for k in left]
     ends = run_jobs(compute, _encode_part, jobs, n_jobs=min(n_jobs, len(jobs)), folder=parts)
-    for (a, b), path in zip(spans, paths, strict=True):
+    for path in paths:
         while path not in finished:
-            finished.add(paths[todo[next(ends)]])
-        yield clips[a:b], _read_part(path)
+            finished.add(paths[left[next(ends)]])
+        yield _read_part(path)
         path.unlink()
-    next(ends, None)  # lets the workers go
+    next(ends, None)
     shutil.rmtree(parts)
+
+
+def _part(parts: Path, clips: Sequence[Clip]) -> Path:
+    """Where the frames of exactly these clips wait."""
+    return parts / f"{files.digest([clip.name for clip in clips])}.npz"
 
 
 def _encode_part(encoder: Encoder, clips: Sequence[Clip], path: Path) -> None:
@@ -238,7 +324,8 @@ class _Writer:
 
     def __init__(self, folder: Path, dim: int, *, whole: int):
         self.folder, self.dim, self.whole = folder, dim, whole
-        self.spans: list[tuple[str, int, str]] = []  # name, number of frames, the note or why there are none
+        # Name, number of frames, the note or why there are none, and the hash of what they were made from.
+        self.spans: list[tuple[str, int, str, str]] = []
 
     def __enter__(self):
         part, journal = self.folder / "frames.part.npy", self.folder / "journal.jsonl"
@@ -255,11 +342,11 @@ class _Writer:
         finally:  # on a full disk, closing fails too
             self._journal.close()
 
-    def add(self, name: str, frames: np.ndarray, note: str) -> None:
+    def add(self, name: str, frames: np.ndarray, note: str, source: str) -> None:
         self._frames.write(np.ascontiguousarray(frames, dtype=np.float16).tobytes())
         # In ASCII, so that a line that is cut off anywhere, or holds a character that splits lines, is still read.
-        self._journal.write(json.dumps([name, len(frames), note]) + "\n")
-        self.spans.append((name, len(frames), note))
+        self._journal.write(json.dumps([name, len(frames), note, source]) + "\n")
+        self.spans.append((name, len(frames), note, source))
 
     def flush(self) -> None:
         """Frames first: a journal line must never promise frames that are not there."""
@@ -269,14 +356,14 @@ class _Writer:
     def finish(self, meta: dict) -> None:
         """Give the store its final form. meta.json comes last and says that the rest is whole."""
         self.flush()
-        self._header(sum(n for _, n, _ in self.spans))
+        self._header(sum(n for _, n, *_ in self.spans))
         self._frames.flush()
         os.fsync(self._frames.fileno())
         os.replace(self.folder / "frames.part.npy", self.folder / "frames.npy")
-        table = pd.DataFrame(self.spans, columns=["name", "n", "note"])
+        table = pd.DataFrame(self.spans, columns=["name", "n", "note", "input"])
         table["stop"] = table.n.cumsum()
         table["start"] = table.stop - table.n
-        files.write_text(self.folder / "index.csv", table[["name", "start", "stop"]].to_csv(index=False))
+        files.write_text(self.folder / "index.csv", table[["name", "start", "stop", "input"]].to_csv(index=False))
         missing = table.loc[table.n == 0, ["name", "note"]].rename(columns={"note": "reason"})
         files.write_text(self.folder / "missing.csv", missing.to_csv(index=False))
         notes = table.loc[(table.n > 0) & (table.note != ""), ["name", "note"]]
@@ -301,18 +388,18 @@ class _Writer:
         lines, used = [], 0
         for line in self._journal.read().splitlines(keepends=True):
             try:
-                name, n_frames, note = json.loads(line)
+                name, n_frames, note, source = json.loads(line)
             except ValueError:
                 break
             if not line.endswith("\n") or used + n_frames > room:
                 break
             used += n_frames
             lines.append(line)
-            self.spans.append((name, n_frames, note))
+            self.spans.append((name, n_frames, note, source))
         n_whole = len(lines) // self.whole * self.whole
         del lines[n_whole:], self.spans[n_whole:]
         self._journal.seek(0)
         self._journal.truncate()
         self._journal.writelines(lines)
-        self._frames.truncate(self._start + sum(n for _, n, _ in self.spans) * 2 * self.dim)
+        self._frames.truncate(self._start + sum(n for _, n, *_ in self.spans) * 2 * self.dim)
         self._frames.seek(0, os.SEEK_END)

@@ -7,11 +7,12 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from tqdm import tqdm
 
 OLD = 24 * 3600  # seconds after which another machine is not writing a file any more
 
@@ -132,6 +133,12 @@ def read_json(path: Path) -> dict:
         return value
 
 
+def files_in(folder: Path) -> list[Path]:
+    """All files anywhere below a folder, sorted; locks and marks of finished steps are none."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in found if not (path.name == ".lock" or path.name.startswith("done")))
+
+
 def digest(value: object) -> str:
     """Short hash of plain JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
@@ -141,6 +148,28 @@ def file_digest(path: Path) -> str:
     """Short hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def content_hashes(paths: Sequence[Path], known: Path, *, label: str) -> list[str]:
+    """Short hash of each file's contents, in order.
+
+    A file is read where its size or times are not those that `known` (a JSON file that is kept up to date here) gives
+    with its hash. One of the times is that of the last change of any kind, which no program can set back.
+    """
+    before: dict[str, list] = {}
+    with suppress(Damaged, FileNotFoundError):  # then all are read again
+        before = read_json(known)
+    stats = {str(path): path.stat() for path in map(Path.absolute, paths)}
+    times = {path: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in stats.items()}
+    hashes = {path: before[path] for path in times if before.get(path, [])[:-1] == times[path]}
+    changed = [path for path in times if path not in hashes]
+    try:
+        for path in tqdm(changed, desc=f"reading {label}", unit="file", disable=None if changed else True):
+            hashes[path] = [*times[path], file_digest(Path(path))]
+    finally:  # what was read before an interruption need not be read again
+        if changed:
+            write_json(known, before | hashes)
+    return [hashes[str(path.absolute())][-1] for path in paths]
 
 
 def _is_running(pid: int) -> bool:

@@ -93,19 +93,20 @@ def write(folds: pd.DataFrame, path: Path) -> None:
     files.write_text(path, folds.to_csv(index=False))
 
 
-def same(path: Path, folds: pd.DataFrame) -> bool:
-    """Whether the file at `path` holds exactly these folds."""
-    return path.read_bytes() == folds.to_csv(index=False).encode()
-
-
-def read(path: Path, training: pd.DataFrame) -> pd.DataFrame:
-    """Read folds and check that they are of exactly these training clips. Raises ConfigError otherwise."""
+def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
+    """Read folds and check that they are of exactly these training clips, and as many. Raises ConfigError otherwise."""
     with files.reading(path):
         folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)[["name", "fold"]]
         if set(folds.fold) != set(range(folds.fold.nunique())):
             raise ValueError("the folds are not numbered from 0")
+    anew = "delete it and run scripts/04_make_folds.py to draw folds anew"
     if set(folds.name) != set(training.name) or folds.name.duplicated().any():
-        raise ConfigError(f"{path} is not of this corpus' training clips; run scripts/04_make_folds.py again")
+        raise ConfigError(f"{path} is not of this corpus' training clips; {anew}, or name another --run")
+    if folds.fold.nunique() != n_folds:
+        raise ConfigError(
+            f"--folds: {path} holds {folds.fold.nunique()} folds where {n_folds} are asked for; "
+            f"give --folds {folds.fold.nunique()}, or {anew}"
+        )
     return folds.sort_values("name", ignore_index=True)
 
 

@@ -131,9 +131,18 @@ class Data:
         }
 
 
+def paths(members: Iterable[Member], folder: Path) -> list[Path]:
+    """The files of members: their predictions and, of those that count, their weights."""
+    return [
+        folder / name
+        for member in members
+        for name in (f"{member.stem}.npz", *([weights_name(member)] if len(member.held_out) == 1 else []))
+    ]
+
+
 def missing(members: list[Member], folder: Path) -> list[Member]:
-    """The members that are not in `folder` yet."""
-    return [member for member in members if not (folder / f"{member.stem}.npz").exists()]
+    """The members that are not, or not wholly, in `folder` yet."""
+    return [member for member in members if not all(path.exists() for path in paths([member], folder))]
 
 
 def train(config: Config, data: Data, members: list[Member], folder: Path, *, stage: int, label: str) -> None:

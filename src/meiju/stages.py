@@ -1,15 +1,30 @@
-"""What each of the numbered steps 02 to 07 does, for the scripts and for whoever runs the same steps with variants.
+"""What each of the numbered steps does, for the scripts and for whoever runs the same steps with variants.
 
 Each leaves alone what was done before with the same settings; steps it needs must have been carried out.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
 from torch import nn
 
-from meiju import ensemble, features, members, teaching, training, transcripts, tuning
+from meiju import (
+    ensemble,
+    features,
+    files,
+    members,
+    prediction,
+    scores,
+    spreadsheets,
+    submission,
+    teaching,
+    training,
+    transcription,
+    transcripts,
+    tuning,
+)
 from meiju.corpus import LEARNT_FROM
 from meiju.devices import pick_device
 from meiju.ensemble import Probabilities
@@ -18,11 +33,28 @@ from meiju.members import Member
 from meiju.steps import Run
 
 
+def transcribe(run: Run) -> None:
+    """Step 01."""
+    clips = transcription.untranscribed(run.corpus.clips)
+    if not run.transcribes:
+        what = f"{len(clips)} clips without a sentence keep none (--speech.model none)"
+        print(f"transcription: nothing to do; {what if len(clips) else 'every clip has a sentence'}")
+    elif run.begin("transcription"):
+        folder, inputs = run.folder("transcription"), {name: run.media[name] for name in clips.name}
+        device, earlier = pick_device(run.config.device), run.other_transcriptions()
+        table = transcription.transcribe(
+            run.config.speech, clips, folder, inputs=inputs, device=device, earlier=earlier
+        )
+        print(transcription.describe(table))
+        run.finish("transcription", [folder / "transcription.csv"])
+
+
 def refine_transcripts(run: Run) -> None:
     """Step 02."""
     if run.begin("transcripts"):
-        transcripts.refine(run.config, run.corpus.clips, run.folder("transcripts"), heard=run.heard())
-        run.finish("transcripts")
+        folder = run.folder("transcripts")
+        transcripts.refine(run.config, run.corpus.clips, folder, heard=run.heard())
+        run.finish("transcripts", files.files_in(folder))
 
 
 def extract_features(run: Run) -> None:
@@ -31,29 +63,35 @@ def extract_features(run: Run) -> None:
         return
     clips = transcripts.as_clips(run.corpus.clips, run.result("transcripts"))
     learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(LEARNT_FROM)])
+    products: list[Path] = []
     for stream, encoder in run.encoders.items():
+        folder = run.stream_folder(stream)
         store = features.extract(
             encoder,
             clips,
             [clip for clip in clips if clip.name in learnt_from],
-            run.stream_folder(stream),
-            meta={"encoder": encoder.fingerprint()},
+            folder,
+            meta=run.encoder_decided_by(stream),
+            inputs=run.clip_inputs(encoder, clips),
+            earlier=run.other_stores(stream),
             seed=run.config.seed,
             n_jobs=run.config.n_jobs,
             label=f"features of {stream}",
             compute=run.config.compute,
         )
-        print(features.describe(stream, store, run.stream_folder(stream)))
-    run.finish("features")
+        print(features.describe(stream, store, folder))
+        products += files.files_in(folder)
+    run.finish("features", products)
 
 
 def train_stage1(run: Run) -> None:
     """Step 05: the members that count, and those that check the teachers; tuned: streams come first."""
     if run.begin("stage1"):
         _tune(run)
-        plan = members.plan(run.config, checks=True)
-        members.train(run.config, run.data(), plan, run.folder("stage1"), stage=1, label="stage 1")
-        run.finish("stage1")
+        plan, folder = members.plan(run.config, checks=True), run.folder("stage1")
+        members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")
+        networks = [path for stream in run.config.tuned for path in files.files_in(run.tuned_folder(stream))]
+        run.finish("stage1", [*members.paths(plan, folder), *networks])
 
 
 def label_pool(run: Run) -> None:
@@ -72,18 +110,61 @@ def label_pool(run: Run) -> None:
         found = teaching.label_next_round(run.config, run.corpus, run.folds, said, folder, first)
     else:
         found = teaching.label_all_folds(run.config, run.corpus, run.folds, run.result("stage1"))
-    teaching.write(run.folder("pseudo"), *found)
-    run.finish("pseudo")
+    run.finish("pseudo", teaching.write(run.folder("pseudo"), *found))
 
 
 def train_stage2(run: Run) -> None:
     """Step 07."""
     pseudo, _ = teaching.read(run.result("pseudo"))
     if run.begin("stage2"):
-        plan = members.plan(run.config, checks=False)
+        plan, folder = members.plan(run.config, checks=False), run.folder("stage2")
         data = run.data(teaching.accepted(pseudo))
-        members.train(run.config, data, plan, run.folder("stage2"), stage=2, label="stage 2")
-        run.finish("stage2")
+        members.train(run.config, data, plan, folder, stage=2, label="stage 2")
+        run.finish("stage2", members.paths(plan, folder))
+
+
+def make_submission(run: Run) -> None:
+    """Step 08: what all stage-2 members say of the test clips, and what predict.py needs to know of the run."""
+    if not run.begin("submission"):
+        return
+    config, corpus, out = run.config, run.corpus, run.folder("submission")
+    names, stages = list(corpus.part("testing").name), run.stages()
+    said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
+    submission.write(ensemble.as_labels(said, names, corpus.labels), out)
+    table = scores.table(stages, config, corpus, run.folds)
+    files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
+    probabilities = ensemble.as_table(said, names, corpus.labels)
+    files.write_text(out / "probabilities.csv", spreadsheets.as_csv(probabilities, index=True, float_format="%.4f"))
+    prediction.write_model(
+        out,
+        config,
+        corpus.labels,
+        encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
+        transcripts=run.result("transcripts"),
+        stage2=run.result("stage2"),
+        weights=stages[-1].weights,
+    )
+    names = (submission.CSV_NAME, submission.ZIP_NAME, "scores.csv", "probabilities.csv", prediction.MODEL)
+    run.finish("submission", [out / name for name in names])
+
+
+def write_report(run: Run) -> None:
+    """Step 09."""
+    from meiju import evidence, findings  # drawing takes a second to import, and nothing else needs it
+    from meiju.look import to_png
+
+    run.result("submission")  # a report belongs to the submission that it lies beside
+    if not run.begin("report"):
+        return
+    out, labelled = run.folder("report"), teaching.read(run.result("pseudo"))
+    found = evidence.gather(run, labelled[1])
+    for name, table in found.files.items():
+        files.write_text(out / name, spreadsheets.as_csv(table, float_format="%.5f"))
+    for name, figure in found.pictures.items():
+        files.write_bytes(out / name, to_png(figure))
+    page = findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found)
+    files.write_text(out / "report.html", page)
+    run.finish("report", [out / name for name in ("report.html", *found.files, *found.pictures)])
 
 
 def _tune(run: Run) -> None:

@@ -1,51 +1,39 @@
 """What depends on what, and where each step's results lie.
 
-Results lie in work/<run>/<step>/<fingerprint>, where the fingerprint is a hash of the settings and inputs that decide
-them. So a step that was done with the same settings and inputs is found again, one with others is done anew, and
-results of different settings cannot mix: they lie in different folders.
+Results lie in work/<run>/<step>/<fingerprint>, where the fingerprint is a hash of the settings, the inputs and the code
+that decide them. So a step that was done with the same is found again, one with others is done anew, and results of
+different settings cannot mix: they lie in different folders. What is made of them for people, in submissions/<run>, has
+one place; there, results of other settings are replaced together.
 """
 
 import errno
 import re
+import shutil
 import sys
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import transformers
 
-from meiju import files, folds, hub, log, members, punctuation, scores, transcription, tuning
+from meiju import files, folds, hub, log, members, provenance, punctuation, scores, transcription
 from meiju.compute import WorkersLost
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.devices import pick_device
-from meiju.encoders import Encoder, make_encoder
+from meiju.encoders import Clip, Encoder, make_encoder
 from meiju.hub import MissingModel
 from meiju.labels import TASKS
-
-SCRIPTS = {
-    "transcription": "01_transcribe.py",
-    "transcripts": "02_refine_punctuation.py",
-    "features": "03_extract_features.py",
-    "folds": "04_make_folds.py",
-    "stage1": "05_train_stage1.py",
-    "pseudo": "06_pseudo_label.py",
-    "stage2": "07_train_stage2.py",
-    "submission": "08_ensemble.py",
-    "report": "09_report.py",
-}
-
-# Raise it when results change for the same settings and inputs, so that older ones are not taken for them.
-FORMAT = 3
-
 
 # What the system may refuse, and what helps.
 _ROOM = "make room and give the same command again: it goes on where this one stopped"
 _ACCESS = "make it writable, or name another folder with --home"
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
 REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ACCESS)
+
+ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>; an entry may be a folder of files
 
 
 class NotYet(RuntimeError):
@@ -55,21 +43,43 @@ class NotYet(RuntimeError):
 class Run:
     """A run's settings, its corpus, and the folders of its steps."""
 
-    def __init__(self, config: Config, *, quiet: bool = False):
-        """quiet: do not say of each step that it was done before."""
+    def __init__(
+        self, config: Config, *, quiet: bool = False, corpus: Corpus | None = None, folds: pd.DataFrame | None = None
+    ):
+        """quiet: do not say of each step that it was done before. corpus, folds: where they were read already."""
         self.config = config
-        self._quiet = quiet
+        self._quiet, self._corpus, self._folds = quiet, corpus, folds
         self._decisions: dict[str, dict] = {}
         self.under_way = ExitStack()  # the lock and the log of the step that was begun
 
-    @cached_property
+    @property
     def corpus(self) -> Corpus:
         """The clips; reading them prints their warnings. Raises CorpusError with all their problems."""
-        needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
-        corpus = read_corpus(self.config.corpus, needs_media=needs_media)
-        for problem in corpus.warnings:
-            print(problem, file=sys.stderr)
-        return corpus
+        if self._corpus is None:
+            needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
+            self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
+            for problem in self._corpus.warnings:
+                print(problem, file=sys.stderr)
+        return self._corpus
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """Columns name, fold of the training clips."""
+        if self._folds is None:
+            path = self.config.folds_path
+            if not path.exists():
+                raise NotYet(f"there is no {path}; run scripts/04_make_folds.py first, with the same arguments")
+            self._folds = folds.read(path, self.corpus.part("training"), n_folds=self.config.folds)
+        return self._folds
+
+    def variant(self, config: Config) -> "Run":
+        """The run with other settings, on the same corpus and folds, which are not read again."""
+        return Run(config, quiet=True, corpus=self.corpus, folds=self.folds)
+
+    @cached_property
+    def media(self) -> dict[str, str]:
+        """By clip name, a hash of its media file."""
+        return self.corpus.media_hashes(self._known_files)
 
     @property
     def transcribes(self) -> bool:
@@ -101,24 +111,6 @@ class Run:
         return made
 
     @cached_property
-    def folds(self) -> pd.DataFrame:
-        """Columns name, fold of the training clips."""
-        path = self.config.folds_path
-        if not path.exists():
-            raise NotYet(self._remedy(path, "folds"))
-        return folds.read(path, self.corpus.part("training"))
-
-    def folder(self, step: str) -> Path:
-        """Where the results of a step lie, or will lie."""
-        return self.config.work / step / files.digest(self._decided_by(step))
-
-    def variant(self, config: Config) -> "Run":
-        """The run with other settings, on the same corpus and folds, which are not read again."""
-        run = Run(config, quiet=True)
-        run.__dict__ |= {"corpus": self.corpus, "folds": self.folds}  # where cached_property keeps them
-        return run
-
-    @cached_property
     def round_before(self) -> "Run | None":
         """The run whose second stage teaches this one's pseudo-labels, or None in the first round."""
         pseudo = self.config.pseudo
@@ -126,40 +118,102 @@ class Run:
             return None
         return self.variant(replace(self.config, pseudo=replace(pseudo, rounds=pseudo.rounds - 1)))
 
+    def folder(self, step: str) -> Path:
+        """Where the results of a step lie, or will lie."""
+        if STEPS[step].for_people:
+            return self.config.submission_dir
+        return self.config.work / step / files.digest(self.decided_by(step))
+
     def stream_folder(self, stream: str) -> Path:
         """Where the store of one stream lies, or will lie."""
-        decided_by = self._decided_by("features")["streams"][stream]
+        decided_by = self.decided_by("features")["streams"][stream]
         return self.config.work / "features" / f"{stream}-{files.digest(decided_by)}"
 
-    def begin(self, step: str) -> bool:
-        """Whether a step is still to be done; if it was done with these settings and inputs, says so.
+    def other_stores(self, stream: str) -> list[Path]:
+        """The stores of a stream that other clips, settings or code have left."""
+        own = self.stream_folder(stream)
+        return sorted(folder for folder in own.parent.glob(f"{stream}-*") if folder != own)
 
-        Until it is finished, or broken off, its log is kept and its folder reserved. Raises Busy where another process
-        is at it.
+    def other_transcriptions(self) -> list[Path]:
+        """Transcriptions by the same model, settings and code of other clips, or of clips that have changed since."""
+        own, found = self.decided_by("transcription"), []
+        for marker in sorted(self.folder("transcription").parent.glob("*/done.json")):
+            with suppress(files.Damaged):
+                other = files.read_json(marker).get("decided by", {})
+                if {**other, "media": None} == {**own, "media": None}:
+                    found.append(marker.parent)
+        return found
+
+    def tuned_folder(self, stream: str) -> Path:
+        """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
+        return self.config.work / "tuned" / f"{stream}-{files.digest(self._tuned_decided_by(stream))}"
+
+    def encoder_folder(self, stream: str) -> Path:
+        """Where the fitted encoder of a stream lies."""
+        return self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream) / "encoder"
+
+    @property
+    def ablation_folder(self) -> Path:
+        """Where the ablation of a run with these settings lies, or will lie."""
+        return self.config.submission_dir / f"ablation-{self.folder('stage2').name}"
+
+    def clip_inputs(self, encoder: Encoder, clips: Sequence[Clip]) -> dict[str, str]:
+        """By clip name, a hash of what an encoder reads of it."""
+        match encoder.source:
+            case "sentence":
+                return {clip.name: files.digest(clip.sentence) for clip in clips}
+            case "media":
+                known = self.media
+            case _:
+                known = encoder.contents(self._known_files)
+        return {clip.name: known.get(clip.name, "") for clip in clips}
+
+    def begin(self, step: str) -> bool:
+        """Whether a step is still to be done; if it was done with these settings, inputs and code, says so.
+
+        Until it is finished, or broken off, its log is kept and its folder reserved. What was lost or cut of it is told
+        and removed, so that the step makes it anew; and so are results of other settings in submissions/<run>. Raises
+        Busy where another process is at it.
         """
-        folder = self._marker(step).parent
-        if not self._is_done(step):
+        folder = self.folder(step)
+        if self._lost(step) != []:
             self.under_way.enter_context(files.reserved(folder))
             self.under_way.enter_context(log.kept(self.config.work / "log", step, as_settings(self.config)))
             files.sweep(folder)
-        if self._is_done(step):  # perhaps by the process that was at it until now
+        lost = self._lost(step)  # again: perhaps another process was at it until now
+        if lost == []:
             self.under_way.close()
             if not self._quiet:
                 print(f"{step}: done before with these settings, see {folder}")
             return False
+        if lost is None:
+            self._leave_older_aside(step)
+        else:
+            self._remove_lost(step, lost)
         return True
 
-    def finish(self, step: str) -> None:
-        """Mark a step as done, beside the settings that produced it."""
-        settings = {"settings": as_settings(self.config), "decided by": self._decided_by(step)}
+    def finish(self, step: str, products: Iterable[Path]) -> None:
+        """Mark a step as done, beside the settings that produced it.
+
+        products: the files that later steps or people read. By their sizes it is seen later whether one was lost or
+        cut.
+        """
+        sizes = {path.relative_to(self.config.home.absolute()).as_posix(): path.stat().st_size for path in products}
+        settings = {"settings": as_settings(self.config), "decided by": self.decided_by(step), "files": sizes}
         files.write_json(self._marker(step), settings)
         self.under_way.close()
 
     def result(self, step: str) -> Path:
-        """The folder of a finished step. Raises NotYet if it is not finished."""
-        if not self._is_done(step):
-            raise NotYet(self._remedy(self.folder(step), step))
-        return self.folder(step)
+        """The folder of a finished step. Raises NotYet if it is not finished, or has lost a file."""
+        lost = self._lost(step)
+        if lost == []:
+            return self.folder(step)
+        again = f"run scripts/{STEPS[step].script}"
+        if lost is None:
+            raise NotYet(
+                f"there is no {step} in {self.folder(step)} for these settings; {again} first, with the same arguments"
+            )
+        raise NotYet(f"{lost[0]} is lost or cut; {again} again, with the same arguments: it makes anew what is missing")
 
     def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
         """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
@@ -174,20 +228,6 @@ class Run:
         clips, labels = self.corpus.clips, self.corpus.labels
         return members.Data(clips, labels, self.folds, stores, pseudo=pseudo, tuned=tuned, start=start)
 
-    def tuned_folder(self, stream: str) -> Path:
-        """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
-        return self.config.work / "tuned" / f"{stream}-{files.digest(self._tuned_decided_by(stream))}"
-
-    def store_folder(self, stream: str) -> Path:
-        """A store of a stream; of those of a tuned: stream, which depend on the member, any one."""
-        if stream in self.config.tuned:
-            return tuning.store_of(self.tuned_folder(stream), (0,))
-        return self.stream_folder(stream)
-
-    def encoder_folder(self, stream: str) -> Path:
-        """Where the fitted encoder of a stream lies."""
-        return self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream) / "encoder"
-
     def stages(self) -> list[scores.Stage]:
         """What the members of both stages say. Raises NotYet if they are not trained."""
         return [
@@ -195,53 +235,83 @@ class Run:
             for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
         ]
 
-    def _is_done(self, step: str) -> bool:
-        marker = self._marker(step)
-        if not marker.exists() or not all(path.exists() for path in self._products(step)):
-            return False
-        # What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
-        return files.read_json(marker).get("decided by") == self._decided_by(step)
+    def decided_by(self, step: str) -> dict:
+        """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
+        if step not in self._decisions:
+            own = STEPS[step].decided_by(self)
+            code = provenance.code_of(f"meiju.stages.{STEPS[step].function}")
+            self._decisions[step] = {"step": step, "seed": self.config.seed, "code": code, **own}
+        return self._decisions[step]
 
-    def _products(self, step: str) -> list[Path]:
-        """Files that a step has to leave; where somebody deleted one, the step is not done, and makes that one anew."""
-        folder, out = self.folder(step), self.config.submission_dir
-        if step == "features":
-            return [self.stream_folder(stream) / "meta.json" for stream in self.encoders]
-        if step in ("stage1", "stage2"):
-            return [folder / f"{member.stem}.npz" for member in members.plan(self.config, checks=step == "stage1")]
-        return {
-            "transcription": [folder / "transcription.csv"],
-            "transcripts": [folder / "transcripts.csv"],
-            "pseudo": [folder / "pseudo_labels.csv", folder / "gates.csv"],
-            "submission": [out / "submission.zip"],
-            "report": [out / "report.html"],
-        }[step]
+    @property
+    def _known_files(self) -> Path:
+        return self.config.work / "known-files.json"
 
     def _marker(self, step: str) -> Path:
         """The file that says that a step is done, with the settings that produced its results.
 
         Members of all head counts and seeds lie side by side in stage 1, so its marker names those asked for.
         """
-        if step in ("submission", "report"):
+        if STEPS[step].for_people:
             return self.config.submission_dir / f"{step}.json"
         heads = "+".join(map(str, self.config.model.heads))
         name = f"done-heads{heads}-seeds{self.config.train.seeds}.json" if step == "stage1" else "done.json"
         return self.folder(step) / name
 
-    def _remedy(self, path: Path, step: str) -> str:
-        return f"there is no {path} for these settings; run scripts/{SCRIPTS[step]} first, with the same arguments"
+    def _lost(self, step: str) -> list[Path] | None:
+        """Files of a finished step that are gone or have another size; None if it was never done with these settings.
 
-    def _decided_by(self, step: str) -> dict:
-        """Everything that decides a step's results; gathered once, as it may mean looking at every media file."""
-        if step not in self._decisions:
-            own = getattr(self, f"_{step}_decided_by")()
-            self._decisions[step] = {"step": step, "format": FORMAT, "seed": self.config.seed, **own}
-        return self._decisions[step]
+        What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
+        """
+        marker = self._marker(step)
+        if not marker.exists():
+            return None
+        done = files.read_json(marker)
+        if done.get("decided by") != self.decided_by(step):
+            return None
+        with files.reading(marker):
+            sizes = {self.config.home.absolute() / path: int(size) for path, size in done["files"].items()}
+        return [path for path, size in sizes.items() if not path.exists() or path.stat().st_size != size]
+
+    def _remove_lost(self, step: str, lost: list[Path]) -> None:
+        """Remove what is left of damaged results, so that the step makes them anew; of a folder, all of it."""
+        print(f"{step}: {lost[0]}{f' and {len(lost) - 1} more files' if len(lost) > 1 else ''} lost or cut: made anew")
+        for path in lost:
+            inside = path.relative_to(self.config.home.absolute()).parts
+            whole = path if STEPS[step].for_people else self.config.home.absolute().joinpath(*inside[:ENTRY_DEPTH])
+            shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
+        self._marker(step).unlink()
+
+    def _leave_older_aside(self, step: str) -> None:
+        """Say where results of the same settings lie that older code has made; replace what has but one place."""
+        own = self.decided_by(step)
+        for marker in sorted(self.folder(step).parent.glob(f"*/{self._marker(step).name}")):
+            with suppress(files.Damaged):
+                older = files.read_json(marker).get("decided by")
+                if provenance.without_code(older) == provenance.without_code(own):
+                    changed = ", ".join(provenance.changed_code(older, own))
+                    print(f"{step}: results of other code are left aside, see {marker.parent} (changed: {changed})")
+        if STEPS[step].for_people:
+            self._clear_submission_folder(step)
+
+    def _clear_submission_folder(self, step: str) -> None:
+        """Remove what other settings or other code left of a step, and of the steps that go by it."""
+        steps = [name for name, other in STEPS.items() if other.for_people]
+        for name in steps[steps.index(step) :]:
+            marker = self._marker(name)
+            if marker.exists():
+                print(
+                    f"{name}: results of other settings or code in {marker.parent} are replaced (--run NAME keeps both)"
+                )
+                with files.reading(marker):
+                    left = [self.config.home.absolute() / path for path in files.read_json(marker)["files"]]
+                for path in (*left, marker):
+                    path.unlink(missing_ok=True)
 
     def _transcription_decided_by(self) -> dict:
-        names = transcription.untranscribed(self.corpus.clips).name
-        speech = transcription.fingerprint(self.config.speech, list(names))
-        return {"speech": speech, "media": self.corpus.media_fingerprint()}
+        names = list(transcription.untranscribed(self.corpus.clips).name)
+        speech = transcription.fingerprint(self.config.speech, len(names))
+        return {"speech": speech, "media": files.digest({name: self.media[name] for name in names})}
 
     def _transcripts_decided_by(self) -> dict:
         config = self.config
@@ -250,36 +320,45 @@ class Run:
                 raise ConfigError(f"--punctuation-texts: no file {path}")
         return {
             "sentences": self.corpus.fingerprint("name", "part", "sentence"),
-            "transcription": files.digest(self._decided_by("transcription")) if self.transcribes else None,
+            "transcription": self.decided_by("transcription") if self.transcribes else None,
             "restorer": punctuation.fingerprint(config),
             "texts": [files.file_digest(path) for path in config.punctuation_texts],
-        }
-
-    def _stream_decided_by(self, stream: str) -> dict:
-        encoder = self.encoders[stream]
-        source = {
-            "sentence": lambda: files.digest(self._decided_by("transcripts")),
-            "media": self.corpus.media_fingerprint,
-            "files": lambda: "in the encoder's fingerprint",
-        }[encoder.source]()
-        return {
-            "format": FORMAT,
-            "seed": self.config.seed,
-            "clips": self.corpus.fingerprint("name", "part"),
-            "encoder": encoder.fingerprint(),
-            "source": source,
         }
 
     def _features_decided_by(self) -> dict:
         return {"streams": {stream: self._stream_decided_by(stream) for stream in self.encoders}}
 
+    def _stream_decided_by(self, stream: str) -> dict:
+        encoder = self.encoders[stream]
+        match encoder.source:
+            case "sentence":
+                source = self.decided_by("transcripts")
+            case "media":
+                source = files.digest(self.media)
+            case _:
+                source = files.digest(encoder.contents(self._known_files))
+        return {
+            **self.encoder_decided_by(stream),
+            "clips": self.corpus.fingerprint("name", "part"),
+            "source": source,
+        }
+
+    def encoder_decided_by(self, stream: str) -> dict:
+        """What decides the frames of a stream, besides the clips."""
+        encoder = self.encoders[stream]
+        kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+        return {
+            "seed": self.config.seed,
+            "code": provenance.code_of("meiju.features.extract", kind),
+            "encoder": encoder.fingerprint(),
+        }
+
     def _tuned_decided_by(self, stream: str) -> dict:
         return {
-            "format": FORMAT,
             "seed": self.config.seed,
+            "code": provenance.code_of("meiju.tuning.extract"),
             "model": hub.identity(self.config.tuned[stream]),
-            "transformers": transformers.__version__,
-            "transcripts": files.digest(self._decided_by("transcripts")),
+            "transcripts": self.decided_by("transcripts"),
             "tune": as_settings(self.config.tune),
             **self._taught_by(),
         }
@@ -298,35 +377,55 @@ class Run:
         model, train = as_settings(self.config.model), as_settings(self.config.train)
         del model["heads"], train["seeds"]
         return {
-            "features": files.digest(self._decided_by("features")),
+            "features": self.decided_by("features"),
             "tuned": {stream: self._tuned_decided_by(stream) for stream in self.config.tuned},
+            "streams in order": list(self.config.encoders),  # that of the network's tokens
             "model": model,
             "train": train,
             **self._taught_by(),
         }
 
     def _pseudo_decided_by(self) -> dict:
-        decided_by = {"teachers": self._teachers(), "pseudo": as_settings(self.config.pseudo)}
-        if self.round_before:
-            decided_by["before"] = files.digest(self.round_before._decided_by("stage2"))
-        return decided_by
+        members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
+        before = {"before": self.round_before.decided_by("stage2")} if self.round_before else {}
+        return {"stage1": self.decided_by("stage1"), **members, "pseudo": as_settings(self.config.pseudo), **before}
 
     def _stage2_decided_by(self) -> dict:
-        return {"pseudo": files.digest(self._decided_by("pseudo")), "stage2": as_settings(self.config.stage2)}
+        return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
 
     def _submission_decided_by(self) -> dict:
-        return {
-            "stage2": files.digest(self._decided_by("stage2")),
-            "ensemble": self.config.ensemble,
-            "average": self.config.corpus.average,
-        }
+        average = self.config.corpus.average
+        return {"stage2": self.decided_by("stage2"), "ensemble": self.config.ensemble, "average": average}
 
     def _report_decided_by(self) -> dict:
-        return {"submission": files.digest(self._decided_by("submission"))}
+        ablation = self.ablation_folder / "ablation.csv"
+        known = files.file_digest(ablation) if ablation.exists() else None
+        return {"submission": self.decided_by("submission"), "ablation": known}
 
-    def _teachers(self) -> dict:
-        members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
-        return {"stage1": files.digest(self._decided_by("stage1")), **members}
+
+@dataclass(frozen=True)
+class Step:
+    """One numbered script: its file, the function of `meiju.stages` that does it, and what decides its results.
+
+    for_people: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
+    """
+
+    script: str
+    function: str
+    decided_by: Callable[[Run], dict]
+    for_people: bool = False
+
+
+STEPS = {
+    "transcription": Step("01_transcribe.py", "transcribe", Run._transcription_decided_by),
+    "transcripts": Step("02_refine_punctuation.py", "refine_transcripts", Run._transcripts_decided_by),
+    "features": Step("03_extract_features.py", "extract_features", Run._features_decided_by),
+    "stage1": Step("05_train_stage1.py", "train_stage1", Run._stage1_decided_by),
+    "pseudo": Step("06_pseudo_label.py", "label_pool", Run._pseudo_decided_by),
+    "stage2": Step("07_train_stage2.py", "train_stage2", Run._stage2_decided_by),
+    "submission": Step("08_ensemble.py", "make_submission", Run._submission_decided_by, for_people=True),
+    "report": Step("09_report.py", "write_report", Run._report_decided_by, for_people=True),
+}
 
 
 def main(step, kind: type[Config] = Config) -> None:

@@ -83,10 +83,12 @@ def stand_in(
     return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in said]) for t in TASKS}
 
 
-def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> None:
-    """Write pseudo_labels.csv and gates.csv."""
-    files.write_text(folder / "pseudo_labels.csv", table.to_csv(index=False))
-    files.write_text(folder / "gates.csv", gates.to_csv(index=False))
+def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
+    """Write pseudo_labels.csv and gates.csv; returns their paths."""
+    written = {folder / "pseudo_labels.csv": table, folder / "gates.csv": gates}
+    for path, content in written.items():
+        files.write_text(path, content.to_csv(index=False))
+    return list(written)
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,7 +7,8 @@ transcription that was cut off goes on after the last whole batch, with the same
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,47 +41,69 @@ def untranscribed(clips: pd.DataFrame) -> pd.DataFrame:
     return clips[(clips.sentence.str.strip() == "") & (clips.path != "")]
 
 
-def fingerprint(speech: SpeechConfig, names: Sequence[str]) -> dict:
-    """What decides the transcription of the named clips, besides their media. Raises MissingModel."""
+def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
+    """What decides the transcription of `n_clips` clips, besides their media. Raises MissingModel."""
     try:
         model = hub.identity(speech.model)
     except hub.MissingModel as error:
-        raise _with_remedy(error, len(names)) from None
+        raise _with_remedy(error, n_clips) from None
     return {
-        "names": list(names),
         "model": model,
         "language": speech.language,
         "transformers": transformers.__version__,
     }
 
 
-def transcribe(speech: SpeechConfig, clips: pd.DataFrame, folder: Path, *, device: torch.device) -> pd.DataFrame:
-    """Hear all `clips` (columns name, path) and write transcription.csv: name, sentence, reason.
+def transcribe(
+    speech: SpeechConfig,
+    clips: pd.DataFrame,
+    folder: Path,
+    *,
+    device: torch.device,
+    inputs: Mapping[str, str] | None = None,
+    earlier: Sequence[Path] = (),
+) -> pd.DataFrame:
+    """Hear all `clips` (columns name, path) and write transcription.csv: name, sentence, reason, input.
 
-    Clips that an earlier, interrupted call has heard are not heard again. Raises MissingModel, and ConfigError for a
-    language that the model does not know.
+    inputs: by name, a hash of the clip's media. Clips that an earlier, interrupted call has heard are not heard again,
+    nor those that an earlier transcription in one of the folders `earlier`, by the same model, knows by their hash.
+    Raises MissingModel, and ConfigError for a language that the model does not know.
     """
+    inputs = inputs or {}
     progress = folder / "heard.jsonl"
-    heard = _read_progress(progress)
-    todo = clips.iloc[len(heard) :]
+    heard = {one.name: one for one in (*_heard_before(earlier, inputs), *_read_progress(progress))}
+    todo = clips[~clips.name.isin(heard)]
     if len(todo):
         try:
             listener = Listener(speech, device=device)
         except hub.MissingModel as error:
             raise _with_remedy(error, len(clips)) from None
+        n_before = len(clips) - len(todo)
         with (
             progress.open("a", encoding="utf-8") as file,
-            tqdm(total=len(clips), initial=len(heard), desc="transcription", unit="clip", disable=None) as bar,
+            tqdm(total=len(clips), initial=n_before, desc="transcription", unit="clip", disable=None) as bar,
         ):
             for batch in listener.hear(list(todo[["name", "path"]].itertuples(index=False))):
                 # One line a batch: half a line, left by a killed process, is dropped, and the batch heard again whole.
                 file.write(json.dumps([vars(one) for one in batch], ensure_ascii=False) + "\n")
                 file.flush()
-                heard += batch
+                heard |= {one.name: one for one in batch}
                 bar.update(len(batch))
-    table = pd.DataFrame(map(vars, heard), columns=["name", "sentence", "reason"])
+    table = pd.DataFrame([vars(heard[name]) for name in clips.name], columns=["name", "sentence", "reason"])
+    table["input"] = [inputs.get(name, "") for name in table.name]
     files.write_text(folder / "transcription.csv", table.to_csv(index=False))
     return table
+
+
+def _heard_before(folders: Sequence[Path], inputs: Mapping[str, str]) -> Iterator[Heard]:
+    """What transcriptions in these folders say of clips whose media are the same."""
+    for folder in folders:
+        path = folder / "transcription.csv"
+        if path.exists():
+            with suppress(files.Damaged), files.reading(path):
+                table = pd.read_csv(path, dtype=str, keep_default_na=False)
+                same = table[table.name.map(inputs) == table.input]
+                yield from (Heard(*row) for row in same[["name", "sentence", "reason"]].itertuples(index=False))
 
 
 def fill(clips: pd.DataFrame, folder: Path) -> pd.DataFrame:

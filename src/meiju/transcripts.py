@@ -10,7 +10,7 @@ from meiju import files, punctuation
 from meiju.config import Config
 from meiju.corpus import LEARNT_FROM
 from meiju.devices import pick_device
-from meiju.encoders import Clip
+from meiju.encoders.base import Clip
 from meiju.punctuation import (
     Restorer,
     TooFewSentences,

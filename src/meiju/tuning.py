@@ -10,6 +10,7 @@ A frame is the log-probabilities of both tasks side by side: unlike hidden state
 """
 
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,7 @@ from tqdm import tqdm
 
 from meiju import features, files, hub
 from meiju.config import TuneConfig
-from meiju.encoders import Clip, NoFrames
-from meiju.encoders.base import Encoded, Encoder
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 from meiju.encoders.pretrained import batches
 from meiju.encoders.pretrained_text import load_tokenizer, tokenize
 from meiju.labels import TASKS
@@ -64,10 +64,11 @@ def extract(model: str, config: TuneConfig, lines: Lines, folder: Path, *, seed:
     folder.mkdir(parents=True, exist_ok=True)
     left_out = [*_choose(lines.n_folds, 2), *_choose(lines.n_folds, 3)]
     for folds in tqdm(left_out, desc=f"fine-tuning {Path(model).name}", unit="network", disable=None):
-        if not (folder / f"said-{_name(folds)}.npz").exists():
+        network = folder / f"network-{_name(folds)}"
+        if not (folder / f"said-{_name(folds)}.npz").exists() or (len(folds) == 2 and not network.exists()):
             tuner = Tuner.train(model, config, lines, folds, seed=seed, device=device)
             if len(folds) == 2:  # these are asked about new clips
-                tuner.save(folder / f"network-{_name(folds)}")
+                tuner.save(network)
             # Last: a network whose answers lie there is whole.
             with files.aside(folder / f"said-{_name(folds)}.npz") as path, path.open("wb") as file:
                 np.savez(file, frames=tuner.log_probabilities([clip.sentence for clip in lines.clips]))
@@ -114,10 +115,14 @@ class Tuner:
         return cls(network, tokenizer, classes, device)
 
     def save(self, folder: Path) -> None:
-        """Write the network, as safetensors, and its tokenizer."""
+        """Write the network, as safetensors, and its tokenizer, into a folder that appears whole or not at all."""
+        aside = folder.with_name(f"{folder.name}.new")
+        shutil.rmtree(aside, ignore_errors=True)
         with hub.quietly():
-            self.network.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
+            self.network.save_pretrained(aside)
+            self.tokenizer.save_pretrained(aside)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
 
     @classmethod
     def load(cls, folder: Path, classes: dict[str, int], device: torch.device) -> "Tuner":

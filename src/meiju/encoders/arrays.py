@@ -1,6 +1,5 @@
 """Frames that lie ready: one .npy a clip, in a folder or a zip, as the baseline's feature extraction leaves them."""
 
-import hashlib
 import io
 import zipfile
 from collections import Counter
@@ -9,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from meiju import files
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 
@@ -20,6 +20,7 @@ class NpyFrames(Encoder):
     """Reads <name>.npy from anywhere below a folder, or from a .zip; arrays are [frames, dim] or [dim]."""
 
     source = "files"
+    learns = False  # only how wide a frame is
 
     def __init__(self, place: str):
         self.place = Path(place).expanduser()
@@ -48,14 +49,16 @@ class NpyFrames(Encoder):
         return [self._read(clip.name) for clip in clips]
 
     def fingerprint(self) -> dict:
-        """The place's contents by name, size and checksum (zip) or time of change (folder)."""
-        if self.place.is_file():
-            with zipfile.ZipFile(self.place) as archive:
-                listing = [f"{entry.filename} {entry.file_size} {entry.CRC}" for entry in archive.infolist()]
-        else:
-            stats = [(name, (self.place / name).stat()) for name in self._names().values()]
-            listing = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
-        return {"encoder": "npy", "files": hashlib.sha256("\n".join(sorted(listing)).encode()).hexdigest()}
+        return {"encoder": "npy"}
+
+    def contents(self, known: Path) -> dict[str, str]:
+        """By clip name, a hash of what lies ready: the zip's own checksums, or of the files (see `content_hashes`)."""
+        names = self._names()
+        if self._archive:
+            entries = {name: self._archive.getinfo(entry) for name, entry in names.items()}
+            return {name: f"{entry.file_size}-{entry.CRC:08x}" for name, entry in entries.items()}
+        hashes = files.content_hashes([self.place / entry for entry in names.values()], known, label=str(self.place))
+        return dict(zip(names, hashes, strict=True))
 
     def _names(self) -> dict[str, str]:
         """Entry of the zip, or path below the folder, by clip name. Entries are looked up and never written out."""

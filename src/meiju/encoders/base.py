@@ -56,6 +56,11 @@ class Encoder(ABC):
     dim: int = 0
     """Width of a frame; known once the encoder is fitted or loaded."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether frames depend on the clips that `fit` was given."""
+        return type(self).fit is not Encoder.fit
+
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:  # noqa: B027
         """Learn from clips of the training and unlabelled parts, without labels; by default nothing."""
 

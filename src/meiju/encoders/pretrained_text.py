@@ -35,6 +35,10 @@ class PretrainedText(Pretrained):
     def own_settings(self) -> dict:
         return {"modality": "text", "adapt_epochs": self.adapt_epochs}
 
+    @property
+    def learns(self) -> bool:
+        return self.adapt_epochs > 0
+
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         if self.adapt_epochs:
             sentences = sorted({clip.sentence.strip() for clip in clips} - {""})
