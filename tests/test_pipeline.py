@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ import pytest
 from matplotlib.image import imread
 from scipy.special import softmax
 
-from meiju import files, members, stages, submission, training
+from meiju import files, media, members, provenance, stages, submission, training
 from meiju.config import Config, CorpusConfig, parse_config
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.steps import Run
 from toy_run import SCRIPTS, STEPS, TINY, run_step
+
+STREAMS = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
 
 
 def run_of(home: Path, root: Path, *flags: str) -> Run:
@@ -116,7 +119,7 @@ def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
         run_step(step, home, root)
     after = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
     assert after == before
-    assert capsys.readouterr().out.count("done before with these settings") == len(STEPS)
+    assert capsys.readouterr().out.count("done before with these settings") == len(STEPS) - 1  # folds are kept
 
 
 def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home, root, tmp_path):
@@ -192,10 +195,10 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     home = own_home
     variants = ["supervised", "soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
     run_step("10_ablate", home, root, "--variants", *variants)
-    out = home / "submissions" / "sample"
+    (out,) = (home / "submissions" / "sample").glob("ablation-*")
     table = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
     assert set(table.index.get_level_values("variant")) == {"full", *variants}
-    scores = pd.read_csv(out / "scores.csv").query("heads == 0").set_index(["part", "stage"])
+    scores = pd.read_csv(out.parent / "scores.csv").query("heads == 0").set_index(["part", "stage"])
     for part in ("out-of-fold", "validation"):
         assert table.JRBM[part, "full"] == pytest.approx(scores.JRBM[part, "stage 2"], abs=1e-4)
         assert table.JRBM[part, "supervised"] == pytest.approx(scores.JRBM[part, "stage 1"], abs=1e-4)
@@ -217,7 +220,8 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     assert pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "soft"] == notes["soft"]
     # A run with fewer head counts finds its members among those of more.
     run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
-    fewer = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
+    (other,) = set(out.parent.glob("ablation-*")) - {out}
+    fewer = pd.read_csv(other / "ablation.csv").set_index(["part", "variant"])
     assert fewer.note["out-of-fold", "supervised"] == "all reused"
     assert fewer.note["out-of-fold", "full"].startswith("3 members in")
     run_step("10_ablate", home, root, "--variants", *variants)
@@ -266,57 +270,175 @@ def test_a_text_file_that_cannot_be_read_is_named_with_its_line(tmp_path, root):
 
 
 def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
+    path.write_bytes(path.read_bytes()[:-1])
 
 
-def replaced(path: Path) -> None:
-    path.write_text("这不是结果\n")
+def files_that_steps_read(home: Path) -> list[Path]:
+    """All files of a finished run but locks, logs, caches and the marks of finished steps."""
+    found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/sample/*/**/*")]
+    no_results = ("done", "submission.json", "report.json", ".lock")
+    existing = (path for path in found if path.is_file() and path.suffix != ".log")
+    return sorted(path for path in existing if not path.name.startswith(no_results))
 
 
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
+def bytes_of(home: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(home)): path.read_bytes() for path in files_that_steps_read(home)}
 
 
-# What is damaged, how, what is taken away so that it is read again, and by which step.
+@pytest.mark.parametrize("damage", [Path.unlink, cut], ids=["deleted", "cut"])
+def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home, root, damage):
+    """All at once, so that the steps run but once; that each alone is noticed is checked first."""
+    before, run = bytes_of(own_home), run_of(own_home, root)
+    steps = ("transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report")
+    left_out = {own_home / "folds" / "sample.csv"}  # people have folds of their own
+    for path in set(files_that_steps_read(own_home)) - left_out:
+        aside = path.rename(path.with_name("aside"))
+        assert any(run._lost(step) for step in steps), f"nobody misses {path}"
+        aside.rename(path)
+    for path in set(files_that_steps_read(own_home)) - left_out:
+        damage(path)
+    for step in STEPS:
+        run_step(step, own_home, root)
+    after = bytes_of(own_home)
+    assert after.keys() == before.keys()
+    assert [path for path in before if after[path] != before[path] and not path.endswith("report.html")] == []
+
+
+def test_a_step_names_the_lost_file_and_the_script_that_makes_it(own_home, root):
+    (path,) = own_home.glob("work/sample/pseudo/*/gates.csv")
+    path.unlink()
+    with pytest.raises(SystemExit, match=rf"{path} is lost or cut; run scripts/06_pseudo_label\.py again"):
+        run_step("07_train_stage2", own_home, root)
+
+
+# What is damaged without another size, by what it is named, and the step that reads it when its own mark is gone.
 DAMAGES = [
-    ("pseudo/*/gates.csv", emptied, "stage2/*/done.json", "07_train_stage2"),
-    ("pseudo/*/pseudo_labels.csv", cut, "stage2/*/done.json", "07_train_stage2"),
-    ("stage1/*/heads2-seed0-fold1+2.npz", replaced, "pseudo/*/done.json", "06_pseudo_label"),
-    ("stage1/*/heads1-seed0-fold0.npz", cut, "pseudo/*/done.json", "06_pseudo_label"),
-    ("features/visual-*/meta.json", cut, "stage1/*/heads1*.npz", "05_train_stage1"),
-    ("features/text-*/index.csv", cut, "stage1/*/heads1*.npz", "05_train_stage1"),
-    ("features/audio-*/frames.npy", cut, "stage1/*/heads1*.npz", "05_train_stage1"),
-    ("features/*/done.json", emptied, "stage1/*/done-*.json", "05_train_stage1"),
-    ("features/visual-*/encoder/pixels_pca.npz", replaced, "features/visual-*/meta.json", "03_extract_features"),
-    ("transcripts/*/done.json", replaced, "features/*/done.json", "03_extract_features"),
-    ("transcripts/*/transcripts.csv", cut, "features/*/done.json", "03_extract_features"),
+    ("pseudo/*/pseudo_labels.csv", "stage2/*/done.json", "07_train_stage2"),
+    ("stage1/*/heads2-seed0-fold1+2.npz", "pseudo/*/done.json", "06_pseudo_label"),
+    ("features/text-*/index.csv", "stage1/*/heads1*.npz", "05_train_stage1"),
+    ("features/audio-*/frames.npy", "stage1/*/heads1*.npz", "05_train_stage1"),
+    ("transcripts/*/transcripts.csv", "features/*/done.json", "03_extract_features"),
 ]
 
 
-def test_a_damaged_result_is_named_and_deleting_what_is_said_mends_it(home, root, tmp_path):
-    copy = shutil.copytree(home, tmp_path / "home")
-    to_delete = set()
-    for file, damage, missing, step in DAMAGES:
-        (damaged,) = copy.glob(f"work/sample/{file}")
-        changed = [damaged, *copy.glob(f"work/sample/{missing}")]
-        before = [path.read_bytes() for path in changed]
-        damage(damaged)
+def test_other_damage_is_named_and_deleting_what_is_said_mends_it(own_home, root):
+    before, to_delete = bytes_of(own_home), set()
+    for file, missing, step in DAMAGES:
+        (damaged,) = own_home.glob(f"work/sample/{file}")
+        changed = [damaged, *own_home.glob(f"work/sample/{missing}")]
+        contents = [path.read_bytes() for path in changed]
+        damaged.write_bytes(b"\xff" * len(contents[0]))
         for path in changed[1:]:
             path.unlink()
         with pytest.raises(SystemExit) as caught:
-            run_step(step, copy, root)
-        said = str(caught.value)
-        assert said.count("\n") == 0
-        assert str(damaged if "encoder" not in file else damaged.parent) in said
-        remedy = re.search(r"delete (\S+) and give the same commands", said)[1]
+            run_step(step, own_home, root)
+        assert str(caught.value).count("\n") == 0
+        assert str(damaged) in str(caught.value)
+        remedy = re.search(r"delete (\S+) and give the same commands", str(caught.value))[1]
         to_delete.add(damaged if remedy == "it" else Path(remedy))
-        for path, content in zip(changed, before, strict=True):
+        for path, content in zip(changed, contents, strict=True):
             path.write_bytes(content)
     for path in to_delete:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for step in STEPS[:-1]:
-        run_step(step, copy, root)
-    assert results(copy) == results(home)
+        run_step(step, own_home, root)
+    assert_all_found_in(before, bytes_of(own_home))
+
+
+@contextmanager
+def edited(module: str, old: str, new: str):
+    """The package's source with one line changed, as far as provenance reads it; it is not imported again."""
+    source = provenance.PACKAGE / f"{module}.py"
+    text = source.read_text(encoding="utf-8")
+    assert old in text
+    caches = [f for f in vars(provenance).values() if hasattr(f, "cache_clear")]
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            read = Path.read_bytes
+            changed = text.replace(old, new).encode()
+            patch.setattr(Path, "read_bytes", lambda path: changed if path == source else read(path))
+            for function in caches:
+                function.cache_clear()
+            yield
+    finally:
+        for function in caches:
+            function.cache_clear()
+
+
+def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, capsys):
+    before = {path.name for path in own_home.glob("work/sample/stage1/*")}
+    with edited("fusion", "return own + gate * seen", "return own"):
+        run_step("03_extract_features", own_home, root)
+        assert "features: done before" in capsys.readouterr().out
+        run_step("05_train_stage1", own_home, root)
+    out = capsys.readouterr().out
+    assert "stage1: results of other code are left aside" in out
+    assert "(changed: meiju.fusion)" in out
+    assert len({path.name for path in own_home.glob("work/sample/stage1/*")} - before) == 1
+
+
+def test_comments_and_docstrings_are_no_code(home, root, capsys):
+    with edited("fusion", '"""A hidden layer and the classes of one task."""', '"""Other words."""  # and a comment'):
+        run_step("05_train_stage1", home, root)
+    assert "done before" in capsys.readouterr().out
+
+
+def test_the_order_of_streams_decides_stage_1_and_no_features(home, root):
+    one, two = (run_of(home, root, "--streams", *streams) for streams in (STREAMS, STREAMS[::-1]))
+    assert one.folder("stage1") != two.folder("stage1")
+    assert one.folder("features") == two.folder("features")
+
+
+def test_what_lies_in_the_submissions_folder_belongs_together(own_home, root, capsys):
+    out = own_home / "submissions" / "sample"
+    other = ("--stage2.weight", "0.7")
+    for step in ("07_train_stage2", "08_ensemble"):
+        run_step(step, own_home, root, *other)
+    assert "submission: replaces that of other settings" in capsys.readouterr().out
+    assert not (out / "report.html").exists()
+    with pytest.raises(SystemExit, match="08_ensemble"):
+        run_step("09_report", own_home, root)
+    run_step("09_report", own_home, root, *other)
+    run_step("08_ensemble", own_home, root)
+    assert not list(out.glob("*.png"))
+    assert not (out / "report.json").exists()
+
+
+def test_a_copied_home_and_touched_clips_are_known_again(home, root, tmp_path, capsys):
+    corpus = shutil.copytree(root, tmp_path / "corpus", copy_function=shutil.copyfile)
+    copy = shutil.copytree(home, tmp_path / "home", copy_function=shutil.copyfile)
+    for step in STEPS:
+        run_step(step, copy, corpus)
+    assert capsys.readouterr().out.count("done before") == len(STEPS) - 1  # of folds it is said otherwise
+
+
+def test_of_changed_clips_only_these_are_encoded_again(own_home, root, tmp_path, capsys):
+    corpus = shutil.copytree(root, tmp_path / "corpus")
+    clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
+    shutil.copy(clips["Testing"][0], clips["Testing"][1])
+    run_step("03_extract_features", own_home, corpus)
+    out = capsys.readouterr().out
+    assert "features of audio: 91 of 92 clips are as they were" in out
+    assert "features of visual: 91 of 92 clips are as they were" in out
+    shutil.copy(clips["Training"][0], clips["Training"][1])  # pixels-pca learns from it
+    run_step("03_extract_features", own_home, corpus)
+    out = capsys.readouterr().out
+    assert "features of audio: 91 of 92 clips are as they were" in out
+    assert "features of visual: 91 of" not in out
+
+
+def test_a_file_of_another_number_of_folds_is_refused(own_home, root):
+    with pytest.raises(SystemExit, match="holds 3 folds where 4 are asked for"):
+        run_step("05_train_stage1", own_home, root, "--folds", "4")
+
+
+def test_a_second_round_of_a_pool_without_pictures(own_home, root, tmp_path):
+    """What shape a network has is not told by the clips that it is asked about."""
+    corpus = shutil.copytree(root, tmp_path / "corpus")
+    for path in (corpus / "NoAnnotation").rglob("*.mp4"):
+        media.write_clip(path, None, np.random.default_rng(0).normal(0, 0.1, 16000), fps=8)
+    for step in ("03_extract_features", "05_train_stage1", "06_pseudo_label"):
+        run_step(step, own_home, corpus, "--pseudo.rounds", "2", "--model.heads", "1")
 
 
 @pytest.mark.parametrize(

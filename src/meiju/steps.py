@@ -300,9 +300,7 @@ class Run:
         for name in steps[steps.index(step) :]:
             marker = self._marker(name)
             if marker.exists():
-                print(
-                    f"{name}: results of other settings or code in {marker.parent} are replaced (--run NAME keeps both)"
-                )
+                print(f"{name}: replaces that of other settings or code in {marker.parent} (--run NAME keeps both)")
                 with files.reading(marker):
                     left = [self.config.home.absolute() / path for path in files.read_json(marker)["files"]]
                 for path in (*left, marker):
