@@ -44,6 +44,9 @@ def code_of(*roots: str) -> dict[str, str]:
     libraries: dict[str, str] = {}
     seen: set[Symbol] = set()
     waiting: list[Symbol] = [(module, name) for module, _, name in (root.rpartition(".") for root in roots)]
+    for module, name in waiting:
+        if name not in _definitions(module):
+            raise LookupError(f"{module} defines no {name}")
     while waiting:
         module, name = symbol = waiting.pop()
         top = module.partition(".")[0]
