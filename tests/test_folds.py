@@ -161,3 +161,10 @@ def test_folds_that_are_not_numbered_from_0_are_damaged(tmp_path):
     folds.write(table, tmp_path / "folds.csv")
     with pytest.raises(files.Damaged, match="not numbered from 0"):
         folds.read(tmp_path / "folds.csv", table, n_folds=2)
+
+
+def test_a_clip_that_no_fold_holds_out_is_noticed(monkeypatch):
+    splitter = folds.MultilabelStratifiedKFold
+    monkeypatch.setattr(splitter, "split", lambda *_: [(None, np.arange(3)), (None, np.arange(3, 9))])
+    with pytest.raises(AssertionError, match="no fold"):
+        draw(make_corpus())

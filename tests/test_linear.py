@@ -8,7 +8,7 @@ from meiju.config import ModelConfig
 from meiju.fusion import FUSIONS, blend, make_network
 from meiju.labels import TASKS
 from meiju.layers import Noise
-from meiju.linear import PENALTY, PooledLinear
+from meiju.linear import PENALTY, PooledLinear, one_class_a_row
 
 SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 N, T, P = 40, 5, 6 + 2 * 4
@@ -29,7 +29,8 @@ def fitted(labels, weight=None, batch=None, members=1):
     linear = PooledLinear(members, SHAPE)
     pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
     weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
-    linear.fit(members - 1, pooled, there, labels, weight)
+    targets = {t: np.eye(SHAPE.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
+    linear.fit(members - 1, pooled, there, targets, weight)
     return linear
 
 
@@ -59,6 +60,50 @@ def test_it_is_scikit_learns_regression_on_streams_that_weigh_alike():
     for task, logits in linear(batch).items():
         model = LogisticRegression(C=1 / PENALTY, max_iter=1000).fit(x.numpy(), labels[task])
         np.testing.assert_allclose(logits[0].softmax(dim=-1), model.predict_proba(x.numpy()), atol=1e-3)
+
+
+def draw_targets(seed=0):
+    """Probabilities of every class, some of them none."""
+    rng = np.random.default_rng(seed)
+    drawn = {task: rng.dirichlet(np.full(SHAPE.classes[task], 0.7), size=N).round(2) for task in TASKS}
+    return {task: said / said.sum(axis=1, keepdims=True) for task, said in drawn.items()}
+
+
+def soft_cross_entropy_minimum(x, targets, weight):
+    """The regression's logits [N, K], found by minimising what it is to minimise."""
+    targets, weight = torch.from_numpy(targets), torch.from_numpy(weight)
+    weights = torch.zeros(x.shape[1], targets.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(targets.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=2000, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        per_clip = -(targets * (x @ weights + bias).log_softmax(dim=1)).sum(dim=1)
+        loss = (weight * per_clip).sum() + PENALTY / 2 * weights.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return (x @ weights + bias).detach()
+
+
+def test_soft_targets_are_learnt_as_they_are():
+    targets, batch = draw_targets() | {"intent": np.eye(2)[draw_labels()["intent"]]}, make_batch()
+    weight = {task: np.random.default_rng(k).uniform(0, 2, N) for k, task in enumerate(TASKS)}
+    linear = fitted(targets, weight)
+    x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double()
+    hard = fitted({task: said.argmax(axis=1) for task, said in targets.items()}, weight)(batch)
+    for task, logits in linear(batch).items():
+        said = logits[0].softmax(dim=-1).double()
+        if task == "emotion":  # of two classes, scikit-learn keeps one logit: another penalty
+            expected = soft_cross_entropy_minimum(x, targets[task], weight[task]).softmax(dim=-1)
+            torch.testing.assert_close(said, expected, atol=1e-3, rtol=0)
+        assert torch.allclose(said, hard[task][0].softmax(dim=-1).double(), atol=1e-3) == (task == "intent")
+
+
+def test_a_row_of_several_classes_becomes_a_row_a_class():
+    row, label, share = one_class_a_row(np.array([[0, 1, 0], [0.25, 0, 0.75], [0.5, 0.5, 0]]), np.array([2.0, 4.0, 0]))
+    assert list(zip(row, label, share, strict=True)) == [(0, 1, 2), (1, 0, 1), (1, 2, 3)]
 
 
 def test_clips_of_weight_zero_teach_nothing():

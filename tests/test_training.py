@@ -113,6 +113,27 @@ def test_a_linear_half_learns_from_pseudo_rows_of_its_own_member_alone(frames):
     assert not torch.equal(mixed.linear.weight_emotion[0], with_pseudo.linear.weight_emotion[1])
 
 
+def test_a_linear_half_learns_from_soft_targets(frames):
+    labelled, pseudo, seed = (getattr(lessons(True)[0], name) for name in ("labelled", "pseudo", "seed"))
+    unsure = {task: 0.55 * hard + 0.45 * np.roll(hard, 1, axis=1) for task, hard in pseudo.targets.items()}
+    hard, soft = (
+        train(frames, [Lesson(labelled, dataclasses.replace(pseudo, targets=targets), seed)]).linear
+        for targets in (pseudo.targets, unsure)
+    )
+    assert not torch.allclose(soft.weight_emotion, hard.weight_emotion, rtol=0.05)
+    torch.testing.assert_close(soft.weight_intent, hard.weight_intent)  # its pseudo-labels have weight 0
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_only_classifiers_before_the_interaction_add_to_the_loss(frames, fusion):
+    """Without such classifiers, the loss is the main one alone, whatever weight they would have."""
+    model = dataclasses.replace(MODEL, fusion=fusion)
+    first, second = (
+        train(frames, lessons(False)[:1], dataclasses.replace(CONFIG, auxiliary=weight), model) for weight in (0, 5)
+    )
+    assert differ(first, second) == (fusion == "interactive")
+
+
 def test_training_learns_what_can_be_learnt(frames):
     model = ModelConfig(heads=(2,), width=32, input_dropout=0.1, dropout=0.1)
     config = TrainConfig(epochs=20, batch_size=16)

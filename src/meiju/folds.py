@@ -32,9 +32,11 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
     if len(first) < n_folds:
         raise ConfigError(f"--folds: {len(first)} different sentences cannot fill {n_folds} folds")
     splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-    fold_of_group = np.empty(len(first), dtype=np.int64)
+    fold_of_group = np.full(len(first), -1)
     for fold, (_, held_out) in enumerate(splitter.split(first[:, None], one_hot[first])):
         fold_of_group[held_out] = fold
+    if (fold_of_group < 0).any():
+        raise AssertionError(f"{(fold_of_group < 0).sum()} sentences were drawn into no fold")
     return pd.DataFrame({"name": training.name, "fold": fold_of_group[groups]})
 
 

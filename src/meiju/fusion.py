@@ -9,7 +9,7 @@ late         one classifier per stream and task, their logits averaged over the 
 A forward pass takes what a batch holds and gives logits; see `Batch` and `Logits`. Axes as in meiju.layers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,13 @@ CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12
 
 @dataclass
 class Logits:
-    """main[task] (E, B, K), and auxiliary[task] from before the tasks interact (the same K)."""
+    """main[task] (E, B, K), and auxiliary[task] from before the tasks interact (the same K).
+
+    Where tasks do not interact, there is no before: auxiliary is empty.
+    """
 
     main: dict[str, Tensor]
-    auxiliary: dict[str, Tensor]
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Tokens(nn.Module):
@@ -98,7 +101,7 @@ class Concat(nn.Module):
     def forward(self, batch: Batch) -> Logits:
         tokens, _ = self.tokens(batch)
         main = {task: self.classify[task](tokens[:, :, k].flatten(start_dim=2)) for k, task in enumerate(TASKS)}
-        return Logits(main, main)
+        return Logits(main)
 
 
 class Late(nn.Module):
@@ -123,7 +126,7 @@ class Late(nn.Module):
         for k, task in enumerate(TASKS):
             votes = [self.classify[f"{task}_{s}"](tokens[:, :, k, m]) for m, s in enumerate(self.tokens.names)]
             main[task] = (torch.stack(votes, dim=2) * weight).sum(dim=2)
-        return Logits(main, main)
+        return Logits(main)
 
 
 class ModalityAttention(nn.Module):
@@ -204,7 +207,7 @@ class Interactive(nn.Module):
         own = {task: self.within[task](tokens[:, :, k], present) for k, task in enumerate(TASKS)}
         if not self.interact:
             main = {task: self.classify[task](_side_by_side(x, present)) for task, x in own.items()}
-            return Logits(main, main)
+            return Logits(main)
         emotion, intent = TASKS
         told = {
             emotion: self.between[emotion](own[emotion], own[intent], present),

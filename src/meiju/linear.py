@@ -56,16 +56,18 @@ class PooledLinear(nn.Module):
         return torch.cat(pooled, dim=-1), torch.cat(there, dim=-1)
 
     def fit(
-        self, member: int, pooled: np.ndarray, there: np.ndarray, labels: dict[str, np.ndarray], weight: dict
+        self, member: int, pooled: np.ndarray, there: np.ndarray, targets: dict[str, np.ndarray], weight: dict
     ) -> None:
-        """Fit one member: pooled and there [N, P] as from `pool`, labels[task] [N] class numbers, weight[task] [N]."""
+        """Fit one member: pooled and there [N, P] as from `pool`, targets[task] [N, K] probabilities, weight[task] [N].
+
+        Minimises the weighted cross-entropy with the targets, be they one-hot or not.
+        """
         centre, scale = self._moments(pooled, there)
         x = self._standardised(pooled, there, centre, scale)
         self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(scale)
         for task in TASKS:
-            n_classes = getattr(self, f"bias_{task}").shape[-1]
-            learnt = weight[task] > 0
-            weights, bias = _logistic(x[learnt], labels[task][learnt], weight[task][learnt], n_classes)
+            row, label, share = one_class_a_row(targets[task], weight[task])
+            weights, bias = _logistic(x[row], label, share, n_classes=targets[task].shape[1])
             getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights)
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
 
@@ -74,14 +76,13 @@ class PooledLinear(nn.Module):
         n = np.maximum(there.sum(axis=0), 1)
         centre = np.where(there, pooled, 0).sum(axis=0) / n
         variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
-        scale, start = np.empty_like(centre), 0
-        for stream in self.dims:
-            own = slice(start, start + self._width(stream))
-            start = own.stop
+        widths = [self._width(stream) for stream in self.dims]
+        lengths = []
+        for stream, own in zip(self.dims, np.split(variance, np.cumsum(widths)[:-1]), strict=True):
             # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are noise.
-            length = variance[own].sum() if stream in self.single else variance[own] * self._width(stream)
-            scale[own] = 1 / np.sqrt(np.where(length > 1e-12, length, np.inf))
-        return centre[None], scale[None]
+            lengths.append(np.full_like(own, own.sum()) if stream in self.single else own * self._width(stream))
+        length = np.concatenate(lengths)
+        return centre[None], (1 / np.sqrt(np.where(length > 1e-12, length, np.inf)))[None]
 
     def _width(self, stream: str) -> int:
         return self.dims[stream] * (1 if stream in self.single else 2)
@@ -90,6 +91,17 @@ class PooledLinear(nn.Module):
     def _standardised(pooled, there, centre, scale):
         """What is not there lies at the mean."""
         return (pooled - centre) * scale * there
+
+
+def one_class_a_row(targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of one class each that have the cross-entropy of targets [N, K] with weight [N]: row number, class, weight.
+
+    Cross-entropy is linear in its target, so a row with shares of several classes equals as many rows, each of one
+    class and weighted by its share. A one-hot row stays one; of weight 0 none is left.
+    """
+    share = targets * weight[:, None]
+    row, label = np.nonzero(share)
+    return row, label, share[row, label]
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

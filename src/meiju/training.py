@@ -33,12 +33,7 @@ class Frames:
         # (N, 2) start and stop, or (E, N, 2).
         self.spans = {stream: torch.from_numpy(_spans(store, names)) for stream, store in stores.items()}
         # Memory-mapped: only the frames of a batch are read. Torch warns of a read-only array, hence mode 'c'.
-        self.frames = {
-            stream: torch.from_numpy(
-                np.concatenate([s.frames for s in store]) if isinstance(store, list) else store.frames
-            )
-            for stream, store in stores.items()
-        }
+        self.frames = {stream: torch.from_numpy(_frames(store)) for stream, store in stores.items()}
 
     @property
     def dims(self) -> dict[str, int]:
@@ -273,9 +268,9 @@ def _fit_linear(linear: PooledLinear, frames: Frames, lessons: list[Lesson]) -> 
         if e and not frames.shared:
             pooled, there = _pooled(linear, frames, clips, member=e)
         own = np.searchsorted(clips, np.concatenate([rows.clips for rows in lesson.rows]))
-        labels = {t: np.concatenate([rows.targets[t].argmax(axis=1) for rows in lesson.rows]) for t in TASKS}
+        targets = {t: np.concatenate([rows.targets[t] for rows in lesson.rows]) for t in TASKS}
         weight = {t: np.concatenate([rows.weight[t] for rows in lesson.rows]) for t in TASKS}
-        linear.fit(e, pooled[own], there[own], labels, weight)
+        linear.fit(e, pooled[own], there[own], targets, weight)
 
 
 def _pooled(linear: PooledLinear, frames: Frames, clips: np.ndarray, *, member: int) -> tuple[np.ndarray, np.ndarray]:
@@ -302,7 +297,7 @@ def _rate(step: int, total: int, warmup: float) -> float:
 
 
 def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.device) -> Tensor:
-    """Sum over members of the weighted cross-entropy of both tasks, main and auxiliary classifiers.
+    """Sum over members of the weighted cross-entropy of both tasks, main and auxiliary classifiers if any.
 
     Divided by the number of labelled clips alone, so that pseudo-labelled ones come on top and take nothing away.
     """
@@ -310,7 +305,8 @@ def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.d
     for task in TASKS:
         target, weight = targets[task].to(device), weights[task].to(device)
         smooth = target * (1 - config.label_smoothing) + config.label_smoothing / target.shape[-1]
-        for output, share in ((logits.main, 1.0), (logits.auxiliary, config.auxiliary)):
+        outputs = [(logits.main, 1.0)] + ([(logits.auxiliary, config.auxiliary)] if logits.auxiliary else [])
+        for output, share in outputs:
             per_clip = -(smooth * output[task].float().log_softmax(dim=-1)).sum(dim=-1)  # (E, B)
             # A sum over members: each one's gradient is what it would be alone.
             total = total + share * (per_clip * weight).sum() / config.batch_size
