@@ -13,7 +13,11 @@ from meiju.steps import main
 
 def pseudo_label(run):
     stages.label_pool(run)
-    print(teaching.describe(*teaching.read(run.result("pseudo")), run.corpus))
+    table, gates = teaching.read(run.result("pseudo"))
+    print(teaching.describe(run.config.pseudo, table, gates, run.corpus))
+    few = teaching.too_few(table, len(teaching.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+    if few:
+        print(f"\n*** {few} ***")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Writes  work/<run>/stage2/: as stage 1
 Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
-from meiju import scores, stages
+from meiju import scores, stages, teaching
 from meiju.report import score_table
 from meiju.steps import main
 
@@ -14,6 +14,10 @@ def train_stage2(run):
     stages.train_stage2(run)
     stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
     print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
+    table, _ = teaching.read(run.result("pseudo"))
+    few = teaching.too_few(table, len(teaching.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+    if few:
+        print(f"\n*** {few} ***")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from meiju.config import (
     AblationConfig,
     Config,
     ConfigError,
+    PseudoConfig,
     TrainConfig,
     as_settings,
     from_settings,
@@ -44,9 +45,10 @@ def test_there_are_four_challenge_presets():
 
 
 @pytest.mark.parametrize("preset", CHALLENGE)
-def test_challenge_presets_use_the_papers_gate(preset):
+def test_challenge_presets_use_the_gate_of_every_run(preset):
     config = parse(preset)
-    assert (config.pseudo.gate, config.pseudo.threshold) == ("fixed", 0.99)
+    assert config.pseudo == PseudoConfig()
+    assert config.pseudo.gate == "precision"
     assert config.corpus.labels == "official"
     assert config.corpus.average == ("micro" if preset.startswith("track2") else "weighted")
 
@@ -134,6 +136,7 @@ def test_unknown_words_exit(capsys, arguments, named):
         ("--visual.dim", ["0"]),
         ("--pseudo.threshold", ["1.01"]),
         ("--pseudo.precision", ["0"]),
+        ("--pseudo.precision", ["1"]),
         ("--pseudo.cap", ["0"]),
         ("--pseudo.gate", ["open"]),
         ("--stage2.weight", ["-1"]),

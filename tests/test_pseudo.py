@@ -4,17 +4,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from scipy.stats import beta, binomtest
 
 from meiju.config import PseudoConfig
-from meiju.labels import LabelSet, probability_column
+from meiju.labels import TASKS, LabelSet, probability_column
 from meiju.pseudo import (
+    COVERAGES,
     MIN_ACCEPTED,
+    RISK,
+    STARTS,
     Gate,
     LeakError,
     assert_unseen,
     calibrate,
     carry_gate,
-    fit_gate,
+    chance_of,
     fit_gates,
     fit_temperature,
     label_pool,
@@ -57,31 +61,54 @@ def test_a_certain_prediction_can_be_calibrated():
     assert calibrated.argmax() == 0
 
 
-def threshold_by_search(confidence, correct, target):
-    fit = [c for c in confidence if (kept := correct[confidence >= c]).mean() >= target and len(kept) >= MIN_ACCEPTED]
-    return min(fit, default=np.inf)
+def lower_bound(right, n, risk):
+    """Of Clopper and Pearson, in their own words: the precision at which `right` or more have the chance `risk`."""
+    return beta.ppf(risk, right, n - right + 1) if right else 0.0
+
+
+def threshold_by_hand(confidence, correct, target):
+    """The same gate step by step, one threshold at a time."""
+    ranked, found, budget, seen = np.sort(confidence)[::-1], np.inf, 0.0, 0
+    starts = list(STARTS * len(ranked))
+    for coverage in COVERAGES:
+        threshold = ranked[int(np.ceil(coverage * len(ranked))) - 1]
+        kept = correct[confidence >= threshold]
+        if len(kept) < MIN_ACCEPTED or len(kept) == seen:
+            continue
+        seen = len(kept)
+        while starts and starts[0] <= len(kept):
+            budget += RISK / len(STARTS)
+            starts.pop(0)
+        if budget and lower_bound(kept.sum(), len(kept), budget) >= target:
+            found = threshold
+        else:
+            budget = 0.0
+    return found
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=70),
-    target=st.sampled_from([0.25, 0.5, 0.6, 0.75, 1.0]),
+    rows=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 99)), min_size=1, max_size=400),
+    target=st.sampled_from([0.25, 0.5, 0.6, 0.75]),
 )
-def test_the_threshold_is_the_lowest_that_reaches_the_precision(rows, target):
-    confidence, correct = np.array([c / 12 for c, _ in rows]), np.array([ok for _, ok in rows])
-    assert precision_threshold(confidence, correct, target) == threshold_by_search(confidence, correct, target)
+def test_the_threshold_is_the_lowest_that_is_shown_to_reach_the_precision(rows, target):
+    # The surer, the likelier right.
+    confidence, correct = np.array([c / 60 for c, _ in rows]), np.array([luck < 100 * c / 60 for c, luck in rows])
+    assert precision_threshold(confidence, correct, target) == threshold_by_hand(confidence, correct, target)
 
 
 @pytest.mark.parametrize(
     ("confidence", "correct", "target", "expected"),
     [
-        ([0.9] * 20, [1] * 20, 1.0, 0.9),
-        ([0.9] * 19, [1] * 19, 0.5, np.inf),  # too few to tell
-        ([0.9] * 30, [0] * 30, 0.5, np.inf),  # never right
-        ([0.9] * 20 + [0.5] * 20, [1] * 20 + [0] * 20, 0.75, 0.9),
-        ([0.9] * 20 + [0.5] * 20, [1] * 20 + [0] * 20, 0.5, 0.5),
-        ([0.9] * 20 + [0.5] * 20, [0] * 20 + [1] * 20, 0.5, 0.5),  # reached again further down
-        ([0.9] * 40, [1] * 20 + [0] * 20, 0.75, np.inf),  # what ties is accepted together
+        ([0.9] * 100 + [0.5] * 300, [1] * 100 + [0] * 300, 0.9, 0.9),
+        ([0.9] * 19 + [0.5] * 300, [1] * 19 + [0] * 300, 0.5, np.inf),  # too few to tell
+        ([0.9] * 100, [0] * 100, 0.5, np.inf),  # never right
+        ([0.9] * 100, [1] * 70 + [0] * 30, 0.75, np.inf),
+        ([0.9] * 100, [1] * 78 + [0] * 22, 0.75, np.inf),  # reached, and perhaps by chance
+        ([0.9] * 400 + [0.5] * 400, [1] * 380 + [0] * 420, 0.75, 0.9),
+        ([0.9] * 400 + [0.5] * 400, [1] * 380 + [0] * 420, 0.4, 0.5),
+        ([0.9] * 40 + [0.5] * 400, [0] * 40 + [1] * 400, 0.75, 0.5),  # the surest fail, and others are tried yet
+        ([0.9] * 400, [1] * 200 + [0] * 200, 0.75, np.inf),  # what ties is accepted together
     ],
 )
 def test_precision_threshold(confidence, correct, target, expected):
@@ -90,10 +117,53 @@ def test_precision_threshold(confidence, correct, target, expected):
         assert found == expected
 
 
-@pytest.mark.parametrize(("gate", "expected"), [("fixed", 0.8), ("precision", None)])
+@pytest.mark.parametrize(("precision", "tasks"), [(0.6, 1), (0.74, 1), (0.749, 1), (0.74, 2)])
+@pytest.mark.parametrize("n", [150, 1800])
+def test_on_confidences_that_say_nothing_the_gate_opens_in_one_draw_of_twenty_at_most(precision, tasks, n):
+    opened = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        correct = (rng.random((tasks, n)) < precision).mean(axis=0)
+        opened += precision_threshold(rng.random(n), correct, 0.75) < np.inf
+    # The rest is the luck of 300 draws.
+    assert binomtest(opened, 300, RISK, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_where_confidences_tell_the_gate_opens_nearly_as_far_as_it_may(tasks):
+    thresholds = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        confidence = rng.uniform(0.3, 1, 1800)
+        correct = (rng.random((tasks, 1800)) < confidence).mean(axis=0)
+        thresholds.append(precision_threshold(confidence, correct, 0.75))
+    # From 0.5 on, three in four are right.
+    assert 0.5 <= np.median(thresholds) < 0.6
+    assert np.mean(np.array(thresholds) < 0.5) <= 0.1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("n", [20, 300])
+def test_the_chance_is_never_understated(whole, n):
+    rng, target = np.random.default_rng(0), 0.7
+    # As many right rows as such a precision gives, by the rows of one task or of two.
+    right = (rng.random((4000, 1 if whole else 2, n)) < target).mean(axis=1).sum(axis=1)
+    chances = chance_of(right, np.full(4000, n), target, whole=whole)
+    for risk in (0.01, 0.05, 0.2):
+        assert (chances <= risk).mean() <= risk + 3 * np.sqrt(risk / 4000)
+
+
+def fit(config, probabilities, labels):
+    """The gate of a task."""
+    gates = fit_gates(config, dict.fromkeys(TASKS, probabilities), dict.fromkeys(TASKS, labels))
+    assert gates["emotion"] == gates["intent"] or np.isnan(gates["emotion"].precision)
+    return gates["emotion"]
+
+
+@pytest.mark.parametrize(("gate", "expected"), [("fixed", 0.8), ("paper", 0.8), ("precision", None)])
 def test_a_gate_tells_the_precision_of_what_it_accepts(gate, expected):
     probabilities, labels = draw_labelled(2, n=4000)
-    found = fit_gate(PseudoConfig(gate=gate, threshold=0.8, precision=0.9), probabilities, labels)
+    found = fit(PseudoConfig(gate=gate, threshold=0.8, precision=0.9), probabilities, labels)
     calibrated = calibrate(probabilities, found.temperature)
     passed = calibrated.max(axis=1) >= found.threshold
     assert found.precision == pytest.approx((calibrated.argmax(axis=1) == labels)[passed].mean())
@@ -104,10 +174,21 @@ def test_a_gate_tells_the_precision_of_what_it_accepts(gate, expected):
         assert found.threshold == expected
 
 
+def test_the_papers_gate_takes_confidences_as_they_come():
+    probabilities, labels = draw_labelled(2, n=4000)
+    paper, fixed = (fit(PseudoConfig(gate=gate, threshold=0.99), probabilities, labels) for gate in ("paper", "fixed"))
+    assert (paper.temperature, paper.threshold) == (1.0, 0.99)
+    assert fixed.temperature == pytest.approx(2, rel=0.1)
+    assert paper.precision < fixed.precision  # too sure by twice, they pass too often
+    # In a second round as well.
+    config = PseudoConfig(gate="paper")
+    assert carry_gate(config, paper, probabilities, 0.6) == paper
+
+
 def test_a_gate_that_accepts_nothing():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(4), size=200)
-    gate = fit_gate(PseudoConfig(gate="precision", precision=1.0), probabilities, rng.integers(0, 4, 200))
+    gate = fit(PseudoConfig(gate="precision", precision=0.9), probabilities, rng.integers(0, 4, 200))
     assert gate.threshold == np.inf
     assert np.isnan(gate.precision)
 
@@ -203,11 +284,19 @@ def test_a_joint_gate_has_one_threshold_that_reaches_the_precision_over_both_tas
     passed = np.minimum(*(p.max(axis=1) for p in calibrated.values())) >= gates["emotion"].threshold
     right = {t: (calibrated[t].argmax(axis=1) == labels[t])[passed].mean() for t in gates}
     assert gates["intent"].precision == pytest.approx(right["intent"])
-    assert 0.7 <= np.mean(list(right.values())) < 0.72
+    assert 0.7 <= np.mean(list(right.values())) < 0.74
     separate = fit_gates(PseudoConfig(precision=0.7), probabilities, labels)
     assert separate["emotion"].threshold != separate["intent"].threshold
     fixed = fit_gates(PseudoConfig(gate="fixed", threshold=0.8, joint_gate=True), probabilities, labels)
     assert fixed["emotion"].threshold == 0.8
+
+
+@pytest.mark.parametrize(("n", "opens"), [(MIN_ACCEPTED // 2, False), (2 * MIN_ACCEPTED, True)])
+def test_a_joint_gate_counts_clips_not_labels(n, opens):
+    probabilities = {task: np.tile([0.9, 0.1], (n, 1)) for task in TASKS}
+    right = dict.fromkeys(TASKS, np.zeros(n, dtype=int))
+    gates = fit_gates(PseudoConfig(precision=0.5, joint_gate=True), probabilities, right)
+    assert np.isfinite(gates["emotion"].threshold) == opens
 
 
 def test_with_a_joint_gate_a_clip_is_accepted_for_both_tasks_or_none():
@@ -226,7 +315,7 @@ def test_soft_labels_keep_the_calibrated_probabilities():
 
 def test_a_student_teaches_with_no_more_confidence_than_its_teacher():
     probabilities, _ = draw_labelled(3, n=500)
-    gate = carry_gate(Gate(1.0, 0.8, 0.75), probabilities, 0.6)
+    gate = carry_gate(PseudoConfig(), Gate(1.0, 0.8, 0.75), probabilities, 0.6)
     assert calibrate(probabilities, gate.temperature).max(axis=1).mean() == pytest.approx(0.6, abs=1e-3)
     assert (gate.threshold, gate.precision) == (0.8, 0.75)
-    assert carry_gate(Gate(1.3, 0.8, 0.75), np.empty((0, 4)), np.nan) == Gate(1.3, 0.8, 0.75)
+    assert carry_gate(PseudoConfig(), Gate(1.3, 0.8, 0.75), np.empty((0, 4)), np.nan) == Gate(1.3, 0.8, 0.75)

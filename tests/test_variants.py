@@ -26,6 +26,13 @@ def test_every_variant_is_the_run_with_one_thing_changed_and_has_a_name_of_its_o
         )
 
 
+def test_each_kind_of_gate_is_a_variant():
+    variants = all_variants(CONFIG)
+    gates = {name: variants[f"gate-{name}"].config.pseudo for name in ("paper", "fixed", "precision")}
+    assert {name: pseudo.gate for name, pseudo in gates.items()} == {name: name for name in gates}
+    assert gates["paper"].threshold == gates["fixed"].threshold == 0.99
+
+
 def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
     assert names("soft", "warm-start") == [FULL, "soft", "warm-start"]
     assert names("punctuation") == [FULL, "punctuation-stripped", "punctuation-given", "punctuation-refined"]

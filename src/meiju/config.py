@@ -255,12 +255,13 @@ class TrainConfig:
 class PseudoConfig:
     """Which predictions on the unlabelled pool become labels."""
 
-    gate: Literal["fixed", "precision"] = "precision"
-    """One confidence for all ('fixed', as in the paper), or the lowest one that reaches a target precision."""
+    gate: Literal["precision", "fixed", "paper"] = "precision"
+    """The lowest confidence that is shown to reach a precision, one calibrated confidence for all, or one as the
+    networks give it ('paper'; label smoothing keeps those well below the paper's 0.99)."""
     threshold: float = 0.99
-    """Confidence asked for by the fixed gate."""
+    """Confidence asked for by the gates 'fixed' and 'paper'; 0.99 is the paper's, of its own networks' softmax."""
     precision: float = 0.75
-    """Precision asked for by the precision gate, estimated on rows the estimating models never saw."""
+    """Precision asked for by the precision gate: its lower 95 % bound on rows the estimating models never saw."""
     cap: float | None = None
     """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
     plausible_pairs: bool = True
@@ -273,9 +274,8 @@ class PseudoConfig:
     """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
 
     def __post_init__(self):
-        for name in ("threshold", "precision"):
-            value = getattr(self, name)
-            require(0 < value <= 1, f"--pseudo.{name} is in (0, 1]; got {value}")
+        require(0 < self.threshold <= 1, f"--pseudo.threshold is in (0, 1]; got {self.threshold}")
+        require(0 < self.precision < 1, f"--pseudo.precision is in (0, 1): no rows can show 1; got {self.precision}")
         require(self.cap is None or self.cap > 0, f"--pseudo.cap is above 0, or None; got {self.cap}")
         require(1 <= self.rounds <= 9, f"--pseudo.rounds is between 1 and 9; got {self.rounds}")
 
@@ -509,8 +509,6 @@ def _challenge(run: str, average: Literal["weighted", "micro"], language: str) -
         speech=SpeechConfig(model="openai/whisper-large-v3", language=language),
         # Faces, as in the features that those rankings are of.
         visual=VisualConfig(crop="face", fps=2.0),
-        # The paper's own gate: only predictions above 0.99 become labels (arXiv 2501.06215).
-        pseudo=PseudoConfig(gate="fixed"),
     )
 
 

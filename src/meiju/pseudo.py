@@ -1,9 +1,10 @@
 """Pseudo-labels: which predictions on the unlabelled pool become labels of the second stage.
 
-The paper keeps predictions above 0.99 (arXiv 2501.06215). Here confidences are first calibrated by a temperature (Guo
-et al. 2017), each task has a gate of its own, and a clip whose predicted pair never occurs among the labelled clips
-can be left out. Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows:
-one set of pseudo-labels made by all folds' models would lift cross-validation and nothing else.
+The paper keeps predictions above 0.99 (arXiv 2501.06215), which is the number for a network's own softmax: the gate
+called paper. Here confidences are first calibrated by a temperature (Guo et al. 2017), each task has a gate of its own
+that asks for a precision, and a clip whose predicted pair never occurs among the labelled clips can be left out.
+Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows: one set of
+pseudo-labels made by all folds' models would lift cross-validation and nothing else.
 """
 
 from dataclasses import dataclass, replace
@@ -11,12 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq, minimize_scalar
-from scipy.special import softmax
+from scipy.special import rel_entr, softmax
+from scipy.stats import binom
 
 from meiju.config import PseudoConfig
 from meiju.labels import TASKS, LabelSet, probability_column
 
 MIN_ACCEPTED = 20  # a precision estimated on fewer clips says too little
+RISK = 0.05  # how often the precision gate may open at a threshold that does not reach the precision asked for
+COVERAGES = np.arange(1, 41) / 40  # shares of the held-out rows that the thresholds it tries accept
+STARTS = np.array([0.05, 0.1, 0.2, 0.4])  # coverages from which it tries; others are reached from these alone
 
 
 class LeakError(AssertionError):
@@ -28,8 +33,8 @@ class Gate:
     """What a prediction of one task must pass: `threshold` on the confidence after `temperature`."""
 
     temperature: float
-    threshold: float  # infinite where no threshold reaches the wanted precision
-    precision: float  # expected of what is accepted, from held-out rows; NaN if none of them is
+    threshold: float  # infinite where no threshold is known to reach the wanted precision
+    precision: float  # seen among the held-out rows that pass; NaN if none of them does
 
 
 def assert_unseen(trained_on: np.ndarray, held_out: np.ndarray) -> None:
@@ -57,63 +62,97 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: float) -> float:
-    """The lowest threshold at which the share of `correct` among confidence [N] >= threshold is at least `target`.
+    """A threshold above which the share of `correct` is at least `target`, be it by chance no oftener than RISK.
 
-    Infinite if there is none that accepts MIN_ACCEPTED rows or more.
+    confidence [N], correct [N] in [0, 1]: right or wrong, or the share of a clip's labels that is right. Returns the
+    lowest such threshold on a fixed grid of coverages, or infinity if none is.
+
+    The lowest threshold whose rows happen to reach the target would be the luckiest of hundreds: on confidences that
+    say nothing it opens again and again. So this is a multiple test (Angelopoulos et al. 2021, "Learn then Test", arXiv
+    2110.01052): each threshold's hypothesis is that its precision lies below the target, and what is refuted holds for
+    all at once. They are tried in a fixed order, the surest rows first. Of RISK, every one of STARTS is given an equal
+    part; where a threshold is shown to reach the target, all it was tested at passes on to the next, and where not, it
+    is spent (the fallback procedure of Wiens 2003). So one failure among the few surest does not end the search.
     """
     order = np.argsort(-confidence, kind="stable")
-    precision = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
-    # A threshold accepts all rows of one confidence or none: look only where the next confidence is lower.
-    confidence = confidence[order]
-    last_of_its_value = np.append(confidence[1:] < confidence[:-1], True)
-    good = last_of_its_value & (precision >= target) & (np.arange(1, len(order) + 1) >= MIN_ACCEPTED)
-    return float(confidence[good][-1]) if good.any() else np.inf
+    ranked, right = confidence[order], np.cumsum(correct[order])
+    n_asked = np.ceil(COVERAGES * len(ranked)).astype(int)
+    # A threshold accepts all rows of one confidence or none.
+    n_accepted = np.unique(np.searchsorted(-ranked, -ranked[n_asked - 1], side="right"))
+    n_accepted = n_accepted[n_accepted >= MIN_ACCEPTED]
+    risk = np.zeros(len(n_accepted) + 1)
+    np.add.at(risk, np.searchsorted(n_accepted, STARTS * len(ranked)), RISK / len(STARTS))
+    chances = chance_of(right[n_accepted - 1], n_accepted, target, whole=bool(np.isin(correct, (0, 1)).all()))
+    threshold, inherited = np.inf, 0.0
+    for n, chance, own in zip(n_accepted, chances, risk, strict=False):
+        shown = chance <= own + inherited
+        threshold = float(ranked[n - 1]) if shown else threshold
+        inherited = own + inherited if shown else 0.0
+    return threshold
 
 
-def fit_gate(config: PseudoConfig, probabilities: np.ndarray, labels: np.ndarray) -> Gate:
-    """The gate of one task, from what stand-ins of the teacher say [N, K] of rows they never saw, with labels [N]."""
-    temperature = fit_temperature(probabilities, labels)
-    calibrated = calibrate(probabilities, temperature)
-    confidence, correct = calibrated.max(axis=1), calibrated.argmax(axis=1) == labels
-    threshold = (
-        config.threshold if config.gate == "fixed" else precision_threshold(confidence, correct, config.precision)
-    )
-    return Gate(temperature, threshold, _share(correct[confidence >= threshold]))
+def chance_of(right: np.ndarray, n: np.ndarray, target: float, *, whole: bool) -> np.ndarray:
+    """How probable it is at most that `right` or more of `n` rows are right where less than `target` are expected.
+
+    right, n [M]; whole: each row is right or wrong, and the test is the exact binomial one (its bound on the precision
+    is that of Clopper and Pearson 1934), which also holds where rows differ (Hoeffding 1956). Where a row may be right
+    in part, the bound is that of Hoeffding and Bentkus for means of values in [0, 1] (arXiv 2110.01052, section 2.2).
+    """
+    wrong, limit = n - right, 1 - target
+    binomial = binom.cdf(np.ceil(wrong), n, limit)
+    if whole:
+        return binomial
+    share = np.minimum(wrong / n, limit)
+    hoeffding = np.exp(-n * (rel_entr(share, limit) + rel_entr(1 - share, 1 - limit)))
+    return np.minimum(hoeffding, np.e * binomial)
 
 
 def fit_gates(
     config: PseudoConfig, probabilities: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> dict[str, Gate]:
-    """The gate of each task (see `fit_gate`); with `joint_gate`, one threshold on the less sure of a clip's two labels.
+    """The gate of each task, from what stand-ins of the teacher say [N, K] of rows they never saw, with labels [N].
 
-    That one is the lowest at which the labels of both tasks taken together reach the wanted precision.
+    With `joint_gate`, one threshold on the less sure of a clip's two labels; a clip with one of them right counts half.
     """
-    gates = {task: fit_gate(config, probabilities[task], labels[task]) for task in TASKS}
-    if not config.joint_gate:
-        return gates
-    calibrated = {task: calibrate(probabilities[task], gates[task].temperature) for task in TASKS}
-    correct = {task: calibrated[task].argmax(axis=1) == labels[task] for task in TASKS}
-    least = np.minimum(*(calibrated[task].max(axis=1) for task in TASKS))
-    threshold = config.threshold
-    if config.gate == "precision":
-        both = np.concatenate([correct[task] for task in TASKS])
-        threshold = precision_threshold(np.tile(least, len(TASKS)), both, config.precision)
-    passed = least >= threshold
-    return {task: Gate(gates[task].temperature, threshold, _share(correct[task][passed])) for task in TASKS}
+    temperature = {t: 1.0 if config.gate == "paper" else fit_temperature(probabilities[t], labels[t]) for t in TASKS}
+    calibrated = {t: calibrate(probabilities[t], temperature[t]) for t in TASKS}
+    confidence = {t: calibrated[t].max(axis=1) for t in TASKS}
+    correct = {t: calibrated[t].argmax(axis=1) == labels[t] for t in TASKS}
+    if config.joint_gate:
+        confidence = dict.fromkeys(TASKS, np.minimum(*confidence.values()))
+        threshold = dict.fromkeys(
+            TASKS, _threshold(config, confidence[TASKS[0]], np.mean(list(correct.values()), axis=0))
+        )
+    else:
+        threshold = {t: _threshold(config, confidence[t], correct[t]) for t in TASKS}
+    passed = {t: confidence[t] >= threshold[t] for t in TASKS}
+    return {t: Gate(temperature[t], threshold[t], _share(correct[t][passed[t]])) for t in TASKS}
 
 
-def carry_gate(gate: Gate, probabilities: np.ndarray, mean_confidence: float) -> Gate:
+def _threshold(config: PseudoConfig, confidence: np.ndarray, correct: np.ndarray) -> float:
+    return (
+        precision_threshold(confidence, correct, config.precision) if config.gate == "precision" else config.threshold
+    )
+
+
+def carry_gate(config: PseudoConfig, gate: Gate, probabilities: np.ndarray, mean_confidence: float) -> Gate:
     """The gate of a teacher that no held-out row can check any more: a student that now teaches in its turn.
 
     Its temperature makes its mean confidence on the pool [N, K] what its own teacher's was, and the threshold stays:
-    without evidence, a student is taken to know as much as its teacher and no more. The precision is the old one.
+    without evidence, a student is taken to know as much as its teacher and no more. The precision is the old one. The
+    paper's gate takes confidences as they come, a student's as well.
     """
 
     def excess(log_temperature: float) -> float:
         return float(calibrate(probabilities, np.exp(log_temperature)).max(axis=1).mean() - mean_confidence)
 
     low, high = np.log(0.1), np.log(10)
-    if len(probabilities) == 0 or not np.isfinite(mean_confidence) or excess(low) * excess(high) > 0:
+    if (
+        config.gate == "paper"
+        or len(probabilities) == 0
+        or not np.isfinite(mean_confidence)
+        or excess(low) * excess(high) > 0
+    ):
         return gate
     return replace(gate, temperature=float(np.exp(brentq(excess, low, high))))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from meiju import ensemble, files, members
-from meiju.config import Config
+from meiju.config import Config, PseudoConfig
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
 from meiju.folds import learnt_from
@@ -20,6 +20,7 @@ from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
 
+LABELLED_A_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
 GATE = [field.name for field in fields(Gate)]
 
 
@@ -50,18 +51,24 @@ def label_next_round(
     and their gates are carried on from `before` (see `meiju.pseudo.carry_gate`), so nothing of the fold comes in.
     """
     pool = corpus.part("unlabelled").name.to_numpy().astype(str)
-    labelled = _learnt_from(config, corpus, folds)
+    labelled = learnable(config, corpus, folds)
     tables, gates = [], []
     for fold in range(config.folds):
         _assert_unseen(folder, _members(config, (fold,)), folds.name[folds.fold == fold].to_numpy().astype(str))
         old, by_task = gates_of(before[1], fold), {}
         for task in TASKS:
             confidence = before[0][before[0].fold == fold][f"{task}_confidence"].mean()
-            by_task[task] = carry_gate(old[task], said[fold][task], confidence)
+            by_task[task] = carry_gate(config.pseudo, old[task], said[fold][task], confidence)
         own = labelled[labelled.fold != fold]
         tables.append(label_pool(config.pseudo, pool, said[fold], by_task, own, corpus.labels).assign(fold=fold))
         gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
     return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def learnable(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """The training clips that may be learnt from, with their fold (see --train.labelled-share)."""
+    training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
+    return training[learnt_from(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
 
 
 def stand_in(
@@ -121,24 +128,41 @@ def accepted(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.emotion_accepted | table.intent_accepted]
 
 
-def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
-    """What was accepted per class and per pair, beside the training part; and what would be, if nothing was."""
+def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
+    """The sentence to be shown where stage 2 is hardly more than stage 1, or "" where it is.
+
+    That is where a fold accepts, on average, less than one pseudo-labelled clip (for a task at least) for every
+    LABELLED_A_PSEUDO labelled clips of the training part that may be learnt from.
+
+    table: pseudo-labels of all folds, as from `label_all_folds`; n_labelled: those labelled clips, of all folds.
+    """
+    n_accepted = len(accepted(table)) / n_folds
+    if n_accepted * LABELLED_A_PSEUDO >= n_labelled:
+        return ""
+    found = f"{n_accepted:.1f} pseudo-labelled clips on average" if n_accepted else "no pseudo-labelled clip"
+    if len(table) == 0:
+        found += ", as there are no unlabelled clips"
+    return (
+        f"Stage 2 is hardly more than stage 1: beside {n_labelled} labelled clips, a fold has {found}; "
+        f"below one for every {LABELLED_A_PSEUDO}, what it gains or loses is chance."
+    )
+
+
+def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
+    """What was accepted per class and per pair, beside the training part; and what would be, if nothing was.
+
+    pseudo: the settings that the pseudo-labels were made with.
+    """
     n_folds = gates.fold.nunique()
-    n_pool = len(table) // n_folds
-    lines = [f"pseudo-labels of {n_pool} unlabelled clips, mean over {n_folds} folds"]
+    if len(table) == 0:
+        return "there are no unlabelled clips: no pseudo-labels, and nothing to learn in stage 2 that stage 1 has not"
+    lines = [f"pseudo-labels of {len(table) // n_folds} unlabelled clips, mean over {n_folds} folds"]
     training = corpus.part("training")
     for task in TASKS:
-        own = gates[gates.task == task]
         kept = table[table[f"{task}_accepted"]]
-        lines.append(
-            f"{task}: {len(kept) / n_folds:.0f} accepted at a confidence of {own.threshold.mean():.3f} or more "
-            f"(temperature {own.temperature.mean():.2f}, precision on held-out rows {own.precision.mean():.3f})"
-        )
-        if len(kept) == 0 and n_pool:
-            surest = table.groupby("fold")[f"{task}_confidence"].max().min()
-            lines.append(
-                f"  nothing is: --pseudo.gate fixed --pseudo.threshold {surest:.3f} would accept a clip in every fold"
-            )
+        lines.append(_describe_gates(task, len(kept), gates[gates.task == task]))
+        if len(kept) == 0:
+            lines.append(_what_would_open(pseudo, table, task, training))
         lines.append(_beside_training(kept[task], training[task], n_folds, corpus.labels[task]).to_string())
     both = table[table.emotion_accepted & table.intent_accepted]
     if len(both):
@@ -146,6 +170,39 @@ def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
         lines += ["pairs with both tasks accepted, clips a fold:", pairs.round(0).astype(int).to_string()]
         lines += ["pairs of the training part, clips:", pair_counts(training, 1, corpus).astype(int).to_string()]
     return "\n".join(lines)
+
+
+def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
+    """One line on the gates of a task, one row a fold, and on how many labels passed them in all folds."""
+    n_folds = len(gates)
+    text = f"{task}: {n_accepted / n_folds:.0f} accepted (temperature {gates.temperature.mean():.2f}"
+    is_open = np.isfinite(gates.threshold)
+    if not is_open.any():
+        return f"{text}; no confidence is known to reach the precision asked for in any fold)"
+    text += f", at a confidence of {gates.threshold[is_open].mean():.3f} or more"
+    if not is_open.all():
+        text += f" in {is_open.sum()} of {n_folds} folds, in the others none"
+    if gates.precision.isna().all():
+        return f"{text}; no held-out row passes)"
+    return f"{text}; of held-out rows that pass, {gates.precision.mean():.3f} are right)"
+
+
+def _what_would_open(pseudo: PseudoConfig, table: pd.DataFrame, task: str, training: pd.DataFrame) -> str:
+    """The threshold at which every fold would accept a label of a task of which none is accepted."""
+    confidence = table[f"{task}_confidence"]
+    if pseudo.joint_gate:
+        confidence = table[[f"{t}_confidence" for t in TASKS]].min(axis=1)
+    if pseudo.plausible_pairs:
+        known = pd.MultiIndex.from_frame(training[list(TASKS)])
+        confidence = confidence.where(pd.MultiIndex.from_frame(table[list(TASKS)]).isin(known), 0)
+    surest = confidence.groupby(table.fold).max().min()
+    if surest == 0:
+        return f"  no {task} is accepted: in some fold, no clip's two labels are a pair that labelled clips show"
+    gate = "paper" if pseudo.gate == "paper" else "fixed"
+    return (
+        f"  no {task} is accepted; with --pseudo.gate {gate} --pseudo.threshold {np.floor(1000 * surest) / 1000:.3f} "
+        "every fold would accept at least one clip"
+    )
 
 
 def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFrame:
@@ -166,7 +223,7 @@ def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes
 def _label_fold(
     config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path, fold: int, pool: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, Gate]]:
-    usable = _learnt_from(config, corpus, folds)[["name", "fold"]]
+    usable = learnable(config, corpus, folds)[["name", "fold"]]
     rows, stand_in_said = stand_in(config, folds, folder, fold, usable)
     labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
     truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
@@ -175,12 +232,6 @@ def _label_fold(
     _assert_unseen(folder, teachers, folds.name[folds.fold == fold].to_numpy().astype(str))
     said = ensemble.mean_over(folder, teachers, list(pool))
     return label_pool(config.pseudo, pool, said, gates, labelled, corpus.labels), gates
-
-
-def _learnt_from(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
-    """The training clips that may be learnt from, with their fold."""
-    training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
-    return training[learnt_from(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
 
 
 def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:
