@@ -207,7 +207,7 @@ def _pixels() -> tuple[np.ndarray, np.ndarray]:
 
 def _ellipse(x: np.ndarray, y: np.ndarray, width: float, height: float | np.ndarray) -> np.ndarray:
     """Mask in 0 to 1 of an ellipse around the origin, its edge about a pixel soft."""
-    return np.clip(12 * (1 - np.hypot(x / width, y / height)), 0, 1)
+    return np.clip(12 * (1 - np.sqrt((x / width) ** 2 + (y / height) ** 2)), 0, 1)  # np.hypot takes five times as long
 
 
 def _bar(x: np.ndarray, y: np.ndarray, half_length: float, half_height: float | np.ndarray) -> np.ndarray:
@@ -217,4 +217,8 @@ def _bar(x: np.ndarray, y: np.ndarray, half_length: float, half_height: float | 
 
 def _paint(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
     """Lay a colour [3] over image [3, T, SIZE, SIZE] where mask [T, SIZE, SIZE] says so, in place."""
-    image += mask * (colour.astype(np.float32)[:, None, None, None] - image)
+    rows, columns = (np.flatnonzero(mask.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    if len(rows) == 0:
+        return
+    window = np.s_[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most masks are small
+    image[window] += mask[window] * (colour.astype(np.float32)[:, None, None, None] - image[window])
