@@ -1,3 +1,6 @@
+import inspect
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -94,6 +97,11 @@ def test_some_subtitles_are_empty():
     empty = clips[clips.sentence == ""]
     assert empty.part.value_counts().to_dict() == {"training": 1, "unlabelled": 5}
     assert (empty.punctuated != "").all()
+
+
+def test_validation_can_tell_what_a_stage_gains():
+    size = inspect.signature(sample.make_sample).parameters["n_validation"].default
+    assert np.sqrt(0.6 * 0.4 / size) < 0.04  # one standard error of a share of 0.6
 
 
 def test_tables_have_the_official_columns(corpus):

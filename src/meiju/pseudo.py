@@ -64,8 +64,8 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: float) -> float:
     """A threshold above which the share of `correct` is at least `target`, be it by chance no oftener than RISK.
 
-    confidence [N], correct [N] in [0, 1]: right or wrong, or the share of a clip's labels that is right. Returns the
-    lowest such threshold on a fixed grid of coverages, or infinity if none is.
+    confidence [N], correct [N]: bool, or in [0, 1] the share of a clip's labels that is right. Returns the lowest such
+    threshold on a fixed grid of coverages, or infinity if there is none.
 
     The lowest threshold whose rows happen to reach the target would be the luckiest of hundreds: on confidences that
     say nothing it opens again and again. So this is a multiple test (Angelopoulos et al. 2021, "Learn then Test", arXiv
@@ -82,7 +82,7 @@ def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: flo
     n_accepted = n_accepted[n_accepted >= MIN_ACCEPTED]
     risk = np.zeros(len(n_accepted) + 1)
     np.add.at(risk, np.searchsorted(n_accepted, STARTS * len(ranked)), RISK / len(STARTS))
-    chances = chance_of(right[n_accepted - 1], n_accepted, target, whole=bool(np.isin(correct, (0, 1)).all()))
+    chances = chance_of(right[n_accepted - 1], n_accepted, target, whole=correct.dtype == bool)
     threshold, inherited = np.inf, 0.0
     for n, chance, own in zip(n_accepted, chances, risk, strict=False):
         shown = chance <= own + inherited
