@@ -1,7 +1,8 @@
 """Say which emotion and which intent clips carry, with a finished run.
 
-RUN is a run's name, or the folder of its model.json. A stream that a clip lacks (no sound, no sentence) is not used,
-and the answer says so. If a clip has a problem, the others are answered all the same, and the exit status is 1.
+RUN is a run's name, or the folder of its model.json. A clip without a sentence is transcribed where the run transcribed
+such clips. A stream that a clip lacks (no sound, no sentence) is not used, and the answer says so. If a clip has a
+problem, the others are answered all the same, and the exit status is 1.
 
 Reads   submissions/<run>/model.json and what it names, and the clips (files, or folders of them)
 Writes  the answer: to the terminal, or to --output FILE
@@ -18,10 +19,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from meiju import answers, files
+from meiju import answers, bundle, files
 from meiju.config import REPOSITORY, ConfigError, require
 from meiju.inputs import find_clips
-from meiju.prediction import Predictor, export, find_run
+from meiju.prediction import Predictor
 from meiju.steps import help_text
 
 
@@ -65,9 +66,9 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    folder = find_run(arguments.run, arguments.home)
+    folder = bundle.find_run(arguments.run, arguments.home)
     if arguments.export is not None:
-        export(folder, arguments.export)
+        bundle.export(folder, arguments.export)
         print(f"python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
         return
     if arguments.serve:

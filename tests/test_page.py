@@ -15,10 +15,11 @@ import pytest
 
 from browser import CHROMIUM, DRIVER, browser
 from meiju import media
+from meiju.bundle import find_run
 from meiju.encoders import Clip
 from meiju.labels import TASKS
 from meiju.page import answer
-from meiju.prediction import Predictor, find_run
+from meiju.prediction import Predictor
 from toy_run import SCRIPTS, run_script
 
 FPS = 5

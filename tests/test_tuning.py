@@ -1,5 +1,6 @@
 """tuned: streams, with a tiny random BERT."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from meiju import features, tuning
 from meiju.config import Config, ConfigError, TuneConfig
 from meiju.encoders import Clip
 from meiju.labels import TASKS
-from meiju.tuning import Lines, TunedText, store_of
+from meiju.tuning import Lines, TunedText, network_of, store_of
 
 N_FOLDS = 4
 CLASSES = dict(zip(TASKS, (2, 3), strict=True))
@@ -107,16 +108,23 @@ def test_an_interrupted_tuning_goes_on_to_the_same_frames(bert, tuned, tmp_path,
     np.testing.assert_array_equal(frames_of(tmp_path, (0,)), frames_of(tuned, (0,)))
 
 
-def test_new_clips_are_judged_by_the_mean_of_the_networks(tuned):
-    encoder = TunedText(CLASSES, CPU)
-    encoder.load(tuned)
+def test_members_see_a_new_clip_as_they_saw_those_without_a_fold(tuned):
     lines = make_lines()
-    (frames,), empty = encoder.encode(lines.clips[30:31])[0], encoder.encode(lines.clips[33:])[0]
-    assert len(encoder.tuners) == 6
-    assert str(empty) == "no sentence"
-    # Clips without a fold: the members' own means, averaged over the folds, are the mean over all pairs.
-    means = np.mean([frames_of(tuned, (k,))[30] for k in range(N_FOLDS)], axis=0)
-    np.testing.assert_allclose(frames, means, atol=0.02)
+    seen = TunedText(tuned, N_FOLDS, CLASSES, CPU).encode_by_fold(lines.clips[28:])
+    assert list(seen) == [0, 1, 2, 3]
+    for fold, frames in seen.items():
+        assert str(frames[-1]) == "no sentence"
+        np.testing.assert_array_equal(np.concatenate(frames[:-1]).astype(np.float16), frames_of(tuned, (fold,))[28:])
+    assert (seen[0][0] != seen[1][0]).any()
+
+
+def test_a_network_that_is_lost_is_trained_again(bert, tuned, tmp_path):
+    shutil.copytree(tuned, tmp_path / "tuned")
+    lost = network_of(tmp_path / "tuned", (1, 3)) / "model.safetensors"
+    before = lost.read_bytes()
+    lost.unlink()
+    tuning.extract(bert, CONFIG, make_lines(), tmp_path / "tuned", seed=0, device=CPU)
+    assert lost.read_bytes() == before
 
 
 def test_three_folds_are_too_few():

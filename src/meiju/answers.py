@@ -14,7 +14,8 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
     """One record a clip, as plain JSON values, and one for each place with a problem that is no clip.
 
     Keys clip, emotion, intent (None without a prediction), probabilities (by task and label), streams (those used),
-    missing (reason by stream), problem (None where there is none).
+    missing (reason by stream), sentence (as it was read), heard (whether speech recognition made it), problem (None
+    where there is none).
     """
     records = []
     for prediction in predictions:
@@ -28,11 +29,14 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
                 },
                 "streams": list(prediction.streams),
                 "missing": prediction.missing,
+                "sentence": prediction.clip.sentence,
+                "heard": prediction.heard,
                 "problem": problems.get(clip) or prediction.problem or None,
             }
         )
     known = {record["clip"] for record in records}
     nothing = dict.fromkeys(TASKS) | {"probabilities": {task: {} for task in TASKS}, "streams": [], "missing": {}}
+    nothing |= {"sentence": "", "heard": False}
     return records + [
         {"clip": place, **nothing, "problem": problem} for place, problem in problems.items() if place not in known
     ]
@@ -52,6 +56,8 @@ def as_csv(records: Sequence[dict]) -> str:
         told = {
             "streams": "+".join(record["streams"]),
             "missing": _told(record["missing"]),
+            "sentence": record["sentence"],
+            "heard": record["heard"],
             "problem": record["problem"],
         }
         rows.append({key: record[key] for key in ("clip", *TASKS)} | told | said)
@@ -59,11 +65,12 @@ def as_csv(records: Sequence[dict]) -> str:
 
 
 def as_table(records: Sequence[dict]) -> str:
-    """Likeliest labels with their probabilities, aligned, and what was used and what was not."""
+    """Likeliest labels with their probabilities, aligned, what was used and what was not, and what was heard."""
     rows = []
     for record in records:
         likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
-        note = record["problem"] or _told(record["missing"])
+        heard = [f"heard: {record['sentence']}"] if record["heard"] else []
+        note = "; ".join(filter(None, [*heard, record["problem"] or _told(record["missing"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
     columns = list(zip(*[[*row.values()] for row in rows], strict=True))

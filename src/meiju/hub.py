@@ -94,6 +94,16 @@ def load_tokenizer(model: str, **options):
     return load(transformers.AutoTokenizer, model, **options)
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds all weights of a model."""
+    for name in WEIGHTS:
+        index = folder / f"{name}.index.json"
+        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
+        if (folder / name).is_file() or (shards and all((folder / shard).is_file() for shard in shards)):
+            return True
+    return False
+
+
 def _is_folder(model: str) -> bool:
     """Whether a folder is meant, rather than an id. A folder that exists is taken before an id of the same name."""
     return Path(model).expanduser().is_dir() or re.fullmatch(HUB_ID, model) is None or model.startswith(".")
@@ -114,16 +124,7 @@ def _cached(model: str) -> Path | None:
     if not isinstance(config, str):
         return None
     snapshot = Path(config).parent
-    return snapshot if _has_weights(snapshot) else None
-
-
-def _has_weights(folder: Path) -> bool:
-    for name in WEIGHTS:
-        index = folder / f"{name}.index.json"
-        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
-        if (folder / name).is_file() or (shards and all((folder / shard).is_file() for shard in shards)):
-            return True
-    return False
+    return snapshot if has_weights(snapshot) else None
 
 
 def _download(model: str) -> Path:

@@ -111,7 +111,10 @@ def answer(predictor: Predictor, path: Path | None, sentence: str) -> Answer:
     problem = problem_of(path) or _too_long(path) if path else ""
     if problem:
         return None, None, f"**{_plain(path.name)}** {_plain(problem)}."
-    (prediction,) = predictor.predict([Clip(path.stem if path else "", sentence, str(path or ""))])
+    try:
+        (prediction,) = predictor.predict([Clip(path.stem if path else "", sentence, str(path or ""))])
+    except ConfigError as error:
+        return None, None, f"No answer: {_plain(str(error))}"
     name = path.name if path else "the sentence alone"
     if prediction.problem:
         return None, None, f"No answer for **{_plain(name)}**: {_plain(prediction.problem)}."
@@ -127,6 +130,7 @@ def _too_long(path: Path) -> str:
 
 def _in_words(name: str, prediction: Prediction) -> str:
     lines = [f"**{_plain(name)}**: judged by {', '.join(prediction.streams)}."]
+    lines += [f"- heard in it: {_plain(prediction.clip.sentence)}"] if prediction.heard else []
     lines += [f"- not used: {stream} ({_plain(reason)})" for stream, reason in prediction.missing.items()]
     return "\n".join(lines)
 

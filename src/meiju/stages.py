@@ -11,11 +11,11 @@ from scipy.special import softmax
 from torch import nn
 
 from meiju import (
+    bundle,
     ensemble,
     features,
     files,
     members,
-    prediction,
     scores,
     spreadsheets,
     submission,
@@ -135,7 +135,7 @@ def make_submission(run: Run) -> None:
     files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
     probabilities = ensemble.as_table(said, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(probabilities, index=True, float_format="%.4f"))
-    prediction.write_model(
+    bundle.write_model(
         out,
         config,
         corpus.labels,
@@ -144,7 +144,7 @@ def make_submission(run: Run) -> None:
         stage2=run.result("stage2"),
         weights=stages[-1].weights,
     )
-    names = (submission.CSV_NAME, submission.ZIP_NAME, "scores.csv", "probabilities.csv", prediction.MODEL)
+    names = (submission.CSV_NAME, submission.ZIP_NAME, "scores.csv", "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
 
 

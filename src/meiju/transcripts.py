@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from meiju.punctuation import (
 
 # All but what joins Latin letters or digits: don't, well-known, 3.5.
 MARK = re.compile(r"[^\w\s'’.-]|(?<![a-zA-Z0-9])['’.-]|['’.-](?![a-zA-Z0-9])")
+UNLEARNT = ("none", "stripped")  # of --punctuation: what needs no restorer
 BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 
 
@@ -29,10 +31,8 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
 
     heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
     """
-    sentences = heard.sentence
-    if config.punctuation == "stripped":
-        sentences = sentences.map(without_marks)
-    elif config.punctuation != "none":
+    restorer = None
+    if config.punctuation not in UNLEARNT:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
         try:
@@ -40,10 +40,10 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:
-            sentences = pd.Series(restorer.restore_all(list(sentences)), sentences.index)
             if scores is not None:
                 files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
                 print(scores.round(3).to_string())
+    sentences = pd.Series(as_read(config, restorer, list(heard.sentence)), heard.index, dtype=object)
     changed = int((sentences != heard.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
     table = clips.assign(sentence=sentences)[["name", "sentence"]]
@@ -51,11 +51,28 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
     files.write_text(folder / "transcripts.csv", table.to_csv(index=False, quoting=csv.QUOTE_ALL))
 
 
+def as_read(config: Config, restorer: Restorer | None, sentences: Sequence[str]) -> list[str]:
+    """Sentences as the run's encoders read them: restored, stripped of their marks, or as they are."""
+    if config.punctuation == "stripped":
+        return [without_marks(sentence) for sentence in sentences]
+    return restorer.restore_all(sentences) if restorer else list(sentences)
+
+
 def load_restorer(config: Config, folder: Path) -> Restorer | None:
-    """The restorer of a finished folder, for new sentences; None where marks were left as they are, or stripped."""
-    if config.punctuation in ("none", "stripped"):
+    """The restorer of a finished folder; None where there was none to learn, or marks were left or stripped."""
+    if config.punctuation in UNLEARNT:
         return None
     return punctuation.load_restorer(folder, device=pick_device(config.device))
+
+
+def needed_files(config: Config) -> list[str]:
+    """The files of a finished folder without which new sentences cannot be refined."""
+    return [] if config.punctuation in UNLEARNT else [punctuation.RECORD]
+
+
+def restorer_files(config: Config, folder: Path) -> list[Path]:
+    """All files that `load_restorer` reads. Raises Damaged where the one that names the others is."""
+    return [] if config.punctuation in UNLEARNT else punctuation.restorer_files(folder)
 
 
 def without_marks(sentence: str) -> str:

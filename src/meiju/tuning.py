@@ -23,11 +23,12 @@ from tqdm import tqdm
 
 from meiju import features, files, hub
 from meiju.config import TuneConfig
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.encoders.base import Clip, Encoded, NoFrames
 from meiju.encoders.pretrained import batches
 from meiju.encoders.pretrained_text import load_tokenizer, tokenize
 from meiju.labels import TASKS
 
+ASKED = 2  # folds that a network was trained without which is asked about new clips
 BATCH_TOKENS = 8192  # of a batch of sentences that are only read
 
 Folds = tuple[int, ...]
@@ -56,19 +57,30 @@ def store_of(folder: Path, held_out: Folds) -> Path:
     return folder / f"without-{_name(held_out)}"
 
 
+def network_of(folder: Path, left_out: Folds) -> Path:
+    """Where the network lies that was trained without these folds."""
+    return folder / f"network-{_name(left_out)}"
+
+
+def needed_files(n_folds: int) -> list[str]:
+    """The files without which new clips cannot be encoded, beside each of which the rest of a network lies."""
+    return [f"{network_of(Path(), folds)}/config.json" for folds in _choose(n_folds, ASKED)]
+
+
 def extract(model: str, config: TuneConfig, lines: Lines, folder: Path, *, seed: int, device: torch.device) -> None:
     """Train a network for every two and every three folds left out, and write a store for every one and two.
 
-    What lies in `folder` already is kept, network by network.
+    What lies in `folder` already is kept, network by network; one that is lost is trained again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    left_out = [*_choose(lines.n_folds, 2), *_choose(lines.n_folds, 3)]
+    left_out = [*_choose(lines.n_folds, ASKED), *_choose(lines.n_folds, 3)]
     for folds in tqdm(left_out, desc=f"fine-tuning {Path(model).name}", unit="network", disable=None):
-        network = folder / f"network-{_name(folds)}"
-        if not (folder / f"said-{_name(folds)}.npz").exists() or (len(folds) == 2 and not network.exists()):
+        is_asked = len(folds) == ASKED
+        lost = is_asked and not network_of(folder, folds).exists()
+        if lost or not (folder / f"said-{_name(folds)}.npz").exists():
             tuner = Tuner.train(model, config, lines, folds, seed=seed, device=device)
-            if len(folds) == 2:  # these are asked about new clips
-                tuner.save(network)
+            if is_asked:
+                tuner.save(network_of(folder, folds))
             # Last: a network whose answers lie there is whole.
             with files.aside(folder / f"said-{_name(folds)}.npz") as path, path.open("wb") as file:
                 np.savez(file, frames=tuner.log_probabilities([clip.sentence for clip in lines.clips]))
@@ -144,27 +156,27 @@ class Tuner:
         return frames
 
 
-class TunedText(Encoder):
-    """The networks of a finished run on new clips, whose labels none of them knows: their mean."""
+class TunedText:
+    """The networks of a finished run on new clips, whose labels none of them knows.
 
-    source = "sentence"
+    A member sees such a clip as it saw those without a fold: by the mean over the networks that were trained without
+    the fold it holds out and one more.
+    """
 
-    def __init__(self, classes: dict[str, int], device: torch.device):
-        self.classes, self.device = classes, device
-        self.dim = sum(classes.values())
+    def __init__(self, folder: Path, n_folds: int, classes: dict[str, int], device: torch.device):
+        self.n_folds = n_folds
+        self.tuners = {
+            folds: Tuner.load(network_of(folder, folds), classes, device) for folds in _choose(n_folds, ASKED)
+        }
 
-    def load(self, folder: Path) -> None:
-        self.tuners = [Tuner.load(path, self.classes, self.device) for path in sorted(folder.glob("network-*"))]
-
-    def encode(self, clips: Sequence[Clip]) -> Encoded:
-        said = np.mean([tuner.log_probabilities([clip.sentence for clip in clips]) for tuner in self.tuners], axis=0)
-        return [
-            row[None] if clip.sentence.strip() else NoFrames("no sentence")
-            for clip, row in zip(clips, said, strict=True)
-        ]
-
-    def fingerprint(self) -> dict:
-        return {"encoder": "tuned"}
+    def encode_by_fold(self, clips: Sequence[Clip]) -> dict[int, Encoded]:
+        """By fold, what members that hold it out see of each clip: frames [1, classes], or NoFrames."""
+        sentences = [clip.sentence for clip in clips]
+        said = {folds: tuner.log_probabilities(sentences) for folds, tuner in self.tuners.items()}
+        return {
+            held_out: _as_frames(clips, np.mean([own for folds, own in said.items() if held_out in folds], axis=0))
+            for held_out in range(self.n_folds)
+        }
 
 
 def _write_store(lines: Lines, folder: Path, held_out: Folds) -> None:
@@ -177,9 +189,15 @@ def _write_store(lines: Lines, folder: Path, held_out: Folds) -> None:
     frames = np.mean(list(said.values()), axis=0)
     for fold in others:
         frames[lines.fold == fold] = said[fold][lines.fold == fold]
-    there = np.array([bool(clip.sentence.strip()) for clip in lines.clips])
-    encoded: Encoded = [row[None] if ok else NoFrames("no sentence") for row, ok in zip(frames, there, strict=True)]
+    encoded = _as_frames(lines.clips, frames)
     features.write(store_of(folder, held_out), [clip.name for clip in lines.clips], encoded, dim=frames.shape[1])
+
+
+def _as_frames(clips: Sequence[Clip], rows: np.ndarray) -> Encoded:
+    """Rows [N, classes] as one frame a clip; none where there is no sentence."""
+    return [
+        row[None] if clip.sentence.strip() else NoFrames("no sentence") for clip, row in zip(clips, rows, strict=True)
+    ]
 
 
 def _loss(logits: Tensor, labels: Tensor, classes: dict[str, int]) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save_file
 
-from meiju import features, files, folds, media, members, prediction, transcripts
+from meiju import bundle, features, files, folds, media, members, transcripts
 from meiju.batch import Shape
 from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig, VisualConfig
 from meiju.corpus import LEARNT_FROM
@@ -72,6 +72,18 @@ class Bench:
         """A clip with sound and pictures."""
         return self.root / "clips" / "testing0.mp4"
 
+    def write_model(self) -> None:
+        """Write model.json, which lists the run's files as they are now."""
+        bundle.write_model(
+            self.model,
+            self.config,
+            OFFICIAL,
+            encoders={stream: self.run.encoder_folder(stream) for stream in self.config.encoders},
+            transcripts=self.run.folder(TRANSCRIPTS),
+            stage2=self.run.folder(STAGE2),
+            weights=None,
+        )
+
 
 def make(folder: Path) -> Bench:
     """Make the corpus and the run."""
@@ -90,15 +102,7 @@ def make(folder: Path) -> Bench:
         path = run.stream_folder(stream)
         stores[stream] = features.extract(encoder, given, learnt, path, meta={}, seed=0, n_jobs=1, label=stream)
     _write_members(bench, stores)
-    prediction.write_model(
-        bench.model,
-        config,
-        OFFICIAL,
-        encoders={stream: run.encoder_folder(stream) for stream in stores},
-        transcripts=run.result(TRANSCRIPTS),
-        stage2=run.folder(STAGE2),
-        weights=None,
-    )
+    bench.write_model()
     return bench
 
 

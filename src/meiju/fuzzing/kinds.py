@@ -53,6 +53,9 @@ from meiju.steps import Run
 RIGHT, REFUSED = "right", "refused"
 
 
+LISTED = 0.8  # share of the damaged files that a run's model.json lists as they are
+
+
 @dataclass(frozen=True)
 class Case:
     """One input: what it is made from, where it may be written, and what decides it."""
@@ -204,7 +207,7 @@ def npz(case: Case) -> str:
     stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "pixels_pca.npz")))
     path = run.encoder_folder(stream) / name
     path.write_bytes(bad_npz(path, case))
-    return _predict(own)
+    return _predict(own, listed=rng.random() < LISTED)
 
 
 def zip_submission(case: Case) -> str:
@@ -274,7 +277,7 @@ def safetensors(case: Case) -> str:
         network = members.load_network(folder, plan, own.config.model)
         expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
         return RIGHT
-    return _predict(own)
+    return _predict(own, listed=rng.random() < LISTED)
 
 
 def json_file(case: Case) -> str:
@@ -297,7 +300,7 @@ def json_file(case: Case) -> str:
     if path == meta:
         _check_store(features.load(path.parent))
         return RIGHT
-    return _predict(own)
+    return _predict(own, listed=path != model and rng.random() < LISTED)
 
 
 def setting(case: Case) -> str:
@@ -503,7 +506,10 @@ def _check_probabilities(said: np.ndarray, n_classes: int) -> None:
     expect(bool(np.isfinite(said).all() and np.allclose(said.sum(axis=1), 1, atol=1e-4)), "no probabilities")
 
 
-def _predict(own: Bench) -> str:
+def _predict(own: Bench, *, listed: bool) -> str:
+    """listed: model.json lists the files as they are now, so that damage is left for their own readers to find."""
+    if listed:
+        own.write_model()
     predictor = Predictor(own.model, device="cpu")
     clips = [Clip("a", "你今天去哪里了呢", str(own.clip)), Clip("b", "好", ""), Clip("c", "", "")]
     return _check_predictions(predictor, predictor.predict(clips))

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from meiju import files, hub
-from meiju.config import Config
+from meiju.config import Config, ConfigError
 from meiju.punctuation import pretrained
 from meiju.punctuation.base import (
     MARKS,
@@ -25,7 +25,7 @@ from meiju.punctuation.base import (
     read_sentences,
     report,
 )
-from meiju.punctuation.crf import CrfRestorer, fit_and_report
+from meiju.punctuation.crf import CrfRestorer, files_of, fit_and_report
 from meiju.punctuation.pretrained import TokenRestorer
 
 __all__ = [
@@ -42,7 +42,11 @@ __all__ = [
     "load_restorer",
     "make_restorer",
     "read_sentences",
+    "restorer_files",
 ]
+
+RECORD = "punctuation.json"  # says which restorer a folder holds, if any
+CRF, FITTED = "restorer.json", "restorer"  # where these restorers lie
 
 
 def fingerprint(config: Config) -> dict:
@@ -70,35 +74,54 @@ def make_restorer(
     """
     kind, _, model = config.punctuation.partition(":")
     record: dict[str, object] = {"restorer": kind}
-    if kind == "crf":
-        path, n_jobs = folder / "restorer.json", config.n_jobs
-        restorer, scores = fit_and_report(punctuated, seed=config.seed, model_path=path, n_jobs=n_jobs)
-    elif kind == "fit":
-        options = {"epochs": config.punctuation_epochs, "lr": config.punctuation_lr}
-        restorer, scores = pretrained.fit_and_report(
-            model, punctuated, folder, **options, seed=config.seed, device=device
-        )
-    else:
-        marked = sorted({s for s in punctuated if is_punctuated(s)})
-        restorer = pretrained.open_pretrained(model, marked, device=device)
-        scores = report(restorer, marked) if marked else None
-        record |= {"model": model, "special tokens": restorer.special_tokens}
-    files.write_json(folder / "punctuation.json", record)
+    try:
+        if kind == "crf":
+            path, n_jobs = folder / CRF, config.n_jobs
+            restorer, scores = fit_and_report(punctuated, seed=config.seed, model_path=path, n_jobs=n_jobs)
+        elif kind == "fit":
+            options = {"epochs": config.punctuation_epochs, "lr": config.punctuation_lr}
+            restorer, scores = pretrained.fit_and_report(
+                model, punctuated, folder, **options, seed=config.seed, device=device
+            )
+        else:
+            marked = sorted({s for s in punctuated if is_punctuated(s)})
+            restorer = pretrained.open_pretrained(model, marked, device=device)
+            scores = report(restorer, marked) if marked else None
+            record |= {"model": model, "special tokens": restorer.special_tokens}
+    except TooFewSentences:
+        # Recorded too: where there is no record, a restorer was lost.
+        files.write_json(folder / RECORD, {"restorer": "none"})
+        raise
+    files.write_json(folder / RECORD, record)
     return restorer, scores
 
 
 def load_restorer(folder: Path, *, device: torch.device) -> Restorer | None:
-    """The restorer that `make_restorer` left in a folder; None where sentences were left as they are."""
-    path = folder / "punctuation.json"
-    record = files.read_json(path) if path.exists() else {"restorer": "none"}
-    match record:
+    """The restorer that `make_restorer` left in a folder; None where there was too little to learn from."""
+    match _read_record(folder):
         case {"restorer": "crf"}:
-            return CrfRestorer(folder / "restorer.json")
+            return CrfRestorer(folder / CRF)
         case {"restorer": "fit"}:
-            return TokenRestorer(str(folder / "restorer"), device=device)
+            return TokenRestorer(str(folder / FITTED), device=device)
         case {"restorer": "hf", "model": str(model), "special tokens": bool(special_tokens)}:
             return TokenRestorer(model, device=device, special_tokens=special_tokens)
         case {"restorer": "none"}:
             return None
-    with files.reading(path):
+    with files.reading(folder / RECORD):
         raise ValueError("names no restorer")
+
+
+def restorer_files(folder: Path) -> list[Path]:
+    """The files that `load_restorer` reads, whether they are there or not."""
+    kind = _read_record(folder).get("restorer")
+    own = files_of(folder / CRF) if kind == "crf" else []
+    if kind == "fit":
+        own = [folder / FITTED / "config.json", *(path for path in (folder / FITTED).rglob("*") if path.is_file())]
+    return [folder / RECORD, *own]
+
+
+def _read_record(folder: Path) -> dict:
+    path = folder / RECORD
+    if not path.is_file():
+        raise ConfigError(f"the run has lost {path}; run scripts/02_refine_punctuation.py again, with its arguments")
+    return files.read_json(path)

@@ -89,9 +89,14 @@ def fit_and_report(
     held_out, others = hold_out(punctuated, seed=seed)
     trial_path = model_path.with_name(f"trial-{model_path.name}")
     scores = report(CrfRestorer.fit(others, path=trial_path, n_jobs=n_jobs), held_out)
-    for path in (trial_path, *(_model_path(trial_path, scheme) for scheme in SCHEMES)):
+    for path in files_of(trial_path):
         path.unlink()
     return CrfRestorer.fit([*held_out, *others], path=model_path, n_jobs=n_jobs), scores
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of the restorer at `path`."""
+    return [path, *(_model_path(path, scheme) for scheme in SCHEMES)]
 
 
 def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str, path: Path) -> None:
