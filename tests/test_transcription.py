@@ -8,17 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from huggingface_hub import constants
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
-    GenerationConfig,
     Wav2Vec2Config,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-    WhisperTokenizer,
 )
 
 from meiju import files, hub, transcription
@@ -26,54 +20,11 @@ from meiju.config import PRESETS, Config, ConfigError, CorpusConfig, SpeechConfi
 from meiju.media import write_clip
 from meiju.steps import NotYet, Run
 from meiju.transcription import Listener, transcribe, untranscribed
+from toy_models import write_whisper
 
 RATE = 16_000
 CPU = torch.device("cpu")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|translate|>", "<|transcribe|>"]
-SPECIAL += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
-
-
-def write_whisper(folder: Path) -> None:
-    """A Whisper of one layer with random weights, whose tokens are bytes."""
-    tokenizer = WhisperTokenizer(vocab={c: k for k, c in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
-    tokenizer.add_tokens([f"<|{k * 0.02:.2f}|>" for k in range(1501)])
-    tokenizer.pad_token = SPECIAL[0]
-    tokenizer.save_pretrained(folder)
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
-    WhisperFeatureExtractor(feature_size=8, chunk_length=2).save_pretrained(folder)
-    sizes = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 16))}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 16, "num_mel_bins": 8}
-    ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), ids[SPECIAL[0]])
-    ends["decoder_start_token_id"] = ids[SPECIAL[1]]
-    torch.manual_seed(2)
-    model = WhisperForConditionalGeneration(
-        WhisperConfig(
-            vocab_size=len(tokenizer), max_source_positions=100, max_target_positions=64, **sizes, **heads, **ends
-        )
-    )
-    letters = [tokenizer.convert_tokens_to_ids(c) for c in "abcdefghijklmnopqrstuvwxyz"]
-    with torch.no_grad():  # it says letters only, and what it hears decides which
-        tokens = model.model.decoder.embed_tokens.weight
-        tokens.copy_(torch.zeros_like(tokens).index_copy(0, torch.tensor(letters), torch.randn(26, 16)))
-        model.model.encoder.conv1.weight.mul_(30)
-        model.model.encoder.conv2.weight.mul_(30)
-        attention = model.model.decoder.layers[0].encoder_attn
-        for layer in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
-            layer.weight.mul_(30)
-    model.generation_config = GenerationConfig(
-        **ends,
-        is_multilingual=True,
-        lang_to_id={token: ids[token] for token in SPECIAL[2:4]},
-        task_to_id={"translate": ids[SPECIAL[4]], "transcribe": ids[SPECIAL[5]]},
-        no_timestamps_token_id=ids[SPECIAL[-1]],
-        prev_sot_token_id=ids["<|startofprev|>"],
-        begin_suppress_tokens=[ids[SPECIAL[0]]],
-        max_new_tokens=8,
-        num_beams=1,
-    )
-    model.save_pretrained(folder)
 
 
 def write_ctc(folder: Path) -> None:

@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from meiju import features, tuning
 from meiju.config import Config, ConfigError, TuneConfig
 from meiju.encoders import Clip
 from meiju.labels import TASKS
 from meiju.tuning import Lines, TunedText, network_of, store_of
+from toy_models import write_bert
 
 N_FOLDS = 4
 CLASSES = dict(zip(TASKS, (2, 3), strict=True))
 CHARACTERS = "甲乙丙丁戊己"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS]
 CPU = torch.device("cpu")
 CONFIG = TuneConfig(epochs=4, lr=0.02, batch_size=4)
 
@@ -26,12 +25,7 @@ CONFIG = TuneConfig(epochs=4, lr=0.02, batch_size=4)
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(vocab={word: k for k, word in enumerate(WORDS)}).save_pretrained(folder)
+    write_bert(folder, CHARACTERS)
     return str(folder)
 
 

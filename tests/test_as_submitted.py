@@ -1,0 +1,98 @@
+"""For every kind of run, predict.py says of the test clips what their probabilities.csv says."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju.config import CorpusConfig
+from meiju.corpus import read_corpus
+from toy_models import write_bert, write_whisper
+from toy_run import STEPS, run_script, run_step
+
+FOUR_DIGITS = 6e-5  # as probabilities.csv is written
+
+
+@pytest.fixture
+def own(home, tmp_path) -> Path:
+    """A home with the features of the run that several tests share, for a run with other settings."""
+    shutil.copytree(home / "work", tmp_path / "home" / "work")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def bert(root, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("bert")
+    write_bert(folder, sorted(set("".join(read_corpus(CorpusConfig(root), needs_media=False).clips.sentence))))
+    return str(folder)
+
+
+def run_all(home: Path, root: Path, *flags: str, heard: bool = False) -> None:
+    for step in (*(["01_transcribe"] if heard else []), *STEPS[:-1]):
+        run_step(step, home, root, *flags)
+
+
+def ask(home: Path, root: Path, folder: Path) -> pd.DataFrame:
+    """What predict.py says of the test clips, given their sentences as the corpus has them; by name."""
+    clips = read_corpus(CorpusConfig(root), needs_media=True).part("testing")
+    clips[["name", "sentence"]].to_csv(folder / "texts.csv", index=False)
+    out = folder / "said.json"
+    flags = ["--texts", str(folder / "texts.csv"), "--format", "json", "--output", str(out), "--device", "cpu"]
+    run_script("predict.py", "sample", *clips.path, "--home", str(home), *flags)
+    records = json.loads(out.read_text(encoding="utf-8"))
+    return pd.DataFrame(records, index=[Path(record["clip"]).stem for record in records])
+
+
+def assert_as_submitted(said: pd.DataFrame, home: Path) -> None:
+    table = pd.read_csv(home / "submissions" / "sample" / "probabilities.csv", index_col="name").loc[said.index]
+    asked = [{f"{t}_{label}": p for t, of in row.items() for label, p in of.items()} for row in said.probabilities]
+    np.testing.assert_allclose(pd.DataFrame(asked, said.index)[table.columns], table, atol=FOUR_DIGITS)
+
+
+KINDS = {
+    "stripped": ["--punctuation", "stripped"],
+    "out-of-fold": ["--ensemble", "out-of-fold"],
+    "rounds": ["--pseudo.rounds", "2", "--stage2.warm-start"],
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_embedded_encoders(own, root, tmp_path, kind):
+    run_all(own, root, *KINDS[kind])
+    assert_as_submitted(ask(own, root, tmp_path), own)
+
+
+def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_path):
+    frames, rng = tmp_path / "frames", np.random.default_rng(0)
+    frames.mkdir()
+    for name in read_corpus(CorpusConfig(root), needs_media=False).clips.name:
+        np.save(frames / f"{name}.npy", rng.normal(size=(3, 8)).astype(np.float32))
+    run_all(own, root, "--streams", f"text=hf:{bert}", f"made=npy:{frames}", "audio=logmel")
+    said = ask(own, root, tmp_path)
+    assert_as_submitted(said, own)
+    assert set(map(tuple, said.streams)) == {("text", "made", "audio")}
+
+
+def test_an_encoder_tuned_inside_the_folds(own, root, bert, tmp_path):
+    streams = ["--streams", f"text=tuned:{bert}", "audio=logmel"]
+    tune = ["--tune.epochs", "1", "--tune.lr", "0.03", "--folds", "4", "--train.seeds", "2", "--model.heads", "2"]
+    run_all(own, root, *streams, *tune)
+    assert_as_submitted(ask(own, root, tmp_path), own)
+
+
+def test_clips_that_are_transcribed(own, root, tmp_path):
+    speech, silent = tmp_path / "whisper", tmp_path / "corpus"
+    write_whisper(speech)
+    shutil.copytree(root, silent)
+    table = next(silent.rglob("*esting*.csv"))
+    lines = pd.read_csv(table, dtype=str, keep_default_na=False)
+    lines.iloc[::2, lines.columns.get_indexer(lines.columns.intersection(["Subtitle", "sentence"]))] = ""
+    lines.to_csv(table, index=False)
+    run_all(own, silent, "--speech.model", str(speech), "--speech.language", "zh", heard=True)
+    said = ask(own, silent, tmp_path)
+    assert_as_submitted(said, own)
+    assert said.heard.sum() == 4
+    assert (said.sentence != "").all()
