@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -55,6 +56,13 @@ def test_the_table_is_aligned_and_tells_what_is_not_used(records):
     assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")
     assert first.endswith("no visual: there is no video track")
     assert third.endswith("there is no such file")
+
+
+def test_a_sentence_that_was_heard_is_told():
+    (record,) = answers.as_records([replace(GOOD, heard=True)], {})
+    assert (record["sentence"], record["heard"]) == ("好", True)
+    assert answers.as_table([record]).endswith("heard: 好; no visual: there is no video track\n")
+    assert pd.read_csv(io.StringIO(answers.as_csv([record])))[["sentence", "heard"]].values.tolist() == [["好", True]]
 
 
 def test_in_csv_a_clip_is_no_formula_and_in_json_it_keeps_its_name():

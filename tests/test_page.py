@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from meiju.encoders import Clip
 from meiju.labels import TASKS
 from meiju.page import answer
 from meiju.prediction import Predictor
+from toy_models import write_whisper
 from toy_run import SCRIPTS, run_script
 
 FPS = 5
@@ -192,3 +194,19 @@ def test_a_clips_name_is_shown_and_never_run(home, short, tmp_path):
     assert "<" not in notes.replace("\\<", "")
     assert "[" not in notes.replace("\\[", "")
     assert name in notes.replace("\\", "")
+
+
+def test_what_was_heard_is_told_and_a_missing_model_too(home, short, tmp_path):
+    shutil.copytree(home, tmp_path / "home")
+    folder = find_run("sample", tmp_path / "home")
+    model = json.loads((folder / "model.json").read_text())
+    model["settings"]["speech"]["model"] = str(tmp_path / "whisper")
+    (folder / "model.json").write_text(json.dumps(model))
+    predictor = Predictor(folder, device="cpu")
+    emotions, _, notes = answer(predictor, short, "")
+    assert emotions is None
+    assert "--speech.model of the run" in notes.replace("\\", "")
+    write_whisper(tmp_path / "whisper")
+    emotions, _, notes = answer(predictor, short, "")
+    assert emotions
+    assert "- heard in it: " in notes

@@ -10,12 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from meiju import files, media
-from meiju.bundle import Stamp, export, find_run
+from meiju.bundle import Stamp, find_run
 from meiju.config import ConfigError, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.encoders import Clip
 from meiju.labels import TASKS
 from meiju.prediction import Predictor
+from toy_models import write_whisper
 from toy_run import run_script
 
 FPS = 5
@@ -197,8 +198,6 @@ def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testin
     kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
     assert kinds == {".json", ".npz", ".safetensors", ".crfsuite"}
     assert str(home) not in (target / "model.json").read_text()
-    with pytest.raises(ConfigError, match="exists"):
-        export(home / "submissions" / "sample", target)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +271,41 @@ def test_the_script_refuses_what_cannot_work_in_one_line(home, arguments, says):
         run_script("predict.py", *arguments, "--home", str(home))
     assert str(caught.value).startswith("error: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def listening(moved) -> Path:
+    """A run that would transcribe clips without a sentence, with a model that is not at hand."""
+    settings = json.loads((moved / "submissions" / "sample" / "model.json").read_text())["settings"]
+    speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
+    return change_model(moved, settings=settings | {"speech": speech})
+
+
+def test_a_clip_without_a_sentence_is_heard_and_the_model_is_loaded_once(listening, tmp_path):
+    write_whisper(listening.parents[1] / "whisper")
+    path = write_clip(tmp_path / "a.mp4")
+    predictor = Predictor(listening, device="cpu")
+    heard, again, told, mute = predictor.predict(
+        [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
+    )
+    listener = predictor._listener
+    assert heard.heard
+    assert heard.clip.sentence == again.clip.sentence != ""
+    assert heard.clip.sentence == predictor._restorer.restore(heard.clip.sentence)
+    assert "text" in heard.streams
+    assert (told.heard, told.clip.sentence[0]) == (False, "好")
+    assert (mute.heard, mute.missing["text"]) == (False, "no sentence")
+    (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
+    assert (silent.heard, silent.missing["text"]) == (False, "no sentence")
+    assert predictor._listener is listener
+
+
+def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):
+    path = write_clip(tmp_path / "a.mp4")
+    predictor = Predictor(listening, device="cpu")
+    assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
+    with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
+        predictor.predict([Clip("a", "", path)])
 
 
 def test_predictions_keep_their_clip(predictor):

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from meiju import transcripts
-from meiju.config import Config
+from meiju.config import Config, ConfigError
 from meiju.transcripts import without_marks
 
 
@@ -26,3 +28,23 @@ def test_sentences_are_read_back_as_they_were(tmp_path):
     clips = pd.DataFrame({"name": [f"clip{k}" for k in range(len(sentences))], "sentence": sentences, "path": ""})
     transcripts.refine(Config("sample", punctuation="none"), clips, tmp_path, heard=clips)
     assert [clip.sentence for clip in transcripts.as_clips(clips, tmp_path)] == sentences
+
+
+def test_new_sentences_are_read_as_the_runs_own():
+    stripped = Config("sample", punctuation="stripped")
+    assert transcripts.load_restorer(stripped, Path("nowhere")) is None
+    assert transcripts.as_read(stripped, None, ["你好，世界！", ""]) == ["你好世界", ""]
+    assert transcripts.as_read(Config("sample", punctuation="none"), None, ["你好，世界！"]) == ["你好，世界！"]
+
+
+def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
+    config, clips = (
+        Config("sample", device="cpu"),
+        pd.DataFrame({"name": ["a"], "sentence": ["好"], "part": "training"}),
+    )
+    transcripts.refine(config, clips, tmp_path, heard=clips)
+    assert "left as it is" in capsys.readouterr().out
+    assert transcripts.load_restorer(config, tmp_path) is None
+    (tmp_path / "punctuation.json").unlink()
+    with pytest.raises(ConfigError, match=r"has lost .*punctuation\.json"):
+        transcripts.load_restorer(config, tmp_path)

@@ -242,4 +242,4 @@ def _read_part(folder: Path, part: dict) -> Part:
     stamps = {name: Stamp(**stamp) for name, stamp in part["files"].items()}
     outside = [name for name in stamps if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute()]
     require(not outside, f"lists {', '.join(outside)} outside of its folder")
-    return Part(folder / part["folder"], stamps)
+    return Part(Path(os.path.normpath(folder / part["folder"])), stamps)
