@@ -68,8 +68,10 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     folder = bundle.find_run(arguments.run, arguments.home)
     if arguments.export is not None:
-        bundle.export(folder, arguments.export)
+        exported = bundle.export(folder, arguments.export)
         print(f"python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
+        if exported.models:
+            print(f"pretrained models are not copied; it needs {', '.join(exported.models)}")
         return
     if arguments.serve:
         from meiju import page  # gradio takes seconds to import, and nothing else needs it

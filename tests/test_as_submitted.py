@@ -70,10 +70,14 @@ def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_pat
     frames.mkdir()
     for name in read_corpus(CorpusConfig(root), needs_media=False).clips.name:
         np.save(frames / f"{name}.npy", rng.normal(size=(3, 8)).astype(np.float32))
-    run_all(own, root, "--streams", f"text=hf:{bert}", f"made=npy:{frames}", "audio=logmel")
+    model = shutil.copytree(bert, tmp_path / "bert")
+    run_all(own, root, "--streams", f"text=hf:{model}", f"made=npy:{frames}", "audio=logmel")
     said = ask(own, root, tmp_path)
     assert_as_submitted(said, own)
     assert set(map(tuple, said.streams)) == {("text", "made", "audio")}
+    write_bert(model, "甲")
+    with pytest.raises(SystemExit, match=f"{model} is another model than the run used"):
+        ask(own, root, tmp_path)
 
 
 def test_an_encoder_tuned_inside_the_folds(own, root, bert, tmp_path):

@@ -140,7 +140,7 @@ def test_a_failed_export_leaves_nothing_and_can_be_repeated(home, tmp_path, monk
         return copyfile(source, target)
 
     monkeypatch.setattr(bundle.shutil, "copyfile", fail)
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(ConfigError, match="--export: no room"):
         export(find_run("sample", home), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
     export(find_run("sample", home), tmp_path / "model")

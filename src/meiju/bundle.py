@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from meiju import files, members, transcripts, tuning
+from meiju import files, hub, members, transcripts, tuning
 from meiju.config import ComputeConfig, Config, ConfigError, as_settings, from_settings, require
 from meiju.labels import TASKS, LabelSet
 
@@ -65,14 +65,16 @@ class Part:
 class Bundle:
     """What a model.json says.
 
-    weights: of the head counts by task, or None for the plain mean; parts: by name, see `encoder_part`; exported:
-    whether the files are a copy of those of a run. Raises ConfigError where these do not fit each other.
+    weights: of the head counts by task, or None for the plain mean; parts: by name, see `encoder_part`; models: what
+    the pretrained models were that the run used as they are, by name, see `meiju.hub.identity`; exported: whether the
+    files are a copy of those of a run. Raises ConfigError where these do not fit each other.
     """
 
     config: Config
     labels: LabelSet
     weights: dict[str, np.ndarray] | None
     parts: dict[str, Part]
+    models: dict[str, dict]
     exported: bool = False
 
     def __post_init__(self):
@@ -98,6 +100,12 @@ class Bundle:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         remedy = WHOLE_COPY if self.exported else AGAIN
         require(not wrong, f"the run is not whole: {'; '.join(wrong[:SHOWN])}{more}; {remedy}")
+
+    def check_model(self, model: str) -> None:
+        """Raise ConfigError where a pretrained model is not at hand, or not the one that the run used."""
+        if model in self.models:
+            known = hub.identity(model) == self.models[model]
+            require(known, f"{model} is another model than the run used, which was {self.models[model]}")
 
 
 def encoder_part(stream: str) -> str:
@@ -128,7 +136,7 @@ def write_model(
         part: Part(folders[part], {path.relative_to(folders[part]).as_posix(): Stamp.of(path) for path in paths})
         for part, paths in listed.items()
     }
-    _write(folder, Bundle(config, labels, weights, parts))
+    _write(folder, Bundle(config, labels, weights, parts, _identities(config)))
 
 
 def read(folder: Path) -> Bundle:
@@ -146,6 +154,7 @@ def read(folder: Path) -> Bundle:
             LabelSet(**{task: tuple(model["classes"][task]) for task in TASKS}),
             model["weights"] and {task: np.array(model["weights"][task], dtype=float) for task in TASKS},
             {name: _read_part(folder, part) for name, part in model["parts"].items()},
+            dict(model["models"]),
             model["exported"] is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # ConfigError is a ValueError
@@ -156,7 +165,7 @@ def export(folder: Path, target: Path) -> Bundle:
     """Copy what prediction reads of a run into a new folder that can be passed on: no clip, no transcript, no frames.
 
     The folder appears whole or not at all. Returns what was copied. Raises ConfigError if there is something at
-    `target`, or the run is not whole.
+    `target`, the run is not whole, or the system refuses the copy.
     """
     require(not target.exists(), f"--export: {target} exists; name a new folder")
     bundle = read(folder)
@@ -170,6 +179,8 @@ def export(folder: Path, target: Path) -> Bundle:
         parts = {name: replace(part, folder=aside / name) for name, part in bundle.parts.items()}
         _write(aside, replace(bundle, parts=parts, exported=True))
         aside.rename(target)
+    except OSError as error:
+        raise ConfigError(f"--export: {error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return bundle
@@ -190,6 +201,15 @@ def find_run(run: str, home: Path) -> Path:
     known = sorted(path.parent.name for path in home.glob(f"submissions/*/{MODEL}"))
     there = f"there are {', '.join(known)}" if known else "none is finished there; scripts/run_all.sh makes one"
     raise ConfigError(f"there is no run {run} in {home / 'submissions'}, and no such folder ({there})")
+
+
+def _identities(config: Config) -> dict[str, dict]:
+    """What the pretrained models are that a run uses as they are; one that is no longer at hand is left out."""
+    kind, _, restorer = config.punctuation.partition(":")
+    used = [name.removeprefix("hf:") for name in config.encoders.values() if name.startswith("hf:")]
+    used += [restorer] if kind == "hf" else []
+    used += [config.speech.model] if config.speech.model != "none" else []
+    return {model: hub.identity(model) for model in used if hub.is_at_hand(model)}
 
 
 def _needed(config: Config) -> dict[str, list[str]]:
@@ -227,6 +247,7 @@ def _write(folder: Path, bundle: Bundle) -> None:
         "settings": settings,
         "classes": {task: list(bundle.labels[task]) for task in TASKS},
         "weights": bundle.weights and {task: weight.tolist() for task, weight in bundle.weights.items()},
+        "models": bundle.models,
         "parts": {
             name: {
                 "folder": Path(os.path.relpath(part.folder, folder)).as_posix(),

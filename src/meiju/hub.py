@@ -94,6 +94,13 @@ def load_tokenizer(model: str, **options):
     return load(transformers.AutoTokenizer, model, **options)
 
 
+def is_at_hand(model: str) -> bool:
+    """Whether a model can be loaded without a download."""
+    if _is_folder(model):
+        return (Path(model).expanduser() / "config.json").is_file()
+    return _cached(model) is not None
+
+
 def has_weights(folder: Path) -> bool:
     """Whether a folder holds all weights of a model."""
     for name in WEIGHTS:

@@ -68,11 +68,13 @@ class Predictor:
     """
 
     def __init__(self, folder: Path, *, device: str = "auto"):
-        run = bundle.read(folder)
+        self._run = run = bundle.read(folder)
         run.check()  # before any of it is opened
         self.device = pick_device(device)
         self.config = replace(run.config, device=self.device.type)
         self.labels, self.weights = run.labels, run.weights
+        for model in sorted(set(run.models) - {self.config.speech.model}):  # that one may never be needed
+            run.check_model(model)
         self._restorer = transcripts.load_restorer(self.config, run.parts[bundle.TRANSCRIPTS].folder)
         self.encoders: dict[str, Encoder | TunedText] = {}
         self.unusable: dict[str, str] = {}  # reason by stream
@@ -128,6 +130,7 @@ class Predictor:
 
     @cached_property
     def _listener(self) -> Listener:
+        self._run.check_model(self.config.speech.model)
         return Listener(self.config.speech, device=self.device)
 
     def _predict(self, clips: Sequence[Clip]) -> list[Prediction]:
