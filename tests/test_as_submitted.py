@@ -35,13 +35,13 @@ def run_all(home: Path, root: Path, *flags: str, heard: bool = False) -> None:
         run_step(step, home, root, *flags)
 
 
-def ask(home: Path, root: Path, folder: Path) -> pd.DataFrame:
+def ask(home: Path, root: Path, folder: Path, run: str = "sample") -> pd.DataFrame:
     """What predict.py says of the test clips, given their sentences as the corpus has them; by name."""
     clips = read_corpus(CorpusConfig(root), needs_media=True).part("testing")
     clips[["name", "sentence"]].to_csv(folder / "texts.csv", index=False)
     out = folder / "said.json"
     flags = ["--texts", str(folder / "texts.csv"), "--format", "json", "--output", str(out), "--device", "cpu"]
-    run_script("predict.py", "sample", *clips.path, "--home", str(home), *flags)
+    run_script("predict.py", run, *clips.path, "--home", str(home), *flags)
     records = json.loads(out.read_text(encoding="utf-8"))
     return pd.DataFrame(records, index=[Path(record["clip"]).stem for record in records])
 
@@ -85,6 +85,10 @@ def test_an_encoder_tuned_inside_the_folds(own, root, bert, tmp_path):
     tune = ["--tune.epochs", "1", "--tune.lr", "0.03", "--folds", "4", "--train.seeds", "2", "--model.heads", "2"]
     run_all(own, root, *streams, *tune)
     assert_as_submitted(ask(own, root, tmp_path), own)
+    run_script("predict.py", "sample", "--home", str(own), "--export", str(tmp_path / "model"))
+    shutil.rmtree(own / "work")
+    assert_as_submitted(ask(own, root, tmp_path, str(tmp_path / "model")), own)
+    assert not list((tmp_path / "model").rglob("*.np[yz]"))  # nothing of the corpus' clips
 
 
 def test_clips_that_are_transcribed(own, root, tmp_path):
