@@ -9,7 +9,7 @@ Run     python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
 from meiju import scores, stages
-from meiju.report import score_table
+from meiju.report_page import score_table
 from meiju.steps import main
 
 

@@ -15,7 +15,7 @@ def pseudo_label(run):
     stages.label_pool(run)
     table, gates = teaching.read(run.result("pseudo"))
     print(teaching.describe(run.config.pseudo, table, gates, run.corpus))
-    few = teaching.too_few(table, len(teaching.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+    few = stages.few_pseudo_labels(run, table)
     if few:
         print(f"\n*** {few} ***")
 

@@ -6,7 +6,7 @@ Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
 from meiju import scores, stages, teaching
-from meiju.report import score_table
+from meiju.report_page import score_table
 from meiju.steps import main
 
 
@@ -15,7 +15,7 @@ def train_stage2(run):
     stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
     print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
     table, _ = teaching.read(run.result("pseudo"))
-    few = teaching.too_few(table, len(teaching.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+    few = stages.few_pseudo_labels(run, table)
     if few:
         print(f"\n*** {few} ***")
 

@@ -6,8 +6,10 @@ Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, pr
 Run     python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
-from meiju import ensemble, scores, stages, submission
-from meiju.report import score_table
+import pandas as pd
+
+from meiju import ensemble, scores, stages, submission, teaching
+from meiju.report_page import score_table
 from meiju.steps import main
 
 
@@ -21,9 +23,14 @@ def make_submission(run):
         raise SystemExit("\n".join(problems))
     of_stages = run.stages()
     table = scores.table(of_stages, config, corpus, run.folds)
-    print(score_table(table[table.heads == scores.MEAN]))
-    print("what stage 2 gains, with its 95 % interval:")
-    print(scores.gains(*of_stages, config, corpus, run.folds).round(4).to_string(index=False))
+    together = table[table.heads == scores.ALL_HEADS]
+    print(score_table(pd.concat([together, scores.majority(config, corpus, run.folds)])))
+    few = stages.few_pseudo_labels(run, teaching.read(run.result("pseudo"))[0])
+    if few:
+        print(f"\n*** {few} ***\n")
+    else:
+        print("what stage 2 gains in JRBM, with its 95 % interval:")
+        print(scores.gains(*of_stages, config, corpus, run.folds).round(4).to_string(index=False))
     for task, heads in scores.best_heads(table).items():
         print(f"best number of heads for {task}, out of fold: {heads}")
     if of_stages[-1].weights:

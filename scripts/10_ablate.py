@@ -10,9 +10,9 @@ Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of t
 Run     python scripts/10_ablate.py sample --variants gate-fixed soft streams
 """
 
-from meiju import ablation, evidence_figures, files, variants
+from meiju import ablation, diagnostic_figures, files, variants
 from meiju.config import AblationConfig
-from meiju.look import to_png
+from meiju.figure_style import to_png
 from meiju.steps import main
 
 
@@ -27,13 +27,13 @@ def ablate(run):
     found, out = ablation.table(run, outcomes), run.ablation_folder
     files.write_text(out / "ablation.csv", found.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(found))
-    drawn = {"ablation.png": evidence_figures.differences(found, title="What each part is worth")}
+    drawn = {"ablation.png": diagnostic_figures.differences(found, title="What each part is worth")}
     curve = ablation.low_resource(found)
     if curve.share.nunique() > 1:
-        drawn["low_resource.png"] = evidence_figures.low_resource(curve, title="With fewer labelled clips")
+        drawn["low_resource.png"] = diagnostic_figures.low_resource(curve, title="With fewer labelled clips")
     for name, figure in drawn.items():
         files.write_bytes(out / name, to_png(figure))
-    print(found[found.part == "out-of-fold"][["variant", "E", "I", "JRBM", "d_JRBM", "note"]].round(4).to_string())
+    print(ablation.for_terminal(found))
     print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', *drawn))}")
 
 

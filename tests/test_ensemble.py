@@ -4,7 +4,7 @@ import pytest
 from scipy.special import softmax
 
 from meiju import ensemble, files
-from meiju.config import Config, ModelConfig, TrainConfig
+from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet
 from meiju.members import Member
 
@@ -81,12 +81,21 @@ def test_fitted_weights_cannot_be_bettered_nearby():
 def test_each_folds_weights_are_fitted_on_the_other_folds():
     labels, systems = random_systems()
     fold = np.arange(400) % 3
-    before = ensemble.combine_out_of_fold(systems, labels, fold)
+    groups = [
+        ensemble.Group(
+            rows=np.flatnonzero(fold == k),
+            heads=np.array(list(systems)),
+            probabilities={t: np.stack([said[t][fold == k] for said in systems.values()])[:, None] for t in TASKS},
+            share=dict.fromkeys(TASKS, np.full(3, 1 / 3)),
+        )
+        for k in range(3)
+    ]
+    before = ensemble.mean_of(ensemble.weigh_out_of_fold(groups, systems, labels))
     rest = {h: {t: p[t][fold != 1] for t in TASKS} for h, p in systems.items()}
     weights = ensemble.fit_weights(rest, {t: labels[t][fold != 1] for t in TASKS})
     expected = ensemble.combine(systems, weights)
     wrong = {t: np.where(fold == 1, (labels[t] + 1) % CLASSES[t], labels[t]) for t in TASKS}
-    after = ensemble.combine_out_of_fold(systems, wrong, fold)
+    after = ensemble.mean_of(ensemble.weigh_out_of_fold(groups, systems, wrong))
     for task in TASKS:
         np.testing.assert_allclose(before[task][fold == 1], expected[task][fold == 1])
         # Its own labels do not matter to a fold, but they do to the others.
@@ -121,13 +130,53 @@ def test_out_of_fold_asks_only_the_members_that_held_the_clip_out(tmp_path):
         for seed in range(2)
         for fold in range(3)
     }
-    found = ensemble.out_of_fold(tmp_path, CONFIG, 2, FOLDS)
+    groups = ensemble.out_of_fold(tmp_path, CONFIG, FOLDS)
+    found, together = ensemble.by_heads(groups, (1, 2)), ensemble.mean_of(groups)
     for task in TASKS:
-        expected = [
-            (said[2, 0, fold][name][task] + said[2, 1, fold][name][task]) / 2
-            for name, fold in zip(FOLDS.name, FOLDS.fold, strict=True)
-        ]
-        np.testing.assert_allclose(found[task], expected)
+        expected = {
+            heads: [
+                (said[heads, 0, fold][name][task] + said[heads, 1, fold][name][task]) / 2
+                for name, fold in zip(FOLDS.name, FOLDS.fold, strict=True)
+            ]
+            for heads in (1, 2)
+        }
+        np.testing.assert_allclose(found[2][task], expected[2], rtol=1e-6)
+        np.testing.assert_allclose(together[task], np.mean([expected[1], expected[2]], axis=0), rtol=1e-6)
+
+
+def test_a_fold_without_members_is_refused(tmp_path):
+    more = FOLDS.assign(fold=[0, 2, 1, 1, 0, 3, 3, 0, 3])
+    with pytest.raises(ConfigError, match=r"fold 3 \(3 clips\) was held out by no member"):
+        ensemble.out_of_fold(tmp_path, CONFIG, more)
+
+
+def test_other_parts_are_judged_by_all_members_with_weights_of_head_counts(tmp_path):
+    said = [
+        write_member(tmp_path, Member(heads, seed, (fold,)), NAMES)
+        for heads in (1, 2)
+        for seed in range(2)
+        for fold in range(3)
+    ]
+    groups = ensemble.other_parts(tmp_path, CONFIG, NAMES)
+    weights = {"emotion": np.array([0.25, 0.75]), "intent": np.array([1.0, 0.0])}
+    found = ensemble.mean_of([group.weighted(weights, (1, 2)) for group in groups])
+    assert groups[0].n_seeds == 2
+    for task in TASKS:
+        by_member = np.array([[one[name][task] for name in NAMES] for one in said]).reshape(2, 6, len(NAMES), -1)
+        expected = np.tensordot(weights[task], by_member.mean(axis=1), axes=1)
+        np.testing.assert_allclose(found[task], expected, rtol=1e-6)
+
+
+def test_resampled_seeds_vary_as_a_mean_of_seeds_does():
+    # One clip, two classes whose probabilities are far apart but for one cell of two seeds: what is decided shows the
+    # draws, of which a quarter each is the first seed twice, a quarter the second, and half both.
+    probabilities = np.array([[[[0.9, 0.1]], [[0.2, 0.8]]]], dtype=np.float32)  # [1 cell, 2 seeds, 1 clip, 2 classes]
+    group = ensemble.Group(
+        np.array([0]), np.array([1]), dict.fromkeys(TASKS, probabilities), dict.fromkeys(TASKS, np.ones(1))
+    )
+    decided = ensemble.resample_seeds([group], n_draws=4000, rng=np.random.default_rng(0))
+    assert decided["emotion"].shape == (4000, 1)
+    assert np.mean(decided["emotion"] == 1) == pytest.approx(0.25, abs=0.03)
 
 
 def test_a_vote_is_over_all_heads_seeds_and_folds(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from meiju import figures, look
+from meiju import figure_style, figures
+from meiju.scores import ALL_HEADS
 
 EMOTIONS = ["happy", "sad", "neutral"]
 INTENTS = ["questioning", "wishing"]
@@ -22,31 +23,6 @@ def png(figure):
     head, _, data = figures.to_data_uri(figure).partition(",")
     assert head == "data:image/png;base64"
     return base64.b64decode(data, validate=True)
-
-
-# Bins of width 0.5: confidences 0.2 and 0.4 (mean 0.3) with accuracy 0.5, then 0.9 with accuracy 1.
-@pytest.mark.parametrize(
-    ("confidence", "correct", "expected"),
-    [
-        ([0.2, 0.4, 0.9], [True, False, True], (2 * 0.2 + 1 * 0.1) / 3),
-        ([1.0, 1.0], [True, True], 0.0),
-        ([1.0, 0.0], [False, True], 1.0),
-        ([0.5], [True], 0.5),
-    ],
-)
-def test_calibration_error_by_hand(confidence, correct, expected):
-    error = figures.expected_calibration_error(np.array(confidence), np.array(correct), n_bins=2)
-    assert error == pytest.approx(expected)
-
-
-def test_calibration_error_without_clips_is_nan():
-    assert np.isnan(figures.expected_calibration_error(np.array([]), np.array([])))
-
-
-@pytest.mark.parametrize("confidence", [[1.2], [-0.1], [np.nan], [0.5, 0.5]])
-def test_calibration_error_refuses_what_is_no_probability_of_the_clips(confidence):
-    with pytest.raises(ValueError, match="confidence"):
-        figures.expected_calibration_error(np.array(confidence), np.array([True]))
 
 
 def test_confusion_shades_rows_and_writes_counts():
@@ -110,7 +86,7 @@ def test_accepted_pairs_draws_an_empty_table():
 
 
 def test_score_by_heads_draws_members_and_their_mean():
-    rows = [(f"stage {s}", heads, 0.5, 0.4, 0.44 + s / 100) for s in (1, 2) for heads in (8, 0, 2)]
+    rows = [(f"stage {s}", heads, 0.5, 0.4, 0.44 + s / 100) for s in (1, 2) for heads in (8, ALL_HEADS, 2)]
     figure = figures.score_by_heads(pd.DataFrame(rows, columns=["stage", "heads", "E", "I", "JRBM"]), title="")
     lines = {line.get_label(): line for line in figure.axes[2].lines}
     assert lines["stage 2, one head count"].get_ydata() == pytest.approx([0.46, 0.46])
@@ -134,7 +110,7 @@ def test_the_same_figure_gives_the_same_bytes_and_no_trace_of_when():
 @pytest.mark.parametrize("families", [["DejaVu Sans"], None], ids=["without a Chinese font", "as installed"])
 def test_any_label_can_be_drawn(monkeypatch, families):
     if families:
-        monkeypatch.setattr(look, "_families", lambda: families)
+        monkeypatch.setattr(figure_style, "_families", lambda: families)
     labels = ["高兴", "$x^$", "_hidden", "a\nb\tc", "", "\x00\u2028", "😀", "word " * 30, "\\frac{", "ab"]
     figure = figures.confusion(labels, labels, labels, title="高兴 $")
     assert png(figure).startswith(b"\x89PNG")

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from meiju import evidence_figures, heads, training
+from meiju import diagnostic_figures, heads, training
 from meiju.config import ModelConfig
+from meiju.figure_style import to_png
 from meiju.fusion import CLOSED_GATE, Batch, Shape, make_network
 from meiju.labels import TASKS
 from meiju.layers import Noise
-from meiju.look import to_png
 from meiju.members import Member
 
 SHAPE = Shape({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
@@ -120,9 +120,9 @@ def test_disagreement_of_heads_beside_that_of_folds(disagreement):
 def test_figures_of_heads_can_be_drawn(disagreement):
     table, gates = look(make())
     table, gates = table.assign(heads=2), gates.assign(heads=2)
-    figure = evidence_figures.heads(table, gates, closed=CLOSED_GATE, title="A title")
+    figure = diagnostic_figures.heads(table, gates, closed=CLOSED_GATE, title="A title")
     assert len(figure.axes) == 6
     assert to_png(figure).startswith(b"\x89PNG")
-    assert len(evidence_figures.heads(table, pd.DataFrame(), closed=0.1, title="A title").axes) == 4
+    assert len(diagnostic_figures.heads(table, pd.DataFrame(), closed=0.1, title="A title").axes) == 4
     by_heads = heads.disagreement_by_heads(disagreement)
-    assert to_png(evidence_figures.disagreement(by_heads, title="A title")).startswith(b"\x89PNG")
+    assert to_png(diagnostic_figures.disagreement(by_heads, title="A title")).startswith(b"\x89PNG")

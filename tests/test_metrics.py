@@ -4,7 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from meiju.metrics import bootstrap, f1, interval, joint_score, jrbm
+from meiju.metrics import (
+    bootstrap,
+    expected_calibration_error,
+    f1,
+    interval,
+    joint_score,
+    jrbm,
+    per_class,
+    score_draws,
+    t_interval,
+)
 
 AVERAGES = ("weighted", "micro")
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40)
@@ -90,3 +100,53 @@ def test_interval_holds_the_central_share():
     draws = np.random.default_rng(0).permutation(101) / 100
     assert interval(draws) == pytest.approx((0.025, 0.975))
     assert interval(draws, level=0.5) == pytest.approx((0.25, 0.75))
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_draws_with_predictions_of_their_own_are_scored_one_by_one(average):
+    truth, said = systems(n_systems=5)
+    draws = score_draws(truth, {task: np.stack([one[task] for one in said]) for task in truth}, average)
+    for k, one in enumerate(said):
+        assert {name: drawn[k] for name, drawn in draws.items()} == pytest.approx(
+            vars(joint_score(truth, one, average))
+        )
+
+
+def test_scores_of_each_class():
+    truth, (said, _) = systems()
+    table = per_class(truth["emotion"], said["emotion"], 7)
+    assert table.support.tolist() == np.bincount(truth["emotion"], minlength=7).tolist()
+    assert table.F1.iloc[5] == 0
+    assert np.average(table.F1, weights=table.support) == pytest.approx(
+        f1(truth["emotion"], said["emotion"], "weighted")
+    )
+
+
+def test_an_interval_of_few_degrees_of_freedom_is_wider():
+    assert t_interval(0.5, 0.1, 1000) == pytest.approx((0.304, 0.696), abs=1e-3)
+    assert t_interval(0.5, 0.1, 3) == pytest.approx((0.5 - 0.318, 0.5 + 0.318), abs=1e-3)
+
+
+# Bins of width 0.5: confidences 0.2 and 0.4 (mean 0.3) with accuracy 0.5, then 0.9 with accuracy 1.
+@pytest.mark.parametrize(
+    ("confidence", "correct", "expected"),
+    [
+        ([0.2, 0.4, 0.9], [True, False, True], (2 * 0.2 + 1 * 0.1) / 3),
+        ([1.0, 1.0], [True, True], 0.0),
+        ([1.0, 0.0], [False, True], 1.0),
+        ([0.5], [True], 0.5),
+    ],
+)
+def test_calibration_error_by_hand(confidence, correct, expected):
+    error = expected_calibration_error(np.array(confidence), np.array(correct), n_bins=2)
+    assert error == pytest.approx(expected)
+
+
+def test_calibration_error_without_clips_is_nan():
+    assert np.isnan(expected_calibration_error(np.array([]), np.array([])))
+
+
+@pytest.mark.parametrize("confidence", [[1.2], [-0.1], [np.nan], [0.5, 0.5]])
+def test_calibration_error_refuses_what_is_no_probability_of_the_clips(confidence):
+    with pytest.raises(ValueError, match="confidence"):
+        expected_calibration_error(np.array(confidence), np.array([True]))

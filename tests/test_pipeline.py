@@ -42,7 +42,7 @@ def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
     assert submission.check(out / "submission.zip", names=list(names), emotions=EMOTIONS, intents=INTENTS) == []
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores.stage) == {"stage 1", "stage 2"}
-    assert set(scores.heads) == {0, 1, 2}
+    assert set(scores.heads) == {"all", "1", "2"}
     assert scores.JRBM.between(0, 1).all()
     assert "made-up sample" in (out / "report.html").read_text(encoding="utf-8")
 
@@ -198,7 +198,7 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     (out,) = (home / "submissions" / "sample").glob("ablation-*")
     table = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
     assert set(table.index.get_level_values("variant")) == {"full", *variants}
-    scores = pd.read_csv(out.parent / "scores.csv").query("heads == 0").set_index(["part", "stage"])
+    scores = pd.read_csv(out.parent / "scores.csv").query("heads == 'all'").set_index(["part", "stage"])
     for part in ("out-of-fold", "validation"):
         assert table.JRBM[part, "full"] == pytest.approx(scores.JRBM[part, "stage 2"], abs=1e-4)
         assert table.JRBM[part, "supervised"] == pytest.approx(scores.JRBM[part, "stage 1"], abs=1e-4)
@@ -248,9 +248,10 @@ def test_loaded_networks_say_what_members_said_when_they_were_trained(home, root
 def test_the_report_judges_pseudo_labels_and_heads(home):
     out = home / "submissions" / "sample"
     page = (out / "report.html").read_text(encoding="utf-8")
-    for heading in ("Precision of pseudo-labels", "What heads look at", "Disagreement between members"):
+    for heading in ("Precision by confidence", "What heads look at", "Disagreement by heads"):
         assert heading in page
     assert set(pd.read_csv(out / "heads.csv").heads) == {1, 2}
+    assert set(pd.read_csv(out / "errors.csv").task) == {"emotion", "intent"}
     for name in ("pseudo_precision.png", "heads.png"):
         assert imread(out / name).std() > 0
 

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from meiju import evidence_figures, pseudo_quality
+from meiju import diagnostic_figures, pseudo_quality
 from meiju.config import Config, PseudoConfig
 from meiju.corpus import Corpus
+from meiju.figure_style import to_png
 from meiju.labels import TASKS, LabelSet
-from meiju.look import to_png
 
 LABELS = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
 CONFIG = Config("run", folds=3, pseudo=PseudoConfig(precision=0.7, cap=0.001))
@@ -99,7 +99,7 @@ def test_nothing_accepted_is_said_and_not_guessed(corpus, folds, gates, ask):
     assert summary.accepted.eq(0).all()
     assert summary[["reached", "reached_low", "promised"]].isna().all(axis=None)
     curves = {task: pseudo_quality.curve(none, task) for task in TASKS}
-    figure = evidence_figures.precision_curves(curves, summary, shut, title="A title")
+    figure = diagnostic_figures.precision_curves(curves, summary, shut, title="A title")
     assert to_png(figure).startswith(b"\x89PNG")
 
 

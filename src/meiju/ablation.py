@@ -8,28 +8,24 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from meiju import files, members, scores, stages
-from meiju.labels import TASKS
 from meiju.metrics import bootstrap, interval, joint_score
-from meiju.scores import MEAN, OUT_OF_FOLD, VALIDATION, decide
+from meiju.scores import OUT_OF_FOLD, SCORES, VALIDATION, System
 from meiju.steps import Run
-from meiju.variants import FULL, SUPERVISED, Variant
-
-SCORES = ("E", "I", "JRBM")
+from meiju.variants import FULL, Variant
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A variant that was carried out: predicted class numbers by part and task, and what it took to train.
+    """A variant that was carried out: its predictions and members by part, and what it took to train.
 
     trained: members trained for it beyond what was there; seconds: of wall time that this took (0 where none was).
     """
 
     variant: Variant
-    predicted: dict[str, dict[str, np.ndarray]]
+    systems: dict[str, System]
     trained: int
     seconds: float
     note: str = ""
@@ -54,7 +50,7 @@ def carry_out(run: Run, variant: Variant) -> Outcome:
     stages.refine_transcripts(own)
     if variant.config.punctuation != run.config.punctuation and _same_transcripts(run, own):
         full = Variant(FULL, FULL, "", run.config)
-        return Outcome(variant, _predicted(run, full), 0, 0.0, "no sentence changes: the same as the full run")
+        return Outcome(variant, _systems(run, full), 0, 0.0, "no sentence changes: the same as the full run")
     stages.extract_features(own)
     log = run.config.work / "ablation" / f"{files.digest(_identity(own, variant))}.json"
     before = files.read_json(log) if log.exists() else {"trained": 0, "seconds": 0.0}
@@ -68,69 +64,70 @@ def carry_out(run: Run, variant: Variant) -> Outcome:
             seconds = before["seconds"] + time.monotonic() - start
             before = {"trained": before["trained"] + trained, "seconds": round(seconds, 1)}
             files.write_json(log, before)
-    return Outcome(variant, _predicted(own, variant), before["trained"], before["seconds"])
+    return Outcome(variant, _systems(own, variant), before["trained"], before["seconds"])
 
 
 def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
-    """A row a variant and part: E, I, JRBM, the difference of each from the full run, and its 95 % interval.
+    """One row per variant and part: E, I, JRBM, the difference of each from the full run, and its 95 % interval.
 
-    Differences d_E, d_I, d_JRBM with _low and _high are paired bootstraps over clips. Columns besides: variant, group,
-    what, part, n_clips, JRBM_low, JRBM_high, trained (members), seconds, same (whether the variant's settings are the
-    full run's), note. The first outcome is the full run.
+    Differences are d_E, d_I, d_JRBM with _low and _high; the column `interval` says whether these cover clips and
+    seeds or clips alone (see `meiju.scores.differences`). JRBM_low and JRBM_high are over clips alone. Columns besides:
+    variant, group, what, part, n_clips, share and pseudo (see `meiju.variants.Variant`), trained (members), seconds,
+    same (whether the variant's settings are the full run's), note. The first outcome is the full run.
     """
     average = run.config.corpus.average
     rows = []
-    for part, names in ((OUT_OF_FOLD, run.folds.name), (VALIDATION, run.corpus.part("validation").name)):
-        clips = run.corpus.clips.set_index("name").loc[list(names)]
-        truth = {task: run.corpus.labels.encode(task, clips[task]) for task in TASKS}
-        predictions = [outcome.predicted[part] for outcome in outcomes]
-        drawn = bootstrap(truth, predictions, average)
-        full = joint_score(truth, predictions[0], average)
-        for k, (outcome, predicted) in enumerate(zip(outcomes, predictions, strict=True)):
-            score = joint_score(truth, predicted, average)
-            low, high = interval(drawn["JRBM"][k])
-            row = {"variant": outcome.variant.name, "group": outcome.variant.group, "what": outcome.variant.what}
-            row |= {"part": part, "n_clips": len(names), **vars(score), "JRBM_low": low, "JRBM_high": high}
-            for name in SCORES:
-                low, high = interval(drawn[name][k] - drawn[name][0])
-                row |= {f"d_{name}": getattr(score, name) - getattr(full, name)}
-                row |= {f"d_{name}_low": low, f"d_{name}_high": high}
-            row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(outcome.variant, run)}
+    for part, truth, _ in scores.parts(run.corpus, run.folds):
+        systems = [outcome.systems[part] for outcome in outcomes]
+        drawn = bootstrap(truth, [system.predicted for system in systems], average)["JRBM"]
+        compared = scores.differences(truth, systems, average).to_dict("records")
+        for k, (outcome, system, difference) in enumerate(zip(outcomes, systems, compared, strict=True)):
+            variant, score = outcome.variant, joint_score(truth, system.predicted, average)
+            low, high = interval(drawn[k])
+            row = {"variant": variant.name, "group": variant.group, "what": variant.what, "part": part}
+            row |= {"n_clips": len(truth["emotion"]), **vars(score), "JRBM_low": low, "JRBM_high": high, **difference}
+            row |= {"share": variant.share, "pseudo": variant.pseudo}
+            row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(variant, run)}
             rows.append(row | {"note": _note(outcome, run)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"share": float})
 
 
 def low_resource(found: pd.DataFrame) -> pd.DataFrame:
     """The low-resource curve of a `table`: share (0 to 1), pseudo (bool), part, JRBM, JRBM_low, JRBM_high."""
-    rows = []
-    for row in found.itertuples():
-        if row.group == "low-resource":
-            share = int(row.variant.split("-")[1]) / 100
-        elif row.variant in (FULL, SUPERVISED):
-            share = 1.0
-        else:
-            continue
-        pseudo = not row.variant.endswith(SUPERVISED)
-        rows.append((share, pseudo, row.part, row.JRBM, row.JRBM_low, row.JRBM_high))
     columns = ["share", "pseudo", "part", "JRBM", "JRBM_low", "JRBM_high"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["part", "pseudo", "share"], ignore_index=True)
+    on_the_curve = found.loc[found.share.notna(), columns]
+    return on_the_curve.sort_values(["part", "pseudo", "share"], ignore_index=True)
 
 
 def as_markdown(found: pd.DataFrame) -> str:
-    """The table for a reader: a part each, differences with their intervals; bold where an interval leaves out 0."""
+    """The table for a reader, one part after the other; bold where a difference is more than chance.
+
+    That needs an interval which covers the seeds and leaves out 0.
+    """
     lines = [
         "What each decision is worth: every row is the full run with one thing changed. Differences are from the full "
-        "run, with 95 % intervals (paired bootstrap over clips); bold where the interval leaves out 0.",
+        "run, with 95 % intervals. Over clips and seeds: the interval allows for other clips and other random starts; "
+        "bold where it leaves out 0. Over clips alone: there is one seed, so the chance of training is not in "
+        "the interval, and nothing is bold; train with --train.seeds 2 or more to have it.",
     ]
     for part, rows in found.groupby("part", sort=False):
         lines += ["", f"**{part}**, {rows.n_clips.iloc[0]} clips", ""]
-        lines += ["| variant | what | E | I | JRBM | difference in E | in I | in JRBM | training |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        lines += ["| variant | what | E | I | JRBM | difference in E | in I | in JRBM | interval | training |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
         for _, row in rows.iterrows():
             scored = [f"{row[name]:.4f}" for name in SCORES]
-            cells = [row.variant, row.what, *scored, *(_difference(row, name) for name in SCORES), row.note]
+            differences = [_difference(row, name) for name in SCORES]
+            covers = "–" if row.variant == FULL else row.interval
+            cells = [row.variant, row.what, *scored, *differences, covers, row.note]
             lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def for_terminal(found: pd.DataFrame) -> str:
+    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what the interval covers."""
+    rows = found[found.part == OUT_OF_FOLD].round(4)
+    columns = ["variant", *SCORES, "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
+    return rows[columns].to_string(index=False)
 
 
 def _difference(row: pd.Series, name: str) -> str:
@@ -138,7 +135,7 @@ def _difference(row: pd.Series, name: str) -> str:
         return "–"
     low, high = row[f"d_{name}_low"], row[f"d_{name}_high"]
     text = f"{row[f'd_{name}']:+.4f} ({low:+.4f} to {high:+.4f})"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    return f"**{text}**" if scores.is_beyond_chance(low, high, row.interval) else text
 
 
 def _note(outcome: Outcome, run: Run) -> str:
@@ -165,10 +162,10 @@ def _train(own: Run, pseudo: bool) -> None:
         members.train(own.config, own.data(), plan, own.folder("stage1"), stage=1, label="stage 1")
 
 
-def _predicted(own: Run, variant: Variant) -> dict[str, dict[str, np.ndarray]]:
+def _systems(own: Run, variant: Variant) -> dict[str, System]:
     folder = own.result("stage2") if variant.pseudo else own.folder("stage1")
     stage = scores.read_stage(variant.name, own.config, own.corpus, own.folds, folder)
-    return {OUT_OF_FOLD: decide(stage.out_of_fold[MEAN]), VALIDATION: decide(stage.validation[MEAN])}
+    return {part: stage.system(part) for part in (OUT_OF_FOLD, VALIDATION)}
 
 
 def _member_files(own: Run, pseudo: bool) -> list[Path]:

@@ -5,13 +5,14 @@ voting) can also be weighted, with weights fitted on out-of-fold predictions.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from meiju import files, members
-from meiju.config import Config
+from meiju.config import Config, ConfigError
 from meiju.labels import TASKS, LabelSet
 from meiju.members import Member
 
@@ -22,27 +23,133 @@ def mean_over(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> P
     """Mean probabilities of some members for clips that none of them trained on. Raises KeyError for one that was."""
     total = dict.fromkeys(TASKS, 0.0)
     for member in chosen:
-        said = members.probabilities(folder, member, names)
+        probabilities = members.probabilities(folder, member, names)
+        if member != chosen[0]:
+            _check_classes(folder, member, probabilities, chosen[0], total)
         for task in TASKS:
-            if member != chosen[0] and said[task].shape != total[task].shape:
-                what = f"{member.stem}.npz knows another number of {task} classes than {chosen[0].stem}.npz"
-                raise files.Damaged(f"{folder}: {what}; delete both and give the same commands again")
-            total[task] = total[task] + said[task]
+            total[task] = total[task] + probabilities[task]
     return {task: total[task] / len(chosen) for task in TASKS}
 
 
-def out_of_fold(folder: Path, config: Config, heads: int, folds: pd.DataFrame) -> Probabilities:
-    """Each training clip as seen by the members that held its fold out, in the order of `folds`."""
-    parts = {}
-    for fold in range(config.folds):
-        chosen = [Member(heads, seed, (fold,)) for seed in range(config.train.seeds)]
-        parts[fold] = mean_over(folder, chosen, list(folds.name[folds.fold == fold]))
-    result = {}
+def _check_classes(folder: Path, member: Member, its: Probabilities, first: Member, others: Probabilities) -> None:
+    """Raises Damaged where two members know different numbers of classes."""
     for task in TASKS:
-        result[task] = np.empty((len(folds), parts[0][task].shape[1]))
-        for fold, part in parts.items():
-            result[task][(folds.fold == fold).to_numpy()] = part[task]
-    return result
+        if its[task].shape != others[task].shape:
+            what = f"{member.stem}.npz knows another number of {task} classes than {first.stem}.npz"
+            raise files.Damaged(f"{folder}: {what}; delete both and give the same commands again")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The members that judge the same clips: some cells (a head count and a fold each), each with the same seeds.
+
+    rows: [n] numbers of the clips. heads: [C] head count of each cell. probabilities[task]: [C, S, n, K], 32 bits.
+    share[task]: [C] weights of the cells in the mean over all of them, which sum to 1.
+    """
+
+    rows: np.ndarray
+    heads: np.ndarray
+    probabilities: Probabilities
+    share: dict[str, np.ndarray]
+
+    @property
+    def n_seeds(self) -> int:
+        """S, the number of members of a cell."""
+        return self.probabilities[TASKS[0]].shape[1]
+
+    def of_heads(self, heads: int) -> Probabilities:
+        """The mean over the members of one head count, by task [n, K]."""
+        own = self.heads == heads
+        return {task: p[own].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
+
+    def weighted(self, weights: dict[str, np.ndarray], heads: Sequence[int]) -> "Group":
+        """The same group with weights[task] [number of head counts] of `heads`; the folds of one share its weight."""
+        place = [list(heads).index(count) for count in self.heads]
+        n_folds = len(self.heads) // len(heads)
+        return replace(self, share={task: weight[place] / n_folds for task, weight in weights.items()})
+
+
+def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[Group]:
+    """The training clips, in the order of `folds`: one group per fold, the members that held it out.
+
+    Raises ConfigError where a fold has no members, because `folds` has more of them than the settings.
+    """
+    unknown = folds.fold[folds.fold >= config.folds]
+    if len(unknown):
+        what = f"fold {unknown.min()} ({(folds.fold == unknown.min()).sum()} clips) was held out by no member"
+        raise ConfigError(f"{what}: the folds' file has {folds.fold.nunique()} folds, the settings {config.folds}")
+    return [
+        _group(folder, config, [fold], list(folds.name[folds.fold == fold]), np.flatnonzero(folds.fold == fold))
+        for fold in range(config.folds)
+    ]
+
+
+def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[Group]:
+    """Clips of other parts, in the order of `names`, which the members of all folds judge: one group."""
+    return [_group(folder, config, range(config.folds), names, np.arange(len(names)))]
+
+
+def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[str], rows: np.ndarray) -> Group:
+    cells = [(heads, fold) for heads in config.model.heads for fold in folds]
+    chosen = [Member(heads, seed, (fold,)) for heads, fold in cells for seed in range(config.train.seeds)]
+    found = []
+    for member in chosen:
+        probabilities = members.probabilities(folder, member, names)
+        found.append({task: p.astype(np.float32) for task, p in probabilities.items()})
+        _check_classes(folder, member, found[-1], chosen[0], found[0])
+    stacked = {
+        task: np.stack([one[task] for one in found]).reshape(len(cells), config.train.seeds, *found[0][task].shape)
+        for task in TASKS
+    }
+    share = dict.fromkeys(TASKS, np.full(len(cells), 1 / len(cells)))
+    return Group(rows, np.array([heads for heads, _ in cells]), stacked, share)
+
+
+def by_heads(groups: Sequence[Group], heads: Sequence[int]) -> dict[int, Probabilities]:
+    """The mean over the members of each head count for the clips of all groups, by task [N, K]."""
+    n_clips = sum(len(group.rows) for group in groups)
+    found = {}
+    for count in heads:
+        found[count] = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+        for group in groups:
+            for task, mean in group.of_heads(count).items():
+                found[count][task][group.rows] = mean
+    return found
+
+
+CHUNK = 2000  # clips whose resampled probabilities are held at once
+
+
+def resample_seeds(groups: Sequence[Group], *, n_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """What the members would have decided had their seeds been others: class numbers [n_draws, N] of each task.
+
+    In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as
+    `rescaled` says. Shares of cells stay as they are. Needs S of at least 2.
+    """
+    n_clips = sum(len(group.rows) for group in groups)
+    decided = {task: np.empty((n_draws, n_clips), dtype=np.int8) for task in TASKS}
+    for group in groups:
+        equal = np.full(group.n_seeds, 1 / group.n_seeds)
+        weight = rescaled(rng.multinomial(group.n_seeds, equal, size=(n_draws, len(group.heads))) / group.n_seeds)
+        for task in TASKS:
+            by_member = (group.share[task][:, None] * weight).reshape(n_draws, -1).astype(np.float32)  # [B, C * S]
+            for start in range(0, len(group.rows), CHUNK):
+                chunk = group.probabilities[task][:, :, start : start + CHUNK]  # [C, S, n, K]
+                mean = by_member @ chunk.reshape(by_member.shape[1], -1)  # [B, n * K]
+                likeliest = mean.reshape(n_draws, *chunk.shape[2:]).argmax(axis=2)
+                decided[task][:, group.rows[start : start + CHUNK]] = likeliest
+    return decided
+
+
+def rescaled(drawn: np.ndarray) -> np.ndarray:
+    """Weights of S seeds [..., S] from how often each was drawn, as shares [..., S]; both sum to 1.
+
+    The mean of S draws from S values varies too little, by the factor (S - 1) / S. So it is moved away from the mean of
+    all of them by the factor sqrt(S / (S - 1)): Rao and Wu 1988, Resampling inference with complex survey data, JASA
+    83, 231-241, with as many draws as values.
+    """
+    n_seeds = drawn.shape[-1]
+    return 1 / n_seeds + np.sqrt(n_seeds / (n_seeds - 1)) * (drawn - 1 / n_seeds)
 
 
 def all_folds(folder: Path, config: Config, heads: int, names: Sequence[str]) -> Probabilities:
@@ -107,16 +214,26 @@ def fit_weights(by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray
     return weights
 
 
-def combine_out_of_fold(
-    by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray], fold: np.ndarray
-) -> Probabilities:
-    """Weighted out-of-fold predictions where each fold's weights are fitted on the other folds' rows."""
-    result = combine(by_heads)
-    for k in np.unique(fold):
-        own = fold == k
-        others = {heads: {t: p[t][~own] for t in TASKS} for heads, p in by_heads.items()}
-        weights = fit_weights(others, {task: labels[task][~own] for task in TASKS})
-        held_out = combine({heads: {t: p[t][own] for t in TASKS} for heads, p in by_heads.items()}, weights)
+def weigh_out_of_fold(
+    groups: Sequence[Group], by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray]
+) -> list[Group]:
+    """The groups of `out_of_fold` with weights of the head counts, each fold's fitted on the other folds' rows."""
+    weighted = []
+    for group in groups:
+        others = np.ones(len(labels[TASKS[0]]), dtype=bool)
+        others[group.rows] = False
+        rest = {heads: {t: p[t][others] for t in TASKS} for heads, p in by_heads.items()}
+        weights = fit_weights(rest, {task: labels[task][others] for task in TASKS})
+        weighted.append(group.weighted(weights, list(by_heads)))
+    return weighted
+
+
+def mean_of(groups: Sequence[Group]) -> Probabilities:
+    """The weighted mean over all members for the clips of all groups, by task [N, K]."""
+    n_clips = sum(len(group.rows) for group in groups)
+    found = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+    for group in groups:
         for task in TASKS:
-            result[task][own] = held_out[task]
-    return result
+            by_cell = group.probabilities[task].mean(axis=1, dtype=np.float64)
+            found[task][group.rows] = np.tensordot(group.share[task], by_cell, axes=1)
+    return found

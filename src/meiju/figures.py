@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from meiju.look import (
+from meiju.figure_style import (
     BLUE,
     DASHED,
     GREY,
@@ -27,35 +27,8 @@ from meiju.look import (
     style,
     to_png,
 )
-
-
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> float:
-    """Mean distance between confidence and accuracy over equally wide bins, weighted by their clips; 0 to 1.
-
-    confidence: (N,) in [0, 1]; correct: (N,) bool. NaN without clips.
-    """
-    confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
-    count, mean_confidence, accuracy = _bins(confidence, correct, n_bins)
-    filled = count > 0
-    if not filled.any():
-        return float("nan")
-    return float(np.average(np.abs(mean_confidence - accuracy)[filled], weights=count[filled]))
-
-
-def _bins(confidence: np.ndarray, correct: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips, mean confidence and accuracy of each bin, (n_bins,) each; NaN means where a bin is empty."""
-    if confidence.shape != correct.shape:
-        raise ValueError(f"one confidence a clip is needed; got {confidence.shape} for {correct.shape} clips")
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("confidences are probabilities, in [0, 1], and never NaN")
-    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
-    count = np.bincount(place, minlength=n_bins)
-    total = np.where(count, count, np.nan)
-    return (
-        count,
-        np.bincount(place, weights=confidence, minlength=n_bins) / total,
-        np.bincount(place, weights=correct, minlength=n_bins) / total,
-    )
+from meiju.metrics import confidence_bins, expected_calibration_error
+from meiju.scores import ALL_HEADS
 
 
 @style()
@@ -103,10 +76,9 @@ def reliability(
     left = np.arange(n_bins) / n_bins
     series = [("before", confidence_before, GREY, "s", 0.008), ("after", confidence_after, BLUE, "o", 0.05)]
     for name, confidence, colour, marker, offset in series:
-        confidence, hits = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
-        count, mean_confidence, accuracy = _bins(confidence, hits, n_bins)
-        error = expected_calibration_error(confidence, hits, n_bins)
-        label = f"{name} temperature: ECE {100 * error:.1f} %" if len(hits) else f"{name}: no clips"
+        count, mean_confidence, accuracy = confidence_bins(confidence, correct, n_bins)
+        error = expected_calibration_error(confidence, correct, n_bins)
+        label = f"{name} temperature: ECE {100 * error:.1f} %" if len(correct) else f"{name}: no clips"
         filled = count > 0
         upper.plot(mean_confidence[filled], accuracy[filled], color=colour, marker=marker, markersize=5, label=label)
         lower.bar(left + offset, count, width=0.042, align="edge", color=colour)
@@ -202,21 +174,21 @@ def accepted_pairs(
 def score_by_heads(scores: pd.DataFrame, *, title: str) -> Figure:
     """E, I and JRBM by the number of attention heads, for both stages, with the mean over head counts as a line.
 
-    scores: columns stage, heads, E, I, JRBM; a row whose `heads` is 0 scores the mean over head counts.
+    scores: columns stage, heads, E, I, JRBM; a row whose `heads` is ALL_HEADS scores the mean over head counts.
     """
     figure = Figure(figsize=(9.4, 3.7))
-    heads = sorted(set(scores["heads"]) - {0})
+    heads = sorted(set(scores["heads"]) - {ALL_HEADS})
     panels = {"E": "E: emotion", "I": "I: intent", "JRBM": "JRBM: 2EI / (E + I)"}
     ranges = scores[list(panels)].agg(["min", "max"])
     half = max(0.005, 0.6 * (ranges.loc["max"] - ranges.loc["min"]).max())  # one span, so that slopes compare
     for axes, (column, heading) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for (stage, rows), (colour, marker) in zip(scores.groupby("stage"), cycle(STAGE_LOOKS)):
-            single = rows[rows["heads"] > 0].sort_values("heads")
+            single = rows[rows["heads"] != ALL_HEADS].sort_values("heads")
             place = [heads.index(count) for count in single["heads"]]
             label = f"{stage}, one head count"
             axes.plot(place, single[column], color=colour, marker=marker, markersize=5, label=label)
             label = f"{stage}, mean over head counts"
-            for mean in rows.loc[rows["heads"] == 0, column]:
+            for mean in rows.loc[rows["heads"] == ALL_HEADS, column]:
                 axes.axhline(mean, color=colour, linestyle=DASHED, linewidth=1.4, label=label)
         middle = ranges[column].mean()
         axes.set(title=heading, xlabel="attention heads", ylim=(middle - half, middle + half))

@@ -7,7 +7,9 @@ JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import f1_score
+import pandas as pd
+from scipy.stats import t as student
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,49 @@ def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray],
     return Score(e, i, jrbm(e, i))
 
 
+def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.DataFrame:
+    """Columns support (clips of the class), precision, recall and F1 of each class; class numbers [N] go in.
+
+    A class that no clip has and none is taken for scores 0, as in the official scorer.
+    """
+    columns = precision_recall_fscore_support(truth, prediction, labels=range(n_classes), zero_division=0)
+    return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> float:
+    """Mean distance between confidence and accuracy over equally wide bins, weighted by their clips; 0 to 1.
+
+    confidence: (N,) in [0, 1]; correct: (N,) bool. NaN without clips.
+    """
+    count, mean_confidence, accuracy = confidence_bins(confidence, correct, n_bins)
+    filled = count > 0
+    if not filled.any():
+        return float("nan")
+    return float(np.average(np.abs(mean_confidence - accuracy)[filled], weights=count[filled]))
+
+
+def confidence_bins(
+    confidence: np.ndarray, correct: np.ndarray, n_bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clips, mean confidence and accuracy of equally wide bins, (n_bins,) each; NaN means where a bin is empty.
+
+    Raises ValueError for confidences outside [0, 1], or another number of them than of clips.
+    """
+    confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
+    if confidence.shape != correct.shape:
+        raise ValueError(f"each clip needs one confidence; got {confidence.shape} for {correct.shape} clips")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("confidences are probabilities, in [0, 1], and never NaN")
+    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
+    count = np.bincount(place, minlength=n_bins)
+    total = np.where(count, count, np.nan)
+    return (
+        count,
+        np.bincount(place, weights=confidence, minlength=n_bins) / total,
+        np.bincount(place, weights=correct, minlength=n_bins) / total,
+    )
+
+
 def bootstrap(
     truth: dict[str, np.ndarray],
     predictions: list[dict[str, np.ndarray]],
@@ -49,7 +94,8 @@ def bootstrap(
 ) -> dict[str, np.ndarray]:
     """E, I and JRBM of several systems on the same resampled clips, each [systems, n_draws] (Efron's paired bootstrap).
 
-    The systems share every draw, so the difference of two rows is the distribution of their difference.
+    predictions: class numbers [N] of each task. The systems share every draw of clips, so the difference of two rows
+    is the distribution of their difference.
     """
     rng = np.random.default_rng(seed)
     n = len(truth["emotion"])
@@ -61,22 +107,48 @@ def bootstrap(
     return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
 
 
+def score_draws(
+    truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray], average: str
+) -> dict[str, np.ndarray]:
+    """E, I and JRBM [n_draws] of predictions that differ by draw, class numbers [n_draws, N] of each task."""
+    e, i = (_f1_of_draws(truth[task], predictions[task], average) for task in ("emotion", "intent"))
+    return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+
+
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The central interval of bootstrap draws that holds `level` of them."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
+def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
+    """The estimate, less and plus its standard deviation times Student's t with `freedom` degrees of freedom."""
+    half = float(student.ppf((1 + level) / 2, freedom)) * deviation
+    return estimate - half, estimate + half
+
+
 def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
     """F1 under each row of clip counts [n_draws, N]: one matrix product instead of a scikit-learn call per draw."""
     n_classes = int(max(truth.max(), prediction.max())) + 1
     is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
-    hits = draws @ (is_true * is_predicted)  # [n_draws, K]
-    support, predicted = draws @ is_true, draws @ is_predicted
+    return _f1_of_counts(draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted, average)
+
+
+def _f1_of_draws(truth: np.ndarray, prediction: np.ndarray, average: str) -> np.ndarray:
+    """F1 of each row of predictions [n_draws, N]."""
+    classes = range(int(max(truth.max(), prediction.max())) + 1)
+    hits = np.stack([(prediction[:, truth == k] == k).sum(axis=1) for k in classes], axis=1)  # [n_draws, K]
+    predicted = np.stack([(prediction == k).sum(axis=1) for k in classes], axis=1)
+    support = np.tile(np.bincount(truth, minlength=len(classes)), (len(prediction), 1))
+    return _f1_of_counts(hits, support, predicted, average)
+
+
+def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, average: str) -> np.ndarray:
+    """F1 from the right, the true and the predicted clips of each class, [n_draws, K] each."""
     if average == "micro":
-        return hits.sum(1) / draws.sum(1)
+        return hits.sum(axis=1) / support.sum(axis=1)
     per_class = 2 * hits / np.maximum(support + predicted, 1)
-    return (per_class * support).sum(1) / support.sum(1)
+    return (per_class * support).sum(axis=1) / support.sum(axis=1)
 
 
 def _harmonic(e: np.ndarray, i: np.ndarray) -> np.ndarray:

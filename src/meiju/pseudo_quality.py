@@ -14,8 +14,8 @@ from scipy.stats import binomtest
 from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
-from meiju.figures import expected_calibration_error
 from meiju.labels import TASKS
+from meiju.metrics import expected_calibration_error
 from meiju.pseudo import label_pool
 from meiju.teaching import gates_of
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.special import softmax
 from torch import nn
 
@@ -150,21 +151,25 @@ def make_submission(run: Run) -> None:
 
 def write_report(run: Run) -> None:
     """Step 09."""
-    from meiju import evidence, findings  # drawing takes a second to import, and nothing else needs it
-    from meiju.look import to_png
+    from meiju import report_build, report_page  # drawing takes a second to import, and nothing else needs it
 
     run.result("submission")  # a report belongs to the submission that it lies beside
     if not run.begin("report"):
         return
-    out, labelled = run.folder("report"), teaching.read(run.result("pseudo"))
-    found = evidence.gather(run, labelled[1])
-    for name, table in found.files.items():
-        files.write_text(out / name, spreadsheets.as_csv(table, float_format="%.5f"))
-    for name, figure in found.pictures.items():
-        files.write_bytes(out / name, to_png(figure))
-    page = findings.page(run.config, run.corpus, run.folds, run.stages(), *labelled, found)
-    files.write_text(out / "report.html", page)
-    run.finish("report", [out / name for name in ("report.html", *found.files, *found.pictures)])
+    out, ablation = run.folder("report"), run.ablation_folder / "ablation.md"
+    table, gates = teaching.read(run.result("pseudo"))
+    link = ablation.relative_to(out).as_posix() if ablation.exists() else None
+    sections = report_build.build(run, table, gates, ablation=link, notice=few_pseudo_labels(run, table))
+    kept = report_page.kept_files(sections)
+    for name, content in kept.items():
+        files.write_bytes(out / name, content)
+    files.write_text(out / "report.html", report_build.page(run, sections))
+    run.finish("report", [out / name for name in ("report.html", *kept)])
+
+
+def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
+    """What is to be said where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
+    return teaching.too_few(table, len(teaching.learnable(run.config, run.corpus, run.folds)), run.config.folds)
 
 
 def _tune(run: Run) -> None:

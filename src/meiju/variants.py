@@ -16,19 +16,23 @@ SHARES = (0.1, 0.25, 0.5, 0.75)  # of the labelled clips, for the low-resource c
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the ablation: a name, its group, what is different in words, and its settings."""
+    """One row of the ablation: a name, its group, what is different in words, and its settings.
+
+    share: of the labelled clips, where the variant is a point of the low-resource curve.
+    """
 
     name: str
     group: str
     what: str
     config: Config
     pseudo: bool = True  # whether it has a second stage, with pseudo-labels
+    share: float | None = None
 
 
 def all_variants(config: Config) -> dict[str, Variant]:
     """Every variant of a run by name, the run itself (FULL) first."""
     found = [
-        Variant(FULL, FULL, "the run as it is", config),
+        Variant(FULL, FULL, "the run as it is", config, share=1.0),
         *_pseudo(config),
         *_fusion(config),
         *_punctuation(config),
@@ -67,7 +71,7 @@ def _pseudo(config: Config) -> list[Variant]:
     heads = config.model.heads[0]
     return [
         Variant("supervised-one-model", "pseudo", f"labelled clips only, one model ({heads} heads)", one, False),
-        Variant(SUPERVISED, "pseudo", "labelled clips only, all members", config, False),
+        Variant(SUPERVISED, "pseudo", "labelled clips only, all members", config, False, share=1.0),
         pseudo("gate-paper", "accepted above 0.99 as the networks say it", gate="paper", threshold=0.99),
         pseudo("gate-fixed", "accepted above a calibrated confidence of 0.99", gate="fixed", threshold=0.99),
         pseudo("gate-precision", f"accepted at a precision of {config.pseudo.precision:g}", gate="precision"),
@@ -151,8 +155,8 @@ def _low_resource(config: Config) -> list[Variant]:
         small = replace(config, train=train)
         name, what = f"labelled-{share:.0%}".rstrip("%"), f"{share:.0%} of the labelled clips"
         found += [
-            Variant(f"{name}-supervised", "low-resource", f"{what}, no pseudo-labels", small, False),
-            Variant(name, "low-resource", f"{what}, with pseudo-labels", small),
+            Variant(f"{name}-supervised", "low-resource", f"{what}, no pseudo-labels", small, False, share),
+            Variant(name, "low-resource", f"{what}, with pseudo-labels", small, share=share),
         ]
     return found
 

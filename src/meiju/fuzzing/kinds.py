@@ -29,12 +29,12 @@ from meiju import (
     answers,
     ensemble,
     features,
+    figure_style,
     figures,
     folds,
-    look,
     media,
     members,
-    report,
+    report_page,
     submission,
     teaching,
     transcription,
@@ -349,7 +349,7 @@ def sentence(case: Case) -> str:
     _report(said, name)
     if rng.random() < 0.03:  # drawing takes long
         labels = [mutations.utf8(said), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
-        look.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
+        figure_style.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
     return _check_predictions(predictor, predictions)
 
 
@@ -554,15 +554,12 @@ def _report(said: str, name: str) -> None:
 
 @lru_cache(maxsize=100)
 def _tags(text: str, other: str) -> list[tuple]:
-    scores: dict[str, list] = {"stage": [text], "system": [other], "part": [text], "n_clips": [1]}
-    scores |= {key: [0.5] for key in ("E", "I", "JRBM", "JRBM_low", "JRBM_high", "fold_spread")}
-    page = report.render(
+    shown = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file=other)
+    drawn = report_page.Picture(other, text, "data:image/png;base64,AA", file=text)
+    page = report_page.render(
         title=text,
-        notes=[text],
-        settings={"run": {other: text}},
-        scores=pd.DataFrame(scores),
-        tables={text: pd.DataFrame({other: [text]}, index=pd.Index([other], name=text))},
-        figures={other: ("data:image/png;base64,AA", text)},
+        intro=[text],
+        sections=[report_page.Section(text, [other], [shown, drawn], link=(text, "ablation.md"))],
         made_with={text: other},
     )
     page.encode("utf-8")

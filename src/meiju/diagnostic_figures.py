@@ -6,7 +6,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from meiju.look import (
+from meiju.figure_style import (
     BLUE,
     DASHED,
     GREY,
@@ -21,7 +21,7 @@ from meiju.look import (
     readable,
     style,
 )
-from meiju.scores import OUT_OF_FOLD, VALIDATION
+from meiju.scores import OUT_OF_FOLD, OVER_CLIPS, OVER_SEEDS, VALIDATION
 
 FAR = 0.1  # of JRBM
 PART_LOOKS = {OUT_OF_FOLD: (BLUE, "o", -0.14), VALIDATION: (GREY, "s", 0.2)}  # colour, marker, shift
@@ -32,7 +32,8 @@ FAR_LOOKS = {OUT_OF_FOLD: (BLUE, 0.01), VALIDATION: (MUTED, 0.13)}  # colour, pl
 def differences(found: pd.DataFrame, *, title: str) -> Figure:
     """Every variant's JRBM less that of the full run, with 95 % intervals, by group; low-resource has its own figure.
 
-    found: columns variant, group, part, d_JRBM, d_JRBM_low, d_JRBM_high, same (see `meiju.ablation.table`).
+    found: columns variant, group, part, d_JRBM, d_JRBM_low, d_JRBM_high, interval, same (see `meiju.ablation.table`).
+    Markers are hollow where the interval is over clips alone.
     What is further than FAR below the full run is written at the edge, so that the rest can be told apart.
     """
     found = found[~found.group.isin(["full", "low-resource"])]
@@ -53,10 +54,15 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
             text = f"◂ {difference:.3f}"
             axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=ink)
         rows = rows.drop(far.index)
-        y = rows.variant.map(place) + shift
-        reach = np.stack([rows.d_JRBM - rows.d_JRBM_low, rows.d_JRBM_high - rows.d_JRBM]).clip(min=0)
-        looks = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1.3, "linestyle": "none"}
-        axes.errorbar(rows.d_JRBM, y, xerr=reach, label=f"{part} (95 % interval)", **looks)
+        for covers in (OVER_SEEDS, OVER_CLIPS):
+            own = rows[rows.interval == covers]
+            if len(own) == 0:
+                continue
+            y = own.variant.map(place) + shift
+            reach = np.stack([own.d_JRBM - own.d_JRBM_low, own.d_JRBM_high - own.d_JRBM]).clip(min=0)
+            looks = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1.3, "linestyle": "none"}
+            looks |= {"markerfacecolor": "white"} if covers == OVER_CLIPS else {}
+            axes.errorbar(own.d_JRBM, y, xerr=reach, label=f"{part} (95 % interval {covers})", **looks)
     same = set(found.variant[found.same])
     axes.set_yticks(list(place.values()), [f"{name} (as is)" if name in same else name for name in place])
     axes.set_xlim(left=max(axes.get_xlim()[0], -FAR - 0.004))
@@ -73,7 +79,7 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
 
 @style()
 def low_resource(curve: pd.DataFrame, *, title: str) -> Figure:
-    """JRBM against the share of labelled clips, with and without pseudo-labels, a panel a part.
+    """JRBM against the share of labelled clips, with and without pseudo-labels, one panel per part.
 
     curve: see `meiju.ablation.low_resource`.
     """
@@ -85,7 +91,7 @@ def low_resource(curve: pd.DataFrame, *, title: str) -> Figure:
             rows = curve[(curve.part == part) & (curve.pseudo == pseudo)]
             axes.plot(100 * rows.share, rows.JRBM, color=colour, marker=marker, markersize=5, label=label)
             axes.fill_between(100 * rows.share, rows.JRBM_low, rows.JRBM_high, color=colour, alpha=0.16, linewidth=0)
-        axes.set(title=f"{part} (shaded: 95 % interval)", xlabel="labelled clips learnt from (%)", xlim=(0, 103))
+        axes.set(title=f"{part} (shaded: 95 % over clips)", xlabel="labelled clips learnt from (%)", xlim=(0, 103))
         axes.grid()
     panels[0].set_ylabel("JRBM (0 to 1)")
     panels[0].legend(loc="lower right")
