@@ -364,15 +364,18 @@ def test_npy_takes_the_commonest_width(tmp_path):
     assert encoder.dim == 3
 
 
-def test_npy_fingerprint_follows_the_contents(place):
-    before = NpyFrames(str(place)).fingerprint()
-    assert NpyFrames(str(place)).fingerprint() == before
+def test_what_lies_ready_is_told_by_its_contents(place, tmp_path):
+    known = tmp_path / "known.json"
+    before = NpyFrames(str(place)).contents(known)
+    assert NpyFrames(str(place)).contents(known) == before
     if place.is_dir():
         np.save(place / "more.npy", np.ones(3))
     else:
         with zipfile.ZipFile(place, "a") as archive:
             archive.writestr("more.npy", npy(np.ones(3)))
-    assert NpyFrames(str(place)).fingerprint() != before
+    after = NpyFrames(str(place)).contents(known)
+    assert after.keys() - before.keys() == {"more"}
+    assert {name: after[name] for name in before} == before
 
 
 def test_zip_with_damaged_data_gives_no_frames(tmp_path):

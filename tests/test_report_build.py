@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meiju import log, report_build, teaching
+from meiju import log, report_build, stages, teaching
 from meiju.config import as_settings, parse_config
 from meiju.report_page import Picture, Table
 from meiju.scores import OVER_CLIPS
@@ -90,9 +90,10 @@ def test_errors_are_all_there_with_their_sentences_the_surest_first(sections, ru
 def test_nothing_accepted_is_said_and_not_drawn(run, pseudo):
     labelled, gates = pseudo
     none = labelled.assign(emotion_accepted=False, intent_accepted=False)
-    built = report_build.build(run, none, gates.assign(threshold=np.inf, precision=np.nan))
+    shut = gates.assign(threshold=np.inf, precision=np.nan)
+    built = report_build.build(run, none, shut, notice=stages.few_pseudo_labels(run, none))
     by_heading = {section.heading: section for section in built}
-    assert "stage 1 over again" in by_heading["What stage 2 gains"].text[0]
+    assert "hardly more than stage 1" in by_heading["What stage 2 gains"].text[0]
     assert "no ablation yet" in " ".join(by_heading["Scores"].text)
     section = by_heading["Pseudo-labels"]
     assert "Emotion: 0 of 16 unlabelled clips" in section.text[0]

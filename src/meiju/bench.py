@@ -297,12 +297,11 @@ def _train(frames: Watched, size: Size, n_pool: int, *, together: int) -> float:
 def _fit_linear(frames: Watched, size: Size, n_pool: int) -> float:
     """Milliseconds a clip of pooling the pool's frames and fitting the linear half of one member to them."""
     rows = _rows(size.labelled, size.labelled + n_pool)
-    labels = {task: rows.targets[task].argmax(axis=1) for task in TASKS}
     started = _now(frames.device)
     linear = PooledLinear(1, Shape(frames.dims, frames.single, CLASSES))
     parts = [linear.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(rows.clips).split(PREDICT_BATCH)]
     pooled, there = (torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
-    linear.fit(0, pooled, there, labels, rows.weight)
+    linear.fit(0, pooled, there, rows.targets, rows.weight)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / n_pool
 

@@ -76,7 +76,7 @@ def extract(model: str, config: TuneConfig, lines: Lines, folder: Path, *, seed:
     left_out = [*_choose(lines.n_folds, ASKED), *_choose(lines.n_folds, 3)]
     for folds in tqdm(left_out, desc=f"fine-tuning {Path(model).name}", unit="network", disable=None):
         is_asked = len(folds) == ASKED
-        lost = is_asked and not network_of(folder, folds).exists()
+        lost = is_asked and not hub.has_weights(network_of(folder, folds))
         if lost or not (folder / f"said-{_name(folds)}.npz").exists():
             tuner = Tuner.train(model, config, lines, folds, seed=seed, device=device)
             if is_asked:

@@ -94,7 +94,7 @@ def make(folder: Path) -> Bench:
     training = run.corpus.part("training")
     folds.write(training[["name"]].assign(fold=np.arange(len(training)) % config.folds), config.folds_path)
     transcripts.refine(config, clips, run.folder(TRANSCRIPTS), heard=clips)
-    run.finish(TRANSCRIPTS)
+    run.finish(TRANSCRIPTS, files.files_in(run.folder(TRANSCRIPTS)))
     given = transcripts.as_clips(clips, run.result(TRANSCRIPTS))
     learnt = [clip for clip, part in zip(given, clips.part, strict=True) if part in LEARNT_FROM]
     stores = {}
@@ -156,4 +156,4 @@ def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
         unseen = ~(fold.notna() & ~fold.isin(member.held_out)).to_numpy()
         logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
         np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)
-    files.write_json(folder / "done.json", {})
+    files.write_json(folder / "done.json", {"decided by": run.decided_by(STAGE2), "files": {}})
