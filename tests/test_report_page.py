@@ -143,6 +143,8 @@ def test_cells_of_a_table():
     table = Table("", "", frame, formats={"percent": "{:.1f}", "time": "{}"})
     assert table.rows == [["0.5000", "17.1", "3", "True", "sad", "3 s"], ["–", "3.0", "–", "False", "–", "4 s"]]
     assert table.numeric == [True, True, True, False, False, True]
+    assert not table.narrow
+    assert Table("", "", frame[["share", "time"]]).narrow
     assert table.wide == [False, False, False, True, True, False]
 
 

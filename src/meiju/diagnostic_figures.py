@@ -134,7 +134,7 @@ def precision_curves(
 
 @style()
 def disagreement(by_heads: dict[str, pd.DataFrame], *, title: str) -> Figure:
-    """Disagreement in % by both head counts, a panel a task (see `meiju.heads.disagreement_by_heads`)."""
+    """Disagreement in % by both head counts, one panel per task (see `meiju.heads.disagreement_by_heads`)."""
     figure = Figure(figsize=(WIDTH, 1.7 + 0.42 * max((len(table) for table in by_heads.values()), default=1)))
     panels = np.atleast_1d(figure.subplots(1, max(1, len(by_heads))))
     every = np.concatenate([table.to_numpy().ravel() for table in by_heads.values()] or [np.zeros(1)])
@@ -152,7 +152,7 @@ def disagreement(by_heads: dict[str, pd.DataFrame], *, title: str) -> Figure:
 
 @style()
 def heads(look: pd.DataFrame, gate: pd.DataFrame, *, closed: float, title: str) -> Figure:
-    """Where every head looks, in its own task and in the other one, and what the gates let in; a column a task.
+    """Where every head looks, in its own task and in the other one, and what the gates let in; one column per task.
 
     look: columns heads, task, where, stream, attention; gate: heads, task, stream, openness, added (or no rows); see
     `meiju.heads.attention`. closed: how far gates are open before training.
@@ -189,7 +189,7 @@ def heads(look: pd.DataFrame, gate: pd.DataFrame, *, closed: float, title: str) 
 
 
 def _dots(axes, own: pd.DataFrame, column: str, streams: list[str], colours: dict, hollow: bool = False) -> None:
-    """A dot a row at its value, by stream and number of heads, and a bar at the mean."""
+    """One dot per row at its value, by stream and number of heads, and a bar at the mean."""
     step = 0.8 / len(colours)
     for k, (count, colour) in enumerate(colours.items()):
         y = np.arange(len(streams)) - 0.4 + (k + 0.5) * step

@@ -73,7 +73,7 @@ def disagreement_by_heads(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def attention(network: nn.Module, frames: Frames, clips: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where the heads of a stacked network look, and what its gates let in, mean over clip numbers [N].
 
-    First table, a row a head: member (its number in the stack), head, task, where (own task or other task), stream,
+    First table, one row per head: member (its number in the stack), head, task, where (own task or other task), stream,
     attention (share, mean over clips that have every stream, and over query tokens), evenness (entropy of these shares
     in one clip, mean over clips, relative to that of equal shares: 1 is no choice at all). Second table: member, task,
     stream, openness (mean of the gate, 0 to 1), added (norm of what is added relative to what was there). Both are

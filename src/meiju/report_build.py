@@ -208,7 +208,7 @@ def _run_time(run: Run) -> Section:
         "count as well."
     ]
     if (costs.settings != log.SAME).any():
-        text.append("Steps marked so were done by a run with other settings, and their results were used again.")
+        text.append(f"Steps marked {log.OTHER}: done with other settings, and their results were used again.")
     frame = pd.DataFrame(
         {
             "step": costs.step,

@@ -12,7 +12,7 @@ from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from meiju import spreadsheets
 
 MISSING = "–"
-HALF_A_LINE = 17  # characters, on a telephone
+A_LINE, HALF_A_LINE = 40, 17  # characters, on a telephone
 PNG = "data:image/png;base64,"
 
 
@@ -46,6 +46,12 @@ class Table:
             name in self.formats or (is_numeric_dtype(column) and not is_bool_dtype(column))
             for name, column in self.frame.items()
         ]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the whole table fits on a telephone as it is."""
+        lines = [self.headers, *self.rows]
+        return sum(max(map(len, cells)) + 2 for cells in zip(*lines, strict=True)) <= A_LINE
 
     @property
     def wide(self) -> list[bool]:
