@@ -115,9 +115,9 @@ def _gate_tables(gates: pd.DataFrame, quality: pd.DataFrame) -> list[Table]:
         Table(
             "Gates",
             "The threshold on the calibrated confidence in each fold, and the precision above it on rows that neither "
-            "the teachers nor those that stand in for them saw. A dash: the gate accepts nothing.",
+            "the teachers nor those that stand in for them saw. A dash: there is none, as nothing passes.",
             open_gates,
-            dict.fromkeys(("temperature", "threshold", "precision"), SHORT),
+            {"temperature": SHORT, "threshold": "{:.4f}", "precision": SHORT},
         ),
     ]
 
