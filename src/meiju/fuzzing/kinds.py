@@ -554,8 +554,8 @@ def _report(said: str, name: str) -> None:
 
 @lru_cache(maxsize=100)
 def _tags(text: str, other: str) -> list[tuple]:
-    shown = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file=other)
-    drawn = report_page.Picture(other, text, "data:image/png;base64,AA", file=text)
+    shown = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file="errors.csv")
+    drawn = report_page.Picture(other, text, "data:image/png;base64,AA", file="heads.png")
     page = report_page.render(
         title=text,
         intro=[text],
