@@ -133,7 +133,7 @@ def run_table(case: Case) -> str:
             path = own.config.folds_path
             path.write_bytes(bad_csv(path.read_bytes(), rng))
             training = run.corpus.part("training")
-            read = folds.read(path, training)
+            read = folds.read(path, training, n_folds=own.config.folds)
             expect(list(read.name) == sorted(training.name) and read.fold.dtype.kind == "i", "no folds of these clips")
             expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
         case 3:
