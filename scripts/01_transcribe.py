@@ -5,12 +5,12 @@ Writes  work/<run>/transcription/: transcription.csv (name, sentence, reason whe
 Run     python scripts/01_transcribe.py track1-mandarin --corpus.root DIR --speech.model openai/whisper-large-v3
 """
 
-from meiju import stages
-from meiju.steps import main
+from meiju import pipeline
+from meiju.run import main
 
 
 def transcribe(run):
-    stages.transcribe(run)
+    pipeline.transcribe(run)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ Writes  work/<run>/transcripts/: transcripts.csv (name, sentence), punctuation.c
 Run     python scripts/02_refine_punctuation.py sample --punctuation-texts dialogue.txt
 """
 
-from meiju import stages
-from meiju.steps import main
+from meiju import pipeline
+from meiju.run import main
 
 
 def refine_punctuation(run):
-    stages.refine_transcripts(run)
+    pipeline.refine_transcripts(run)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ Writes  work/<run>/features/<stream>/: frames.npy, index.csv, missing.csv, meta.
 Run     python scripts/03_extract_features.py sample --streams text=tfidf-svd audio=npy:/data/hubert.zip
 """
 
-from meiju import stages
-from meiju.steps import main
+from meiju import pipeline
+from meiju.run import main
 
 
 def extract_features(run):
-    stages.extract_features(run)
+    pipeline.extract_features(run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Run     python scripts/04_make_folds.py sample --folds 5
 """
 
 from meiju import folds
-from meiju.steps import main
+from meiju.run import main
 
 
 def make_folds(run):

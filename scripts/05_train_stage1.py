@@ -8,15 +8,15 @@ Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on 
 Run     python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
-from meiju import scores, stages
-from meiju.report_page import score_table
-from meiju.steps import main
+from meiju import evaluation, pipeline
+from meiju.report.page import score_table
+from meiju.run import main
 
 
 def train_stage1(run):
-    stages.train_stage1(run)
-    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
-    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
+    pipeline.train_stage1(run)
+    stage = evaluation.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
+    print(score_table(evaluation.table([stage], run.config, run.corpus, run.folds)))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,15 @@ Writes  work/<run>/pseudo/: pseudo_labels.csv (name, fold, and by task label, co
 Run     python scripts/06_pseudo_label.py sample --pseudo.gate fixed --pseudo.threshold 0.9
 """
 
-from meiju import stages, teaching
-from meiju.steps import main
+from meiju import pipeline, teachers
+from meiju.run import main
 
 
 def pseudo_label(run):
-    stages.label_pool(run)
-    table, gates = teaching.read(run.result("pseudo"))
-    print(teaching.describe(run.config.pseudo, table, gates, run.corpus))
-    few = stages.few_pseudo_labels(run, table)
+    pipeline.label_pool(run)
+    table, gates = teachers.read(run.result("pseudo"))
+    print(teachers.describe(run.config.pseudo, table, gates, run.corpus))
+    few = pipeline.few_pseudo_labels(run, table)
     if few:
         print(f"\n*** {few} ***")
 

@@ -5,17 +5,17 @@ Writes  work/<run>/stage2/: as stage 1
 Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
-from meiju import scores, stages, teaching
-from meiju.report_page import score_table
-from meiju.steps import main
+from meiju import evaluation, pipeline, teachers
+from meiju.report.page import score_table
+from meiju.run import main
 
 
 def train_stage2(run):
-    stages.train_stage2(run)
-    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
-    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
-    table, _ = teaching.read(run.result("pseudo"))
-    few = stages.few_pseudo_labels(run, table)
+    pipeline.train_stage2(run)
+    stage = evaluation.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
+    print(score_table(evaluation.table([stage], run.config, run.corpus, run.folds)))
+    table, _ = teachers.read(run.result("pseudo"))
+    few = pipeline.few_pseudo_labels(run, table)
     if few:
         print(f"\n*** {few} ***")
 

@@ -8,13 +8,13 @@ Run     python scripts/08_ensemble.py sample --ensemble out-of-fold
 
 import pandas as pd
 
-from meiju import ensemble, scores, stages, submission, teaching
-from meiju.report_page import score_table
-from meiju.steps import main
+from meiju import ensemble, evaluation, pipeline, submission, teachers
+from meiju.report.page import score_table
+from meiju.run import main
 
 
 def make_submission(run):
-    stages.make_submission(run)
+    pipeline.make_submission(run)
     config, corpus = run.config, run.corpus
     path = run.result("submission") / submission.ZIP_NAME
     names = list(corpus.part("testing").name)
@@ -22,16 +22,16 @@ def make_submission(run):
     if problems:
         raise SystemExit("\n".join(problems))
     of_stages = run.stages()
-    table = scores.table(of_stages, config, corpus, run.folds)
-    together = table[table.heads == scores.ALL_HEADS]
-    print(score_table(pd.concat([together, scores.majority(config, corpus, run.folds)])))
-    few = stages.few_pseudo_labels(run, teaching.read(run.result("pseudo"))[0])
+    table = evaluation.table(of_stages, config, corpus, run.folds)
+    together = table[table.heads == evaluation.ALL_HEADS]
+    print(score_table(pd.concat([together, evaluation.majority(config, corpus, run.folds)])))
+    few = pipeline.few_pseudo_labels(run, teachers.read(run.result("pseudo"))[0])
     if few:
         print(f"\n*** {few} ***\n")
     else:
         print("what stage 2 gains in JRBM, with its 95 % interval:")
-        print(scores.gains(*of_stages, config, corpus, run.folds).round(4).to_string(index=False))
-    for task, heads in scores.best_heads(table).items():
+        print(evaluation.gains(*of_stages, config, corpus, run.folds).round(4).to_string(index=False))
+    for task, heads in evaluation.best_heads(table).items():
         print(f"best number of heads for {task}, out of fold: {heads}")
     if of_stages[-1].weights:
         print("weights by number of heads:", ensemble.describe_weights(of_stages[-1].weights, config.model.heads))

@@ -10,10 +10,12 @@ Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of t
 Run     python scripts/10_ablate.py sample --variants gate-fixed soft streams
 """
 
-from meiju import ablation, diagnostic_figures, files, variants
+from meiju.analysis import ablation, variants
 from meiju.config import AblationConfig
-from meiju.figure_style import to_png
-from meiju.steps import main
+from meiju.report import diagnostic_figures
+from meiju.report.style import to_png
+from meiju.run import main
+from meiju.utils import files
 
 
 def ablate(run):

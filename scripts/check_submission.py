@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meiju import submission
 from meiju.corpus import read_corpus
-from meiju.steps import main
+from meiju.run import main
 
 
 def check_submission(run):

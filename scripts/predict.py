@@ -19,11 +19,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from meiju import answers, bundle, files
 from meiju.config import REPOSITORY, ConfigError, require
-from meiju.inputs import find_clips
-from meiju.prediction import Predictor
-from meiju.steps import help_text
+from meiju.run import help_text
+from meiju.serving import bundle, outputs
+from meiju.serving.inputs import find_clips
+from meiju.serving.predictor import Predictor
+from meiju.utils import files
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,15 @@ def main(arguments: Arguments) -> None:
             print(f"pretrained models are not copied; it needs {', '.join(exported.models)}")
         return
     if arguments.serve:
-        from meiju import page  # gradio takes seconds to import, and nothing else needs it
+        from meiju.serving import page
 
         page.require_free(arguments.port)
         page.serve(Predictor(folder, device=arguments.device), title=arguments.run, port=arguments.port)
         return
     clips, problems = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
     predictions = Predictor(folder, device=arguments.device).predict(clips) if clips else []
-    records = answers.as_records(predictions, problems)
-    answer = answers.FORMATS[arguments.format](records)
+    records = outputs.as_records(predictions, problems)
+    answer = outputs.FORMATS[arguments.format](records)
     if arguments.output is None:
         sys.stdout.write(answer)
     else:

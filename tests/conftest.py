@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from meiju import sample
+from meiju.sample import corpus as sample_corpus
 from toy_run import STEPS, run_step
 
 
@@ -19,7 +19,9 @@ from toy_run import STEPS, run_step
 def root(tmp_path_factory) -> Path:
     """The corpus."""
     root = tmp_path_factory.mktemp("corpus")
-    sample.make_sample(root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False)
+    sample_corpus.make_sample(
+        root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False
+    )
     return root
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meiju import files
 from meiju.config import Config, CorpusConfig
 from meiju.corpus import CorpusError, clip_name, read_corpus
 from meiju.labels import EMOTIONS, INTENTS
-from meiju.steps import Run
+from meiju.run import Run
+from meiju.utils import files
 
 TABLES = {
     "training": "Annotation/Training_transcription.csv",

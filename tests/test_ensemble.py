@@ -3,10 +3,11 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from meiju import ensemble, files
+from meiju import ensemble
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet
 from meiju.members import Member
+from meiju.utils import files
 
 CLASSES = {"emotion": 3, "intent": 2}
 NAMES = [f"clip_{k}" for k in range(9)]

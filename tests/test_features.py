@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meiju import features, files
+from meiju import features
 from meiju.config import ConfigError
 from meiju.encoders import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.audio import LogMel
-from meiju.media import write_clip
+from meiju.encoders.media import write_clip
+from meiju.utils import files
 
 DIM = 3
 CHUNK = Encoder.chunk

@@ -2,10 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import files, folds
+from meiju import folds
 from meiju.config import ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import EMOTIONS, INTENTS, OFFICIAL, TASKS
+from meiju.utils import files
 
 N_FOLDS = 5
 

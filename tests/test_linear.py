@@ -3,11 +3,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from meiju.batch import Batch, Shape
 from meiju.config import ModelConfig
 from meiju.fusion import FUSIONS, blend, make_network
 from meiju.labels import TASKS
-from meiju.layers import Noise
+from meiju.layers import Batch, Noise, Shape
 from meiju.linear import PENALTY, PooledLinear, one_class_a_row
 
 SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})

@@ -18,11 +18,13 @@ import pytest
 from matplotlib.image import imread
 from scipy.special import softmax
 
-from meiju import files, media, members, provenance, stages, submission, training
+from meiju import members, pipeline, submission, training
 from meiju.config import Config, CorpusConfig, parse_config
 from meiju.corpus import read_corpus
+from meiju.encoders import media
 from meiju.labels import EMOTIONS, INTENTS
-from meiju.steps import Run
+from meiju.run import Run
+from meiju.utils import files, provenance
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
 STREAMS = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
@@ -237,7 +239,7 @@ def test_loaded_networks_say_what_members_said_when_they_were_trained(home, root
     run = run_of(home, root)
     names = list(run.corpus.part("validation").name)
     chosen = [m for m in members.plan(run.config, checks=False) if m.heads == 2]
-    ((heads, network, frames),) = stages.networks(run, "stage2", chosen, names)
+    ((heads, network, frames),) = pipeline.networks(run, "stage2", chosen, names)
     assert heads == 2
     logits = training.predict(network, frames, np.arange(len(names)))
     for e, member in enumerate(chosen):
@@ -449,7 +451,7 @@ def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_
     def refused(path, text):
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr("meiju.files.write_text", refused)
+    monkeypatch.setattr("meiju.utils.files.write_text", refused)
     with pytest.raises(SystemExit, match=rf"error: {os.strerror(number)}: .*transcripts\.csv; .*{remedy}"):
         run_step("02_refine_punctuation", tmp_path, root, "--punctuation", "none")
     (log,) = tmp_path.glob("work/sample/log/*-transcripts.log")

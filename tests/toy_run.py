@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+TOOLS = Path(__file__).parent / "tools"
 STEPS = (
     "02_refine_punctuation",
     "03_extract_features",
@@ -50,10 +51,11 @@ def run_step(step: str, home: Path, root: Path, *flags: str) -> None:
 
 
 def run_script(script: str, *arguments: str) -> None:
-    """Run a script as from the command line; what ends it is raised as SystemExit."""
+    """Run a script or tool as from the command line; what ends it is raised as SystemExit."""
+    (path,) = (folder / script for folder in (SCRIPTS, TOOLS) if (folder / script).exists())
     argv = sys.argv
     sys.argv = [script, *arguments]
     try:
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        runpy.run_path(str(path), run_name="__main__")
     finally:
         sys.argv = argv

@@ -401,7 +401,7 @@ class Config:
 
     @property
     def tuned(self) -> dict[str, str]:
-        """Pretrained model by stream, of the streams that are fine-tuned on labels (see meiju.tuning)."""
+        """Pretrained model by stream, of the streams that are fine-tuned on labels (see meiju.text_tuning)."""
         return {stream: name[len(TUNED) :] for stream, name in self.encoders.items() if name.startswith(TUNED)}
 
     @property
@@ -532,7 +532,7 @@ class AblationConfig(Config):
     """A run, and which of its variants are wanted."""
 
     variants: tuple[str, ...] = ("all",)
-    """Names of variants or of groups of them (see meiju.ablation), or all."""
+    """Names of variants or of groups of them (see meiju.analysis.ablation), or all."""
 
     def __post_init__(self):
         super().__post_init__()

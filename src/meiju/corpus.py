@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import files
 from meiju.config import CorpusConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet
+from meiju.utils import files
 
 PARTS = ("training", "validation", "testing", "unlabelled")
 LABELLED = ("training", "validation")

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju import files, members
+from meiju import members
 from meiju.config import Config, ConfigError
 from meiju.labels import TASKS, LabelSet
 from meiju.members import Member
+from meiju.utils import files
 
 Probabilities = dict[str, np.ndarray]  # by task, [N, K], rows in the order of the names asked for
 

@@ -27,10 +27,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from meiju import files
-from meiju.compute import run_jobs
 from meiju.config import ComputeConfig
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
+from meiju.utils import files
+from meiju.utils.compute import run_jobs
 
 FILES = ("frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json")
 SHOWN = 10  # missing clips named in the terminal; the file names all
@@ -126,7 +126,7 @@ def extract(
     clips: all clips, sorted by name; fit_clips: those the encoder may learn from. inputs: by clip name, a hash of what
     its frames are made from. meta is kept in meta.json, and names whatever decides the frames besides the clips.
     earlier: folders of other stores of the stream: where their meta is the same, frames of clips with the same input
-    are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.compute. Raises Busy
+    are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.utils.compute. Raises Busy
     where another process extracts the same.
     """
     inputs = inputs or {}

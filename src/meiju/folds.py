@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
-from meiju import files
 from meiju.config import ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import TASKS
+from meiju.utils import files
 
 SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
 

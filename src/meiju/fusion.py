@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from meiju.batch import Batch, Shape
 from meiju.config import ModelConfig
 from meiju.labels import TASKS
-from meiju.layers import Attention, AttentionPool, Dropout, LayerNorm, Linear, Noise, reset
+from meiju.layers import Attention, AttentionPool, Batch, Dropout, LayerNorm, Linear, Noise, Shape, reset
 from meiju.linear import PooledLinear
 
 CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12

@@ -11,8 +11,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from meiju.batch import Batch, Shape
 from meiju.labels import TASKS
+from meiju.layers import Batch, Shape
 
 PENALTY = 2.0  # on half the squared weights, beside the sum of the clips' losses (1 / C in scikit-learn)
 NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has

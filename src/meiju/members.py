@@ -20,17 +20,17 @@ from scipy.special import softmax
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from meiju import features, files
-from meiju.compute import run_jobs
+from meiju import features
 from meiju.config import Config, ModelConfig
-from meiju.devices import pick_device
 from meiju.features import Store
 from meiju.folds import learnt_from
 from meiju.fusion import Shape, make_network
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.layers import Noise
+from meiju.text_tuning import store_of
 from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
-from meiju.tuning import store_of
+from meiju.utils import files
+from meiju.utils.compute import pick_device, run_jobs
 
 
 @dataclass(frozen=True, order=True)
@@ -109,8 +109,8 @@ class Data:
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
     meiju.pseudo) or None in stage 1; stores: the folder of each stream's store; tuned: the streams of which a member's
-    store depends on the folds it holds out (see meiju.tuning); start: the folder of members whose weights are started
-    from, or None.
+    store depends on the folds it holds out (see meiju.text_tuning); start: the folder of members whose weights are
+    started from, or None.
     """
 
     clips: pd.DataFrame

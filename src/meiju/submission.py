@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from meiju import files
+from meiju.utils import files
 
 HEADER = ("filename", "emo_pred", "int_pred")
 CSV_NAME = "submission.csv"

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from meiju.batch import Batch, Shape
 from meiju.config import ModelConfig, TrainConfig
 from meiju.features import Store
 from meiju.fusion import Logits, blend, make_network
 from meiju.labels import TASKS, UNKNOWN
-from meiju.layers import Noise, clip_gradients
+from meiju.layers import Batch, Noise, Shape, clip_gradients
 from meiju.linear import PooledLinear
 
 PREDICT_BATCH = 256  # clips at once

@@ -2,9 +2,7 @@
 
 import transformers
 
-from meiju import hub
 from meiju.config import Config, ConfigError
-from meiju.devices import pick_device
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
@@ -14,6 +12,8 @@ from meiju.encoders.pretrained_text import PretrainedText
 from meiju.encoders.pretrained_visual import PretrainedVisual
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
+from meiju.utils import hub
+from meiju.utils.compute import pick_device
 
 __all__ = ["Clip", "Encoded", "Encoder", "NoFrames", "Noted", "make_encoder"]
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import nn
 
-from meiju import hub
+from meiju.utils import hub
 
 MASKED_SHARE = 0.15
 LEARNING_RATE = 5e-5
@@ -27,7 +27,7 @@ def adapt(
     device: torch.device,
 ) -> nn.Module:
     """The model in folder `place`, trained on the sentences for so many epochs."""
-    from meiju.fine_tuning import fine_tune  # its Trainer takes seconds to import
+    from meiju.encoders.fine_tuning import fine_tune
 
     config = hub.load(transformers.AutoConfig, place)
     masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING

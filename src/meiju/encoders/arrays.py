@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from meiju import files
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.utils import files
 
 FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
 SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour of them has less, so more is a mistake or a zip bomb

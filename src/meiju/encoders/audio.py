@@ -7,7 +7,7 @@ import transformers
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from meiju.encoders.base import Clip, Encoded, Encoder, read_media
-from meiju.media import read_audio
+from meiju.encoders.media import read_audio
 
 RATE = 16000  # samples per second
 FLOOR = 1e-5  # quieter than this is silence

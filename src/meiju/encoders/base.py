@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meiju.media import MediaError
+from meiju.encoders.media import MediaError
 
 
 @dataclass(frozen=True)

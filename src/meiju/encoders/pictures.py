@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from meiju.encoders.base import Clip, NoFrames, read_media
-from meiju.faces import crop_to_faces
-from meiju.media import read_frames, read_whole_frames
+from meiju.encoders.faces import crop_to_faces
+from meiju.encoders.media import read_frames, read_whole_frames
 
 SEARCHED = 360  # shorter side of the pictures that faces are looked for in, in pixels
 NO_FACE = "no face found, so the whole picture is seen"

@@ -8,9 +8,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from meiju import hub
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder
+from meiju.utils import hub
 
 LAST_LAYERS = 4  # averaged where no layer is asked for, as is usual for emotion (MERTools' feature extraction)
 # Weights that a checkpoint may lack, because they decide no frame: pooling for a sentence, and masking in training.

@@ -10,11 +10,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from meiju import hub
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames, read_media
+from meiju.encoders.media import read_audio
 from meiju.encoders.pretrained import Pretrained, batches
-from meiju.media import read_audio
+from meiju.utils import hub
 
 
 class PretrainedAudio(Pretrained):

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import transformers
 
-from meiju import hub
 from meiju.config import ConfigError
 from meiju.encoders.adaptation import adapt
 from meiju.encoders.base import Clip, Encoded, NoFrames
 from meiju.encoders.pretrained import Pretrained, batches
+from meiju.utils import hub
 
 MAX_TOKENS = 512  # of a sentence; what follows is not seen
 

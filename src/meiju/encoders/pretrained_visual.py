@@ -8,11 +8,11 @@ import torch
 import transformers
 from torch import Tensor
 
-from meiju import hub
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames, Noted
 from meiju.encoders.pictures import crop_settings, read_pictures
 from meiju.encoders.pretrained import Pretrained
+from meiju.utils import hub
 
 
 class PretrainedVisual(Pretrained):

@@ -1,0 +1,194 @@
+"""Trains the variants of a run beside it, and says what each is worth.
+
+All variants share the run's folder, so what one of them trained, another finds: results lie in folders named by what
+decides them. The time that training took is kept with them, in work/<run>/ablation/.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from meiju import evaluation, members, pipeline
+from meiju.analysis.variants import FULL, Variant
+from meiju.evaluation import OUT_OF_FOLD, SCORES, VALIDATION, System
+from meiju.metrics import bootstrap, interval, joint_score
+from meiju.run import Run
+from meiju.utils import files
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A variant that was carried out: its predictions and members by part, and what it took to train.
+
+    trained: members trained for it beyond what was there; seconds: of wall time that this took (0 where none was).
+    """
+
+    variant: Variant
+    systems: dict[str, System]
+    trained: int
+    seconds: float
+    note: str = ""
+
+
+def plan(run: Run, chosen: list[Variant]) -> pd.DataFrame:
+    """What carrying out the variants, in this order, would mean: members there already, and members to train."""
+    seen: set[Path] = set()
+    rows = []
+    for variant in chosen:
+        paths = set(_member_files(run.variant(variant.config), variant.pseudo))
+        there = {path for path in paths if path in seen or path.exists()}
+        seen |= paths
+        row = {"variant": variant.name, "members": len(paths), "reused": len(there), "to train": len(paths - there)}
+        rows.append(row | {"what": variant.what})
+    return pd.DataFrame(rows)
+
+
+def carry_out(run: Run, variant: Variant) -> Outcome:
+    """Train what is missing of a variant, and gather what its members say. The steps before stage 1 come first."""
+    own = run.variant(variant.config)
+    pipeline.refine_transcripts(own)
+    if variant.config.punctuation != run.config.punctuation and _same_transcripts(run, own):
+        full = Variant(FULL, FULL, "", run.config)
+        return Outcome(variant, _systems(run, full), 0, 0.0, "no sentence changes: the same as the full run")
+    pipeline.extract_features(own)
+    log = run.config.work / "ablation" / f"{files.digest(_identity(own, variant))}.json"
+    before = files.read_json(log) if log.exists() else {"trained": 0, "seconds": 0.0}
+    missing = _missing(own, variant.pseudo)
+    start = time.monotonic()
+    try:
+        _train(own, variant.pseudo)
+    finally:  # an interruption keeps the time spent so far
+        trained = missing - _missing(own, variant.pseudo)
+        if trained:
+            seconds = before["seconds"] + time.monotonic() - start
+            before = {"trained": before["trained"] + trained, "seconds": round(seconds, 1)}
+            files.write_json(log, before)
+    return Outcome(variant, _systems(own, variant), before["trained"], before["seconds"])
+
+
+def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
+    """One row per variant and part: E, I, JRBM, the difference of each from the full run, and its 95 % interval.
+
+    Differences are d_E, d_I, d_JRBM with _low and _high; the column `interval` says whether these cover clips and
+    seeds or clips alone (see `meiju.evaluation.differences`). JRBM_low and JRBM_high are over clips alone. Columns
+    besides: variant, group, what, part, n_clips, share and pseudo (see `meiju.analysis.variants.Variant`), trained
+    (members), seconds, same (whether the variant's settings are the full run's), note. The first outcome is the full
+    run.
+    """
+    average = run.config.corpus.average
+    rows = []
+    for part, truth, _ in evaluation.parts(run.corpus, run.folds):
+        systems = [outcome.systems[part] for outcome in outcomes]
+        drawn = bootstrap(truth, [system.predicted for system in systems], average)["JRBM"]
+        compared = evaluation.differences(truth, systems, average).to_dict("records")
+        for k, (outcome, system, difference) in enumerate(zip(outcomes, systems, compared, strict=True)):
+            variant, score = outcome.variant, joint_score(truth, system.predicted, average)
+            low, high = interval(drawn[k])
+            row = {"variant": variant.name, "group": variant.group, "what": variant.what, "part": part}
+            row |= {"n_clips": len(truth["emotion"]), **vars(score), "JRBM_low": low, "JRBM_high": high, **difference}
+            row |= {"share": variant.share, "pseudo": variant.pseudo}
+            row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(variant, run)}
+            rows.append(row | {"note": _note(outcome, run)})
+    return pd.DataFrame(rows).astype({"share": float})
+
+
+def low_resource(found: pd.DataFrame) -> pd.DataFrame:
+    """The low-resource curve of a `table`: share (0 to 1), pseudo (bool), part, JRBM, JRBM_low, JRBM_high."""
+    columns = ["share", "pseudo", "part", "JRBM", "JRBM_low", "JRBM_high"]
+    on_the_curve = found.loc[found.share.notna(), columns]
+    return on_the_curve.sort_values(["part", "pseudo", "share"], ignore_index=True)
+
+
+def as_markdown(found: pd.DataFrame) -> str:
+    """The table for a reader, one part after the other; bold where a difference is more than chance.
+
+    That needs an interval which covers the seeds and leaves out 0.
+    """
+    lines = [
+        "What each decision is worth: every row is the full run with one thing changed. Differences are from the full "
+        "run, with 95 % intervals. Over clips and seeds: the interval allows for other clips and other random starts; "
+        "bold where it leaves out 0. Over clips alone: there is one seed, so the chance of training is not in "
+        "the interval, and nothing is bold; train with --train.seeds 2 or more to have it.",
+    ]
+    for part, rows in found.groupby("part", sort=False):
+        lines += ["", f"**{part}**, {rows.n_clips.iloc[0]} clips", ""]
+        lines += ["| variant | what | E | I | JRBM | difference in E | in I | in JRBM | interval | training |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+        for _, row in rows.iterrows():
+            scored = [f"{row[name]:.4f}" for name in SCORES]
+            differences = [_difference(row, name) for name in SCORES]
+            covers = "–" if row.variant == FULL else row.interval
+            cells = [row.variant, row.what, *scored, *differences, covers, row.note]
+            lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def for_terminal(found: pd.DataFrame) -> str:
+    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what the interval covers."""
+    rows = found[found.part == OUT_OF_FOLD].round(4)
+    columns = ["variant", *SCORES, "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
+    return rows[columns].to_string(index=False)
+
+
+def _difference(row: pd.Series, name: str) -> str:
+    if row.variant == FULL:
+        return "–"
+    low, high = row[f"d_{name}_low"], row[f"d_{name}_high"]
+    text = f"{row[f'd_{name}']:+.4f} ({low:+.4f} to {high:+.4f})"
+    return f"**{text}**" if evaluation.is_beyond_chance(low, high, row.interval) else text
+
+
+def _note(outcome: Outcome, run: Run) -> str:
+    if outcome.note:
+        return outcome.note
+    if _same(outcome.variant, run) and outcome.variant.name != FULL:
+        return "is the full run"
+    if outcome.trained == 0:
+        return "all reused"
+    return f"{outcome.trained} members in {outcome.seconds:.0f} s"
+
+
+def _same(variant: Variant, run: Run) -> bool:
+    return variant.pseudo and variant.config == run.config
+
+
+def _train(own: Run, pseudo: bool) -> None:
+    if pseudo:
+        pipeline.train_stage1(own)
+        pipeline.label_pool(own)
+        pipeline.train_stage2(own)
+    else:  # without the members that check teachers: there is no gate to fit
+        plan = members.plan(own.config, checks=False)
+        members.train(own.config, own.data(), plan, own.folder("stage1"), stage=1, label="stage 1")
+
+
+def _systems(own: Run, variant: Variant) -> dict[str, System]:
+    folder = own.result("stage2") if variant.pseudo else own.folder("stage1")
+    stage = evaluation.read_stage(variant.name, own.config, own.corpus, own.folds, folder)
+    return {part: stage.system(part) for part in (OUT_OF_FOLD, VALIDATION)}
+
+
+def _member_files(own: Run, pseudo: bool) -> list[Path]:
+    """The predictions of all members that a variant needs, teachers included."""
+    named = [own.folder("stage1") / f"{m.stem}.npz" for m in members.plan(own.config, checks=pseudo)]
+    while pseudo and own:
+        named += [own.folder("stage2") / f"{m.stem}.npz" for m in members.plan(own.config, checks=False)]
+        own = own.round_before
+    return named
+
+
+def _missing(own: Run, pseudo: bool) -> int:
+    return sum(not path.exists() for path in _member_files(own, pseudo))
+
+
+def _same_transcripts(first: Run, second: Run) -> bool:
+    return len({files.file_digest(run.result("transcripts") / "transcripts.csv") for run in (first, second)}) == 1
+
+
+def _identity(own: Run, variant: Variant) -> dict:
+    """What the time log of a variant goes by: where its last members lie, and which they are."""
+    step = "stage2" if variant.pseudo else "stage1"
+    heads, seeds = own.config.model.heads, own.config.train.seeds
+    return {"step": step, "folder": own.folder(step).name, "heads": list(heads), "seeds": seeds}

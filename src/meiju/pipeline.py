@@ -1,0 +1,209 @@
+"""What each of the numbered steps does, for the scripts and for whoever runs the same steps with variants.
+
+Each leaves alone what was done before with the same settings; steps it needs must have been carried out.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from torch import nn
+
+from meiju import ensemble, evaluation, features, members, submission, teachers, text_tuning, training
+from meiju.corpus import LEARNT_FROM
+from meiju.ensemble import Probabilities
+from meiju.labels import TASKS
+from meiju.members import Member
+from meiju.run import Run
+from meiju.serving import bundle
+from meiju.text import refine, transcription
+from meiju.utils import files, spreadsheets
+from meiju.utils.compute import pick_device
+
+
+def transcribe(run: Run) -> None:
+    """Step 01."""
+    clips = transcription.untranscribed(run.corpus.clips)
+    if not run.transcribes:
+        what = f"{len(clips)} clips without a sentence keep none (--speech.model none)"
+        print(f"transcription: nothing to do; {what if len(clips) else 'every clip has a sentence'}")
+    elif run.begin("transcription"):
+        folder, inputs = run.folder("transcription"), {name: run.media[name] for name in clips.name}
+        device, earlier = pick_device(run.config.device), run.other_transcriptions()
+        table = transcription.transcribe(
+            run.config.speech, clips, folder, inputs=inputs, device=device, earlier=earlier
+        )
+        print(transcription.describe(table))
+        run.finish("transcription", [folder / "transcription.csv"])
+
+
+def refine_transcripts(run: Run) -> None:
+    """Step 02."""
+    if run.begin("transcripts"):
+        folder = run.folder("transcripts")
+        refine.refine(run.config, run.corpus.clips, folder, heard=run.heard())
+        run.finish("transcripts", files.files_in(folder))
+
+
+def extract_features(run: Run) -> None:
+    """Step 03."""
+    if not run.begin("features"):
+        return
+    clips = refine.as_clips(run.corpus.clips, run.result("transcripts"))
+    learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(LEARNT_FROM)])
+    products: list[Path] = []
+    for stream, encoder in run.encoders.items():
+        folder = run.stream_folder(stream)
+        store = features.extract(
+            encoder,
+            clips,
+            [clip for clip in clips if clip.name in learnt_from],
+            folder,
+            meta=run.encoder_decided_by(stream),
+            inputs=run.clip_inputs(encoder, clips),
+            earlier=run.other_stores(stream),
+            seed=run.config.seed,
+            n_jobs=run.config.n_jobs,
+            label=f"features of {stream}",
+            compute=run.config.compute,
+        )
+        print(features.describe(stream, store, folder))
+        products += files.files_in(folder)
+    run.finish("features", products)
+
+
+def train_stage1(run: Run) -> None:
+    """Step 05: the members that count, and those that check the teachers; tuned: streams come first."""
+    if run.begin("stage1"):
+        _tune(run)
+        plan, folder = members.plan(run.config, checks=True), run.folder("stage1")
+        members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")
+        networks = [path for stream in run.config.tuned for path in files.files_in(run.tuned_folder(stream))]
+        run.finish("stage1", [*members.paths(plan, folder), *networks])
+
+
+def label_pool(run: Run) -> None:
+    """Step 06. A later round is labelled by the second stage of the round before, which is carried out first."""
+    before = run.round_before
+    if before:
+        label_pool(before)
+        train_stage2(before)
+    if not run.begin("pseudo"):
+        return
+    if before:
+        folder = before.result("stage2")
+        pool = list(run.corpus.part("unlabelled").name)
+        said = {fold: ask_teachers(run, fold, pool) for fold in range(run.config.folds)}
+        first = teachers.read(before.result("pseudo"))
+        found = teachers.label_next_round(run.config, run.corpus, run.folds, said, folder, first)
+    else:
+        found = teachers.label_all_folds(run.config, run.corpus, run.folds, run.result("stage1"))
+    run.finish("pseudo", teachers.write(run.folder("pseudo"), *found))
+
+
+def train_stage2(run: Run) -> None:
+    """Step 07."""
+    pseudo, _ = teachers.read(run.result("pseudo"))
+    if run.begin("stage2"):
+        plan, folder = members.plan(run.config, checks=False), run.folder("stage2")
+        data = run.data(teachers.accepted(pseudo))
+        members.train(run.config, data, plan, folder, stage=2, label="stage 2")
+        run.finish("stage2", members.paths(plan, folder))
+
+
+def make_submission(run: Run) -> None:
+    """Step 08: what all stage-2 members say of the test clips, and what predict.py needs to know of the run."""
+    if not run.begin("submission"):
+        return
+    config, corpus, out = run.config, run.corpus, run.folder("submission")
+    names, stages = list(corpus.part("testing").name), run.stages()
+    said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
+    submission.write(ensemble.as_labels(said, names, corpus.labels), out)
+    table = evaluation.table(stages, config, corpus, run.folds)
+    files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
+    probabilities = ensemble.as_table(said, names, corpus.labels)
+    files.write_text(out / "probabilities.csv", spreadsheets.as_csv(probabilities, index=True, float_format="%.4f"))
+    bundle.write_model(
+        out,
+        config,
+        corpus.labels,
+        encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
+        transcripts=run.result("transcripts"),
+        stage2=run.result("stage2"),
+        weights=stages[-1].weights,
+    )
+    names = (submission.CSV_NAME, submission.ZIP_NAME, "scores.csv", "probabilities.csv", bundle.MODEL)
+    run.finish("submission", [out / name for name in names])
+
+
+def write_report(run: Run) -> None:
+    """Step 09."""
+    from meiju.report import build, page
+
+    run.result("submission")  # a report belongs to the submission that it lies beside
+    if not run.begin("report"):
+        return
+    out, ablation = run.folder("report"), run.ablation_folder / "ablation.md"
+    table, gates = teachers.read(run.result("pseudo"))
+    link = ablation.relative_to(out).as_posix() if ablation.exists() else None
+    sections = build.build(run, table, gates, ablation=link, notice=few_pseudo_labels(run, table))
+    kept = page.kept_files(sections)
+    for name, content in kept.items():
+        files.write_bytes(out / name, content)
+    files.write_text(out / "report.html", build.render(run, sections))
+    run.finish("report", [out / name for name in ("report.html", *kept)])
+
+
+def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
+    """What is to be said where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
+    return teachers.too_few(table, len(teachers.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+
+
+def _tune(run: Run) -> None:
+    """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
+    clips = run.corpus.clips
+    for stream, model in run.config.tuned.items():
+        lines = text_tuning.Lines(
+            refine.as_clips(clips, run.result("transcripts")),
+            run.folds.set_index("name").fold.reindex(clips.name).fillna(-1).to_numpy(dtype=int),
+            {task: run.corpus.labels.encode(task, clips[task]) for task in TASKS},
+            {task: len(run.corpus.labels[task]) for task in TASKS},
+        )
+        device = pick_device(run.config.device)
+        folder = run.tuned_folder(stream)
+        text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)
+
+
+def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
+    """What the teachers of a fold's pseudo-labels say of clips, by task [N, K] in the order of `names`.
+
+    From the second round on these may be clips that they learnt from, so they are asked again.
+    """
+    chosen = [m for m in members.plan(run.config, checks=False) if m.held_out == (fold,)]
+    before = run.round_before
+    if len(names) == 0:
+        return {task: np.empty((0, len(run.corpus.labels[task]))) for task in TASKS}
+    if before is None:
+        return ensemble.mean_over(run.result("stage1"), chosen, names)
+    total = dict.fromkeys(TASKS, 0.0)
+    for _, network, frames in networks(before, "stage2", chosen, names):
+        logits = training.predict(network, frames, np.arange(len(names)))
+        for task in TASKS:
+            total[task] = total[task] + softmax(logits[task].astype(np.float64), axis=-1).sum(axis=0)
+    return {task: total[task] / len(chosen) for task in TASKS}
+
+
+def networks(
+    run: Run, step: str, chosen: Sequence[Member], names: Sequence[str]
+) -> Iterator[tuple[int, nn.Module, training.Frames]]:
+    """By number of heads, the chosen members of a finished stage as one stacked network, in their order.
+
+    With the frames of clips `names` as they see them.
+    """
+    for heads in sorted({member.heads for member in chosen}):
+        own = [member for member in chosen if member.heads == heads]
+        stores = run.data().load_stores([member.held_out for member in own])
+        frames = training.Frames(stores, list(names), pick_device(run.config.device))
+        yield heads, members.load_network(run.result(step), own, run.config.model, frames.device), frames

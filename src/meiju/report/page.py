@@ -1,0 +1,182 @@
+"""The report as a page: sections of tables and pictures in one HTML file, and the score table for the terminal."""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import jinja2
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+
+from meiju.utils import spreadsheets
+
+MISSING = "–"
+A_LINE, HALF_A_LINE = 40, 17  # characters, on a telephone
+PNG = "data:image/png;base64,"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    heading: a few words for the contents. formats: how numbers of a column are written, such as "{:.1f}"; without one a
+    number with decimals has four of them. tags: a word that marks a row, by its place. strong: places of rows in bold.
+    file: name of the .csv kept beside the report, or None; full: what that holds, where the table shows less.
+    """
+
+    heading: str
+    caption: str
+    frame: pd.DataFrame
+    formats: dict[str, str] = field(default_factory=dict)
+    tags: dict[int, str] = field(default_factory=dict)
+    strong: frozenset[int] = frozenset()
+    file: str | None = None
+    full: pd.DataFrame | None = None
+
+    @property
+    def headers(self) -> list[str]:
+        """The names of the columns."""
+        return [str(name) for name in self.frame.columns]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns are set flush right: those of numbers, and those with a format."""
+        return [
+            name in self.formats or (is_numeric_dtype(column) and not is_bool_dtype(column))
+            for name, column in self.frame.items()
+        ]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the whole table fits on a telephone as it is."""
+        lines = [self.headers, *self.rows]
+        return sum(max(map(len, cells)) + 2 for cells in zip(*lines, strict=True)) <= A_LINE
+
+    @property
+    def wide(self) -> list[bool]:
+        """Which columns need a line of their own on a telephone."""
+        columns = zip(*self.rows, strict=True) if len(self.frame) else [()] * len(self.headers)
+        return [
+            not right or len(header) + max(map(len, cells), default=0) > HALF_A_LINE
+            for header, right, cells in zip(self.headers, self.numeric, columns, strict=True)
+        ]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells as text, with a dash for what is missing."""
+        columns = [_cells(column, self.formats.get(name)) for name, column in self.frame.items()]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report.
+
+    uri: see `meiju.report.figures.to_data_uri`; file: name of the .png kept beside the report.
+    """
+
+    heading: str
+    caption: str
+    uri: str
+    file: str | None = None
+
+    def __post_init__(self):
+        if not self.uri.startswith("data:image/"):
+            raise ValueError(f"figure {self.heading!r} is not a data:image/ URI; make it with figures.to_data_uri")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report: paragraphs, then tables and pictures in their order.
+
+    link: text and address, relative to the report, of what belongs to it. folded: the items are shown when asked for.
+    """
+
+    heading: str
+    text: Sequence[str] = ()
+    items: Sequence[Table | Picture] = ()
+    link: tuple[str, str] | None = None
+    folded: bool = False
+
+    def __post_init__(self):
+        if self.link and re.match(r"[/\\]|[^/]*:|.*\.\./", self.link[1]):
+            raise ValueError(f"{self.link[1]!r} does not lie beside the report")
+
+
+def score_table(scores: pd.DataFrame) -> str:
+    """The scores as a text table for the terminal, about 95 columns wide. scores: see `meiju.evaluation.table`."""
+    table = Table("", "", score_frame(scores), SCORE_FORMATS)
+    widths = [max(map(len, column)) for column in zip(table.headers, *table.rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        columns = zip(cells, widths, table.numeric, strict=True)
+        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in columns).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(table.headers), rule, *map(line, table.rows)])
+
+
+SCORE_FORMATS = {"95 % over clips": "{}"}
+
+
+def score_frame(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores as they are shown: stage, system, part, clips, E, I, JRBM, its interval over clips, fold sd."""
+    bounds = zip(scores["JRBM_low"], scores["JRBM_high"], strict=True)
+    columns = {
+        **{name: scores[name].astype(str) for name in ("stage", "system", "part")},
+        "clips": scores["n_clips"],
+        **{name: scores[name] for name in ("E", "I", "JRBM")},
+        "95 % over clips": pd.Series([f"{low:.4f}–{high:.4f}" for low, high in bounds], scores.index, dtype=str),
+        "fold sd": scores["fold_spread"].astype(float),
+    }
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], made_with: dict[str, str]) -> str:
+    """The report as one HTML page, without scripts and with nothing to fetch.
+
+    intro: what to know before reading, a paragraph each. made_with: version by package. All text is escaped: a label or
+    a transcript is shown, never run.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("meiju.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["table"] = lambda item: isinstance(item, Table)
+    page = environment.get_template("report.html").render(
+        title=title, intro=intro, sections=sections, made_with=made_with
+    )
+    # A folder's name need not be valid UTF-8, and then it is no text that can be written.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def kept_files(sections: Iterable[Section]) -> dict[str, bytes]:
+    """What lies beside the report, by file name: tables as .csv, pictures as .png."""
+    kept = {}
+    for item in (item for section in sections for item in section.items if item.file):
+        if isinstance(item, Table):
+            frame = item.frame if item.full is None else item.full
+            kept[item.file] = spreadsheets.as_csv(frame, float_format="%.5f").encode("utf-8")
+        else:
+            kept[item.file] = base64.b64decode(item.uri.removeprefix(PNG))
+    return kept
+
+
+def flat_settings(settings: dict, prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names, the way the command line spells them: {"train.lr": "0.0002"}."""
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _cells(column: pd.Series, form: str | None) -> list[str]:
+    form = form or ("{:.4f}" if is_float_dtype(column) else "{}")
+    return [MISSING if gap else form.format(value) for value, gap in zip(column, column.isna(), strict=True)]

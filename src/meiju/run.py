@@ -1,0 +1,452 @@
+"""What depends on what, and where each step's results lie.
+
+Results lie in work/<run>/<step>/<fingerprint>, where the fingerprint is a hash of the settings, the inputs and the code
+that decide them. So a step that was done with the same is found again, one with others is done anew, and results of
+different settings cannot mix: they lie in different folders. What is made of them for people, in submissions/<run>, has
+one place; there, results of other settings are replaced together.
+"""
+
+import errno
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from meiju import evaluation, folds, members
+from meiju.config import Config, ConfigError, as_settings, parse_config
+from meiju.corpus import Corpus, CorpusError, read_corpus
+from meiju.encoders import Clip, Encoder, make_encoder
+from meiju.labels import TASKS
+from meiju.text import punctuation, transcription
+from meiju.utils import files, hub, log, provenance
+from meiju.utils.compute import WorkersLost, pick_device
+from meiju.utils.hub import MissingModel
+
+# What the system may refuse, and what helps.
+_ROOM = "make room and give the same command again: it goes on where this one stopped"
+_ACCESS = "make it writable, or name another folder with --home"
+REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
+REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ACCESS)
+
+ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>; an entry may be a folder of files
+
+
+class NotYet(RuntimeError):
+    """An earlier step has not been done; the message names the script that does it."""
+
+
+class Run:
+    """A run's settings, its corpus, and the folders of its steps."""
+
+    def __init__(
+        self, config: Config, *, quiet: bool = False, corpus: Corpus | None = None, folds: pd.DataFrame | None = None
+    ):
+        """quiet: do not say of each step that it was done before. corpus, folds: where they were read already."""
+        self.config = config
+        self._quiet, self._corpus, self._folds = quiet, corpus, folds
+        self._decisions: dict[str, dict] = {}
+        self.under_way = ExitStack()  # the lock and the log of the step that was begun
+
+    @property
+    def corpus(self) -> Corpus:
+        """The clips; reading them prints their warnings. Raises CorpusError with all their problems."""
+        if self._corpus is None:
+            needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
+            self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
+            for problem in self._corpus.warnings:
+                print(problem, file=sys.stderr)
+        return self._corpus
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """Columns name, fold of the training clips."""
+        if self._folds is None:
+            path = self.config.folds_path
+            if not path.exists():
+                raise NotYet(f"there is no {path}; run scripts/04_make_folds.py first, with the same arguments")
+            self._folds = folds.read(path, self.corpus.part("training"), n_folds=self.config.folds)
+        return self._folds
+
+    def variant(self, config: Config) -> "Run":
+        """The run with other settings, on the same corpus and folds, which are not read again."""
+        return Run(config, quiet=True, corpus=self.corpus, folds=self.folds)
+
+    @cached_property
+    def media(self) -> dict[str, str]:
+        """By clip name, a hash of its media file."""
+        return self.corpus.media_hashes(self._known_files)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether some clips' sentences come from speech recognition."""
+        return self.config.speech.model != "none" and len(transcription.untranscribed(self.corpus.clips)) > 0
+
+    def heard(self) -> pd.DataFrame:
+        """The clips, with a transcribed sentence where they have none. Raises NotYet if they are not transcribed."""
+        clips = self.corpus.clips
+        return transcription.fill(clips, self.result("transcription")) if self.transcribes else clips
+
+    @cached_property
+    def encoders(self) -> dict[str, Encoder]:
+        """An unfitted encoder by stream that needs no labels. Raises ConfigError with the problems of all of them."""
+        made, problems, missing = {}, [], False
+        for stream, name in self.config.encoders.items():
+            try:
+                if stream in self.config.tuned:
+                    hub.locate(self.config.tuned[stream])  # to be fine-tuned once there are folds
+                else:
+                    made[stream] = make_encoder(name, self.config)
+            except ConfigError as error:
+                problems.append(str(error))
+                missing = missing or isinstance(error, MissingModel)
+        if missing:
+            problems.append("or do without downloads: --streams text=tfidf-svd audio=logmel visual=pixels-pca")
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return made
+
+    @cached_property
+    def round_before(self) -> "Run | None":
+        """The run whose second stage teaches this one's pseudo-labels, or None in the first round."""
+        pseudo = self.config.pseudo
+        if pseudo.rounds == 1:
+            return None
+        return self.variant(replace(self.config, pseudo=replace(pseudo, rounds=pseudo.rounds - 1)))
+
+    def folder(self, step: str) -> Path:
+        """Where the results of a step lie, or will lie."""
+        if STEPS[step].for_people:
+            return self.config.submission_dir
+        return self.config.work / step / files.digest(self.decided_by(step))
+
+    def stream_folder(self, stream: str) -> Path:
+        """Where the store of one stream lies, or will lie."""
+        decided_by = self.decided_by("features")["streams"][stream]
+        return self.config.work / "features" / f"{stream}-{files.digest(decided_by)}"
+
+    def other_stores(self, stream: str) -> list[Path]:
+        """The stores of a stream that other clips, settings or code have left."""
+        own = self.stream_folder(stream)
+        return sorted(folder for folder in own.parent.glob(f"{stream}-*") if folder != own)
+
+    def other_transcriptions(self) -> list[Path]:
+        """Transcriptions by the same model, settings and code of other clips, or of clips that have changed since."""
+        own, found = self.decided_by("transcription"), []
+        for marker in sorted(self.folder("transcription").parent.glob("*/done.json")):
+            with suppress(files.Damaged):
+                other = files.read_json(marker).get("decided by", {})
+                if {**other, "media": None} == {**own, "media": None}:
+                    found.append(marker.parent)
+        return found
+
+    def tuned_folder(self, stream: str) -> Path:
+        """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
+        return self.config.work / "tuned" / f"{stream}-{files.digest(self._tuned_decided_by(stream))}"
+
+    def encoder_folder(self, stream: str) -> Path:
+        """Where the fitted encoder of a stream lies."""
+        return self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream) / "encoder"
+
+    @property
+    def ablation_folder(self) -> Path:
+        """Where the ablation of a run with these settings lies, or will lie."""
+        return self.config.submission_dir / f"ablation-{self.folder('stage2').name}"
+
+    def clip_inputs(self, encoder: Encoder, clips: Sequence[Clip]) -> dict[str, str]:
+        """By clip name, a hash of what an encoder reads of it."""
+        match encoder.source:
+            case "sentence":
+                return {clip.name: files.digest(clip.sentence) for clip in clips}
+            case "media":
+                known = self.media
+            case _:
+                known = encoder.contents(self._known_files)
+        return {clip.name: known.get(clip.name, "") for clip in clips}
+
+    def begin(self, step: str) -> bool:
+        """Whether a step is still to be done; if it was done with these settings, inputs and code, says so.
+
+        Until it is finished, or broken off, its log is kept and its folder reserved. What was lost or cut of it is told
+        and removed, so that the step makes it anew; and so are results of other settings in submissions/<run>. Raises
+        Busy where another process is at it.
+        """
+        folder = self.folder(step)
+        if self._lost(step) != []:
+            self.under_way.enter_context(files.reserved(folder))
+            self.under_way.enter_context(log.kept(self.config.work / "log", step, as_settings(self.config)))
+            files.sweep(folder)
+        lost = self._lost(step)  # again: perhaps another process was at it until now
+        if lost == []:
+            self.under_way.close()
+            if not self._quiet:
+                print(f"{step}: done before with these settings, see {folder}")
+            return False
+        if lost is None:
+            self._leave_older_aside(step)
+        else:
+            self._remove_lost(step, lost)
+        return True
+
+    def finish(self, step: str, products: Iterable[Path]) -> None:
+        """Mark a step as done, beside the settings that produced it.
+
+        products: the files that later steps or people read. By their sizes it is seen later whether one was lost or
+        cut.
+        """
+        sizes = {path.relative_to(self.config.home.absolute()).as_posix(): path.stat().st_size for path in products}
+        settings = {"settings": as_settings(self.config), "decided by": self.decided_by(step), "files": sizes}
+        files.write_json(self._marker(step), settings)
+        self.under_way.close()
+
+    def result(self, step: str) -> Path:
+        """The folder of a finished step. Raises NotYet if it is not finished, or has lost a file."""
+        lost = self._lost(step)
+        if lost == []:
+            return self.folder(step)
+        again = f"run scripts/{STEPS[step].script}"
+        if lost is None:
+            raise NotYet(
+                f"there is no {step} in {self.folder(step)} for these settings; {again} first, with the same arguments"
+            )
+        raise NotYet(f"{lost[0]} is lost or cut; {again} again, with the same arguments: it makes anew what is missing")
+
+    def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
+        """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
+        self.result("features")
+        # In the settings' order, which is that of the network's tokens.
+        stores = {
+            stream: self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream)
+            for stream in self.config.encoders
+        }
+        tuned = frozenset(self.config.tuned)
+        start = self.result("stage1") if pseudo is not None and self.config.stage2.warm_start else None
+        clips, labels = self.corpus.clips, self.corpus.labels
+        return members.Data(clips, labels, self.folds, stores, pseudo=pseudo, tuned=tuned, start=start)
+
+    def stages(self) -> list[evaluation.Stage]:
+        """What the members of both stages say. Raises NotYet if they are not trained."""
+        return [
+            evaluation.read_stage(name, self.config, self.corpus, self.folds, self.result(step))
+            for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
+        ]
+
+    def decided_by(self, step: str) -> dict:
+        """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
+        if step not in self._decisions:
+            own = STEPS[step].decided_by(self)
+            code = provenance.code_of(f"meiju.pipeline.{STEPS[step].function}")
+            self._decisions[step] = {"step": step, "seed": self.config.seed, "code": code, **own}
+        return self._decisions[step]
+
+    @property
+    def _known_files(self) -> Path:
+        return self.config.work / "known-files.json"
+
+    def _marker(self, step: str) -> Path:
+        """The file that says that a step is done, with the settings that produced its results.
+
+        Members of all head counts and seeds lie side by side in stage 1, so its marker names those asked for.
+        """
+        if STEPS[step].for_people:
+            return self.config.submission_dir / f"{step}.json"
+        heads = "+".join(map(str, self.config.model.heads))
+        name = f"done-heads{heads}-seeds{self.config.train.seeds}.json" if step == "stage1" else "done.json"
+        return self.folder(step) / name
+
+    def _lost(self, step: str) -> list[Path] | None:
+        """Files of a finished step that are gone or have another size; None if it was never done with these settings.
+
+        What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
+        """
+        marker = self._marker(step)
+        if not marker.exists():
+            return None
+        done = files.read_json(marker)
+        if done.get("decided by") != self.decided_by(step):
+            return None
+        with files.reading(marker):
+            sizes = {self.config.home.absolute() / path: int(size) for path, size in done["files"].items()}
+        return [path for path, size in sizes.items() if not path.exists() or path.stat().st_size != size]
+
+    def _remove_lost(self, step: str, lost: list[Path]) -> None:
+        """Remove what is left of damaged results, so that the step makes them anew; of a folder, all of it."""
+        print(f"{step}: {lost[0]}{f' and {len(lost) - 1} more files' if len(lost) > 1 else ''} lost or cut: made anew")
+        for path in lost:
+            inside = path.relative_to(self.config.home.absolute()).parts
+            whole = path if STEPS[step].for_people else self.config.home.absolute().joinpath(*inside[:ENTRY_DEPTH])
+            shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
+        self._marker(step).unlink()
+
+    def _leave_older_aside(self, step: str) -> None:
+        """Say where results of the same settings lie that older code has made; replace what has but one place."""
+        own = self.decided_by(step)
+        for marker in sorted(self.folder(step).parent.glob(f"*/{self._marker(step).name}")):
+            with suppress(files.Damaged):
+                older = files.read_json(marker).get("decided by")
+                if provenance.without_code(older) == provenance.without_code(own):
+                    changed = ", ".join(provenance.changed_code(older, own))
+                    print(f"{step}: results of other code are left aside, see {marker.parent} (changed: {changed})")
+        if STEPS[step].for_people:
+            self._clear_submission_folder(step)
+
+    def _clear_submission_folder(self, step: str) -> None:
+        """Remove what other settings or other code left of a step, and of the steps that go by it."""
+        steps = [name for name, other in STEPS.items() if other.for_people]
+        for name in steps[steps.index(step) :]:
+            marker = self._marker(name)
+            if marker.exists():
+                print(f"{name}: replaces that of other settings or code in {marker.parent} (--run NAME keeps both)")
+                with files.reading(marker):
+                    left = [self.config.home.absolute() / path for path in files.read_json(marker)["files"]]
+                for path in (*left, marker):
+                    path.unlink(missing_ok=True)
+
+    def _transcription_decided_by(self) -> dict:
+        names = list(transcription.untranscribed(self.corpus.clips).name)
+        speech = transcription.fingerprint(self.config.speech, len(names))
+        return {"speech": speech, "media": files.digest({name: self.media[name] for name in names})}
+
+    def _transcripts_decided_by(self) -> dict:
+        config = self.config
+        for path in config.punctuation_texts:
+            if not path.is_file():
+                raise ConfigError(f"--punctuation-texts: no file {path}")
+        return {
+            "sentences": self.corpus.fingerprint("name", "part", "sentence"),
+            "transcription": self.decided_by("transcription") if self.transcribes else None,
+            "restorer": punctuation.fingerprint(config),
+            "texts": [files.file_digest(path) for path in config.punctuation_texts],
+        }
+
+    def _features_decided_by(self) -> dict:
+        return {"streams": {stream: self._stream_decided_by(stream) for stream in self.encoders}}
+
+    def _stream_decided_by(self, stream: str) -> dict:
+        encoder = self.encoders[stream]
+        match encoder.source:
+            case "sentence":
+                source = self.decided_by("transcripts")
+            case "media":
+                source = files.digest(self.media)
+            case _:
+                source = files.digest(encoder.contents(self._known_files))
+        return {
+            **self.encoder_decided_by(stream),
+            "clips": self.corpus.fingerprint("name", "part"),
+            "source": source,
+        }
+
+    def encoder_decided_by(self, stream: str) -> dict:
+        """What decides the frames of a stream, besides the clips."""
+        encoder = self.encoders[stream]
+        kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+        return {
+            "seed": self.config.seed,
+            "code": provenance.code_of("meiju.features.extract", kind),
+            "encoder": encoder.fingerprint(),
+        }
+
+    def _tuned_decided_by(self, stream: str) -> dict:
+        return {
+            "seed": self.config.seed,
+            "code": provenance.code_of("meiju.text_tuning.extract"),
+            "model": hub.identity(self.config.tuned[stream]),
+            "transcripts": self.decided_by("transcripts"),
+            "tune": as_settings(self.config.tune),
+            **self._taught_by(),
+        }
+
+    def _taught_by(self) -> dict:
+        """Folds and labels, and what the network runs on."""
+        return {
+            "folds": files.digest(self.folds.to_dict("list")),
+            "labels": self.corpus.fingerprint("name", "part", *TASKS),
+            "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
+            "device": pick_device(self.config.device).type,
+        }
+
+    def _stage1_decided_by(self) -> dict:
+        # Head counts and seeds do not decide what one member learns: their members lie side by side.
+        model, train = as_settings(self.config.model), as_settings(self.config.train)
+        del model["heads"], train["seeds"]
+        return {
+            "features": self.decided_by("features"),
+            "tuned": {stream: self._tuned_decided_by(stream) for stream in self.config.tuned},
+            "streams in order": list(self.config.encoders),  # that of the network's tokens
+            "model": model,
+            "train": train,
+            **self._taught_by(),
+        }
+
+    def _pseudo_decided_by(self) -> dict:
+        members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
+        before = {"before": self.round_before.decided_by("stage2")} if self.round_before else {}
+        return {"stage1": self.decided_by("stage1"), **members, "pseudo": as_settings(self.config.pseudo), **before}
+
+    def _stage2_decided_by(self) -> dict:
+        return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
+
+    def _submission_decided_by(self) -> dict:
+        average = self.config.corpus.average
+        return {"stage2": self.decided_by("stage2"), "ensemble": self.config.ensemble, "average": average}
+
+    def _report_decided_by(self) -> dict:
+        ablation = self.ablation_folder / "ablation.csv"
+        known = files.file_digest(ablation) if ablation.exists() else None
+        return {"submission": self.decided_by("submission"), "ablation": known}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One numbered script: its file, the function of `meiju.pipeline` that does it, and what decides its results.
+
+    for_people: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
+    """
+
+    script: str
+    function: str
+    decided_by: Callable[[Run], dict]
+    for_people: bool = False
+
+
+STEPS = {
+    "transcription": Step("01_transcribe.py", "transcribe", Run._transcription_decided_by),
+    "transcripts": Step("02_refine_punctuation.py", "refine_transcripts", Run._transcripts_decided_by),
+    "features": Step("03_extract_features.py", "extract_features", Run._features_decided_by),
+    "stage1": Step("05_train_stage1.py", "train_stage1", Run._stage1_decided_by),
+    "pseudo": Step("06_pseudo_label.py", "label_pool", Run._pseudo_decided_by),
+    "stage2": Step("07_train_stage2.py", "train_stage2", Run._stage2_decided_by),
+    "submission": Step("08_ensemble.py", "make_submission", Run._submission_decided_by, for_people=True),
+    "report": Step("09_report.py", "write_report", Run._report_decided_by, for_people=True),
+}
+
+
+def main(step, kind: type[Config] = Config) -> None:
+    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input.
+
+    kind: the class of its settings.
+    """
+    try:
+        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
+        with run.under_way:
+            step(run)
+    except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged) as error:
+        raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        what = f"{error.strerror}: {error.filename or 'no file is named'}"
+        raise SystemExit(f"error: {what}; {REMEDIES[error.errno]}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on where this one stopped") from None
+
+
+def help_text(docstring: str) -> str:
+    """A script's docstring with its Reads, Writes and Run as paragraphs, which is how they keep their own lines."""
+    return re.sub(r"\n(Reads|Writes|Run) ", r"\n\n\1 ", docstring)

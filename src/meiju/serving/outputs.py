@@ -1,0 +1,91 @@
+"""Predictions as a table to look at, as JSON, or as csv."""
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from meiju.labels import TASKS
+from meiju.serving.predictor import Prediction
+from meiju.utils import spreadsheets
+
+
+def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> list[dict]:
+    """One record a clip, as plain JSON values, and one for each place with a problem that is no clip.
+
+    Keys clip, emotion, intent (None without a prediction), probabilities (by task and label), streams (those used),
+    missing (reason by stream), sentence (as it was read), heard (whether speech recognition made it), problem (None
+    where there is none).
+    """
+    records = []
+    for prediction in predictions:
+        clip = prediction.clip.path or prediction.clip.name
+        records.append(
+            {
+                "clip": clip,
+                **{task: prediction.label(task) or None for task in TASKS},
+                "probabilities": {
+                    task: {label: round(p, 6) for label, p in prediction.probabilities[task].items()} for task in TASKS
+                },
+                "streams": list(prediction.streams),
+                "missing": prediction.missing,
+                "sentence": prediction.clip.sentence,
+                "heard": prediction.heard,
+                "problem": problems.get(clip) or prediction.problem or None,
+            }
+        )
+    known = {record["clip"] for record in records}
+    nothing = dict.fromkeys(TASKS) | {"probabilities": {task: {} for task in TASKS}, "streams": [], "missing": {}}
+    nothing |= {"sentence": "", "heard": False}
+    return records + [
+        {"clip": place, **nothing, "problem": problem} for place, problem in problems.items() if place not in known
+    ]
+
+
+def as_json(records: Sequence[dict]) -> str:
+    """All there is to know."""
+    text = json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # of a file's name that is not UTF-8
+
+
+def as_csv(records: Sequence[dict]) -> str:
+    """One row a record, and one column a probability, such as emotion_happy."""
+    rows = []
+    for record in records:
+        said = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
+        told = {
+            "streams": "+".join(record["streams"]),
+            "missing": _told(record["missing"]),
+            "sentence": record["sentence"],
+            "heard": record["heard"],
+            "problem": record["problem"],
+        }
+        rows.append({key: record[key] for key in ("clip", *TASKS)} | told | said)
+    return spreadsheets.as_csv(pd.DataFrame(rows))
+
+
+def as_table(records: Sequence[dict]) -> str:
+    """Likeliest labels with their probabilities, aligned, what was used and what was not, and what was heard."""
+    rows = []
+    for record in records:
+        likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
+        heard = [f"heard: {record['sentence']}"] if record["heard"] else []
+        note = "; ".join(filter(None, [*heard, record["problem"] or _told(record["missing"])]))
+        row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
+        rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
+    columns = list(zip(*[[*row.values()] for row in rows], strict=True))
+    widths = [max(map(len, [name, *column])) for name, column in zip(rows[0], columns, strict=True)]
+    lines = [list(rows[0]), *([*row.values()] for row in rows)]
+    return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
+
+
+FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
+
+
+def _likeliest(probabilities: dict[str, float]) -> str:
+    label = max(probabilities, key=probabilities.get, default=None)
+    return f"{label} {probabilities[label]:.2f}" if label else "–"
+
+
+def _told(missing: dict[str, str]) -> str:
+    return "; ".join(f"no {stream}: {reason}" for stream, reason in missing.items())

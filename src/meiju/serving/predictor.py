@@ -1,0 +1,214 @@
+"""A finished run, ready to say what any clip carries.
+
+Clips take the same way as in training, rounding included: a test clip gets the probabilities that it has in the
+submission. What is read of the run, and how it is known to be whole, is told in meiju.serving.bundle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from torch import nn
+from tqdm import tqdm
+
+from meiju import ensemble, features, members
+from meiju.config import ConfigError
+from meiju.encoders import Clip, Encoded, Encoder, NoFrames, make_encoder
+from meiju.labels import TASKS
+from meiju.members import Member
+from meiju.serving import bundle
+from meiju.text import refine
+from meiju.text.transcription import Listener
+from meiju.text_tuning import TunedText
+from meiju.training import Frames, predict
+from meiju.utils import files
+from meiju.utils.compute import pick_device
+from meiju.utils.hub import MissingModel
+
+CHUNK = 32  # clips that are encoded and judged together
+ALL = -1  # in place of a fold: what members of every fold see
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one clip.
+
+    clip: with its sentence as the text encoders read it; probabilities[task]: by label, in the order of the classes;
+    none where nothing of the clip could be read. missing: why a stream of the run is not used, by stream; `streams` are
+    the others. heard: whether the sentence is what speech recognition made of the clip's sound.
+    """
+
+    clip: Clip
+    probabilities: dict[str, dict[str, float]]
+    streams: tuple[str, ...]
+    missing: dict[str, str]
+    heard: bool = False
+
+    def label(self, task: str) -> str:
+        """The likeliest label, or "" where there is no prediction."""
+        said = self.probabilities[task]
+        return max(said, key=said.get) if said else ""
+
+    @property
+    def problem(self) -> str:
+        """Why there is no prediction, or "" where there is one."""
+        reasons = "; ".join(f"{stream}: {reason}" for stream, reason in self.missing.items())
+        return "" if self.streams else f"nothing to go by ({reasons})"
+
+
+Seen = dict[int, list[tuple[np.ndarray, str]]]
+"""Of one stream, each clip's frames, or none and the reason; by the fold that a member holds out, or for ALL."""
+
+
+class Predictor:
+    """A run's restorer, encoders and stage-2 members, read from the folder of its model.json.
+
+    Raises ConfigError where something of the run is missing, changed or of another version.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "auto"):
+        self._run = run = bundle.read(folder)
+        run.check()  # before any of it is opened
+        self.device = pick_device(device)
+        self.config = replace(run.config, device=self.device.type)
+        self.labels, self.weights = run.labels, run.weights
+        for model in sorted(set(run.models) - {self.config.speech.model}):  # that one may never be needed
+            run.check_model(model)
+        self._restorer = refine.load_restorer(self.config, run.parts[bundle.TRANSCRIPTS].folder)
+        self.encoders: dict[str, Encoder | TunedText] = {}
+        self.unusable: dict[str, str] = {}  # reason by stream
+        for stream in self.config.encoders:
+            self._load_encoder(stream, run.parts[bundle.encoder_part(stream)].folder)
+        self._members = self._load_members(run.parts[bundle.STAGE2].folder)
+        _, network = next(iter(self._members.values()))
+        self._widths = network.shape.streams
+
+    def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
+        """What is likely of each clip, in order, from whatever of it can be read.
+
+        Raises ConfigError where the run transcribed clips without a sentence, some of these have none, and the model
+        cannot be used.
+        """
+        predictions = []
+        disable = True if len(clips) == 1 else None
+        with tqdm(total=len(clips), desc="predicting", unit="clip", disable=disable) as bar:
+            for k in range(0, len(clips), CHUNK):
+                chunk = clips[k : k + CHUNK]
+                predictions += self._predict(chunk)
+                bar.update(len(chunk))
+        return predictions
+
+    def _load_encoder(self, stream: str, folder: Path) -> None:
+        name = self.config.encoders[stream]
+        if stream in self.config.tuned:
+            classes = {task: len(self.labels[task]) for task in TASKS}
+            self.encoders[stream] = TunedText(folder, self.config.folds, classes, self.device)
+            return
+        try:
+            encoder = make_encoder(name, self.config)
+        except ConfigError as error:
+            # Ready-made frames cover the corpus they were made of; elsewhere a clip can do without them.
+            if not name.startswith("npy:"):
+                raise
+            self.unusable[stream] = str(error)
+            return
+        features.load_fitted(encoder, folder)
+        self.encoders[stream] = encoder
+
+    def _load_members(self, folder: Path) -> dict[int, tuple[list[Member], nn.Module]]:
+        """By number of heads, the members and their stacked network."""
+        by_heads = {}
+        for heads in self.config.model.heads:
+            chosen = [member for member in members.plan(self.config, checks=False) if member.heads == heads]
+            try:
+                network = members.load_network(folder, chosen, self.config.model, self.device)
+            except files.Damaged as error:  # or of another shape than the settings say
+                raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
+            by_heads[heads] = chosen, network
+        return by_heads
+
+    @cached_property
+    def _listener(self) -> Listener:
+        self._run.check_model(self.config.speech.model)
+        return Listener(self.config.speech, device=self.device)
+
+    def _predict(self, clips: Sequence[Clip]) -> list[Prediction]:
+        heard = self._hear(clips)
+        given = [heard.get(k, clip.sentence) for k, clip in enumerate(clips)]
+        read = refine.as_read(self.config, self._restorer, given)
+        clips = [replace(clip, sentence=sentence) for clip, sentence in zip(clips, read, strict=True)]
+        seen = {stream: self._see(stream, clips) for stream in self._widths}
+        said = self._vote(seen, len(clips))
+        return [self._prediction(k, clip, seen, said, bool(heard.get(k))) for k, clip in enumerate(clips)]
+
+    def _hear(self, clips: Sequence[Clip]) -> dict[int, str]:
+        """What is said in the clips that come without a sentence, by their number, where the run transcribed such."""
+        silent = [k for k, clip in enumerate(clips) if clip.path and not clip.sentence.strip()]
+        if not silent or self.config.speech.model == "none":
+            return {}
+        try:
+            batches = list(self._listener.hear([(clips[k].name, clips[k].path) for k in silent]))
+        except MissingModel as error:
+            raise ConfigError(f"--speech.model of the run: {error}; or give each clip its sentence") from None
+        sentences = [heard.sentence for batch in batches for heard in batch]
+        return dict(zip(silent, sentences, strict=True))
+
+    def _see(self, stream: str, clips: Sequence[Clip]) -> Seen:
+        """Frames as the feature store keeps them."""
+        given: dict[int, Encoded]
+        if stream in self.unusable:
+            given = {ALL: [NoFrames(self.unusable[stream])] * len(clips)}
+        elif stream in self.config.tuned:
+            given = self.encoders[stream].encode_by_fold(clips)
+        else:
+            given = {ALL: self.encoders[stream].encode(clips)}
+        width = self._widths[stream]
+        return {fold: [features.checked(frames, width) for frames in of_clips] for fold, of_clips in given.items()}
+
+    def _vote(self, seen: dict[str, Seen], n_clips: int) -> ensemble.Probabilities:
+        """The mean over folds and seeds, then over head counts, as for the submission."""
+        names = [str(k) for k in range(n_clips)]  # clips' own may stand twice
+        stores = {
+            stream: {fold: _store([frames for frames, _ in of_clips], names) for fold, of_clips in by_fold.items()}
+            for stream, by_fold in seen.items()
+        }
+        by_heads = {}
+        for heads, (chosen, network) in self._members.items():
+            logits = predict(network, Frames(_stores_of(chosen, stores), names, self.device), np.arange(n_clips))
+            if not all(np.isfinite(logits[task]).all() for task in TASKS):
+                raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
+            by_heads[heads] = {task: softmax(logits[task].astype(np.float64), axis=-1).mean(axis=0) for task in TASKS}
+        return ensemble.combine(by_heads, self.weights)
+
+    def _prediction(
+        self, k: int, clip: Clip, seen: dict[str, Seen], said: ensemble.Probabilities, heard: bool
+    ) -> Prediction:
+        """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
+        of_clip = {stream: next(iter(by_fold.values()))[k] for stream, by_fold in seen.items()}
+        missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
+        used = tuple(stream for stream in seen if stream not in missing)
+        probabilities = {
+            task: dict(zip(self.labels[task], said[task][k].tolist(), strict=True)) if used else {} for task in TASKS
+        }
+        return Prediction(clip, probabilities, used, missing, heard)
+
+
+def _stores_of(
+    chosen: Sequence[Member], stores: dict[str, dict[int, features.Store]]
+) -> dict[str, features.Store | list[features.Store]]:
+    """What these members see of each stream: all the same, or each its own."""
+    return {
+        stream: by_fold[ALL] if ALL in by_fold else [by_fold[fold] for (fold,) in (m.held_out for m in chosen)]
+        for stream, by_fold in stores.items()
+    }
+
+
+def _store(frames: list[np.ndarray], names: list[str]) -> features.Store:
+    """Frames of some clips, each [frames, dim], as a feature store in memory."""
+    stop = np.cumsum([len(f) for f in frames])
+    index = pd.DataFrame({"start": stop - [len(f) for f in frames], "stop": stop}, pd.Index(names))
+    return features.Store(np.concatenate(frames), index, missing=pd.DataFrame(), meta={})

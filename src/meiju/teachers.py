@@ -1,0 +1,244 @@
+"""Who teaches which fold, and what it may know: the leak-free side of pseudo-labelling.
+
+The teachers of fold k are the stage-1 members that held fold k out. How far to trust them is measured on the other
+folds' rows, each scored by members that held out both its own fold and fold k. So nothing about fold k's held-out rows
+reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju import ensemble, members
+from meiju.config import Config, PseudoConfig
+from meiju.corpus import Corpus
+from meiju.ensemble import Probabilities
+from meiju.folds import learnt_from
+from meiju.labels import TASKS
+from meiju.members import Member
+from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
+from meiju.utils import files
+
+LABELLED_A_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
+GATE = [field.name for field in fields(Gate)]
+
+
+def label_all_folds(
+    config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pseudo-labels of all folds (see `meiju.pseudo.label_pool`, with a column fold), and the gates they passed."""
+    pool = corpus.part("unlabelled").name.to_numpy().astype(str)
+    tables, gates = [], []
+    for fold in range(config.folds):
+        table, by_task = _label_fold(config, corpus, folds, folder, fold, pool)
+        tables.append(table.assign(fold=fold))
+        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def label_next_round(
+    config: Config,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+    said: dict[int, Probabilities],
+    folder: Path,
+    before: tuple[pd.DataFrame, pd.DataFrame],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `label_all_folds`, by the second-stage members in `folder`; said[fold] is what fold's members say of the pool.
+
+    before: pseudo-labels and gates of the round that these members learnt from. They never saw the fold they hold out,
+    and their gates are carried on from `before` (see `meiju.pseudo.carry_gate`), so nothing of the fold comes in.
+    """
+    pool = corpus.part("unlabelled").name.to_numpy().astype(str)
+    labelled = learnable(config, corpus, folds)
+    tables, gates = [], []
+    for fold in range(config.folds):
+        _assert_unseen(folder, _members(config, (fold,)), folds.name[folds.fold == fold].to_numpy().astype(str))
+        old, by_task = gates_of(before[1], fold), {}
+        for task in TASKS:
+            confidence = before[0][before[0].fold == fold][f"{task}_confidence"].mean()
+            by_task[task] = carry_gate(config.pseudo, old[task], said[fold][task], confidence)
+        own = labelled[labelled.fold != fold]
+        tables.append(label_pool(config.pseudo, pool, said[fold], by_task, own, corpus.labels).assign(fold=fold))
+        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def learnable(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """The training clips that may be learnt from, with their fold (see --train.labelled-share)."""
+    training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
+    return training[learnt_from(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
+
+
+def stand_in(
+    config: Config, folds: pd.DataFrame, folder: Path, fold: int, usable: pd.DataFrame
+) -> tuple[pd.DataFrame, Probabilities]:
+    """What models like fold's teachers say of rows they never saw: rows (name, fold), and probabilities of them.
+
+    usable: name, fold of the clips that may be learnt from, fewer than `folds` where --train.labelled-share says so.
+    Every row of another fold j is scored by members that held out both j and `fold`.
+    """
+    rows, said = [], []
+    held_out = folds.name[folds.fold == fold].to_numpy().astype(str)
+    for other in sorted(set(range(config.folds)) - {fold}):
+        own = usable[usable.fold == other]
+        chosen = _members(config, tuple(sorted((fold, other))))
+        _assert_unseen(folder, chosen, held_out)
+        rows.append(own)
+        said.append(ensemble.mean_over(folder, chosen, list(own.name)))
+    return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in said]) for t in TASKS}
+
+
+def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
+    """Write pseudo_labels.csv and gates.csv; returns their paths."""
+    written = {folder / "pseudo_labels.csv": table, folder / "gates.csv": gates}
+    for path, content in written.items():
+        files.write_text(path, content.to_csv(index=False))
+    return list(written)
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read what `write` wrote."""
+    types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str)}
+    types |= {f"{task}_confidence": float for task in TASKS} | {f"{task}_accepted": bool for task in TASKS}
+    path = folder / "gates.csv"
+    with files.reading(path):
+        gates = pd.read_csv(path, dtype={"fold": int, "threshold": float})[["fold", "task", *GATE]]
+    path = folder / "pseudo_labels.csv"
+    with files.reading(path):
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
+        lost = set(types) - set(table)
+        if lost:
+            raise ValueError(f"has no column {min(lost)}")
+        sizes = table.fold.value_counts()
+        if sizes.nunique() > 1 or (len(sizes) and set(sizes.index) != set(gates.fold)):
+            raise ValueError("not all folds have the same clips")
+    return table, gates
+
+
+def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
+    """The gates of one fold by task, from the table that `read` returns."""
+    own = gates[gates.fold == fold].set_index("task")
+    return {task: Gate(*map(float, own.loc[task, GATE])) for task in TASKS}
+
+
+def accepted(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of pseudo-labels of which a task at least was accepted."""
+    return table[table.emotion_accepted | table.intent_accepted]
+
+
+def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
+    """The sentence to be shown where stage 2 is hardly more than stage 1, or "" where it is.
+
+    That is where a fold accepts, on average, less than one pseudo-labelled clip (for a task at least) for every
+    LABELLED_A_PSEUDO labelled clips of the training part that may be learnt from.
+
+    table: pseudo-labels of all folds, as from `label_all_folds`; n_labelled: those labelled clips, of all folds.
+    """
+    n_accepted = len(accepted(table)) / n_folds
+    if n_accepted * LABELLED_A_PSEUDO >= n_labelled:
+        return ""
+    found = f"{n_accepted:.1f} pseudo-labelled clips on average" if n_accepted else "no pseudo-labelled clip"
+    if len(table) == 0:
+        found += ", as there are no unlabelled clips"
+    return (
+        f"Stage 2 is hardly more than stage 1: beside {n_labelled} labelled clips, a fold has {found}; "
+        f"below one for every {LABELLED_A_PSEUDO}, what it gains or loses is chance."
+    )
+
+
+def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
+    """What was accepted per class and per pair, beside the training part; and what would be, if nothing was.
+
+    pseudo: the settings that the pseudo-labels were made with.
+    """
+    n_folds = gates.fold.nunique()
+    if len(table) == 0:
+        return "there are no unlabelled clips: no pseudo-labels, and nothing to learn in stage 2 that stage 1 has not"
+    lines = [f"pseudo-labels of {len(table) // n_folds} unlabelled clips, mean over {n_folds} folds"]
+    training = corpus.part("training")
+    for task in TASKS:
+        kept = table[table[f"{task}_accepted"]]
+        lines.append(_describe_gates(task, len(kept), gates[gates.task == task]))
+        if len(kept) == 0:
+            lines.append(_what_would_open(pseudo, table, task, training))
+        lines.append(_beside_training(kept[task], training[task], n_folds, corpus.labels[task]).to_string())
+    both = table[table.emotion_accepted & table.intent_accepted]
+    if len(both):
+        pairs = pair_counts(both, n_folds, corpus)
+        lines += ["pairs with both tasks accepted, clips a fold:", pairs.round(0).astype(int).to_string()]
+        lines += ["pairs of the training part, clips:", pair_counts(training, 1, corpus).astype(int).to_string()]
+    return "\n".join(lines)
+
+
+def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
+    """One line on the gates of a task, one row a fold, and on how many labels passed them in all folds."""
+    n_folds = len(gates)
+    text = f"{task}: {n_accepted / n_folds:.0f} accepted (temperature {gates.temperature.mean():.2f}"
+    is_open = np.isfinite(gates.threshold)
+    if not is_open.any():
+        return f"{text}; no confidence is known to reach the precision asked for in any fold)"
+    text += f", at a confidence of {gates.threshold[is_open].mean():.3f} or more"
+    if not is_open.all():
+        text += f" in {is_open.sum()} of {n_folds} folds, in the others none"
+    if gates.precision.isna().all():
+        return f"{text}; no held-out row passes)"
+    return f"{text}; of held-out rows that pass, {gates.precision.mean():.3f} are right)"
+
+
+def _what_would_open(pseudo: PseudoConfig, table: pd.DataFrame, task: str, training: pd.DataFrame) -> str:
+    """The threshold at which every fold would accept a label of a task of which none is accepted."""
+    confidence = table[f"{task}_confidence"]
+    if pseudo.joint_gate:
+        confidence = table[[f"{t}_confidence" for t in TASKS]].min(axis=1)
+    if pseudo.plausible_pairs:
+        known = pd.MultiIndex.from_frame(training[list(TASKS)])
+        confidence = confidence.where(pd.MultiIndex.from_frame(table[list(TASKS)]).isin(known), 0)
+    surest = confidence.groupby(table.fold).max().min()
+    if surest == 0:
+        return f"  no {task} is accepted: in some fold, no clip's two labels are a pair that labelled clips show"
+    gate = "paper" if pseudo.gate == "paper" else "fixed"
+    return (
+        f"  no {task} is accepted; with --pseudo.gate {gate} --pseudo.threshold {np.floor(1000 * surest) / 1000:.3f} "
+        "every fold would accept at least one clip"
+    )
+
+
+def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFrame:
+    """Clips a fold by emotion (rows) and intent (columns)."""
+    counts = pd.crosstab(table.emotion, table.intent) / n_folds
+    return counts.reindex(index=corpus.labels.emotion, columns=corpus.labels.intent, fill_value=0)
+
+
+def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes: tuple[str, ...]) -> pd.DataFrame:
+    counts = pd.DataFrame(
+        {"accepted a fold": kept.value_counts() / n_folds, "training clips": training.value_counts()},
+        index=list(classes),
+    ).fillna(0)
+    shares = (100 * counts / counts.sum().clip(lower=1)).round(1).add_suffix(" %")
+    return pd.concat([counts.round(0).astype(int), shares], axis=1)
+
+
+def _label_fold(
+    config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path, fold: int, pool: np.ndarray
+) -> tuple[pd.DataFrame, dict[str, Gate]]:
+    usable = learnable(config, corpus, folds)[["name", "fold"]]
+    rows, stand_in_said = stand_in(config, folds, folder, fold, usable)
+    labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
+    truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
+    gates = fit_gates(config.pseudo, stand_in_said, truth)
+    teachers = _members(config, (fold,))
+    _assert_unseen(folder, teachers, folds.name[folds.fold == fold].to_numpy().astype(str))
+    said = ensemble.mean_over(folder, teachers, list(pool))
+    return label_pool(config.pseudo, pool, said, gates, labelled, corpus.labels), gates
+
+
+def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:
+    return [Member(heads, seed, held_out) for heads in config.model.heads for seed in range(config.train.seeds)]
+
+
+def _assert_unseen(folder: Path, chosen: list[Member], held_out: np.ndarray) -> None:
+    for member in chosen:
+        assert_unseen(members.trained_on(folder, member), held_out)

@@ -1,0 +1,215 @@
+"""Restores ，。？！ in transcripts that lost them: subtitles and the output of speech recognition.
+
+Two linear-chain CRFs (Lafferty et al. 2001, by python-crfsuite) tag each character, one with the mark that follows it
+or none, the other also with the mark that its clause is going to end with, so that a question is known as one from its
+first word to its last. In cross-validation on dialogue lines without hints, their mean is 2 points of F1 better at 。
+than the first alone, and 6 better at ， than the second. The restorer is fitted on punctuated sentences, each seen
+twice: with no hint, and with spaces where its inner marks were, as subtitles have them. It needs no download, and
+serves any language whose sentences it was shown.
+"""
+
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import pycrfsuite
+
+from meiju.text.punctuation.base import MARKS, Parsed, Restorer, full_width, hold_out, parse, report, versions
+from meiju.utils import files
+
+SCHEMES = ("mark", "clause")
+END, INSIDE = "E", "I"  # tags: the end of a clause, or a place inside it; with the mark that ends the clause
+
+FAR = 9  # distances in characters are told apart up to this
+UNKNOWN = "u"
+
+# More iterations lower cross-validated F1; L1 (c1) keeps the models small.
+CRF = {"c1": 0.5, "c2": 0.1, "max_iterations": 40, "feature.possible_transitions": True}
+# A mark is set where its probability is above this share of that of no mark. Below 1 because F1 rewards finding marks;
+# with hints the model is sure enough, and 1 is best.
+ODDS = {False: 0.5, True: 1.0}
+
+
+class CrfRestorer(Restorer):
+    """A pair of fitted CRFs."""
+
+    def __init__(self, path: Path):
+        self.cohesion = files.read_json(path)
+        self.taggers = {}
+        for scheme in SCHEMES:
+            self.taggers[scheme] = pycrfsuite.Tagger()
+            self.taggers[scheme].open(str(_model_path(path, scheme)))
+
+    @classmethod
+    def fit(cls, sentences: Sequence[str], *, path: Path, n_jobs: int = 1) -> "CrfRestorer":
+        """Learn from punctuated sentences; writes `path` (.json) and a .crfsuite model per tagging scheme beside it.
+
+        The order of the sentences makes no difference, and neither does the number of workers.
+        """
+        sentences = sorted(set(sentences))
+        cohesion = _cohesion(sentences)
+        joblib.Parallel(n_jobs=min(n_jobs, len(SCHEMES)))(
+            joblib.delayed(_train)(sentences, cohesion, scheme, _model_path(path, scheme)) for scheme in SCHEMES
+        )
+        files.write_json(path, cohesion)
+        return cls(path)
+
+    def marks(self, parsed: Parsed) -> list[str]:
+        """The mark after each character, or "" for none: the likeliest where marks are likely enough at all."""
+        features = pycrfsuite.ItemSequence(_features(parsed.characters, parsed.gap, self.cohesion))
+        for tagger in self.taggers.values():
+            tagger.set(features)
+        odds = ODDS[any(parsed.gap)]
+        chosen = []
+        for i in range(len(parsed.characters)):
+            probability = {mark: self._probability(mark, i) for mark in MARKS}
+            mark = max(MARKS, key=probability.get)
+            none = 1 - sum(probability.values())
+            chosen.append(mark if probability[mark] > odds * none else "")
+        return chosen
+
+    def _probability(self, mark: str, i: int) -> float:
+        """Probability that `mark` follows character i of the sentence the taggers are set to; 0 for one never seen."""
+        said = [tagger.marginal(END + mark, i) for tagger in self.taggers.values() if END + mark in tagger.labels()]
+        return sum(said) / len(self.taggers)
+
+
+def fit_and_report(
+    punctuated: Sequence[str], *, seed: int, model_path: Path, n_jobs: int = 1
+) -> tuple[CrfRestorer, pd.DataFrame]:
+    """A restorer fitted on all the sentences, and how well one fitted on nine tenths restores the rest.
+
+    The report has one block of rows without hints and one with spaces. Raises TooFewSentences.
+    """
+    held_out, others = hold_out(punctuated, seed=seed)
+    trial_path = model_path.with_name(f"trial-{model_path.name}")
+    scores = report(CrfRestorer.fit(others, path=trial_path, n_jobs=n_jobs), held_out)
+    for path in files_of(trial_path):
+        path.unlink()
+    return CrfRestorer.fit([*held_out, *others], path=model_path, n_jobs=n_jobs), scores
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of the restorer at `path`."""
+    return [path, *(_model_path(path, scheme) for scheme in SCHEMES)]
+
+
+def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str, path: Path) -> None:
+    """Write the .crfsuite model of one tagging scheme."""
+    trainer = pycrfsuite.Trainer("lbfgs", CRF, verbose=False)
+    for sentence in sentences:
+        parsed = parse(sentence)
+        for gaps in versions(parsed):
+            features = pycrfsuite.ItemSequence(_features(parsed.characters, gaps, cohesion))
+            trainer.append(features, _tags(parsed.mark, scheme))
+    with files.aside(path) as model:
+        trainer.train(str(model))
+
+
+def _tags(marks: list[str], scheme: str) -> list[str]:
+    """The tag of each character: END with the mark that follows it, or INSIDE, in 'clause' with the next mark."""
+    tags, coming = [], ""
+    for mark in reversed(marks):
+        coming = mark or coming
+        tags.append(END + mark if mark else INSIDE + (coming if scheme == "clause" else ""))
+    return tags[::-1]
+
+
+def _model_path(path: Path, scheme: str) -> Path:
+    return path.with_name(f"{path.stem}-{scheme}.crfsuite")
+
+
+def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
+    """How strongly two neighbouring characters belong together: their pointwise mutual information, in whole bits.
+
+    Pairs are counted within clauses only, so it tells where a word is likely to go on.
+    """
+    single, pairs = Counter(), Counter()
+    for sentence in sentences:
+        for clause in re.split(r"[\W_]+", full_width(sentence)):
+            single.update(clause)
+            pairs.update(a + b for a, b in itertools.pairwise(clause))
+    n_single, n_pairs = sum(single.values()), sum(pairs.values())
+    bits = {}
+    for pair, count in sorted(pairs.items()):
+        if count >= 2:
+            expected = n_pairs * single[pair[0]] * single[pair[1]] / n_single**2
+            bits[pair] = str(max(-3, min(7, math.floor(math.log2((count - 0.5) / expected)))))
+    return bits
+
+
+def _features(characters: list[str], gaps: list[bool], cohesion: dict[str, str]) -> list[list[str]]:
+    """What the tagger sees of each place: the characters around it, the clause it may end, how far the ends are."""
+    n = len(characters)
+    hinted = any(gaps)
+    padded = ["<"] * 4 + characters + [">"] * 5
+    to_end = _distances([*gaps[::-1][1:], False])[::-1]
+    features, start = [], 0
+    for i in range(n):
+        around = padded[i : i + 9]  # the character itself is in the middle
+        place = "E" if i == n - 1 else "G" if gaps[i] else "n"
+        since = i - start
+        if place == "n" and hinted:
+            features.append(_light(around, since, to_end[i], cohesion))
+        else:
+            own = _window(around, place, hinted, since, to_end[i], cohesion)
+            features.append(own + _clause(characters, i, start, to_end[i], place))
+        if gaps[i]:
+            start = i + 1
+    return features
+
+
+def _distances(gaps: list[bool]) -> list[int]:
+    """Characters since the last gap, for each place."""
+    distances, since = [], 0
+    for gap in gaps:
+        distances.append(since)
+        since = 0 if gap else since + 1
+    return distances
+
+
+def _light(around: list[str], since: int, to_end: int, cohesion: dict[str, str]) -> list[str]:
+    """Where other places are marked by a space, a place without one needs few features to be left alone."""
+    c0, c1 = around[4], around[5]
+    pair = cohesion.get(c0 + c1, UNKNOWN)
+    return ["Sn", f"0={c0}", f"b{c0}{c1}", f"p{min(since, FAR)}", f"q{min(to_end, FAR)}", f"P{pair}"]
+
+
+def _window(
+    around: list[str], place: str, hinted: bool, since: int, to_end: int, cohesion: dict[str, str]
+) -> list[str]:
+    """Characters and pairs and triples of them around the place, and how closely they cohere."""
+    _, _, m2, m1, c0, c1, c2, _, _ = around
+    before, here, after = (cohesion.get(pair, UNKNOWN) for pair in (m1 + c0, c0 + c1, c1 + c2))
+    return [
+        *("b", f"0={c0}", f"1={c1}", f"-1={m1}", f"-2={m2}", f"2={c2}"),
+        *(f"a{m1}{c0}", f"b{c0}{c1}", f"c{c1}{c2}", f"d{m2}{m1}"),
+        *(f"e{m2}{m1}{c0}", f"f{m1}{c0}{c1}", f"g{c0}{c1}{c2}"),
+        *(f"{'S' if hinted else 'N'}{place}", f"{place}{c0}", f"{place}{m1}{c0}"),
+        *(f"p{min(since, FAR)}", f"q{min(to_end, FAR)}", f"l{place}{min(since, FAR)}"),
+        *(f"P{here}", f"P{before},{here},{after}"),
+    ]
+
+
+def _clause(characters: list[str], i: int, start: int, to_end: int, place: str) -> list[str]:
+    """What stands between the last space and here, where that is likely a clause; and short ways to the ends."""
+    features = []
+    if place == "E":
+        features.append(f"len{min(len(characters), 15)}")
+    if place != "n":
+        clause = characters[start : i + 1]
+        features += [f"w{c}" for c in sorted(set(clause))]
+        features += [f"W{pair}" for pair in sorted({a + b for a, b in itertools.pairwise(clause)})]
+        features.append(f"B{''.join(clause[:2])}")
+    if i < 4:
+        features.append(f"^{''.join(characters[: i + 1])}")
+    if to_end < 4:
+        features.append(f"${''.join(characters[i + 1 : i + to_end + 1])}")
+    if i - start < 4:
+        features.append(f"&{''.join(characters[start : i + 1])}")
+    return features

@@ -1,0 +1,89 @@
+"""The transcripts of a run: the corpus' own, with punctuation restored where it is missing."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from meiju.config import Config
+from meiju.corpus import LEARNT_FROM
+from meiju.encoders.base import Clip
+from meiju.text import punctuation
+from meiju.text.punctuation import Restorer, TooFewSentences, is_punctuated, make_restorer, read_sentences
+from meiju.utils import files
+from meiju.utils.compute import pick_device
+
+# All but what joins Latin letters or digits: don't, well-known, 3.5.
+MARK = re.compile(r"[^\w\s'’.-]|(?<![a-zA-Z0-9])['’.-]|['’.-](?![a-zA-Z0-9])")
+UNLEARNT = ("none", "stripped")  # of --punctuation: what needs no restorer
+BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
+
+
+def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataFrame) -> None:
+    """Write transcripts.csv (name, sentence) and, where a restorer could be measured, punctuation.csv (its scores).
+
+    heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
+    """
+    restorer = None
+    if config.punctuation not in UNLEARNT:
+        given = [line for path in config.punctuation_texts for line in read_sentences(path)]
+        own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
+        try:
+            restorer, scores = make_restorer(config, [*own, *given], folder, device=pick_device(config.device))
+        except TooFewSentences as error:
+            print(f"punctuation is left as it is: {error}")
+        else:
+            if scores is not None:
+                files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
+                print(scores.round(3).to_string())
+    sentences = pd.Series(as_read(config, restorer, list(heard.sentence)), heard.index, dtype=object)
+    changed = int((sentences != heard.sentence).sum())
+    print(f"punctuation: {changed} of {len(clips)} sentences changed")
+    table = clips.assign(sentence=sentences)[["name", "sentence"]]
+    # All quoted: before Python 3.13, a lone carriage return is not, and readers take it for a line's end.
+    files.write_text(folder / "transcripts.csv", table.to_csv(index=False, quoting=csv.QUOTE_ALL))
+
+
+def as_read(config: Config, restorer: Restorer | None, sentences: Sequence[str]) -> list[str]:
+    """Sentences as the run's encoders read them: restored, stripped of their marks, or as they are."""
+    if config.punctuation == "stripped":
+        return [without_marks(sentence) for sentence in sentences]
+    return restorer.restore_all(sentences) if restorer else list(sentences)
+
+
+def load_restorer(config: Config, folder: Path) -> Restorer | None:
+    """The restorer of a finished folder; None where there was none to learn, or marks were left or stripped."""
+    if config.punctuation in UNLEARNT:
+        return None
+    return punctuation.load_restorer(folder, device=pick_device(config.device))
+
+
+def needed_files(config: Config) -> list[str]:
+    """The files of a finished folder without which new sentences cannot be refined."""
+    return [] if config.punctuation in UNLEARNT else [punctuation.RECORD]
+
+
+def restorer_files(config: Config, folder: Path) -> list[Path]:
+    """All files that `load_restorer` reads. Raises Damaged where the one that names the others is."""
+    return [] if config.punctuation in UNLEARNT else punctuation.restorer_files(folder)
+
+
+def without_marks(sentence: str) -> str:
+    """A sentence without punctuation, and without the spaces that stand for it beside Chinese characters."""
+    return BESIDE_CHINESE.sub("", " ".join(MARK.sub(" ", sentence).split()))
+
+
+def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:
+    """What encoders may see: every clip with its refined sentence, sorted by name."""
+    path = folder / "transcripts.csv"
+    with files.reading(path):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = clips[["name", "path"]].merge(table[["name", "sentence"]], on="name", validate="one_to_one")
+        if len(table) < len(clips):
+            raise ValueError(f"{len(clips) - len(table)} clips are missing")
+    return [
+        Clip(clip.name, clip.sentence, clip.path)
+        for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)
+    ]

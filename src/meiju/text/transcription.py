@@ -1,0 +1,242 @@
+"""Speech to text for clips without a sentence, by a pretrained model of transformers.
+
+Any model of its automatic-speech-recognition pipeline will do: Whisper (Radford et al. 2023, arXiv 2212.04356), or one
+with a CTC head (wav2vec2, HuBERT). Clips are heard in batches where the model pads all sound to one window anyway;
+elsewhere one by one, because padding would change what is heard. Each batch is kept as soon as it is done, so that a
+transcription that was cut off goes on after the last whole batch, with the same result.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+from tqdm import tqdm
+
+from meiju.config import ConfigError, SpeechConfig
+from meiju.encoders.media import MediaError, read_audio
+from meiju.utils import files, hub
+
+SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
+SILENCE = 1e-4  # of full scale; below it there is nothing to hear, and Whisper would make words up
+CHUNK = 30  # seconds that a model without a window of its own hears at once
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was said in a clip; where there is no sentence, the reason."""
+
+    name: str
+    sentence: str
+    reason: str
+
+
+def untranscribed(clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips that have a media file and no sentence, in any part."""
+    return clips[(clips.sentence.str.strip() == "") & (clips.path != "")]
+
+
+def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
+    """What decides the transcription of `n_clips` clips, besides their media. Raises MissingModel."""
+    try:
+        model = hub.identity(speech.model)
+    except hub.MissingModel as error:
+        raise _with_remedy(error, n_clips) from None
+    return {
+        "model": model,
+        "language": speech.language,
+        "transformers": transformers.__version__,
+    }
+
+
+def transcribe(
+    speech: SpeechConfig,
+    clips: pd.DataFrame,
+    folder: Path,
+    *,
+    device: torch.device,
+    inputs: Mapping[str, str] | None = None,
+    earlier: Sequence[Path] = (),
+) -> pd.DataFrame:
+    """Hear all `clips` (columns name, path) and write transcription.csv: name, sentence, reason, input.
+
+    inputs: by name, a hash of the clip's media. Clips that an earlier, interrupted call has heard are not heard again,
+    nor those that an earlier transcription in one of the folders `earlier`, by the same model, knows by their hash.
+    Raises MissingModel, and ConfigError for a language that the model does not know.
+    """
+    inputs = inputs or {}
+    progress = folder / "heard.jsonl"
+    heard = {one.name: one for one in (*_heard_before(earlier, inputs), *_read_progress(progress))}
+    todo = clips[~clips.name.isin(heard)]
+    if len(todo):
+        try:
+            listener = Listener(speech, device=device)
+        except hub.MissingModel as error:
+            raise _with_remedy(error, len(clips)) from None
+        n_before = len(clips) - len(todo)
+        with (
+            progress.open("a", encoding="utf-8") as file,
+            tqdm(total=len(clips), initial=n_before, desc="transcription", unit="clip", disable=None) as bar,
+        ):
+            for batch in listener.hear(list(todo[["name", "path"]].itertuples(index=False))):
+                # One line a batch: half a line, left by a killed process, is dropped, and the batch heard again whole.
+                file.write(json.dumps([vars(one) for one in batch], ensure_ascii=False) + "\n")
+                file.flush()
+                heard |= {one.name: one for one in batch}
+                bar.update(len(batch))
+    table = pd.DataFrame([vars(heard[name]) for name in clips.name], columns=["name", "sentence", "reason"])
+    table["input"] = [inputs.get(name, "") for name in table.name]
+    files.write_text(folder / "transcription.csv", table.to_csv(index=False))
+    return table
+
+
+def _heard_before(folders: Sequence[Path], inputs: Mapping[str, str]) -> Iterator[Heard]:
+    """What transcriptions in these folders say of clips whose media are the same."""
+    for folder in folders:
+        path = folder / "transcription.csv"
+        if path.exists():
+            with suppress(files.Damaged), files.reading(path):
+                table = pd.read_csv(path, dtype=str, keep_default_na=False)
+                same = table[table.name.map(inputs) == table.input]
+                yield from (Heard(*row) for row in same[["name", "sentence", "reason"]].itertuples(index=False))
+
+
+def fill(clips: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The clips with the sentences that `transcribe` wrote to `folder` where they have none of their own."""
+    path = folder / "transcription.csv"
+    with files.reading(path):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)[["name", "sentence"]].set_index("name")
+        if not table.index.is_unique:
+            raise ValueError("a clip stands twice")
+    heard = clips.name.map(table.sentence).fillna("")
+    return clips.assign(sentence=clips.sentence.where(clips.sentence.str.strip() != "", heard))
+
+
+def describe(table: pd.DataFrame) -> str:
+    """How many clips were heard, and why the others were not."""
+    lines = [f"transcription: {int((table.reason == '').sum())} of {len(table)} clips without a sentence got one"]
+    reasons = table.reason[table.reason != ""].value_counts()
+    lines += [f"  {count} clip{'s' * (count != 1)}: {reason}" for reason, count in reasons.items()]
+    return "\n".join(lines)
+
+
+class Listener:
+    """A speech recognition model, ready to hear clips."""
+
+    def __init__(self, speech: SpeechConfig, *, device: torch.device):
+        self.speech = speech
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.pipe = self._load(dtype, device)
+        self.rate = self.pipe.feature_extractor.sampling_rate  # Hz
+        self.whisper = self.pipe.type == "seq2seq_whisper"
+        window = self.pipe.feature_extractor.n_samples if self.whisper else CHUNK * self.rate
+        self.window = window  # samples
+        self.options = self._language() if self.whisper else {}
+
+    def hear(self, clips: Sequence[tuple[str, str]]) -> Iterator[list[Heard]]:
+        """Batches of what is said in the clips (name, path), in order."""
+        size = self.speech.batch_size
+        for k in range(0, len(clips), size):
+            yield self._batch(clips[k : k + size])
+
+    def _load(self, dtype: torch.dtype, device: torch.device) -> "transformers.Pipeline":
+        place = hub.locate(self.speech.model)
+        hub.load_tokenizer(self.speech.model)
+        made_as = (hub.load(transformers.AutoConfig, self.speech.model).architectures or ["nothing"])[0]
+        # An encoder without a head would be given one with random weights, and talk nonsense.
+        if made_as not in _listeners():
+            raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
+        try:
+            with hub.quietly():
+                return transformers.pipeline("automatic-speech-recognition", model=place, dtype=dtype, device=device)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None
+
+    def _language(self) -> dict:
+        """What Whisper is told; models for English only accept neither a language nor a task."""
+        known = getattr(self.pipe.model.generation_config, "lang_to_id", None)
+        if not known or not getattr(self.pipe.model.generation_config, "is_multilingual", True):
+            return {}
+        told = {"task": "transcribe"}  # and never translate
+        if self.speech.language != "auto":
+            languages = sorted(token.strip("<|>") for token in known)
+            if self.speech.language not in languages:
+                names = ", ".join(languages)
+                raise ConfigError(f"--speech.language: {self.speech.model} knows {names}; got {self.speech.language}")
+            told["language"] = self.speech.language
+        return told
+
+    def _batch(self, clips: Sequence[tuple[str, str]]) -> list[Heard]:
+        sounds = [self._sound(path) for _, path in clips]
+        fits = [isinstance(sound, np.ndarray) and len(sound) <= self.window for sound in sounds]
+        texts = iter(self._texts([sound for sound, whole in zip(sounds, fits, strict=True) if whole]))
+        heard = []
+        for (name, _), sound, whole in zip(clips, sounds, fits, strict=True):
+            if isinstance(sound, str):
+                heard.append(Heard(name, "", sound))
+            else:
+                sentence = self._plain(next(texts) if whole else self._long_text(sound))
+                heard.append(Heard(name, sentence, "" if sentence else "the model hears no words"))
+        return heard
+
+    def _sound(self, path: str) -> np.ndarray | str:
+        """Samples [N] at the model's rate, or why there is nothing to hear."""
+        try:
+            samples = read_audio(path, rate=self.rate)
+        except MediaError as error:
+            return str(error)
+        if len(samples) < SHORTEST * self.rate:
+            return f"the sound is shorter than {SHORTEST} seconds"
+        return samples if np.abs(samples).max() > SILENCE else "the sound is silent"
+
+    def _texts(self, sounds: list[np.ndarray]) -> list[str]:
+        """Texts of sounds that fit into the model's window."""
+        if not sounds:
+            return []
+        together = len(sounds) if self.whisper else 1
+        with hub.quietly(), torch.inference_mode():
+            results = self.pipe(sounds, batch_size=together, generate_kwargs=self.options)
+        return [result["text"] for result in results]
+
+    def _long_text(self, sound: np.ndarray) -> str:
+        """Text of a sound longer than the window: Whisper goes on by its time stamps, others by overlapping cuts."""
+        how = {"return_timestamps": True} if self.whisper else {"chunk_length_s": CHUNK}
+        with hub.quietly(), torch.inference_mode():
+            return self.pipe(sound, generate_kwargs=self.options, **how)["text"]
+
+    def _plain(self, text: str) -> str:
+        """Text in one line, without the special tokens that CTC models leave in it."""
+        for token in self.pipe.tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return " ".join(text.split())
+
+
+def _read_progress(path: Path) -> list[Heard]:
+    """What an interrupted transcription has heard; what it left of a line is cut off."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return []
+    whole = path.read_bytes()
+    whole = whole[: whole.rfind(b"\n") + 1]
+    with path.open("r+b") as file:
+        file.truncate(len(whole))
+    return [Heard(**one) for line in whole.decode("utf-8").split("\n") if line for one in json.loads(line)]
+
+
+def _with_remedy(error: hub.MissingModel, n_clips: int) -> hub.MissingModel:
+    return hub.MissingModel(
+        f"--speech.model: {error}; or leave the {n_clips} clips without a sentence alone with --speech.model none"
+    )
+
+
+def _listeners() -> set[str]:
+    """The classes of transformers that recognise speech; imported when asked for, since that takes seconds."""
+    from transformers.models.auto import modeling_auto as auto
+
+    return {*auto.MODEL_FOR_CTC_MAPPING_NAMES.values(), *auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.values()}

@@ -1,0 +1,175 @@
+"""Runs independent jobs on worker processes of this machine, or of a Dask or Ray cluster, by joblib's backends.
+
+A job writes its result to a file, in a folder that all workers see, and hands nothing back. So nothing that is
+finished is lost with a worker, or with the process that waits for it; and a job that was lost is simply done again.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import joblib
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    import torch
+
+from meiju.config import ComputeConfig, ConfigError
+from meiju.utils.log import logger, peak_memory
+
+ATTEMPTS = 3  # in a row without a single finished job; then it is the jobs that end the workers
+LOST = {"TerminatedWorkerError", "KilledWorker", "RayActorError", "ActorDiedError", "WorkerCrashedError"}
+CONNECTION_SECONDS = 20
+
+
+def pick_device(wanted: str) -> "torch.device":
+    """The device for 'cpu', 'cuda' or 'auto' (CUDA where there is one). Raises ConfigError where there is no CUDA."""
+    import torch  # takes seconds, and most workers need none of it
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device here; use --device auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+class WorkersLost(RuntimeError):
+    """Worker processes keep ending before their jobs do."""
+
+
+def run_jobs(
+    config: ComputeConfig, function: Callable[..., None], jobs: Sequence[tuple], *, n_jobs: int, folder: Path
+) -> Iterator[int]:
+    """Call function(*job) for each job, `n_jobs` at once; yields the number of each job as it ends, in any order.
+
+    Jobs write to `folder`. On a cluster with an address, its own size decides instead of n_jobs. A job whose worker
+    is lost is done again, so it must not mind what an earlier try left. Raises ConfigError if the cluster is not
+    there or does not see the folder, and WorkersLost.
+    """
+    # Of jobs that are dropped where a run breaks off; that it does is said by whoever breaks it off.
+    warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+    # Joblib renews a worker that has grown by 300 MB, which importing torch is enough for, and says so.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+    started, peak = time.perf_counter(), 0
+    todo = dict(enumerate(jobs))
+    attempts = ATTEMPTS
+    with ExitStack() as stack:
+        cluster = stack.enter_context(BACKENDS[config.backend](config, n_jobs, folder)) if todo else None
+        while todo:
+            n_before = len(todo)
+            try:
+                # Closed at once where it breaks off: later, it would take the next one's workers with it.
+                with closing(cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()])) as ends:
+                    for number, memory in ends:
+                        del todo[number]
+                        peak = max(peak, memory)
+                        yield number
+            except Exception as error:
+                if not LOST & {kind.__name__ for kind in type(error).__mro__}:
+                    raise
+                attempts = ATTEMPTS if len(todo) < n_before else attempts - 1
+                logger.warning("a worker was lost, %d jobs are left: %s", len(todo), error)
+                if not attempts:
+                    raise WorkersLost(
+                        "worker processes keep being killed, most likely for want of memory; give the same command "
+                        "with fewer --jobs: it goes on where this one stopped"
+                    ) from error
+    logger.info(
+        "%d jobs in %.1f s on %s, at most %d MB in one worker",
+        len(jobs), time.perf_counter() - started, config.backend, peak >> 20,
+    )  # fmt: skip
+
+
+def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, int]:
+    """Do one job, in a worker; its number, and the worker's peak memory in bytes.
+
+    One thread each: as many workers as cores are the fastest on a CPU, and sums of floats depend on how many threads
+    share them. A job is one argument, as joblib would spread larger ones over a Dask cluster, to be lost with a worker.
+    """
+    with threadpool_limits(1):
+        function(*job)
+    return number, peak_memory()
+
+
+# Does delayed calls of `_do`; each time by a new Parallel, as one that broke off may still hand out what it had.
+Cluster = Callable[[list], Iterator[tuple[int, int]]]
+OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
+
+
+@contextmanager
+def _loky(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
+    # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no arrays worth it.
+    yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS)(calls)
+
+
+@contextmanager
+def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
+    """A cluster's workers, as many as there are and come; or a cluster of `n_jobs` processes on this machine."""
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        address = config.address
+        if address is None:
+            options = {
+                "threads_per_worker": 1,
+                "memory_limit": None,
+                "dashboard_address": None,
+                "silence_logs": logging.ERROR,
+            }
+            address = stack.enter_context(LocalCluster(n_workers=n_jobs, **options)).scheduler_address
+        try:
+            client = stack.enter_context(Client(address, timeout=CONNECTION_SECONDS, set_as_default=False))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--compute.address: no Dask scheduler at {address} ({error})") from None
+        if not client.scheduler_info()["workers"]:
+            print(f"waiting for a worker of the Dask cluster at {address}")
+            client.wait_for_workers(1)
+        _require_shared(folder, client.run(Path.is_dir, folder))
+        # Far more jobs than workers are handed over, so that workers that join later find some.
+
+        def do(calls: list) -> Iterator[tuple[int, int]]:
+            with joblib.parallel_config("dask", client=client):
+                parallel = joblib.Parallel(n_jobs=-1, pre_dispatch=1000, **OPTIONS)
+            return parallel(calls)
+
+        yield do
+
+
+@contextmanager
+def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
+    """A Ray cluster's cores; or `n_jobs` of this machine's."""
+    import ray
+    from ray.util.joblib import register_ray
+
+    size = {"num_cpus": n_jobs, "include_dashboard": False} if config.address is None else {}
+    try:
+        ray.init(address=config.address or "local", log_to_driver=False, logging_level="error", **size)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(f"--compute.address: no Ray cluster at {config.address} ({error})") from None
+    try:
+        register_ray()
+        n_workers = int(ray.cluster_resources()["CPU"])
+        _require_shared(folder, dict(enumerate(ray.get([ray.remote(Path.is_dir).remote(folder)]))))
+
+        def do(calls: list) -> Iterator[tuple[int, int]]:
+            # Ray hands results back when the last is there, so a few at a time.
+            with joblib.Parallel(n_jobs=n_workers, backend="ray", batch_size=1) as parallel:
+                for k in range(0, len(calls), 2 * n_workers):
+                    yield from parallel(calls[k : k + 2 * n_workers])
+
+        yield do
+    finally:
+        ray.shutdown()
+
+
+BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
+
+
+def _require_shared(folder: Path, seen: dict) -> None:
+    blind = [str(worker) for worker, sees in seen.items() if not sees]
+    if blind:
+        raise ConfigError(
+            f"--home: worker {blind[0]} does not see {folder}; name a folder that all machines share, under one path"
+        )

@@ -1,0 +1,192 @@
+"""Pretrained models: a folder on disk or an id on the Hugging Face hub, found without surprises.
+
+A model that is in the cache is used as it lies there, so that a run keeps the revision it began with. One that is not
+is downloaded if the network allows it; if not, one message says what is missing and how to fetch it.
+"""
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub
+import transformers
+from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
+
+from meiju.config import ConfigError
+from meiju.utils import files
+
+# Loading a checkpoint without safetensors would start a conversion of it on the hub, from a background thread.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+
+HUB_ID = r"[\w.-]{1,96}(/[\w.-]{1,96})?"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read; or its shards, by their index
+# What else of a model is read: configurations, vocabularies, and the merges or pieces of a tokenizer.
+BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+
+
+class MissingModel(ConfigError):
+    """A pretrained model that is not at hand; the message names it, where it was looked for, and how to fetch it."""
+
+
+def locate(model: str) -> str:
+    """The folder that `model` can be loaded from: itself, or the snapshot of a hub id in the cache.
+
+    An id that is not in the cache is downloaded, unless HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Raises
+    MissingModel.
+    """
+    if _is_folder(model):
+        return str(_folder(model))
+    cached = _cached(model)
+    return str(cached or _download(model))
+
+
+def identity(model: str) -> dict:
+    """What decides a model's output: an id with the commit of its snapshot, or the hashes of a folder's files.
+
+    Nothing is downloaded but, where the id is not in the cache, the name of its commit. Raises MissingModel.
+    """
+    if _is_folder(model):
+        return {"files": _hashes(_folder(model))}
+    cached = _cached(model)
+    if cached:
+        return {"model": model, "commit": cached.name}
+    with _reachable(model):
+        return {"model": model, "commit": huggingface_hub.model_info(model).sha}
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep transformers' own progress bars and remarks off the terminal."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(logging.ERROR)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def load(kind: type, model: str, **options):
+    """`kind.from_pretrained` of a located model, quietly. Raises MissingModel where files of it are missing or bad."""
+    place = locate(model)
+    try:
+        with quietly():
+            return kind.from_pretrained(place, **options)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise MissingModel(f"{model} cannot be loaded from {place} as {kind.__name__}: {reason}") from error
+
+
+def load_tokenizer(model: str, **options):
+    """The tokenizer of a model. Raises MissingModel; transformers would make an empty one where there is none."""
+    place = Path(locate(model))
+    if not any(next(place.glob(pattern), None) for pattern in VOCABULARIES):
+        raise MissingModel(f"{model} has no tokenizer: {place} holds none of {', '.join(VOCABULARIES)}")
+    return load(transformers.AutoTokenizer, model, **options)
+
+
+def is_at_hand(model: str) -> bool:
+    """Whether a model can be loaded without a download."""
+    if _is_folder(model):
+        return (Path(model).expanduser() / "config.json").is_file()
+    return _cached(model) is not None
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds all weights of a model."""
+    for name in WEIGHTS:
+        index = folder / f"{name}.index.json"
+        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
+        if (folder / name).is_file() or (shards and all((folder / shard).is_file() for shard in shards)):
+            return True
+    return False
+
+
+def _is_folder(model: str) -> bool:
+    """Whether a folder is meant, rather than an id. A folder that exists is taken before an id of the same name."""
+    return Path(model).expanduser().is_dir() or re.fullmatch(HUB_ID, model) is None or model.startswith(".")
+
+
+def _folder(model: str) -> Path:
+    folder = Path(model).expanduser().resolve()
+    if not folder.is_dir():
+        raise MissingModel(f"{model!r} is neither a folder nor a Hugging Face hub id like bert-base-chinese")
+    if not (folder / "config.json").is_file():
+        raise MissingModel(f"{folder} holds no config.json; name a folder that save_pretrained or `hf download` filled")
+    return folder
+
+
+def _cached(model: str) -> Path | None:
+    """The snapshot of the main revision in the cache, if its configuration and weights are there."""
+    config = huggingface_hub.try_to_load_from_cache(model, "config.json", cache_dir=constants.HF_HUB_CACHE)
+    if not isinstance(config, str):
+        return None
+    snapshot = Path(config).parent
+    return snapshot if has_weights(snapshot) else None
+
+
+def _download(model: str) -> Path:
+    with _reachable(model):
+        info = huggingface_hub.model_info(model)
+        names = [sibling.rfilename for sibling in info.siblings]
+        stem, _, suffix = next((name for name in WEIGHTS if any(map(_shard_of(name), names))), "").partition(".")
+        wanted = [*BESIDE_WEIGHTS, f"{stem}.{suffix}", f"{stem}-*-of-*.{suffix}"]
+        # Folders below hold other formats and training states.
+        snapshot = huggingface_hub.snapshot_download(
+            model, revision=info.sha, allow_patterns=wanted, ignore_patterns=["*/*"], cache_dir=constants.HF_HUB_CACHE
+        )
+    _point_main_to(Path(snapshot))
+    if _cached(model) is None:
+        raise MissingModel(f"{model} on the Hugging Face hub holds no config.json with {' or '.join(WEIGHTS)}")
+    return Path(snapshot)
+
+
+def _shard_of(name: str):
+    stem, _, suffix = name.partition(".")
+    return re.compile(rf"{stem}(-\d+-of-\d+)?\.{suffix}").fullmatch
+
+
+def _point_main_to(snapshot: Path) -> None:
+    """Note in the cache which commit is the main one; a download by commit leaves that out."""
+    files.write_text(snapshot.parents[1] / "refs" / "main", snapshot.name)
+
+
+@contextmanager
+def _reachable(model: str) -> Iterator[None]:
+    """Turn whatever the hub or the network objects to into a MissingModel."""
+    try:
+        if huggingface_hub.is_offline_mode():
+            raise OSError("the network is switched off by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
+        yield
+    except (OSError, ValueError, HTTPError) as error:
+        if isinstance(error, MissingModel):
+            raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise MissingModel(
+            f"the pretrained model {model} is not in {constants.HF_HUB_CACHE} and cannot be fetched ({reason}); "
+            f"fetch it where there is a network with `hf download {model}`, or name a folder that holds it"
+        ) from None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Hash by name of all that is read of a model in a folder."""
+    weights = next(
+        (found for name in WEIGHTS if (found := [p.name for p in folder.iterdir() if _shard_of(name)(p.name)])), []
+    )
+    beside = [path.name for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern)]
+    stats = {name: (folder / name).stat() for name in sorted({*weights, *beside})}
+    return {name: _hash_once(folder / name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+@functools.lru_cache
+def _hash_once(path: Path, size: int, changed: int) -> str:
+    return files.file_digest(path)

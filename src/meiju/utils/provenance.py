@@ -1,0 +1,179 @@
+"""Which code a result was made by, so that results of edited code are not taken for those of today's.
+
+Code counts as its statements do: comments, docstrings and layout may change, and results stay what they are. And only
+code that is used counts, followed from name to name: an edit of one encoder leaves the frames of the others alone.
+"""
+
+import ast
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+# They carry results about and decide none: what they pass on (settings, clips) is told by its own values.
+NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run"} | {
+    f"meiju.utils.{name}" for name in ("compute", "files", "log", "provenance")
+}
+
+# Libraries whose version may change results, by the name they are imported as.
+LIBRARIES = {
+    "av": "av",
+    "cv2": "opencv-python-headless",
+    "iterstrat": "iterative-stratification",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "pycrfsuite": "python-crfsuite",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "transformers": "transformers",
+}
+
+Symbol = tuple[str, str]  # a module, and a name that it defines
+
+
+@cache
+def code_of(*roots: str) -> dict[str, str]:
+    """What the named functions and classes run, such as 'meiju.pipeline.train_stage1'; nothing is imported for it.
+
+    By module, a hash of those of its definitions that are used; and the versions of the libraries in use.
+    """
+    sources: dict[str, set[str]] = defaultdict(set)
+    libraries: dict[str, str] = {}
+    seen: set[Symbol] = set()
+    waiting: list[Symbol] = [(module, name) for module, _, name in (root.rpartition(".") for root in roots)]
+    for module, name in waiting:
+        if name not in _definitions(module):
+            raise LookupError(f"{module} defines no {name}")
+    while waiting:
+        module, name = symbol = waiting.pop()
+        top = module.partition(".")[0]
+        if top in LIBRARIES:
+            libraries[top] = version(LIBRARIES[top])
+        if top != PACKAGE.name or symbol in seen or module in NO_RESULTS:
+            continue
+        seen.add(symbol)
+        if name in _definitions(module):
+            sources[module].add(_source(module, name))
+            waiting += _uses(module, name)
+        elif name in _imports(module):
+            waiting.append(_imports(module)[name])
+    hashes = {module: _hash("\n".join(sorted(texts))) for module, texts in sources.items()}
+    return dict(sorted((hashes | libraries).items()))
+
+
+def without_code(decided_by: object) -> object:
+    """What decides a result, less code at every depth."""
+    if isinstance(decided_by, dict):
+        return {key: without_code(value) for key, value in decided_by.items() if key != "code"}
+    return [without_code(value) for value in decided_by] if isinstance(decided_by, list) else decided_by
+
+
+def changed_code(before: object, after: object) -> list[str]:
+    """The modules and libraries that differ in what decided two results, sorted."""
+    old, new = set(_code_in(before)), set(_code_in(after))
+    return sorted({name for name, _ in old ^ new})
+
+
+def _code_in(decided_by: object) -> Iterator[tuple[str, str]]:
+    if isinstance(decided_by, dict):
+        yield from decided_by.get("code", {}).items()
+        for key, value in decided_by.items():
+            if key != "code":
+                yield from _code_in(value)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    """A module's statements, without the strings that only a reader sees."""
+    path = PACKAGE.parent / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+@cache
+def _definitions(module: str) -> dict[str, ast.stmt]:
+    """The functions, classes and constants of a module, by name."""
+    found: dict[str, ast.stmt] = {}
+    for node in _tree(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+            found |= dict.fromkeys(names, node)
+    return found
+
+
+@cache
+def _imports(module: str) -> dict[str, Symbol]:
+    """By the name it has here, what a module imports anywhere; of a whole module, the defined name is ''."""
+    found: dict[str, Symbol] = {}
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {name.asname or name.name.partition(".")[0]: (name.name, "") for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                inner = f"{node.module}.{name.name}"
+                found[name.asname or name.name] = (inner, "") if _is_module(inner) else (node.module, name.name)
+    return found
+
+
+@cache
+def _is_module(name: str) -> bool:
+    path = PACKAGE.parent / name.replace(".", "/")
+    return name.startswith(f"{PACKAGE.name}.") and (path.is_dir() or path.with_suffix(".py").is_file())
+
+
+@cache
+def _source(module: str, name: str) -> str:
+    return ast.unparse(_definitions(module)[name])
+
+
+@cache
+def _uses(module: str, name: str) -> tuple[Symbol, ...]:
+    """What a definition names, here or in the modules that are imported; type hints run nothing."""
+    return tuple(_named_by(_definitions(module)[name], module))
+
+
+def _named_by(node: ast.stmt, module: str) -> Iterator[Symbol]:
+    imports = _imports(module)
+    of_module: set[int] = set()
+    hints = set(_inside_hints(node))
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+            target, defined = imports.get(inner.value.id, ("", "."))
+            if defined == "":  # members.plan: of the module, only what is named
+                of_module.add(id(inner.value))
+                if id(inner.value) not in hints:
+                    yield target, inner.attr
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and id(inner) not in hints | of_module:
+            target, defined = imports.get(inner.id, (module, inner.id))
+            if defined:
+                yield target, defined
+            else:  # the module itself, whatever is done with it
+                yield from ((target, every) for every in (_definitions(target) if _is_module(target) else ("",)))
+
+
+def _inside_hints(node: ast.stmt) -> Iterator[int]:
+    for outer in ast.walk(node):
+        for hint in (getattr(outer, "annotation", None), getattr(outer, "returns", None)):
+            yield from (id(inner) for inner in ast.walk(hint)) if hint is not None else ()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju.analysis import ablation
+from meiju.evaluation import OVER_CLIPS, OVER_SEEDS
+from meiju.report import diagnostic_figures
+from meiju.report.style import to_png
+
+
+def row(variant, group, part="out-of-fold", shift=0.0, **more):
+    score = dict.fromkeys(("E", "I", "JRBM"), 0.5 + shift)
+    differences = {
+        f"d_{name}{end}": shift + by for name in score for end, by in (("", 0), ("_low", -0.01), ("_high", 0.01))
+    }
+    fixed = {
+        "what": "a|b",
+        "n_clips": 100,
+        "JRBM_low": 0.4 + shift,
+        "JRBM_high": 0.6 + shift,
+        "note": "all reused",
+        "same": False,
+        "interval": OVER_SEEDS,
+        "share": np.nan,
+        "pseudo": True,
+    }
+    return {"variant": variant, "group": group, "part": part} | score | differences | fixed | more
+
+
+@pytest.fixture
+def found():
+    variants = [
+        ("full", "full", 0.0, {"share": 1.0}),
+        ("supervised", "pseudo", -0.03, {"share": 1.0, "pseudo": False}),
+        ("soft", "pseudo", 0.005, {}),
+        ("labelled-10", "low-resource", -0.2, {"share": 0.1}),
+        ("labelled-10-supervised", "low-resource", -0.3, {"share": 0.1, "pseudo": False}),
+    ]
+    parts = ("out-of-fold", "validation")
+    return pd.DataFrame([row(name, group, part, by, **more) for part in parts for name, group, by, more in variants])
+
+
+def test_the_markdown_marks_what_is_beyond_noise(found):
+    lines = ablation.as_markdown(found).splitlines()
+    supervised = next(line for line in lines if line.startswith("| supervised"))
+    assert supervised.count("**-0.0300 (-0.0400 to -0.0200)**") == 3
+    soft = next(line for line in lines if line.startswith("| soft"))
+    assert "**" not in soft
+    assert "a/b" in soft  # a bar would end the cell
+    assert "over clips and seeds" in soft
+    assert {line.count("|") for line in lines if line.startswith("|")} == {11}
+
+
+def test_over_clips_alone_nothing_is_bold(found):
+    text = ablation.as_markdown(found.assign(interval=OVER_CLIPS))
+    rows = [
+        line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| full", "| variant"))
+    ]
+    assert all(OVER_CLIPS in line and "**" not in line for line in rows)
+    assert OVER_CLIPS in ablation.for_terminal(found.assign(interval=OVER_CLIPS))
+
+
+def test_the_low_resource_curve_has_both_lines_up_to_all_clips(found):
+    curve = ablation.low_resource(found)
+    out_of_fold = curve[curve.part == "out-of-fold"]
+    assert out_of_fold[out_of_fold.pseudo].share.tolist() == [0.1, 1.0]
+    assert out_of_fold[~out_of_fold.pseudo].JRBM.tolist() == pytest.approx([0.2, 0.47])
+
+
+def test_figures_show_every_variant(found):
+    others = [row("hard", "pseudo", same=True), row("only-audio", "streams", shift=-0.3)]
+    others[0]["interval"] = OVER_CLIPS
+    found = pd.concat([found, pd.DataFrame(others)], ignore_index=True)
+    figure = diagnostic_figures.differences(found, title="A title")
+    shown = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert shown == ["supervised", "soft", "hard (as is)", "only-audio"]
+    assert "◂ -0.300" in [text.get_text() for text in figure.axes[0].texts]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "out-of-fold (95 % interval over clips and seeds)" in legend
+    assert "out-of-fold (95 % interval over clips alone)" in legend
+    assert figure.axes[0].get_xlim()[0] > -0.11
+    assert to_png(figure).startswith(b"\x89PNG")
+    curve = diagnostic_figures.low_resource(ablation.low_resource(found), title="A title")
+    (line,) = (line for line in curve.axes[0].lines if line.get_label() == "with pseudo-labels")
+    np.testing.assert_allclose(line.get_ydata(), [0.3, 0.5])

@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+
+from meiju.analysis.variants import FULL, SUPERVISED, all_variants, choose
+from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
+from meiju.training import n_steps
+
+CONFIG = Config("run", streams=("text=tfidf-svd", "audio=logmel", "visual=pixels-pca"))
+
+
+def names(*asked, config=CONFIG):
+    return [variant.name for variant in choose(config, asked)]
+
+
+def test_every_variant_is_the_run_with_one_thing_changed_and_has_a_name_of_its_own():
+    variants = all_variants(CONFIG)
+    assert variants[FULL].config == CONFIG
+    assert {v.config.run for v in variants.values()} == {"run"}
+    done = [v for v in variants.values() if v.name in ("soft", "late", "only-text", "punctuation-given", "labelled-25")]
+    for variant in done:
+        changed = [f for f in vars(CONFIG) if getattr(variant.config, f) != getattr(CONFIG, f)]
+        # Fewer head counts are made up for by seeds.
+        assert changed == {"late": ["model", "train"], "labelled-25": ["train"], "only-text": ["streams"]}.get(
+            variant.name, ["pseudo"] if variant.name == "soft" else ["punctuation"]
+        )
+
+
+def test_each_kind_of_gate_is_a_variant():
+    variants = all_variants(CONFIG)
+    gates = {name: variants[f"gate-{name}"].config.pseudo for name in ("paper", "fixed", "precision")}
+    assert {name: pseudo.gate for name, pseudo in gates.items()} == {name: name for name in gates}
+    assert gates["paper"].threshold == gates["fixed"].threshold == 0.99
+
+
+def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
+    assert names("soft", "warm-start") == [FULL, "soft", "warm-start"]
+    assert names("punctuation") == [FULL, "punctuation-stripped", "punctuation-given", "punctuation-refined"]
+    assert names("streams")[1:] == ["only-text", "only-audio", "only-visual"] + [
+        f"without-{stream}" for stream in ("text", "audio", "visual")
+    ]
+    assert names("all") == list(all_variants(CONFIG))
+
+
+def test_the_low_resource_curve_comes_with_its_end():
+    assert set(names("low-resource")) > {FULL, SUPERVISED, "labelled-10", "labelled-75-supervised"}
+
+
+def test_fewer_labelled_clips_are_learnt_from_in_as_many_steps():
+    full, tenth = CONFIG.train, all_variants(CONFIG)["labelled-10"].config.train
+    for share, train in ((1, full), (0.1, tenth)):
+        assert n_steps(train, round(share * 3200)) == pytest.approx(full.epochs * 100)
+    assert tenth.average_epochs == 10 * full.average_epochs
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"'sfot' \(did you mean soft\?\); known groups: all, pseudo.*warm-start"):
+        choose(CONFIG, ["sfot"])
+
+
+@pytest.mark.parametrize("name", ["concat", "late", "attention", "heads-1", "heads-4", "heads-mean"])
+def test_fusions_are_compared_at_one_ensemble_size(name):
+    config = replace(CONFIG, model=ModelConfig(heads=(1, 2, 4)), train=TrainConfig(seeds=2))
+    variant = all_variants(config)[name].config
+    assert len(variant.model.heads) * variant.train.seeds == 6
+
+
+def test_head_counts_that_do_not_divide_the_width_are_left_out():
+    config = replace(CONFIG, model=ModelConfig(heads=(3,), width=6))
+    assert [name for name in all_variants(config) if name.startswith("heads-")] == [
+        "heads-1",
+        "heads-2",
+        "heads-3",
+        "heads-mean",
+    ]
+
+
+def test_of_two_streams_none_is_left_out_twice_over():
+    two = replace(CONFIG, streams=CONFIG.streams[:2])
+    assert names("streams", config=two) == [FULL, "only-text", "only-audio"]
+    assert "only-text" not in all_variants(replace(CONFIG, streams=CONFIG.streams[:1]))

@@ -1,0 +1,501 @@
+import io
+import json
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from meiju.config import Config, ConfigError
+from meiju.encoders import Clip, NoFrames, make_encoder
+from meiju.encoders.arrays import NpyFrames
+from meiju.encoders.audio import LogMel
+from meiju.encoders.media import write_clip
+from meiju.encoders.text import TfidfSvd
+from meiju.encoders.visual import PixelsPca
+
+RATE = 16_000
+CONFIG = Config("run")
+SENTENCES = [
+    "你想吃什么？",
+    "你想喝什么？",
+    "我不想去。",
+    "祝你生日快乐！",
+    "祝你一路平安！",
+    "what do you want?",
+    "I do not",
+]
+
+
+def sentence(text: str) -> Clip:
+    return Clip("clip", text, "")
+
+
+def file(path: Path | str) -> Clip:
+    return Clip("clip", "", str(path))
+
+
+def reason(encoder, clip: Clip) -> str:
+    (frames,) = encoder.encode([clip])
+    assert isinstance(frames, NoFrames)
+    return str(frames)
+
+
+# Text
+
+
+@pytest.fixture(scope="module")
+def tfidf() -> TfidfSvd:
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
+    encoder.fit([sentence(text) for text in [*SENTENCES, "", " "]], seed=0)
+    return encoder
+
+
+def test_sentences_are_one_frame_of_length_one(tfidf):
+    frames = tfidf.encode([sentence(text) for text in SENTENCES])
+    assert all(f.shape == (1, tfidf.dim) and f.dtype == np.float32 for f in frames)
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate(frames), axis=1), 1, rtol=1e-5)
+    assert tfidf.dim == 5
+
+
+def test_similar_sentences_lie_closer(tfidf):
+    eat, drink, wish = (frames[0] for frames in tfidf.encode([sentence(SENTENCES[k]) for k in (0, 1, 3)]))
+    assert eat @ drink > eat @ wish + 0.2
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u3000"])
+def test_no_sentence_gives_no_frames(tfidf, text):
+    assert reason(tfidf, sentence(text)) == "no sentence"
+
+
+def test_unheard_of_characters_give_finite_frames(tfidf):
+    (frames,) = tfidf.encode([sentence("\U0001f600")])
+    assert np.isfinite(frames).all()
+
+
+def test_tfidf_svd_is_saved_and_loaded(tfidf, tmp_path):
+    tfidf.save(tmp_path)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
+    loaded.load(tmp_path)
+    clips = [sentence(text) for text in [*SENTENCES, "你好吗"]]
+    assert loaded.dim == tfidf.dim
+    np.testing.assert_array_equal(loaded.encode(clips), tfidf.encode(clips))
+    assert not any(pickle_in(path) for path in tmp_path.iterdir())
+
+
+def test_without_idf_common_ngrams_weigh_as_much_as_rare_ones():
+    encoders = {idf: TfidfSvd(dim=5, ngrams=(1, 1), idf=idf) for idf in (True, False)}
+    for encoder in encoders.values():
+        encoder.fit([sentence(text) for text in SENTENCES], seed=0)
+    assert encoders[True].idf.std() > 0.1
+    assert set(encoders[False].idf) == {1.0}
+    assert encoders[True].fingerprint() != encoders[False].fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("sentences", "kinds"),
+    [
+        (["really not sure", "sure, really", "not now"], ["characters", "words"]),
+        (["정말 몰라요", "정말 좋아요", "안 좋아요"], ["characters", "words"]),
+        (["真的 不知道", "真的好 OK", "不好"], ["characters"]),
+        (["ほんとうに", "わからない", "カメラ"], ["characters"]),
+        (["?!", "...", "123"], ["characters"]),
+    ],
+)
+def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=False)
+    encoder.fit([sentence(text) for text in sentences], seed=0)
+    assert list(encoder.vocabularies) == kinds
+
+
+def test_words_tell_apart_what_characters_do_not(tmp_path):
+    encoder = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    encoder.fit([sentence(text) for text in ("on no", "no on", "a b", "no no")], seed=0)
+    encoder.save(tmp_path)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    loaded.load(tmp_path)
+    for one in (encoder, loaded):
+        (first,), (second,) = one.encode([sentence("no on"), sentence("on no")])
+        assert np.abs(first - second).max() > 0.1
+    assert {"no", "no on"} <= set(loaded.vocabularies["words"])
+    np.testing.assert_array_equal(loaded.encode([sentence("no b")]), encoder.encode([sentence("no b")]))
+
+
+def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
+    encoder = TfidfSvd(dim=384, ngrams=(1, 2), idf=False)
+    encoder.fit([sentence("好的"), sentence("不好")], seed=0)
+    (frames,) = encoder.encode([sentence("好")])
+    assert frames.shape == (1, encoder.dim)
+
+
+def test_the_number_of_threads_changes_no_byte_of_tfidf_svd():
+    rng = np.random.default_rng(0)
+    clips = [sentence("".join(rng.choice([*"你我他不想吃喝去来生日快乐平安"], 12))) for _ in range(3000)]
+    fitted = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            encoder = TfidfSvd(dim=64, ngrams=(1, 3), idf=False)
+            encoder.fit(clips, seed=0)
+        fitted.append(encoder.components)
+    np.testing.assert_array_equal(*fitted)
+
+
+def test_tfidf_svd_without_sentences_is_refused():
+    with pytest.raises(ConfigError, match="tfidf-svd needs sentences"):
+        TfidfSvd(dim=4, ngrams=(1, 2), idf=False).fit([sentence(""), sentence("好")], seed=0)
+
+
+def pickle_in(path: Path) -> bool:
+    """Whether a file holds an array that only pickle could read."""
+    if path.suffix != ".npz":
+        return False
+    with np.load(path, allow_pickle=False) as arrays:
+        return any(arrays[name].dtype.hasobject for name in arrays.files)
+
+
+# Sound and pictures
+
+
+def tone(seconds: float, hertz: float, level: float = 0.5) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory) -> Path:
+    """tone: 2 s of 440 Hz and grey that rises; half: 1 s of tone, 1 s of silence; pictures and sound: one track."""
+    folder = tmp_path_factory.mktemp("media")
+    levels = np.arange(16, dtype=np.uint8)[:, None, None, None] * 15
+    frames = np.broadcast_to(levels, (16, 32, 48, 3)).copy()
+    frames[:, :16] //= 2
+    write_clip(folder / "tone.mp4", frames, tone(2, 440), fps=8)
+    write_clip(folder / "half.mp4", None, np.concatenate([tone(1, 440), np.zeros(RATE, np.float32)]), fps=8)
+    write_clip(folder / "high.mp4", None, tone(2, 3000), fps=8)
+    write_clip(folder / "short.mp4", None, tone(0.01, 440), fps=8)
+    write_clip(folder / "pictures.mp4", frames[::-1], None, fps=8)
+    (folder / "damaged.mp4").write_bytes(b"no mp4 at all")
+    return folder
+
+
+def slaney_mel(hertz: float) -> float:
+    """Slaney's scale: 200/3 Hz a mel below 1000 Hz, logarithmic above (27 mels for a factor of 6.4)."""
+    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
+
+
+@pytest.mark.parametrize(("clip", "hertz"), [("tone", 440), ("high", 3000)])
+def test_tone_peaks_in_its_mel_band(media, clip, hertz):
+    (frames,) = LogMel(mels=40, fps=25).encode([file(media / f"{clip}.mp4")])
+    low, high = slaney_mel(20), slaney_mel(8000)
+    centre = (slaney_mel(hertz) - low) / (high - low) * 41 - 1  # 40 bands are centred on the inner of 42 even steps
+    peaks = frames[5:-5].argmax(axis=1)
+    assert frames.dtype == np.float32
+    assert frames.shape[1] == 40
+    assert np.abs(peaks - centre).max() <= 1
+
+
+def test_silence_is_lower_than_a_tone(media):
+    (frames,) = LogMel(mels=40, fps=25).encode([file(media / "half.mp4")])
+    sound, silence = frames[5:20], frames[32:45]
+    assert silence.max() < sound.max(axis=1).min() - 5
+    assert np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("fps", [1, 10, 25, 100])
+def test_frames_per_second_are_as_asked_for(media, fps):
+    (frames,) = LogMel(mels=16, fps=fps).encode([file(media / "tone.mp4")])
+    assert abs(len(frames) - 2 * fps) <= max(2, 0.1 * fps)  # the coder fills its last block up: 64 ms at most
+
+
+def test_sound_shorter_than_a_window_gives_frames(media):
+    (frames,) = LogMel(mels=16, fps=5).encode([file(media / "short.mp4")])
+    assert len(frames) >= 1
+    assert np.isfinite(frames).all()
+
+
+def test_logmel_without_sound(media):
+    encoder = LogMel(mels=16, fps=10)
+    assert reason(encoder, file(media / "pictures.mp4")) == "there is no audio track"
+    assert reason(encoder, file("")) == "no media file"
+    assert "not decodable" in reason(encoder, file(media / "damaged.mp4"))
+
+
+@pytest.fixture(scope="module")
+def pixels(media) -> PixelsPca:
+    encoder = PixelsPca(fps=8, size=16, dim=3)
+    encoder.fit([file(media / f"{name}.mp4") for name in ("tone", "half", "pictures", "damaged")], seed=0)
+    return encoder
+
+
+def test_pixels_pca_sees_the_grey_rise(media, pixels):
+    up, down = (seen.frames for seen in pixels.encode([file(media / "tone.mp4"), file(media / "pictures.mp4")]))
+    assert up.shape == down.shape == (16, 3)
+    assert up.dtype == np.float32
+    first = up[:, 0] * np.sign(up[-1, 0] - up[0, 0])
+    assert (np.diff(first) > 0).all()
+    np.testing.assert_allclose(down[::-1, 0], up[:, 0], atol=0.5)
+
+
+def test_pixels_pca_is_saved_and_loaded(media, pixels, tmp_path):
+    pixels.save(tmp_path)
+    loaded = PixelsPca(fps=8, size=16, dim=3)
+    loaded.load(tmp_path)
+    clips = [file(media / "tone.mp4")]
+    assert loaded.dim == pixels.dim == 3
+    np.testing.assert_array_equal(loaded.encode(clips)[0].frames, pixels.encode(clips)[0].frames)
+    assert not any(pickle_in(path) for path in tmp_path.iterdir())
+
+
+def test_pixels_pca_without_pictures(media, pixels):
+    assert reason(pixels, file(media / "half.mp4")) == "there is no video track"
+    assert reason(pixels, file("")) == "no media file"
+    assert "not decodable" in reason(pixels, file(media / "damaged.mp4"))
+
+
+def test_pixels_pca_refuses_to_learn_from_no_pictures(media):
+    with pytest.raises(ConfigError, match="pixels-pca"):
+        PixelsPca(fps=8, size=16, dim=3).fit([file(media / "half.mp4"), file("")], seed=0)
+
+
+# Ready-made frames
+
+ARRAYS = {
+    "two": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "half": np.ones((4, 3), np.float16),
+    "one": np.array([1.0, 2.0, 3.0]),
+    "whole": np.array([[1, 2, 3]]),
+}
+
+
+class Bomb:
+    """Unpickling it would be noticed."""
+
+    def __reduce__(self):
+        return warnings.warn, ("unpickled",)
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+BROKEN = {
+    "objects": npy(np.array([Bomb()], dtype=object)),
+    "pickle": pickle.dumps(Bomb()),
+    "truncated": npy(np.ones((9, 3), np.float32))[:-5],
+    "header": npy(np.ones((9, 3), np.float32))[:40],
+    "huge": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(9999999999999, 3)"),
+    "odd": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(9, 3("),
+    "key": npy(np.ones((9, 3), np.float32)).replace(b"{'descr'", b"{b'desc'"),
+    "digits": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(09,3)"),
+    "empty": b"",
+    "text": npy(np.array(["a", "b"])),
+    "archive": None,
+}
+
+
+def broken(name: str) -> bytes:
+    if name != "archive":
+        return BROKEN[name]
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(3))
+    return buffer.getvalue()
+
+
+@pytest.fixture(params=["folder", "zip"])
+def place(request, tmp_path) -> Path:
+    """ARRAYS and BROKEN, below a folder or in a zip."""
+    contents = {name: npy(array) for name, array in ARRAYS.items()} | {name: broken(name) for name in BROKEN}
+    folder = tmp_path / "features" / "deep"
+    folder.mkdir(parents=True)
+    if request.param == "folder":
+        for name, data in contents.items():
+            (folder / f"{name}.npy").write_bytes(data)
+        return tmp_path / "features"
+    with zipfile.ZipFile(tmp_path / "features.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            archive.writestr(f"deep/{name}.npy", data)
+    return tmp_path / "features.zip"
+
+
+def named(*names: str) -> list[Clip]:
+    return [Clip(name, "", "") for name in names]
+
+
+def test_npy_gives_the_arrays(place):
+    encoder = NpyFrames(str(place))
+    encoder.fit(named("two", "half", "missing", "objects"), seed=0)
+    assert encoder.dim == 3
+    for name, frames in zip(ARRAYS, encoder.encode(named(*ARRAYS)), strict=True):
+        assert frames.dtype in (np.float16, np.float32)
+        np.testing.assert_array_equal(frames, np.atleast_2d(ARRAYS[name]))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_npy_that_holds_no_frames(place, name):
+    said = reason(NpyFrames(str(place)), *named(name))
+    assert said.startswith(str(Path("deep", f"{name}.npy")))
+
+
+def test_npy_of_a_clip_that_is_not_there(place):
+    encoder = NpyFrames(str(place))
+    assert reason(encoder, *named("missing")) == f"no missing.npy in {place}"
+    assert reason(encoder, *named("../features/deep/two")).startswith("no ")
+
+
+def test_npy_of_wide_values_is_not_finite_and_no_crash(tmp_path):
+    np.save(tmp_path / "wide.npy", np.array([[1e300, 1.0]]))
+    (frames,) = NpyFrames(str(tmp_path)).encode(named("wide"))
+    assert not np.isfinite(frames).all()
+
+
+def test_npy_without_any_frames_is_refused(place):
+    with pytest.raises(ConfigError, match="gives no frames"):
+        NpyFrames(str(place)).fit(named("missing", "objects"), seed=0)
+
+
+def test_npy_takes_the_commonest_width(tmp_path):
+    for k, width in enumerate([4, 3, 3]):
+        np.save(tmp_path / f"{k}.npy", np.ones((2, width), np.float32))
+    encoder = NpyFrames(str(tmp_path))
+    encoder.fit(named("0", "1", "2"), seed=0)
+    assert encoder.dim == 3
+
+
+def test_what_lies_ready_is_told_by_its_contents(place, tmp_path):
+    known = tmp_path / "known.json"
+    before = NpyFrames(str(place)).contents(known)
+    assert NpyFrames(str(place)).contents(known) == before
+    if place.is_dir():
+        np.save(place / "more.npy", np.ones(3))
+    else:
+        with zipfile.ZipFile(place, "a") as archive:
+            archive.writestr("more.npy", npy(np.ones(3)))
+    after = NpyFrames(str(place)).contents(known)
+    assert after.keys() - before.keys() == {"more"}
+    assert {name: after[name] for name in before} == before
+
+
+def test_zip_with_damaged_data_gives_no_frames(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", npy(np.random.default_rng(0).normal(size=(50, 3))))
+        archive.writestr("b.npy", npy(np.ones((2, 3))))
+    data = bytearray(path.read_bytes())
+    data[40:140] = b"\xff" * 100  # within the packed data of a.npy
+    path.write_bytes(data)
+    damaged, whole = NpyFrames(str(path)).encode(named("a", "b"))
+    assert isinstance(damaged, NoFrames)
+    assert whole.shape == (2, 3)
+
+
+def test_locked_zip_gives_no_frames(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.ones((2, 3))))
+    data = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(header) + flags] |= 1  # the bit that says: encrypted
+    path.write_bytes(data)
+    assert "a.npy cannot be read" in reason(NpyFrames(str(path)), *named("a"))
+
+
+def test_zip_entries_that_climb_write_nothing(tmp_path):
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../x.npy", npy(np.ones((2, 3), np.float32)))
+        archive.writestr(f"{tmp_path}/y.npy", npy(np.ones((2, 3), np.float32)))
+    before = sorted(tmp_path.rglob("*"))
+    encoder = NpyFrames(str(path))
+    encoder.fit(named("x"), seed=0)
+    encoder.encode(named("x", "y", "../x"))
+    encoder.fingerprint()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# The registry
+
+
+@pytest.mark.parametrize(("name", "kind"), [("tfidf-svd", TfidfSvd), ("logmel", LogMel), ("pixels-pca", PixelsPca)])
+def test_encoders_by_name(name, kind):
+    encoder = make_encoder(name, CONFIG)
+    assert isinstance(encoder, kind)
+    assert encoder.fingerprint()["encoder"] == name
+
+
+def test_npy_by_name(place):
+    encoder = make_encoder(f"npy:{place}", CONFIG)
+    assert (encoder.source, encoder.place) == ("files", place)
+
+
+@pytest.mark.parametrize("name", ["word2vec", "npy", "logmel:", "tfidf-svd:x", "hf-no-such:x", ""])
+def test_unknown_encoders_are_refused(name):
+    with pytest.raises(ConfigError, match="unknown encoder"):
+        make_encoder(name, CONFIG)
+
+
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no folder or zip file"):
+        make_encoder(f"npy:{tmp_path / 'nowhere'}", CONFIG)
+
+
+def test_file_that_is_no_zip_is_refused(tmp_path):
+    (tmp_path / "features.zip").write_text("no zip")
+    with pytest.raises(ConfigError, match="neither a folder nor a zip"):
+        make_encoder(f"npy:{tmp_path / 'features.zip'}", CONFIG)
+
+
+def test_a_zip_that_only_ends_like_one_is_refused(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.ones((2, 3))))
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ConfigError, match="neither a folder nor a zip"):
+        NpyFrames(str(path))
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("meiju.encoders.arrays.SIZE_LIMIT", 2**20)
+    with zipfile.ZipFile(tmp_path / "features.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(2**20 + 1))
+    assert "more than 1 MiB" in reason(NpyFrames(str(tmp_path / "features.zip")), *named("a"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"idf": np.ones(3)}, {"components": np.full((2, 4), np.nan)}, {"idf": np.ones(4, "S9")}]
+)
+def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
+    arrays = {"idf": np.ones(4, np.float32), "components": np.ones((2, 4), np.float32)}
+    (tmp_path / "vocabulary.json").write_text(json.dumps({"characters": {c: k for k, c in enumerate("abcd")}}))
+    encoder = TfidfSvd(dim=2, ngrams=(1, 1), idf=True)
+    np.savez(tmp_path / "tfidf_svd.npz", **arrays)
+    encoder.load(tmp_path)
+    np.savez(tmp_path / "tfidf_svd.npz", **arrays | change)
+    with pytest.raises(ValueError, match="finite numbers"):
+        encoder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"characters": {"a": 0, "b": 5}}, "does not number"),
+        ({"characters": {"a": 0}, "words": {"b": 1}}, "does not number"),
+        ({"a": 0, "b": 1}, "not one of characters"),
+        ({"words": {"a": 0, "b": 1}}, "not one of characters"),
+    ],
+)
+def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, vocabulary, message):
+    np.savez(tmp_path / "tfidf_svd.npz", idf=np.ones(2, np.float32), components=np.ones((1, 2), np.float32))
+    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ValueError, match=message):
+        TfidfSvd(dim=1, ngrams=(1, 1), idf=True).load(tmp_path)
+
+
+def test_frames_without_a_width_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 0), np.float32))
+    with pytest.raises(ConfigError, match="gives no frames"):
+        NpyFrames(str(tmp_path)).fit(named("a"), seed=0)

@@ -1,0 +1,179 @@
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju.config import ConfigError
+from meiju.encoders.media import read_audio, read_frames
+from meiju.labels import EMOTIONS, INTENTS
+from meiju.sample import corpus as sample_corpus
+
+SIZES = {"training": 12, "validation": 4, "testing": 4, "unlabelled": 6}
+MANY = {"training": 400, "validation": 200, "testing": 200, "unlabelled": 400}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sample")
+    make_tiny(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def many() -> pd.DataFrame:
+    return sample_corpus.plan(0, MANY)
+
+
+def make_tiny(root, seed: int = 0) -> None:
+    sample_corpus.make_sample(
+        root, seed=seed, n_training=12, n_validation=4, n_test=4, n_unlabelled=6, n_jobs=1, show_progress=False
+    )
+
+
+def test_plan_repeats_with_its_seed():
+    pd.testing.assert_frame_equal(sample_corpus.plan(3, SIZES), sample_corpus.plan(3, SIZES))
+    assert not sample_corpus.plan(3, SIZES).sentence.equals(sample_corpus.plan(4, SIZES).sentence)
+
+
+def test_first_clips_do_not_depend_on_the_size(many):
+    few = sample_corpus.plan(0, SIZES)
+    again = many[many.name.isin(few.name)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(few, again)
+
+
+def test_clip_repeats_with_its_seed():
+    clip = next(sample_corpus.plan(0, SIZES).itertuples())
+    first, second, other = (
+        sample_corpus.draw_clip(clip, 0),
+        sample_corpus.draw_clip(clip, 0),
+        sample_corpus.draw_clip(clip, 1),
+    )
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    assert not (first[0] == other[0]).all()
+
+
+def test_labels_are_the_official_ones(many):
+    training = many[many.part == "training"]
+    assert set(training.emotion) == set(EMOTIONS)
+    assert set(training.intent) == set(INTENTS)
+
+
+def test_selected_parts_are_balanced_and_the_pool_is_not(many):
+    shares = many.groupby("part").emotion.value_counts(normalize=True).unstack()
+    assert shares.loc["training"].between(0.08, 0.23).all()
+    assert shares.loc["unlabelled", "neutral"] > 0.27
+
+
+def test_absent_pairs_are_in_the_pool_only(many):
+    absent = many.emotion.isin(["happy", "neutral"]) & many.intent.isin(["neutral", "questioning"])
+    assert set(many[absent].part) == {"unlabelled"}
+    assert len(many[absent].groupby(["emotion", "intent"])) == 4
+
+
+@pytest.mark.parametrize("modality", ["text", "face", "voice"])
+def test_no_modality_always_shows_the_label(many, modality):
+    for task in ("emotion", "intent"):
+        agreement = (many[f"{modality}_{task}"] == many[task]).mean()
+        assert 0.3 < agreement < 0.95
+
+
+def test_only_training_sentences_have_marks(many):
+    given = many[many.sentence != ""]
+    marked = given.sentence.str.contains(f"[{sample_corpus.MARKS}]")
+    assert marked[given.part == "training"].all()
+    assert not marked[given.part != "training"].any()
+    assert (given.sentence == given.sentence.str.strip()).all()
+
+
+def test_questions_end_in_question_marks(many):
+    asked = many.text_intent == "questioning"
+    assert many.punctuated[asked].str.contains("？").all()
+    assert not many.punctuated[~asked].str.contains("？").any()
+
+
+def test_subtitle_turns_marks_into_spaces():
+    assert sample_corpus.subtitle("天哪！你去哪儿了？我走了。") == "天哪 你去哪儿了 我走了"
+
+
+def test_some_subtitles_are_empty():
+    clips = sample_corpus.plan(0, {"training": 240, "unlabelled": 400})
+    empty = clips[clips.sentence == ""]
+    assert empty.part.value_counts().to_dict() == {"training": 1, "unlabelled": 5}
+    assert (empty.punctuated != "").all()
+
+
+def test_validation_can_tell_what_a_stage_gains():
+    size = inspect.signature(sample_corpus.make_sample).parameters["n_validation"].default
+    assert np.sqrt(0.6 * 0.4 / size) < 0.04  # one standard error of a share of 0.6
+
+
+def test_tables_have_the_official_columns(corpus):
+    training = corpus / "Annotation/Training_transcription.csv"
+    assert training.read_bytes().startswith(b"\xef\xbb\xbf")
+    columns = {
+        training: ["FileName", "Subtitle", "emotion", "intent"],
+        corpus / "Annotation/Validation_transcription.csv": ["Unnamed: 0", "FileName", "Subtitle", "emotion", "intent"],
+        corpus / "Annotation/Mandarin_Testing_files.csv": ["FileName", "Subtitle"],
+        corpus / "NoAnnotation/transcription.csv": ["name", "sentence"],
+    }
+    assert {path: [*pd.read_csv(path, encoding="utf-8-sig").columns] for path in columns} == columns
+
+
+def test_every_row_has_its_clip(corpus):
+    layout = {
+        "Annotation/Training_transcription.csv": "Annotation/Training",
+        "Annotation/Validation_transcription.csv": "Annotation/Validation",
+        "Annotation/Mandarin_Testing_files.csv": "Annotation/Testing",
+    }
+    for table, folder in layout.items():
+        assert sorted(pd.read_csv(corpus / table).FileName) == sorted(p.name for p in (corpus / folder).iterdir())
+    pool = pd.read_csv(corpus / "NoAnnotation/transcription.csv").name
+    assert sorted(pool + ".mp4") == sorted(p.name for p in (corpus / "NoAnnotation/clips").iterdir())
+    assert "Sample_NoAnnotation_00001" in set(pool)
+
+
+def test_clips_hold_sight_and_sound_of_one_to_two_seconds(corpus):
+    for path in (corpus / "Annotation/Testing").iterdir():
+        assert 8 <= len(read_frames(path, fps=8, size=32)) <= 16
+        sound = read_audio(path)
+        assert 16_000 <= len(sound) < 34_000
+        assert sound.std() > 0.001
+
+
+def test_tables_tell_the_plan(corpus):
+    planned = sample_corpus.plan(0, SIZES).set_index("name")
+    table = pd.read_csv(corpus / "Annotation/Training_transcription.csv", encoding="utf-8-sig")
+    told = table.set_index(table.FileName.str.removesuffix(".mp4"))
+    assert told.emotion.to_dict() == planned[planned.part == "training"].emotion.to_dict()
+    assert told.Subtitle.to_dict() == planned[planned.part == "training"].sentence.to_dict()
+
+
+def test_rerun_draws_only_what_is_missing(corpus):
+    paths = sorted(corpus.rglob("*.mp4"))
+    lost, kept = paths[0], paths[1]
+    before = lost.read_bytes()
+    lost.unlink()
+    kept.write_bytes(b"kept as it is")
+    make_tiny(corpus)
+    assert kept.read_bytes() == b"kept as it is"
+    assert lost.read_bytes() == before
+    kept.unlink()
+    make_tiny(corpus)
+    assert not list(corpus.rglob("*.part"))
+
+
+def test_two_samples_never_mix(corpus):
+    with pytest.raises(ValueError, match="delete it"):
+        make_tiny(corpus, seed=1)
+
+
+def test_readme_says_that_it_is_made_up(corpus):
+    assert "made-up" in (corpus / "README.txt").read_text()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "precious.csv").write_text("name\n")
+    with pytest.raises(ConfigError, match="holds other data"):
+        make_tiny(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.csv"]

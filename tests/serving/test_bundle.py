@@ -1,0 +1,172 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from meiju.config import ConfigError
+from meiju.encoders import Clip
+from meiju.serving import bundle
+from meiju.serving.bundle import export, find_run
+from meiju.serving.predictor import Predictor
+from toy_run import run_script
+
+CLIPS = [Clip("a", "你今天去哪里了呢", ""), Clip("b", "好", "")]
+
+
+@pytest.fixture(scope="module")
+def exported(home, tmp_path_factory) -> Path:
+    """An export, to be copied before it is changed."""
+    target = tmp_path_factory.mktemp("exports") / "model"
+    export(find_run("sample", home), target)
+    return target
+
+
+@pytest.fixture
+def copy(exported, tmp_path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "model"))
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "model.json")
+
+
+def read_plain(folder: Path) -> dict:
+    return json.loads((folder / "model.json").read_text(encoding="utf-8"))
+
+
+def change(folder: Path, **values) -> None:
+    (folder / "model.json").write_text(json.dumps(read_plain(folder) | values))
+
+
+def test_an_export_lists_its_files_with_their_hashes(exported):
+    listed = {
+        exported / part["folder"] / name: stamp
+        for part in read_plain(exported)["parts"].values()
+        for name, stamp in part["files"].items()
+    }
+    assert sorted(listed) == files_of(exported)
+    for path, stamp in listed.items():
+        data = path.read_bytes()
+        assert stamp == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (Path.unlink, "is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes in place of"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])), "has changed"),
+    ],
+)
+def test_an_export_that_is_not_whole_is_refused_by_name(exported, copy, damage, says):
+    for path in files_of(copy):
+        whole = path.read_bytes()
+        damage(path)
+        with pytest.raises(ConfigError, match=f"not whole: {path} .*{says}.*; ask whoever made the export") as caught:
+            Predictor(copy, device="cpu")
+        assert "\n" not in str(caught.value)
+        path.write_bytes(whole)
+
+
+def test_of_a_run_itself_the_remedy_is_to_make_it_whole(home, tmp_path):
+    shutil.copytree(home, tmp_path / "moved")
+    (lost,) = (tmp_path / "moved" / "work").rglob("transcripts/*/punctuation.json")
+    lost.unlink()
+    with pytest.raises(ConfigError, match=r"punctuation\.json is missing; run scripts/08_ensemble\.py again"):
+        Predictor(find_run("sample", tmp_path / "moved"), device="cpu")
+    with pytest.raises(ConfigError, match=r"punctuation\.json is missing"):
+        export(find_run("sample", tmp_path / "moved"), tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+
+
+def test_of_many_files_that_are_lost_some_are_named(copy):
+    shutil.rmtree(copy / "stage2")
+    with pytest.raises(ConfigError, match=r"is missing; and 3 more; ask"):
+        Predictor(copy, device="cpu")
+
+
+def test_files_that_are_not_listed_are_not_read(exported, copy):
+    before = Predictor(exported, device="cpu").predict(CLIPS)
+    for name in (
+        "stage2/heads1-seed0-fold3.safetensors",
+        "encoders/text/more.json",
+        "transcripts/restorer/config.json",
+    ):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text("no such thing")
+    assert Predictor(copy, device="cpu").predict(CLIPS) == before
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("transcripts", "punctuation.json"),
+        ("stage2", "heads1-seed0-fold0.safetensors"),
+        ("encoders/audio", "fitted.json"),
+    ],
+)
+def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name):
+    parts = read_plain(copy)["parts"]
+    del parts[part]["files"][name]
+    (copy / part / name).unlink()
+    change(copy, parts=parts)
+    with pytest.raises(ConfigError, match=rf"model\.json is damaged \(does not list {part}/{name}\)"):
+        Predictor(copy, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
+def test_files_outside_of_their_folder_are_refused(copy, name):
+    parts = read_plain(copy)["parts"]
+    parts["stage2"]["files"][name] = {"bytes": 1, "sha256": ""}
+    change(copy, parts=parts)
+    with pytest.raises(ConfigError, match="outside of its folder"):
+        export(copy, copy.with_name("other"))
+
+
+def test_an_export_of_an_export_is_the_same(exported, tmp_path):
+    export(exported, tmp_path / "new" / "again")
+    assert read_plain(tmp_path / "new" / "again") == read_plain(exported)
+
+
+def test_a_failed_export_leaves_nothing_and_can_be_repeated(home, tmp_path, monkeypatch):
+    copied, copyfile = [], shutil.copyfile
+
+    def fail(source, target):
+        copied.append(source)
+        if len(copied) == 5:
+            raise OSError("no room")
+        return copyfile(source, target)
+
+    monkeypatch.setattr(bundle.shutil, "copyfile", fail)
+    with pytest.raises(ConfigError, match="--export: no room"):
+        export(find_run("sample", home), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+    export(find_run("sample", home), tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_script_exports_and_says_how_to_use_it(home, tmp_path, capsys):
+    run_script("predict.py", "sample", "--home", str(home), "--export", str(tmp_path / "model"))
+    assert f"predict.py {tmp_path / 'model'} clip.mp4 answers as sample does" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"error: --export: .* exists; name a new folder"):
+        run_script("predict.py", "sample", "--home", str(home), "--export", str(tmp_path / "model"))
+
+
+def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
+    whole = bundle.read(find_run("sample", home))
+    stage2 = shutil.copytree(whole.parts["stage2"].folder, tmp_path / "stage2")
+    next(Path(stage2).glob("heads2-*.safetensors")).unlink()
+    encoders = {stream: whole.parts[f"encoders/{stream}"].folder for stream in whole.config.encoders}
+    with pytest.raises(ConfigError, match=r"the run has lost .*heads2-.*\.safetensors"):
+        bundle.write_model(
+            tmp_path,
+            whole.config,
+            whole.labels,
+            encoders=encoders,
+            transcripts=whole.parts["transcripts"].folder,
+            stage2=Path(stage2),
+            weights=None,
+        )
+    assert not (tmp_path / "model.json").exists()

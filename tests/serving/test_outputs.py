@@ -1,0 +1,84 @@
+import io
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from meiju.encoders import Clip
+from meiju.serving import outputs
+from meiju.serving.predictor import Prediction
+
+GOOD = Prediction(
+    Clip("a", "好", "clips/a.mp4"),
+    {"emotion": {"happy": 0.25, "sad": 0.75}, "intent": {"wishing": 0.6, "agreeing": 0.4}},
+    ("text", "audio"),
+    {"visual": "there is no video track"},
+)
+NOTHING = Prediction(Clip("b", "", "b.mp4"), {"emotion": {}, "intent": {}}, (), {"text": "no sentence"})
+
+
+@pytest.fixture
+def records():
+    return outputs.as_records([GOOD, NOTHING], {"c.mp4": "there is no such file"})
+
+
+def test_each_clip_and_each_place_with_a_problem_is_one_record(records):
+    assert [record["clip"] for record in records] == ["clips/a.mp4", "b.mp4", "c.mp4"]
+    assert [record["emotion"] for record in records] == ["sad", None, None]
+    assert [record["intent"] for record in records] == ["wishing", None, None]
+    problems = [None, "nothing to go by (text: no sentence)", "there is no such file"]
+    assert [record["problem"] for record in records] == problems
+
+
+def test_a_damaged_clip_that_is_judged_by_its_sentence_is_one_record():
+    (record,) = outputs.as_records([GOOD], {"clips/a.mp4": "cannot be read"})
+    assert (record["emotion"], record["problem"]) == ("sad", "cannot be read")
+
+
+def test_json_reads_back_in_the_order_of_the_classes(records):
+    back = json.loads(outputs.as_json(records))
+    assert back == records
+    assert list(back[0]["probabilities"]["intent"]) == ["wishing", "agreeing"]
+
+
+def test_csv_has_a_column_a_probability(records):
+    table = pd.read_csv(io.StringIO(outputs.as_csv(records)))
+    assert list(table["clip"]) == ["clips/a.mp4", "b.mp4", "c.mp4"]
+    assert table.loc[0, ["emotion_happy", "emotion_sad", "intent_agreeing"]].tolist() == [0.25, 0.75, 0.4]
+    assert table.emotion_happy.isna().tolist() == [False, True, True]
+    assert table.streams[0] == "text+audio"
+    assert table.missing[0] == "no visual: there is no video track"
+
+
+def test_the_table_is_aligned_and_tells_what_is_not_used(records):
+    head, first, second, third = outputs.as_table(records).splitlines()
+    assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")
+    assert first.endswith("no visual: there is no video track")
+    assert third.endswith("there is no such file")
+
+
+def test_a_sentence_that_was_heard_is_told():
+    (record,) = outputs.as_records([replace(GOOD, heard=True)], {})
+    assert (record["sentence"], record["heard"]) == ("好", True)
+    assert outputs.as_table([record]).endswith("heard: 好; no visual: there is no video track\n")
+    assert pd.read_csv(io.StringIO(outputs.as_csv([record])))[["sentence", "heard"]].values.tolist() == [["好", True]]
+
+
+def test_in_csv_a_clip_is_no_formula_and_in_json_it_keeps_its_name():
+    records = outputs.as_records([], {"=1+1.mp4": "-there is no such file", "a\rb.mp4": "gone"})
+    table = pd.read_csv(io.StringIO(outputs.as_csv(records)))
+    assert list(table["clip"]) == ["'=1+1.mp4", "a b.mp4"]
+    assert list(table["problem"]) == ["'-there is no such file", "gone"]
+    assert [record["clip"] for record in json.loads(outputs.as_json(records))] == ["=1+1.mp4", "a\rb.mp4"]
+
+
+@pytest.mark.parametrize("form", list(outputs.FORMATS))
+def test_a_clip_whose_name_is_not_utf8_is_told(form):
+    text = outputs.FORMATS[form](outputs.as_records([], {"a\udcff.mp4": "gone"}))
+    assert b"gone" in text.encode("utf-8")
+
+
+def test_the_table_has_one_line_a_clip():
+    text = outputs.as_table(outputs.as_records([], {"a\nb\x1b[2J.mp4": "gone"}))
+    assert text.splitlines()[1].startswith("a b [2J.mp4")

@@ -1,0 +1,350 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from meiju.config import ConfigError, CorpusConfig
+from meiju.corpus import read_corpus
+from meiju.encoders import Clip, media
+from meiju.labels import TASKS
+from meiju.serving.bundle import Stamp, find_run
+from meiju.serving.predictor import Predictor
+from meiju.utils import files
+from toy_models import write_whisper
+from toy_run import run_script
+
+FPS = 5
+
+
+@pytest.fixture(scope="module")
+def predictor(home) -> Predictor:
+    return Predictor(find_run("sample", home), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def testing(root) -> list[Clip]:
+    """The corpus' test clips, with their sentences as they stand in its table."""
+    table = read_corpus(CorpusConfig(root), needs_media=True).part("testing")
+    return [Clip(clip.name, clip.sentence, clip.path) for clip in table.itertuples()]
+
+
+@pytest.fixture
+def moved(home, tmp_path) -> Path:
+    """The run's results in another place, to be changed at will; without its corpus."""
+    shutil.copytree(home, tmp_path / "moved")
+    return tmp_path / "moved"
+
+
+def change_model(home: Path, **changes) -> Path:
+    """The folder of a run whose model.json holds other values."""
+    path = home / "submissions" / "sample" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return path.parent
+
+
+def list_anew(folder: Path) -> None:
+    """Have model.json list the files as they are now."""
+    model = json.loads((folder / "model.json").read_text())
+    for part in model["parts"].values():
+        part["files"] = {name: vars(Stamp.of(folder / part["folder"] / name)) for name in part["files"]}
+    (folder / "model.json").write_text(json.dumps(model))
+
+
+def change_weights(path: Path, change) -> None:
+    """Write a member's weights anew, each as `change` gives it; what streams it was made for stays beside them."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({key: change(weight) for key, weight in load_file(path).items()}, path, metadata)
+
+
+def write_clip(path: Path, *, pictures: bool = True, sound: bool = True) -> str:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (5, 64, 64, 3), dtype=np.uint8) if pictures else None
+    media.write_clip(path, frames, rng.normal(0, 0.1, 16000) if sound else None, fps=FPS)
+    return str(path)
+
+
+def numbers(predictions) -> np.ndarray:
+    return np.array([[*p.probabilities["emotion"].values(), *p.probabilities["intent"].values()] for p in predictions])
+
+
+def test_test_clips_get_the_submissions_labels_and_probabilities(home, predictor, testing):
+    said = predictor.predict(testing)
+    out = home / "submissions" / "sample"
+    submitted = pd.read_csv(out / "submission.csv", index_col="filename").loc[[clip.name for clip in testing]]
+    assert [p.label("emotion") for p in said] == list(submitted.emo_pred)
+    assert [p.label("intent") for p in said] == list(submitted.int_pred)
+    table = pd.read_csv(out / "probabilities.csv", index_col="name").loc[submitted.index]
+    columns = [f"{task}_{label}" for task in TASKS for label in said[0].probabilities[task]]
+    np.testing.assert_allclose(numbers(said), table[columns], atol=5.1e-5)  # they are written with four digits
+    assert {p.streams for p in said} == {("text", "audio", "visual")}
+
+
+def test_a_clip_gets_the_same_alone_and_among_others(predictor, testing):
+    together = numbers(predictor.predict(testing))
+    alone = np.concatenate([numbers(predictor.predict([clip])) for clip in testing])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_sentences_are_punctuated_as_in_training(predictor):
+    (prediction,) = predictor.predict([Clip("a", "你今天去哪里了呢", "")])
+    assert prediction.clip.sentence[-1] in "，。？！"
+
+
+def test_sentences_stay_as_they_are_without_a_restorer(moved):
+    settings = json.loads((moved / "submissions" / "sample" / "model.json").read_text())["settings"]
+    predictor = Predictor(change_model(moved, settings=settings | {"punctuation": "none"}), device="cpu")
+    (prediction,) = predictor.predict([Clip("a", "你今天去哪里了呢", "")])
+    assert prediction.clip.sentence == "你今天去哪里了呢"
+
+
+@pytest.mark.parametrize(
+    ("tracks", "sentence", "streams", "told"),
+    [
+        ({"sound": False}, "", ("visual",), {"text": "no sentence", "audio": "there is no audio track"}),
+        ({"pictures": False}, "好", ("text", "audio"), {"visual": "there is no video track"}),
+        (None, "好", ("text",), {"audio": "no media file", "visual": "no media file"}),
+    ],
+)
+def test_what_a_clip_lacks_is_not_used_and_told(predictor, tmp_path, tracks, sentence, streams, told):
+    path = "" if tracks is None else write_clip(tmp_path / "a.mp4", **tracks)
+    (prediction,) = predictor.predict([Clip("a", sentence, path)])
+    assert prediction.streams == streams
+    assert prediction.missing == told
+    assert prediction.problem == ""
+    for task in TASKS:
+        assert sum(prediction.probabilities[task].values()) == pytest.approx(1)
+
+
+def test_of_a_clip_with_nothing_to_read_no_label_is_made_up(predictor, tmp_path):
+    broken, good = tmp_path / "broken.mp4", Clip("good", "好", "")
+    broken.write_bytes(b"no clip at all")
+    first, second = predictor.predict([Clip("broken", " ", str(broken)), good])
+    assert first.probabilities == {"emotion": {}, "intent": {}}
+    assert first.label("emotion") == first.label("intent") == ""
+    assert "not decodable" in first.problem
+    assert second.label("emotion")
+
+
+def test_clips_of_one_name_are_kept_apart(predictor, tmp_path):
+    silent, mute = Clip("a", "", write_clip(tmp_path / "a.mp4", sound=False)), Clip("a", "好", "")
+    assert [p.streams for p in predictor.predict([silent, mute])] == [("visual",), ("text",)]
+
+
+def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
+    def predict(place: Path):
+        model = json.loads((moved / "submissions" / "sample" / "model.json").read_text())
+        streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=pixels-pca"]
+        folder = change_model(moved, settings=model["settings"] | {"streams": streams})
+        return Predictor(folder, device="cpu").predict([Clip("new", "好", ""), Clip("other", "好", "")])
+
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    np.save(ready / "new.npy", np.ones((3, 64), np.float32))
+    new, other = predict(ready)
+    assert new.streams == ("text", "audio")
+    assert other.streams == ("text",)
+    assert "no other.npy" in other.missing["audio"]
+    gone, _ = predict(tmp_path / "nowhere")
+    assert gone.streams == ("text",)
+    assert "nowhere" in gone.missing["audio"]
+    np.testing.assert_allclose(numbers([gone]), numbers([other]), atol=1e-6)
+
+
+def test_frames_that_float16_cannot_hold_are_not_used(moved, tmp_path):
+    np.save(tmp_path / "new.npy", np.full((3, 64), 1e6, np.float32))
+    model = json.loads((moved / "submissions" / "sample" / "model.json").read_text())
+    streams = ["text=tfidf-svd", f"audio=npy:{tmp_path}", "visual=pixels-pca"]
+    folder = change_model(moved, settings=model["settings"] | {"streams": streams})
+    (prediction,) = Predictor(folder, device="cpu").predict([Clip("new", "好", "")])
+    assert "not finite" in prediction.missing["audio"]
+
+
+def test_head_counts_are_weighted_as_the_run_weighted_them(moved, predictor, testing):
+    def weighted(emotion, intent):
+        folder = change_model(moved, weights={"emotion": emotion, "intent": intent})
+        return numbers(Predictor(folder, device="cpu").predict(testing))
+
+    first, second = weighted([1, 0], [0, 1]), weighted([0, 1], [1, 0])
+    assert not np.allclose(first, second, atol=1e-3)
+    np.testing.assert_allclose((first + second) / 2, numbers(predictor.predict(testing)), atol=1e-6)
+
+
+def test_a_run_can_be_moved_and_needs_no_corpus(moved, predictor, testing):
+    (moved / "work" / "sample-corpus").mkdir()  # nothing there
+    for name in ("stage1", "pseudo"):
+        shutil.rmtree(moved / "work" / "sample" / name)
+    for frames in (moved / "work").rglob("frames.npy"):
+        frames.unlink()
+    again = Predictor(find_run(str(moved / "submissions" / "sample"), Path("nowhere")), device="cpu")
+    np.testing.assert_array_equal(numbers(again.predict(testing)), numbers(predictor.predict(testing)))
+
+
+def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testing, tmp_path, capsys):
+    target = tmp_path / "new" / "model"
+    run_script("predict.py", "sample", "--home", str(home), "--export", str(target))
+    assert str(target) in capsys.readouterr().out
+    target = target.rename(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(
+        numbers(Predictor(find_run(str(target), tmp_path), device="cpu").predict(testing)),
+        numbers(predictor.predict(testing)),
+    )
+    kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".npz", ".safetensors", ".crfsuite"}
+    assert str(home) not in (target / "model.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"format": 99}, "format 99"), ({"settings": {"run": "sample", "magic": 1}}, "magic")],
+)
+def test_a_model_of_another_version_is_refused(moved, changes, says):
+    with pytest.raises(ConfigError, match=says):
+        Predictor(change_model(moved, **changes))
+
+
+def test_weights_that_do_not_fit_the_settings_are_refused(moved):
+    settings = json.loads((moved / "submissions" / "sample" / "model.json").read_text())["settings"]
+    settings["model"]["width"] = 16
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        Predictor(change_model(moved, settings=settings))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 4}'])
+def test_a_damaged_model_is_refused(moved, text):
+    (moved / "submissions" / "sample" / "model.json").write_text(text)
+    with pytest.raises(ConfigError, match="08_ensemble"):
+        Predictor(find_run("sample", moved))
+
+
+def test_runs_that_are_not_there_or_not_finished(home, tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no run other.*there are sample"):
+        find_run("other", home)
+    with pytest.raises(ConfigError, match=r"run_all\.sh makes one"):
+        find_run("sample", tmp_path)
+    (tmp_path / "work" / "begun").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="not finished; run scripts/08_ensemble"):
+        find_run("begun", tmp_path)
+    with pytest.raises(ConfigError, match=r"has no model\.json"):
+        find_run(str(tmp_path), tmp_path)
+
+
+def test_the_script_answers_the_good_clips_and_names_the_bad(home, testing, tmp_path, capsys):
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    asked = [testing[0].path, str(empty), str(tmp_path / "none.mp4"), testing[1].path]
+    with pytest.raises(SystemExit) as caught:
+        run_script("predict.py", "sample", *asked, "--home", str(home), "--format", "json")
+    assert str(caught.value).count("\n") == 2
+    assert f"{empty}: is empty" in str(caught.value)
+    assert "none.mp4: there is no such file" in str(caught.value)
+    records = {record["clip"]: record for record in json.loads(capsys.readouterr().out)}
+    assert set(records) == set(asked)
+    assert [bool(records[clip]["emotion"]) for clip in asked] == [True, False, False, True]
+
+
+def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path, capsys):
+    out = tmp_path / "new" / "answer.csv"
+    run_script("predict.py", "sample", "--text", "好", "--home", str(home), "--format", "csv", "--output", str(out))
+    table = pd.read_csv(out)
+    assert list(table.streams) == ["text"]
+    assert table.filter(like="emotion_").sum(axis=1).item() == pytest.approx(1, abs=1e-5)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none", "--text", "x"], "there is no run none"),
+        (["sample", "a.mp4", "b.mp4", "--text", "x"], "--texts FILE"),
+        (["sample", "a.mp4", "--texts", "none.csv"], "none.csv"),
+    ],
+)
+def test_the_script_refuses_what_cannot_work_in_one_line(home, arguments, says):
+    with pytest.raises(SystemExit, match=says) as caught:
+        run_script("predict.py", *arguments, "--home", str(home))
+    assert str(caught.value).startswith("error: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def listening(moved) -> Path:
+    """A run that would transcribe clips without a sentence, with a model that is not at hand."""
+    settings = json.loads((moved / "submissions" / "sample" / "model.json").read_text())["settings"]
+    speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
+    return change_model(moved, settings=settings | {"speech": speech})
+
+
+def test_a_clip_without_a_sentence_is_heard_and_the_model_is_loaded_once(listening, tmp_path):
+    write_whisper(listening.parents[1] / "whisper")
+    path = write_clip(tmp_path / "a.mp4")
+    predictor = Predictor(listening, device="cpu")
+    heard, again, told, mute = predictor.predict(
+        [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
+    )
+    listener = predictor._listener
+    assert heard.heard
+    assert heard.clip.sentence == again.clip.sentence != ""
+    assert heard.clip.sentence == predictor._restorer.restore(heard.clip.sentence)
+    assert "text" in heard.streams
+    assert (told.heard, told.clip.sentence[0]) == (False, "好")
+    assert (mute.heard, mute.missing["text"]) == (False, "no sentence")
+    (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
+    assert (silent.heard, silent.missing["text"]) == (False, "no sentence")
+    assert predictor._listener is listener
+
+
+def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):
+    path = write_clip(tmp_path / "a.mp4")
+    predictor = Predictor(listening, device="cpu")
+    assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
+    with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
+        predictor.predict([Clip("a", "", path)])
+
+
+def test_predictions_keep_their_clip(predictor):
+    clip = Clip("a", "好", "")
+    (prediction,) = predictor.predict([clip])
+    assert replace(prediction.clip, sentence="") == replace(clip, sentence="")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parts": "text"},
+        {"parts": {"transcripts": 1}},
+        {"parts": {}},
+        {"exported": None, "weights": "none"},
+        {"classes": {"emotion": ["sad", "sad"], "intent": ["a", "b"]}},
+        {"classes": {"emotion": ["sad"]}},
+        {"weights": {"emotion": [0.5, 0.6], "intent": [0.5, 0.5]}},
+        {"weights": {"emotion": [1.0], "intent": [1.0]}},
+        {"settings": None},
+    ],
+)
+def test_a_model_json_of_another_form_is_refused(moved, changes):
+    with pytest.raises(ConfigError, match=r"model\.json is damaged .*08_ensemble"):
+        Predictor(change_model(moved, **changes), device="cpu")
+
+
+def test_weights_that_are_no_numbers_are_refused(moved):
+    path = next(moved.glob("work/sample/stage2/*/*.safetensors"))
+    change_weights(path, lambda weight: weight.fill_(float("nan")))
+    list_anew(moved / "submissions" / "sample")
+    with pytest.raises((ConfigError, files.Damaged), match="finite numbers"):
+        Predictor(moved / "submissions" / "sample", device="cpu")
+
+
+def test_weights_so_large_that_they_give_no_numbers_are_told(moved, testing):
+    for path in moved.glob("work/sample/stage2/*/*.safetensors"):
+        change_weights(path, lambda weight: weight.fill_(1e38))
+    list_anew(moved / "submissions" / "sample")
+    predictor = Predictor(moved / "submissions" / "sample", device="cpu")
+    with pytest.raises(ConfigError, match="no finite numbers"):
+        predictor.predict(testing[:1])

@@ -1,0 +1,211 @@
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import gradio_client
+import numpy as np
+import pytest
+
+from browser import CHROMIUM, DRIVER, browser
+from meiju.encoders import Clip, media
+from meiju.labels import TASKS
+from meiju.serving.bundle import find_run
+from meiju.serving.page import answer
+from meiju.serving.predictor import Predictor
+from toy_models import write_whisper
+from toy_run import SCRIPTS, run_script
+
+FPS = 5
+OPEN = build_opener(ProxyHandler({})).open
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory) -> Path:
+    """Where the page's folder of uploads is made."""
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def page(home, uploads):
+    """URL of the page, served by a process of its own as a person would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, SCRIPTS / "predict.py", "sample", "--home", home, "--serve", "--port", str(port)]
+    environment = os.environ | {"TMPDIR": str(uploads)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            line = server.stdout.readline()
+            assert f"http://127.0.0.1:{port}" in line
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(20)
+    assert not any(path.is_file() for path in uploads.rglob("*"))  # nothing is left of what was dropped
+
+
+@pytest.fixture(scope="module")
+def client(page):
+    client = gradio_client.Client(page, verbose=False, analytics_enabled=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("clips") / "short_[1].mp4"
+    pictures = rng.integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
+    media.write_clip(path, pictures, rng.normal(0, 0.1, 16000), fps=FPS)
+    return path
+
+
+def ask(client, path: Path | None, sentence: str = "") -> tuple[dict, dict, str]:
+    """Probabilities of emotions and intents by label, and what is said of them."""
+    *said, notes, clip = client.predict(path and gradio_client.handle_file(path), sentence, api_name="/predict")
+    assert clip is None  # it is taken off the page
+    emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in said)
+    return emotions, intents, notes
+
+
+def kept(uploads: Path) -> list[Path]:
+    return [path for path in uploads.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def test_a_dropped_clip_is_answered_as_by_the_script_and_not_kept(client, home, short, uploads):
+    emotions, intents, notes = ask(client, short, "你真的太棒了")
+    (expected,) = Predictor(find_run("sample", home), device="cpu").predict([Clip("short", "你真的太棒了", str(short))])
+    for task, said in zip(TASKS, (emotions, intents), strict=True):
+        assert said == pytest.approx(expected.probabilities[task], abs=1e-6)
+    assert "text, audio, visual" in notes
+    assert kept(uploads) == []
+
+
+def test_what_is_missing_is_told(client, short):
+    emotions, _, notes = ask(client, short)
+    assert emotions
+    assert "not used: text (no sentence)" in notes.replace("\\", "")
+
+
+def test_a_sentence_alone_is_answered(client):
+    emotions, intents, notes = ask(client, None, "好")
+    assert sum(emotions.values()) == pytest.approx(1)
+    assert sum(intents.values()) == pytest.approx(1)
+    assert "sentence alone" in notes
+
+
+def test_what_cannot_be_answered_is_told_in_words(client, tmp_path, uploads):
+    media.write_clip(tmp_path / "long.mp4", None, np.zeros(16000 * 61), fps=FPS)
+    (tmp_path / "broken.mp4").write_bytes(b"x" * 1000)
+    cases = [
+        (tmp_path / "long.mp4", "", "too long"),
+        (tmp_path / "broken.mp4", "", "cannot be read"),
+        (None, " ", "Drop a clip"),
+        (None, "好" * 1001, "too long"),
+    ]
+    for path, sentence, part in cases:
+        emotions, intents, notes = ask(client, path, sentence)
+        assert (emotions, intents) == ({}, {})
+        assert part in notes
+    assert kept(uploads) == []
+
+
+def test_other_files_and_files_of_this_machine_are_refused(client, page, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(Exception, match="Invalid file type"):
+        ask(client, tmp_path / "notes.txt")
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(b"x")
+    body = json.dumps({"data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}, ""]}).encode()
+    event = json.load(OPEN(Request(f"{page}/gradio_api/call/predict", body, {"Content-Type": "application/json"})))
+    with OPEN(f"{page}/gradio_api/call/predict/{event['event_id']}") as reply:
+        assert "event: error" in reply.read().decode()
+    assert secret.exists()
+
+
+def test_a_file_that_is_too_large_is_refused(page):
+    border = "xxborder"
+    head = f'--{border}\r\nContent-Disposition: form-data; name="files"; filename="big.mp4"\r\n\r\n'
+    body = head.encode() + bytes(101 * 2**20) + f"\r\n--{border}--\r\n".encode()
+    request = Request(f"{page}/gradio_api/upload", body, {"Content-Type": f"multipart/form-data; boundary={border}"})
+    with pytest.raises(HTTPError, match="413") as caught:
+        OPEN(request)
+    caught.value.close()
+
+
+def test_the_page_is_there_for_this_machine_only(page):
+    port = int(page.rsplit(":", 1)[1])
+    for host in ("127.0.0.2", socket.gethostbyname(socket.gethostname())):
+        if host != "127.0.0.1":
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((host, port), timeout=2)
+    with pytest.raises(HTTPError, match="400") as caught:  # another site's name for 127.0.0.1
+        OPEN(Request(page, headers={"Host": f"elsewhere.example:{port}"}))
+    caught.value.close()
+
+
+def test_a_port_that_is_taken_is_told(page, home):
+    port = page.rsplit(":", 1)[1]
+    with pytest.raises(SystemExit, match=f"error: --port: {port} cannot be used"):
+        run_script("predict.py", "sample", "--home", str(home), "--serve", "--port", port)
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its driver here")
+def test_in_a_browser(page, short, tmp_path):
+    with browser(tmp_path / "browser") as tab:
+        tab.go(page)
+        tab.wait("return document.querySelector('input[type=file]') && document.querySelector('textarea')")
+        tab.type("input[type=file]", str(short))
+        tab.wait("return document.body.innerText.includes('short')")
+        tab.type("textarea", "你真的太棒了")
+        tab.click("button.primary")
+        bars = tab.wait(
+            "const bars = [...document.querySelectorAll('.bars')].map("
+            "  group => [...group.querySelectorAll('meter')].map(bar => bar.getBoundingClientRect().width));"
+            "return bars.length == 2 && bars.every(widths => widths.length) && bars"
+        )
+        assert [len(widths) for widths in bars] == [7, 8]
+        assert all(widths == sorted(widths, reverse=True) for widths in bars)
+        assert "short_[1].mp4: judged by text, audio, visual." in tab.wait(
+            "return document.querySelector('#notes').innerText"
+        )
+        assert "gradio" not in tab.text().lower()
+        elsewhere = "return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(%r))"
+        assert tab.run(elsewhere % page) == []
+        if folder := os.environ.get("MEIJU_SCREENSHOTS"):  # for a person to look at
+            time.sleep(1)
+            tab.screenshot(Path(folder) / "page.png")
+
+
+def test_a_clips_name_is_shown_and_never_run(home, short, tmp_path):
+    name = "<img src=x onerror=alert(1)>[a](b).mp4"
+    evil = tmp_path / name
+    evil.write_bytes(short.read_bytes())
+    *_, notes = answer(Predictor(find_run("sample", home), device="cpu"), evil, "<script>alert(1)</script>")
+    assert "<" not in notes.replace("\\<", "")
+    assert "[" not in notes.replace("\\[", "")
+    assert name in notes.replace("\\", "")
+
+
+def test_what_was_heard_is_told_and_a_missing_model_too(home, short, tmp_path):
+    shutil.copytree(home, tmp_path / "home")
+    folder = find_run("sample", tmp_path / "home")
+    model = json.loads((folder / "model.json").read_text())
+    model["settings"]["speech"]["model"] = str(tmp_path / "whisper")
+    (folder / "model.json").write_text(json.dumps(model))
+    predictor = Predictor(folder, device="cpu")
+    emotions, _, notes = answer(predictor, short, "")
+    assert emotions is None
+    assert "--speech.model of the run" in notes.replace("\\", "")
+    write_whisper(tmp_path / "whisper")
+    emotions, _, notes = answer(predictor, short, "")
+    assert emotions
+    assert "- heard in it: " in notes

@@ -1,0 +1,261 @@
+import itertools
+import random
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_fscore_support
+
+from meiju.text.punctuation import (
+    MARKS,
+    MIN_SENTENCES,
+    CrfRestorer,
+    Restorer,
+    TooFewSentences,
+    evaluate,
+    fit_and_report,
+    is_punctuated,
+    read_sentences,
+)
+
+WHO = ("你", "小王", "老师", "他们", "妈妈")
+WHAT = ("去北京", "喝茶", "买书", "回家", "看电影", "上课")
+# Seen in training with a comma after it in one sentence of five: too rare to set one without a hint.
+WHEN = "明天"
+
+
+def toy_sentences():
+    """Questions end in 吗, statements in 了, exclamations in 啊; a condition is followed by a comma."""
+    sentences = []
+    for k, (who, what) in enumerate(itertools.product(WHO, WHAT)):
+        pause = "，" if k % 5 == 0 else ""
+        sentences += [
+            f"{who}{what}吗？",
+            f"{who}{what}了。",
+            f"快{what}啊！",
+            f"要是{who}{what}，我就{what}了。",
+            f"{who}{what}了。你{what}吗？",
+            f"{WHEN}{pause}{who}{what}了。",
+        ]
+    return sentences
+
+
+def unmarked(sentence):
+    return "".join(c for c in sentence if c not in MARKS)
+
+
+def marks_by_place(sentence):
+    """The mark after each character that is neither mark nor space."""
+    return [mark for _, mark in re.findall(rf"([^\s{MARKS}])\s*([{MARKS}]?)", sentence)]
+
+
+@pytest.fixture(scope="module")
+def restorer(tmp_path_factory):
+    return CrfRestorer.fit(toy_sentences(), path=tmp_path_factory.mktemp("restorer") / "restorer.json")
+
+
+class Final(Restorer):
+    """Stands in for a restorer: the same mark at the end of every sentence, none elsewhere."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def marks(self, parsed):
+        return [""] * (len(parsed.characters) - 1) + [self.mark]
+
+
+PIECES = st.sampled_from([*WHO, *WHAT, WHEN, *"吗了啊", "要是", "我就", *" \n　", "…", "A", "4.50", "?", "”"])
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.lists(st.one_of(PIECES, st.sampled_from(MARKS)), max_size=12).map("".join),
+)
+thorough = settings(max_examples=100, deadline=None)
+
+
+@thorough
+@given(TEXTS)
+def test_only_marks_are_added(restorer, sentence):
+    assert unmarked(restorer.restore(sentence)) == unmarked(sentence)
+
+
+@thorough
+@given(TEXTS)
+def test_marks_that_are_there_stay(restorer, sentence):
+    rest = iter(restorer.restore(sentence))
+    assert all(c in rest for c in sentence), "the sentence is no subsequence of what was restored"
+
+
+@thorough
+@given(st.sampled_from(WHO), st.sampled_from(WHAT), st.sampled_from(MARKS), TEXTS)
+def test_a_punctuated_sentence_gets_marks_only_at_spaces_and_its_end(restorer, who, what, mark, tail):
+    sentence = f"{who}{what}了{mark}{tail}"
+    restored = restorer.restore(sentence)
+    written = 0
+    for k, c in enumerate(restored):
+        if written < len(sentence) and c == sentence[written]:
+            written += 1
+            continue
+        assert c in MARKS
+        assert written == len(sentence) or sentence[written].isspace(), f"character {k} of {restored!r}"
+
+
+@pytest.mark.parametrize("sentence", ["", " ", "\n", " \t\n　"])
+def test_nothing_to_punctuate_is_left_alone(restorer, sentence):
+    assert restorer.restore(sentence) == sentence
+
+
+@pytest.mark.parametrize(
+    ("bare", "restored"),
+    [
+        ("小王喝茶吗", "小王喝茶吗？"),
+        ("小王喝茶了", "小王喝茶了。"),
+        ("快喝茶啊", "快喝茶啊！"),
+        ("要是小王喝茶我就回家了", "要是小王喝茶，我就回家了。"),
+        ("小王喝茶了你喝茶吗", "小王喝茶了。你喝茶吗？"),
+        ("小王喝茶了 你喝茶吗", "小王喝茶了。 你喝茶吗？"),
+        ("小王喝茶了！ 你喝茶吗", "小王喝茶了！ 你喝茶吗？"),
+        ("好。小王喝茶了你喝茶吗", "好。小王喝茶了你喝茶吗？"),  # whoever set the first mark wanted none at 了
+        ("小王喝茶吗?", "小王喝茶吗?"),
+    ],
+)
+def test_the_toy_grammar_is_learnt(restorer, bare, restored):
+    assert restorer.restore(bare) == restored
+
+
+def test_a_space_is_a_hint(restorer):
+    assert restorer.restore(f"{WHEN}老师回家了") == f"{WHEN}老师回家了。"
+    assert restorer.restore(f"{WHEN} 老师回家了") == f"{WHEN}， 老师回家了。"
+
+
+def test_a_long_sentence_is_restored_to_its_end(restorer):
+    restored = restorer.restore("小王喝茶了" * 1000 + "你喝茶吗")
+    assert restored.endswith("了。你喝茶吗？")
+    assert unmarked(restored) == "小王喝茶了" * 1000 + "你喝茶吗"
+
+
+def test_what_is_loaded_restores_as_what_was_fitted(tmp_path):
+    fitted = CrfRestorer.fit(toy_sentences(), path=tmp_path / "restorer.json")
+    loaded = CrfRestorer(tmp_path / "restorer.json")
+    bare = [unmarked(sentence) for sentence in toy_sentences()]
+    assert [loaded.restore(s) for s in bare] == [fitted.restore(s) for s in bare] != bare
+
+
+def test_order_and_repetition_of_the_sentences_make_no_difference(tmp_path):
+    sentences = toy_sentences()
+    shuffled = sentences + sentences[:20]
+    random.Random(3).shuffle(shuffled)
+    written = []
+    for folder, given_sentences in (("a", sentences), ("b", shuffled), ("c", sentences[1:])):
+        CrfRestorer.fit(given_sentences, path=tmp_path / folder / "restorer.json")
+        written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
+    assert written[0] == written[1]
+    assert written[0] != written[2]
+
+
+def test_scores_agree_with_a_count_by_hand():
+    # Five true marks, ， 。 ？ ！ 。; three are set, each 。 at an end: two of them right, and no 。 missed.
+    table = evaluate(Final("。"), ["好，走。", "走吗？好！", "走。"], spaces=False)
+    assert list(table.index) == [*MARKS, "micro", "macro"]
+    assert list(table.columns) == ["precision", "recall", "f1", "support"]
+    assert table.loc["。"].tolist() == pytest.approx([2 / 3, 1, 0.8, 2])
+    assert table.loc["micro"].tolist() == pytest.approx([2 / 3, 2 / 5, 0.5, 5])
+    assert table.loc["macro", ["precision", "recall", "f1"]].tolist() == pytest.approx([1 / 6, 1 / 4, 0.2])
+    assert table.loc[["，", "？", "！"], "f1"].tolist() == [0, 0, 0]
+    assert table.support.tolist()[:4] == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("end", ["？！", "！？", "？？", "?", "。？"])
+def test_a_row_of_marks_with_a_question_mark_is_one_question(end):
+    table = evaluate(Final("？"), [f"走吗{end}"], spaces=False)
+    assert table.loc["micro"].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("spaces", [False, True])
+def test_scores_agree_with_scikit_learn(restorer, spaces):
+    # Sentences the restorer partly fails on: half of the words are new to it, and 呢 is.
+    sentences = [f"{who}{what}，{who}{what}呢？" for who, what in itertools.product(("我", *WHO), ("睡觉", *WHAT))]
+    sentences += toy_sentences()[::3]
+    inner = " " if spaces else ""
+    bare = [re.sub(f"[{MARKS}]", inner, s).strip() for s in sentences]
+    true = [mark for s in sentences for mark in marks_by_place(s)]
+    restored = [mark for s in bare for mark in marks_by_place(restorer.restore(s))]
+    table = evaluate(restorer, sentences, spaces=spaces)
+    for rows, average in ((list(MARKS), None), ("micro", "micro"), ("macro", "macro")):
+        expected = precision_recall_fscore_support(
+            true, restored, labels=list(MARKS), average=average, zero_division=0
+        )[:3]
+        np.testing.assert_allclose(table.loc[rows, ["precision", "recall", "f1"]].to_numpy(float).T, expected)
+    assert 0 < table.loc["micro", "f1"] < 1, "nothing to compare where all is right or all is wrong"
+
+
+def test_the_report_is_measured_on_a_tenth_of_the_sentences(tmp_path):
+    questions = [f"{who}{what}{way}吗？" for who, what, way in itertools.product(WHO, WHAT, ("", "好", "行"))]
+    material = [*questions, *questions, "没有标点"]
+    restorer, report = fit_and_report(material, seed=1, model_path=tmp_path / "restorer.json")
+    assert report.index.names == ["hints", "mark"]
+    assert report.index.get_level_values("hints").nunique() == 2
+    assert report.xs("micro", level="mark").support.tolist() == [9, 9]  # a tenth of 90, and each holds one mark
+    assert restorer.restore("老师买书吗") == "老师买书吗？"
+
+
+def test_the_report_is_measured_on_sentences_not_learnt_from(tmp_path):
+    # No two sentences share a character, so their marks can be known by heart but not guessed.
+    characters = iter(map(chr, range(0x4E00, 0x9FFF)))
+    sentences = ["".join(itertools.islice(characters, 5)) + random.Random(k).choice("？。") for k in range(200)]
+    restorer, report = fit_and_report(sentences, seed=0, model_path=tmp_path / "restorer.json")
+    assert evaluate(restorer, sentences, spaces=False).loc["micro", "f1"] > 0.95
+    assert (report.xs("micro", level="mark").f1 < 0.8).all()
+
+
+def test_the_report_leaves_only_the_restorer_behind(tmp_path):
+    sentences = toy_sentences()
+    fit_and_report(sentences, seed=0, model_path=tmp_path / "reported" / "restorer.json")
+    CrfRestorer.fit(sentences, path=tmp_path / "fitted" / "restorer.json")
+    reported, fitted = (
+        {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} for folder in ("reported", "fitted")
+    )
+    assert reported == fitted  # the final restorer has learnt from the held-out sentences too
+
+
+def test_the_seed_decides_what_is_held_out(tmp_path):
+    sentences = toy_sentences()
+    first, again, other = (
+        fit_and_report(given_sentences, seed=seed, model_path=tmp_path / "restorer.json")[1]
+        for given_sentences, seed in ((sentences, 0), (sentences[::-1], 0), (sentences, 1))
+    )
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_too_few_sentences_say_what_to_do(tmp_path):
+    enough = sorted(set(toy_sentences()))[:MIN_SENTENCES]
+    few = enough[:-1] + ["没有标点"] * 9 + enough[:5]  # repeated and unpunctuated sentences do not count
+    with pytest.raises(TooFewSentences, match=rf"^{MIN_SENTENCES - 1} .*give text files of punctuated sentences"):
+        fit_and_report(few, seed=0, model_path=tmp_path / "restorer.json")
+    fit_and_report(enough, seed=0, model_path=tmp_path / "restorer.json")
+    assert issubclass(TooFewSentences, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [("好。", True), ("好，走", True), ("走？", True), ("走！", True), ("好 走", False), ("", False), ("3.5元", False)],
+)
+def test_what_counts_as_punctuated(sentence, expected):
+    assert is_punctuated(sentence) is expected
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_sentences_are_read_with_or_without_a_byte_order_mark(tmp_path, start, line_end):
+    path = tmp_path / "lines.txt"
+    path.write_bytes(start + line_end.join(["好。".encode(), b"", b"  ", "走吗？".encode()]))
+    assert read_sentences(path) == ["好。", "走吗？"]
+
+
+def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_bytes("好。\n\n走吗？\n".encode() + "你好。".encode("gb18030") + b"\n")
+    with pytest.raises(ValueError, match=r"lines\.txt, line 4\b"):
+        read_sentences(path)

@@ -1,0 +1,294 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from huggingface_hub import constants
+from test_punctuation import toy_sentences, unmarked
+from transformers import BertConfig, BertForTokenClassification, BertModel
+
+from meiju.config import Config, ConfigError
+from meiju.encoders import fine_tuning
+from meiju.text import punctuation, refine
+from meiju.text.punctuation import MARKS, Restorer, TokenRestorer, TooFewSentences, evaluate
+from meiju.text.punctuation.base import parse
+from meiju.text.punctuation.pretrained import GAP, fit, marks_of_labels, open_pretrained, windows_of
+from meiju.utils import hub
+
+CPU = torch.device("cpu")
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+CHARACTERS = sorted({c for s in toy_sentences() for c in unmarked(s)})
+VOCABULARY = [*SPECIAL, *CHARACTERS, "how", "are", "you", "walk", "##ing", "a", "##s"]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+OPTIONS = {"epochs": 12, "lr": 0.01, "seed": 0, "device": CPU}
+
+
+def bert(**settings) -> BertConfig:
+    return BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=40, **SIZES, **settings)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> str:
+    """A small BERT with random weights."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    with hub.quietly():
+        BertModel(bert()).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def fitted(encoder, tmp_path_factory) -> TokenRestorer:
+    return fit(encoder, toy_sentences(), tmp_path_factory.mktemp("fitted") / "restorer", **OPTIONS)
+
+
+def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-，", "S-。", "S-？", "S-！"), scale=9.0) -> str:
+    """A token classifier that knows marks by heart: the token (an entry of VOCABULARY) decides, and nothing else."""
+    network = BertForTokenClassification(bert(id2label=dict(enumerate(labels))))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.bert.embeddings.LayerNorm.weight.fill_(1)
+        for norm in (m for m in network.modules() if isinstance(m, torch.nn.LayerNorm)):
+            norm.weight.fill_(1)
+        for k, token in enumerate(VOCABULARY):
+            mark = marks.get(token, "")
+            column = next((n for n, label in enumerate(labels) if mark and label.endswith(mark)), 0)
+            network.bert.embeddings.word_embeddings.weight[k, column] = 1
+        network.classifier.weight[range(len(labels)), range(len(labels))] = scale
+    with hub.quietly():
+        network.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    return str(folder)
+
+
+def test_what_is_fitted_restores_the_toy_grammar_and_is_found_again(encoder, fitted, tmp_path):
+    assert fitted.restore("小王喝茶吗") == "小王喝茶吗？"
+    assert fitted.restore("要是小王喝茶我就回家了") == "要是小王喝茶，我就回家了。"
+    assert fitted.restore("好。小王喝茶了你喝茶吗") == "好。小王喝茶了你喝茶吗？"
+    folder = Path(fitted.network.name_or_path)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = fit(encoder, [], folder, **OPTIONS)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    bare = [unmarked(s) for s in toy_sentences()]
+    assert again.restore_all(bare) == fitted.restore_all(bare) != bare
+    assert not [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_the_seed_decides_what_is_fitted(encoder, tmp_path):
+    few = toy_sentences()[:20]
+    weights = []
+    for k, seed in enumerate((0, 0, 1)):
+        fit(encoder, few, tmp_path / str(k), epochs=1, lr=0.01, seed=seed, device=CPU)
+        weights.append((tmp_path / str(k) / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_a_space_is_a_token_of_its_own_to_what_is_fitted(fitted):
+    spaced, whole = (fitted.reader.read(parse(s))[0] for s in ("小王 喝茶", "小王喝茶"))
+    gap = fitted.reader.tokenizer.convert_tokens_to_ids(GAP)
+    assert gap == len(VOCABULARY)
+    assert spaced == [*whole[:2], gap, *whole[2:]]
+    assert fitted.restore("明天 老师回家了") == "明天， 老师回家了。"
+
+
+def test_it_is_scored_like_any_restorer(fitted):
+    table = evaluate(fitted, toy_sentences(), spaces=False)
+    assert isinstance(fitted, Restorer)
+    assert list(table.index) == [*MARKS, "micro", "macro"]
+    assert 0.8 < table.loc["micro", "f1"] <= 1
+
+
+def test_results_do_not_depend_on_what_is_read_together(fitted):
+    bare = [unmarked(s) for s in toy_sentences()] + ["", " ", "小王喝茶吗" * 30]
+    assert fitted.restore_all(bare) == [fitted.restore(s) for s in bare]
+
+
+def test_a_long_sentence_is_restored_to_its_end(fitted):
+    restored = fitted.restore("小王喝茶了" * 100 + "你喝茶吗")
+    assert unmarked(restored) == "小王喝茶了" * 100 + "你喝茶吗"
+    assert restored.endswith("吗？")
+    assert restored.count("了。") > 90
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 15, 16, 17, 100])
+@pytest.mark.parametrize("width", [2, 7, 8])
+def test_every_place_is_decided_once_and_away_from_the_ends_of_its_window(n, width):
+    windows = list(windows_of(n, width))
+    assert [j for _, _, first, end in windows for j in range(first, end)] == list(range(n))
+    for start, stop, first, end in windows:
+        assert 0 <= start <= first < end <= stop <= n
+        assert stop - start <= width
+        assert first == 0 or first - start >= width // 4
+        assert end == n or stop - end >= width // 4 - 1
+
+
+# Models that were made elsewhere
+
+
+@pytest.mark.parametrize(
+    ("labels", "marks"),
+    [
+        (["O", "S-，", "S-、", "S-。", "S-？", "S-！", "S-；"], ["", "，", "，", "。", "？", "！", "，"]),
+        (["O", "COMMA", "PERIOD", "QUESTION"], ["", "，", "。", "？"]),
+        (["0", ".", ",", "?", "-", ":"], ["", "。", "，", "？", "", "，"]),
+        (["O", "C_COMMA", "C_PERIOD", "C_QUESTIONMARK", "C_EXLAMATIONMARK"], ["", "，", "。", "？", "！"]),
+        (["OU", "OO", ".O", "!O", ",O", "?U"], ["", "", "。", "！", "，", "？"]),
+        (["O", "B-？", "I-？"], ["", "？", ""]),
+        (["LABEL_0", "full_stop", "exclamation"], ["", "。", "！"]),
+    ],
+)
+def test_labels_that_name_marks_are_understood(labels, marks):
+    assert marks_of_labels(labels) == marks
+
+
+@pytest.mark.parametrize("labels", [["LABEL_0", "LABEL_1"], ["O", "B-PER", "I-PER", "B-LOC"]])
+def test_labels_without_marks_are_refused_by_name(labels):
+    with pytest.raises(ConfigError, match=r"--punctuation: none .*; they are .*" + labels[1]):
+        marks_of_labels(labels)
+    with pytest.raises(ConfigError, match="no label for no mark"):
+        marks_of_labels(["，", "。"])
+
+
+def test_a_mark_goes_after_the_last_piece_of_a_word(tmp_path):
+    # 'walking' is read as walk, ##ing; a mark that 'walk' asks for would stand within the word.
+    restorer = TokenRestorer(write_lookup(tmp_path, {"walk": "，", "##ing": "？", "吗": "？"}), device=CPU)
+    assert restorer.restore("are you walking") == "are you walking？"
+    assert restorer.restore("are you walk") == "are you walk，"
+    assert restorer.restore("去北京吗walking") == "去北京吗？walking？"
+
+
+def test_a_space_between_chinese_characters_makes_a_mark_likelier(tmp_path):
+    # 了 leaves it nearly open whether a full stop follows.
+    folder = write_lookup(tmp_path, {"吗": "？"}, scale=0.1)
+    assert TokenRestorer(folder, device=CPU).restore("你回家了 他回家了")[4] in MARKS
+    assert TokenRestorer(folder, device=CPU).restore("你回家了他回家了") == "你回家了他回家了"
+    assert TokenRestorer(folder, device=CPU).restore("how are you") == "how are you"
+
+
+def test_words_are_not_run_together_when_hints_are_taken_away(tmp_path):
+    restorer = TokenRestorer(write_lookup(tmp_path, {"you": "？"}), device=CPU)
+    assert evaluate(restorer, ["how are you?"], spaces=False).loc["？", "f1"] == 1
+
+
+def test_labels_for_one_mark_are_added_up(tmp_path):
+    # None gets 3 parts, two labels for a comma 2.2 parts each: alone, none would win.
+    folder = write_lookup(tmp_path, {}, labels=("O", "，", "、", "。"), scale=0.0)
+    restorer = TokenRestorer(folder, device=CPU)
+    with torch.no_grad():
+        restorer.network.classifier.bias.copy_(torch.log(torch.tensor([3, 2.2, 2.2, 1])))
+    assert restorer.restore("你") == "你，"
+
+
+def test_whether_special_tokens_are_wanted_is_measured(tmp_path, monkeypatch):
+    folder = write_lookup(tmp_path, {"吗": "？"})
+    seen = []
+    original = TokenRestorer._read
+
+    def read(self, rows, before, after):
+        seen.append(bool(before))
+        # Stands for a model that was trained without special tokens, and is lost with them.
+        return (
+            [np.zeros_like(p) for p in original(self, rows, before, after)] if before else original(self, rows, [], [])
+        )
+
+    monkeypatch.setattr(TokenRestorer, "_read", read)
+    assert open_pretrained(folder, toy_sentences(), device=CPU).special_tokens is False
+    assert set(seen) == {True, False}
+    assert open_pretrained(folder, [], device=CPU).special_tokens is True
+
+
+# The step
+
+
+def config(home: Path, name: str, texts=(), **settings) -> Config:
+    return Config("r", home=home, punctuation=name, punctuation_texts=texts, device="cpu", **settings)
+
+
+def clips_of(sentences):
+    table = {"name": [f"c{k:03d}" for k in range(len(sentences))], "sentence": sentences, "part": "training"}
+    return pd.DataFrame(table)
+
+
+@pytest.mark.parametrize("kind", ["crf", "fit", "hf", "none"])
+def test_what_refined_the_transcripts_restores_new_sentences(encoder, tmp_path, kind, capsys):
+    model = {"fit": encoder, "hf": write_lookup(tmp_path / "lookup", {"吗": "？"})}.get(kind) if kind else None
+    name = f"{kind}:{model}" if model else kind
+    settings = config(tmp_path, name, punctuation_epochs=6, punctuation_lr=0.01, jobs=1)
+    clips = clips_of([*toy_sentences(), "小王喝茶吗"])
+    refine.refine(settings, clips, tmp_path / "out", heard=clips)
+    restorer = refine.load_restorer(settings, tmp_path / "out")
+    if kind == "none":
+        assert restorer is None
+        assert not (tmp_path / "out" / "punctuation.csv").exists()
+        return
+    assert restorer.restore("老师买书吗") == "老师买书吗？"
+    assert "小王喝茶吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
+    assert "spaces at inner marks" in (tmp_path / "out" / "punctuation.csv").read_text(encoding="utf-8")
+    assert not (tmp_path / "out" / "trial").exists()
+
+
+def test_a_model_made_elsewhere_needs_no_sentences_and_is_then_not_measured(tmp_path):
+    settings = config(tmp_path, f"hf:{write_lookup(tmp_path / 'lookup', {'吗': '？'})}")
+    clips = clips_of(["老师买书吗", "你好"])
+    refine.refine(settings, clips, tmp_path / "out", heard=clips)
+    assert "老师买书吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
+    assert not (tmp_path / "out" / "punctuation.csv").exists()
+
+
+def test_too_few_sentences_to_fit_leave_punctuation_as_it_is(encoder, tmp_path, capsys):
+    settings = config(tmp_path, f"fit:{encoder}")
+    clips = clips_of(["老师买书吗", "你好。"])
+    refine.refine(settings, clips, tmp_path / "out", heard=clips)
+    assert "left as it is" in capsys.readouterr().out
+    assert refine.load_restorer(settings, tmp_path / "out") is None
+    assert issubclass(TooFewSentences, ValueError)
+
+
+def test_a_fit_that_was_interrupted_goes_on_after_the_trial(encoder, tmp_path, monkeypatch):
+    options = {"epochs": 1, "lr": 0.01, "seed": 0, "device": CPU}
+    calls = []
+    original = fine_tuning.fine_tune
+
+    def interrupted(*args, **rest):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(*args, **rest)
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", interrupted)
+    sentences = toy_sentences()[:60]
+    args = (encoder, sentences, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        punctuation.pretrained.fit_and_report(*args, **options)
+    _, scores = punctuation.pretrained.fit_and_report(*args, **options)
+    assert len(calls) == 3
+    _, whole = punctuation.pretrained.fit_and_report(encoder, sentences, tmp_path / "whole", **options)
+    assert scores.equals(whole)
+
+
+def test_the_model_decides_the_transcripts(encoder, tmp_path):
+    lookup = write_lookup(tmp_path / "lookup", {"吗": "？"})
+    other = shutil.copytree(lookup, tmp_path / "other")
+    network = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    (other / "config.json").write_text(json.dumps(network | {"hidden_dropout_prob": 0.2}), encoding="utf-8")
+    names = ("crf", "none", f"hf:{lookup}", f"hf:{other}", f"fit:{encoder}", f"fit:{lookup}")
+    prints = [punctuation.fingerprint(config(tmp_path, name)) for name in names]
+    prints.append(punctuation.fingerprint(config(tmp_path, f"fit:{encoder}", punctuation_epochs=4)))
+    assert len({json.dumps(p, sort_keys=True) for p in prints}) == len(prints)
+    assert all("transformers" in p for p in prints[2:])
+
+
+def test_a_missing_or_unfit_model_is_said_before_any_work(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for kind in ("hf", "fit"):
+        with pytest.raises(hub.MissingModel, match=r"--punctuation: .*hf download somebody/model"):
+            punctuation.fingerprint(config(tmp_path, f"{kind}:somebody/model"))
+    with pytest.raises(ConfigError, match="none of the model's labels names a mark; they are LABEL_0, LABEL_1"):
+        punctuation.fingerprint(config(tmp_path, f"hf:{encoder}"))

@@ -1,0 +1,110 @@
+"""Kill a small run again and again, and check that what it leaves in the end is what an undisturbed run leaves.
+
+A run of all steps is killed with all its workers (SIGKILL) after a time drawn from 0 to as long as a whole one takes,
+and started again, until it comes to its end; then the next one begins anew. All results must be the same, byte for
+byte: features, weights, predictions, pseudo-labels, scores, submission and report.
+
+Reads   nothing
+Writes  the folder HOME (a temporary one by default)
+Run     python tests/tools/endure.py --kills 30 --seed 0
+"""
+
+import os
+import random
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import tyro
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+STEPS = sorted(path.name for path in SCRIPTS.glob("0[02-9]_*.py"))
+SMALL = """--folds 3 --model.heads 1 2 --model.width 16 --train.epochs 4 --train.average-epochs 2 --train.together 2
+    --text.dim 32 --visual.size 16 --visual.dim 8 --pseudo.gate fixed --pseudo.threshold 0.1 --jobs 2 --device cpu"""
+PASSING = {".lock", ".log", ".part"}  # suffixes of what is no result
+
+
+def run_all(home: str, *flags: str) -> None:
+    """All steps in this process, which saves the time that a process takes to start."""
+    for step in STEPS:
+        sys.argv = [step, "sample", "--home", home, "--corpus.root", f"{home}/corpus", *SMALL.split(), *flags]
+        runpy.run_path(str(SCRIPTS / step), run_name="__main__")
+
+
+def start(home: Path, flags: list[str]) -> subprocess.Popen:
+    log = (home.parent / f"{home.name}.txt").open("a")
+    command = [sys.executable, __file__, "run-all", str(home), *flags]
+    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+
+def finish(process: subprocess.Popen) -> None:
+    if process.wait():
+        raise SystemExit(f"a run ended with status {process.returncode}; see {process.args[3]}.txt")
+
+
+def kill_until_done(home: Path, seconds: float, kills: int, rng: random.Random, flags: list[str]) -> int:
+    """Start a run until it comes to its end, killing it at most `kills` times; how often it was."""
+    for n_killed in range(kills):
+        process = start(home, flags)
+        try:
+            process.wait(rng.uniform(0, seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        else:
+            finish(process)
+            return n_killed
+    finish(start(home, flags))
+    return kills
+
+
+def results(home: Path) -> dict[str, bytes]:
+    """Every file of a run that is a result, by its path, without what tells one run's clips from another's.
+
+    That is the folder and, as a drawn clip's time of change counts, the fingerprints.
+    """
+    found = {}
+    for path in home.rglob("*"):
+        if path.is_file() and not PASSING & {path.suffix, path.name}:
+            content = path.read_bytes().replace(str(home).encode(), b"")
+            if path.suffix == ".json":
+                content = re.sub(rb"[0-9a-f]{12,}", b"#", content)
+            found[re.sub("[0-9a-f]{12}", "#", str(path.relative_to(home)))] = content
+    return found
+
+
+def endure(home: Path | None = None, kills: int = 30, seed: int = 0, flags: tuple[str, ...] = ()) -> None:
+    """Kill a small run `kills` times. flags: more settings of it, such as --flags=--compute.backend=dask."""
+    home = home or Path(tempfile.mkdtemp(prefix="endure-"))
+    whole, broken = home / "whole", home / "broken"
+    whole.mkdir(parents=True)
+    started = time.perf_counter()
+    finish(start(whole, list(flags)))
+    seconds = time.perf_counter() - started
+    print(f"undisturbed: {seconds:.0f} s, {len(results(whole))} files; see {home}")
+    rng, left, n_runs = random.Random(seed), kills, 0
+    while left:
+        shutil.rmtree(broken, ignore_errors=True)
+        broken.mkdir()
+        n_killed = kill_until_done(broken, seconds, left, rng, list(flags))
+        left, n_runs = left - n_killed, n_runs + 1
+        a, b = results(whole), results(broken)
+        wrong = sorted(path for path in a.keys() | b.keys() if a.get(path) != b.get(path))
+        parts = [path.name for path in broken.rglob("*.part")]
+        print(f"run {n_runs}: killed {n_killed} times, {len(wrong)} files differ, {len(parts)} unfinished files left")
+        if wrong:
+            raise SystemExit("\n".join(wrong))
+    print(f"killed {kills} times in {n_runs} runs; all results are the same")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["run-all"]:
+        run_all(*sys.argv[2:])
+    else:
+        tyro.cli(endure, description=__doc__)

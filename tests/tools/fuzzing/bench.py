@@ -1,0 +1,162 @@
+"""A tiny finished run whose files are there to be damaged: made in a second or two, because nothing is trained."""
+
+import csv
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+
+from meiju import features, folds, members
+from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig, VisualConfig
+from meiju.corpus import LEARNT_FROM
+from meiju.encoders import media
+from meiju.fusion import make_network
+from meiju.labels import OFFICIAL, TASKS
+from meiju.layers import Noise, Shape
+from meiju.run import Run
+from meiju.serving import bundle
+from meiju.text import refine
+from meiju.utils import files
+
+TABLES = {
+    "training": "Annotation/Training_transcription.csv",
+    "validation": "Annotation/Validation_transcription.csv",
+    "testing": "Annotation/Testing_files.csv",
+    "unlabelled": "NoAnnotation/transcription.csv",
+}
+SIZES = {"training": 9, "validation": 3, "testing": 4, "unlabelled": 3}
+STAGE2, TRANSCRIPTS = "stage2", "transcripts"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A corpus and a run in one folder."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        """The corpus."""
+        return self.folder / "corpus"
+
+    @property
+    def config(self) -> Config:
+        """The run's settings."""
+        return Config(
+            "fuzz",
+            home=self.folder / "home",
+            folds=3,
+            device="cpu",
+            jobs=1,
+            punctuation_texts=(self.folder / "sentences.txt",),
+            corpus=CorpusConfig(root=self.root),
+            model=ModelConfig(heads=(1,), width=8),
+            text=TextConfig(dim=8),
+            audio=AudioConfig(mels=8, fps=5),
+            visual=VisualConfig(size=8, dim=4),
+        )
+
+    @cached_property
+    def run(self) -> Run:
+        """The run."""
+        return Run(self.config, quiet=True)
+
+    @property
+    def model(self) -> Path:
+        """The folder of model.json."""
+        return self.config.submission_dir
+
+    @property
+    def clip(self) -> Path:
+        """A clip with sound and pictures."""
+        return self.root / "clips" / "testing0.mp4"
+
+    def write_model(self) -> None:
+        """Write model.json, which lists the run's files as they are now."""
+        bundle.write_model(
+            self.model,
+            self.config,
+            OFFICIAL,
+            encoders={stream: self.run.encoder_folder(stream) for stream in self.config.encoders},
+            transcripts=self.run.folder(TRANSCRIPTS),
+            stage2=self.run.folder(STAGE2),
+            weights=None,
+        )
+
+
+def make(folder: Path) -> Bench:
+    """Make the corpus and the run."""
+    bench = Bench(folder)
+    _write_corpus(bench)
+    run, config = bench.run, bench.config
+    clips = run.corpus.clips
+    training = run.corpus.part("training")
+    folds.write(training[["name"]].assign(fold=np.arange(len(training)) % config.folds), config.folds_path)
+    refine.refine(config, clips, run.folder(TRANSCRIPTS), heard=clips)
+    run.finish(TRANSCRIPTS, files.files_in(run.folder(TRANSCRIPTS)))
+    given = refine.as_clips(clips, run.result(TRANSCRIPTS))
+    learnt = [clip for clip, part in zip(given, clips.part, strict=True) if part in LEARNT_FROM]
+    stores = {}
+    for stream, encoder in run.encoders.items():
+        path = run.stream_folder(stream)
+        stores[stream] = features.extract(encoder, given, learnt, path, meta={}, seed=0, n_jobs=1, label=stream)
+    _write_members(bench, stores)
+    bench.write_model()
+    return bench
+
+
+def _shape_of(stores: dict[str, features.Store]) -> Shape:
+    """What the networks are made for."""
+    return Shape(
+        {s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS}
+    )
+
+
+def _write_corpus(bench: Bench) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 255, (6, 32, 48, 3), dtype=np.uint8)
+    (bench.root / "clips").mkdir(parents=True)
+    source = bench.folder / "clip.mp4"
+    media.write_clip(source, pictures, rng.normal(0, 0.1, 8000), fps=6)
+    who, what, end = "我你他她", ("去上班", "没吃饭", "喜欢这个", "要回家", "不知道"), "。？！"
+    lines = [
+        f"{a}今天{b}，明天{c}{end[(k + j) % 3]}"
+        for k, a in enumerate(who)
+        for j, b in enumerate(what)
+        for c in what[:3]
+    ]
+    (bench.folder / "sentences.txt").write_text("\n".join(lines), encoding="utf-8")
+    for part, table in TABLES.items():
+        labelled = part in ("training", "validation")
+        rows = [["FileName", "Subtitle", *(TASKS if labelled else ())]]
+        for k in range(SIZES[part]):
+            labels = [OFFICIAL[task][k % len(OFFICIAL[task])] for task in TASKS] if labelled else []
+            rows.append([f"{part}{k}.mp4", lines[k * 5].rstrip(end), *labels])
+            shutil.copy2(source, bench.root / "clips" / f"{part}{k}.mp4")
+        (bench.root / table).parent.mkdir(exist_ok=True)
+        with (bench.root / table).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+
+def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
+    """Networks as they are before training, and predictions that are drawn."""
+    run, config = bench.run, bench.config
+    plan, names = members.plan(config, checks=False), run.corpus.clips.name.to_numpy().astype(str)
+    noise = Noise(list(range(len(plan))), "cpu")
+    network = make_network(_shape_of(stores), config.model, heads=1, noise=noise)
+    state, shape = network.state_dict(), {"shape": network.shape.to_json()}
+    folder = run.folder(STAGE2)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    fold = pd.Series(run.folds.fold.to_numpy(), run.folds.name).reindex(names)
+    for e, member in enumerate(plan):
+        own = {key: value[e].contiguous().clone() for key, value in state.items()}
+        save_file(own, folder / members.weights_name(member), shape)
+        unseen = ~(fold.notna() & ~fold.isin(member.held_out)).to_numpy()
+        logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
+        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)
+    files.write_json(folder / "done.json", {"decided by": run.decided_by(STAGE2), "files": {}})

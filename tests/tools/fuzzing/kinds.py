@@ -1,0 +1,587 @@
+"""What can be bad: one function a kind of input, which makes one, reads it, and checks what comes of it.
+
+Each says in a word how its input ended. An error of the package's own kinds is a good end, see `runner.REFUSALS`; a
+result must be right, as far as that can be told without the program that made it. Anything else raises.
+"""
+
+import csv
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from fuzzing import mutations
+from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
+from meiju import ensemble, features, folds, members, submission, teachers
+from meiju.config import CorpusConfig, as_settings, from_settings, parse_config
+from meiju.corpus import LABELLED, read_corpus
+from meiju.encoders import Clip, NoFrames, make_encoder, media
+from meiju.labels import OFFICIAL, TASKS
+from meiju.report import figures, style
+from meiju.report import page as report_page
+from meiju.run import Run
+from meiju.serving import outputs
+from meiju.serving.inputs import find_clips, problem_of
+from meiju.serving.predictor import Predictor
+from meiju.text import refine, transcription
+
+RIGHT, REFUSED = "right", "refused"
+
+
+LISTED = 0.8  # share of the damaged files that a run's model.json lists as they are
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: what it is made from, where it may be written, and what decides it."""
+
+    bench: Bench
+    folder: Path
+    rng: random.Random
+
+    @property
+    def payload(self) -> mutations.Payload:
+        """An object whose pickle, if it is ever loaded, leaves a file beside the folder."""
+        return mutations.Payload(self.folder.parent / "unpickled")
+
+    def home(self) -> Bench:
+        """The bench with a run of its own, to be changed at will."""
+        shutil.copytree(self.bench.config.home, self.folder / "home")
+        for name in ("corpus", "sentences.txt"):
+            (self.folder / name).symlink_to(self.bench.folder / name)
+        own = Bench(self.folder)
+        own.run.__dict__["corpus"] = self.bench.run.corpus
+        return own
+
+
+def expect(ok: bool, what: str) -> None:
+    """Raise AssertionError unless a result is as it must be."""
+    if not ok:
+        raise AssertionError(what)
+
+
+def corpus_table(case: Case) -> str:
+    """A corpus with a bad table or clip's name."""
+    rng, root = case.rng, case.folder / "corpus"
+    shutil.copytree(case.bench.root, root, copy_function=os.link)
+    table = root / TABLES[rng.choice(sorted(TABLES))]
+    data = table.read_bytes()
+    table.unlink()
+    table.write_bytes(bad_csv(data, rng))
+    if rng.random() < 0.1:
+        _put(root / "clips", f"{mutations.text(rng)}.mp4", b"x")
+    labels = rng.choice(("official", "training-file"))
+    corpus = read_corpus(CorpusConfig(root, labels=labels), needs_media=rng.random() < 0.5)
+    clips = corpus.clips
+    expect(clips.name.is_unique and all(map(_is_plain, clips.name)), "a clip's name is not plain or stands twice")
+    for task in TASKS:
+        expect(set(clips[task][clips.part.isin(LABELLED)]) <= set(corpus.labels[task]), "a label that is none")
+    expect(all(not p or Path(p).resolve().is_relative_to(root) for p in clips.path), "a clip outside the corpus")
+    corpus.fingerprint("name", "part", "sentence", *TASKS)
+    refine.refine(replace(case.bench.config, punctuation="none"), clips, case.folder, heard=clips)
+    given = refine.as_clips(clips, case.folder)
+    expect([clip.sentence for clip in given] == list(clips.sentence), "a sentence is not read back as it was")
+    names = list(corpus.part("testing").name)
+    said = {t: rng.choices(corpus.labels[t], k=len(names)) for t in TASKS}
+    return _submit(case, pd.DataFrame(said, index=names), corpus.labels)
+
+
+def run_table(case: Case) -> str:
+    """A table that a run reads back, or that tells the sentences of clips."""
+    rng, own = case.rng, case.home()
+    run, clips = own.run, case.bench.run.corpus.clips
+    stream = run.stream_folder("audio")
+    match rng.randrange(7):
+        case 0:
+            path = run.folder(TRANSCRIPTS) / "transcripts.csv"
+            path.write_bytes(bad_csv(path.read_bytes(), rng))
+            given = refine.as_clips(clips, path.parent)
+            expect([clip.name for clip in given] == list(clips.name), "other clips than the corpus has")
+            expect(all(isinstance(clip.sentence, str) for clip in given), "a sentence that is no text")
+        case 1:
+            table = clips[["name"]].assign(sentence="好", reason="")
+            (case.folder / "transcription.csv").write_bytes(bad_csv(table.to_csv(index=False).encode(), rng))
+            filled = transcription.fill(clips.assign(sentence=""), case.folder)
+            expect(list(filled.name) == list(clips.name), "other clips than the corpus has")
+            expect(all(isinstance(sentence, str) for sentence in filled.sentence), "a sentence that is no text")
+        case 2:
+            path = own.config.folds_path
+            path.write_bytes(bad_csv(path.read_bytes(), rng))
+            training = run.corpus.part("training")
+            read = folds.read(path, training, n_folds=own.config.folds)
+            expect(list(read.name) == sorted(training.name) and read.fold.dtype.kind == "i", "no folds of these clips")
+            expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
+        case 3:
+            path = stream / rng.choice(("index.csv", "missing.csv", "notes.csv"))
+            path.write_bytes(bad_csv(path.read_bytes(), rng))
+            _check_store(features.load(stream))
+        case 4:
+            pool = run.corpus.part("unlabelled").name
+            table = pd.concat([pd.DataFrame({"name": pool}).assign(fold=k) for k in range(3)])
+            for task in TASKS:
+                columns = {task: "neutral", f"{task}_confidence": 0.5, f"{task}_accepted": True}
+                table = table.assign(**columns)
+            gates = pd.DataFrame([[k, t, 1.0, 0.5, 0.9] for k in range(3) for t in TASKS])
+            gates.columns = ["fold", "task", "temperature", "threshold", "precision"]
+            teachers.write(case.folder, table, gates)
+            path = case.folder / rng.choice(("pseudo_labels.csv", "gates.csv"))
+            path.write_bytes(bad_csv(path.read_bytes(), rng))
+            read, _ = teachers.read(case.folder)
+            for task in TASKS:
+                confidence = read[f"{task}_confidence"]
+                expect(confidence.between(0, 1).all(), "a confidence that is no probability")
+        case _:
+            path = case.folder / "texts.csv"
+            path.write_bytes(bad_csv("name,sentence\ntesting0,好\nother,走吧\n".encode(), rng))
+            found, _ = find_clips([own.root / "clips" / "testing0.mp4"], texts=path)
+            expect([clip.name for clip in found] == ["testing0"], "another clip than the one asked about")
+    return RIGHT
+
+
+def npy(case: Case) -> str:
+    """Ready-made frames, one .npy a clip in a folder; and the frames of a store."""
+    rng, clips = case.rng, [Clip(name, "", "") for name in ("a", "b", "c")]
+    if rng.random() < 0.3:
+        own = case.home()
+        path = own.run.stream_folder("audio") / "frames.npy"
+        path.write_bytes(bad_npy(np.load(path), case))
+        _check_store(features.load(path.parent))
+        return RIGHT
+    place = case.folder / "frames"
+    place.mkdir()
+    frames = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    for clip in clips:
+        data = _npy(frames) if rng.random() < 0.5 else bad_npy(frames, case)
+        (place / f"{clip.name}.npy").write_bytes(data)
+    return _frames(place, clips, case)
+
+
+def zip_features(case: Case) -> str:
+    """The same in a zip."""
+    rng, clips = case.rng, [Clip(name, "", "") for name in ("a", "b", "c")]
+    frames = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    entries = {f"{clip.name}.npy": _npy(frames) if rng.random() < 0.6 else bad_npy(frames, case) for clip in clips}
+    (case.folder / "frames.zip").write_bytes(bad_zip(entries, case, like=".npy"))
+    return _frames(case.folder / "frames.zip", clips, case)
+
+
+def npz(case: Case) -> str:
+    """The predictions of a member, or what an encoder has learnt."""
+    rng, own = case.rng, case.home()
+    run, config = own.run, own.config
+    if rng.random() < 0.5:
+        member = rng.choice(members.plan(config, checks=False))
+        path = run.folder(STAGE2) / f"{member.stem}.npz"
+        path.write_bytes(bad_npz(path, case))
+        names = list(run.corpus.part("testing").name)
+        said = ensemble.vote(path.parent, config, names)
+        for task in TASKS:
+            _check_probabilities(said[task], len(OFFICIAL[task]))
+        members.trained_on(path.parent, member)
+        return _submit(case, ensemble.as_labels(said, names, OFFICIAL), OFFICIAL)
+    stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "pixels_pca.npz")))
+    path = run.encoder_folder(stream) / name
+    path.write_bytes(bad_npz(path, case))
+    return _predict(own, listed=rng.random() < LISTED)
+
+
+def zip_submission(case: Case) -> str:
+    """A submission, as csv or zip."""
+    rng = case.rng
+    names = [f"clip{k}" for k in range(5)]
+    rows = [submission.HEADER, *((n, rng.choice(OFFICIAL.emotion), rng.choice(OFFICIAL.intent)) for n in names)]
+    data = "".join(",".join(row) + "\n" for row in rows).encode()
+    if rng.random() < 0.6:
+        data = bad_csv(data, rng)
+    path = case.folder / rng.choice(("submission.zip", "submission.csv"))
+    path.write_bytes(data if path.suffix == ".csv" else bad_zip({submission.CSV_NAME: data}, case, like=".csv"))
+    problems = submission.check(path, names=names, emotions=OFFICIAL.emotion, intents=OFFICIAL.intent)
+    expect(all(problem.isprintable() for problem in problems), "a problem that is not one line")
+    if problems:
+        return f"{REFUSED}: list of problems"
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            expect(archive.namelist() == [submission.CSV_NAME], "more than the table is in the zip")
+            data = archive.read(submission.CSV_NAME)
+    table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
+    expect(tuple(table) == submission.HEADER and sorted(table.filename) == names, "not one row a clip")
+    expect(set(table.emo_pred) <= set(OFFICIAL.emotion) and set(table.int_pred) <= set(OFFICIAL.intent), "no label")
+    return RIGHT
+
+
+def mp4(case: Case) -> str:
+    """A damaged clip."""
+    path = case.folder / "a.mp4"
+    path.write_bytes(mutations.damage(case.bench.clip.read_bytes(), case.rng))
+    problem_of(path)
+    if case.rng.random() < 0.2:
+        predictor = Predictor(case.bench.model, device="cpu")
+        return _check_predictions(predictor, predictor.predict([Clip("a", "好吗", str(path))]))
+    match case.rng.randrange(3):
+        case 0:
+            pictures = media.read_frames(path, fps=2, size=16)
+            expect(pictures.shape[1:] == (16, 16, 3) and pictures.dtype == np.uint8, "pictures of another form")
+        case 1:
+            samples = media.read_audio(path)
+            expect(samples.ndim == 1 and samples.dtype == np.float32, "sound of another form")
+        case 2:
+            expect(media.read_seconds(path) >= 0, "a clip of less than no seconds")
+    return RIGHT
+
+
+def safetensors(case: Case) -> str:
+    """A member's weights."""
+    rng, own = case.rng, case.home()
+    plan = members.plan(own.config, checks=False)
+    folder = own.run.folder(STAGE2)
+    path = folder / members.weights_name(rng.choice(plan))
+    if rng.random() < 0.5:
+        path.write_bytes(mutations.damage(path.read_bytes(), rng))
+    else:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        state = load_file(path)
+        key = rng.choice(sorted(state))
+        changed = mutations.array(rng, state[key].numpy(), None)
+        if rng.random() < 0.2:
+            del state[key]
+        elif changed.dtype.kind in "fiub" and changed.dtype.isnative and not changed.dtype.fields:
+            state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(changed.copy())
+        path.write_bytes(save(state, metadata))
+    if rng.random() < 0.5:
+        network = members.load_network(folder, plan, own.config.model)
+        expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
+        return RIGHT
+    return _predict(own, listed=rng.random() < LISTED)
+
+
+def json_file(case: Case) -> str:
+    """A run's model.json, done.json, meta.json and the other files of its kind."""
+    rng, own = case.rng, case.home()
+    run, text = own.run, own.run.encoder_folder("text")
+    model = own.model / "model.json"
+    restorer = [run.folder(TRANSCRIPTS) / name for name in ("restorer.json", "punctuation.json")]
+    others = [text / "fitted.json", text / "vocabulary.json", *restorer]
+    done, meta = run.folder(TRANSCRIPTS) / "done.json", run.stream_folder("audio") / "meta.json"
+    path = rng.choice([model, model, model, done, meta, *others])
+    if rng.random() < 0.4:
+        path.write_bytes(mutations.damage(path.read_bytes(), rng))
+    else:
+        changed = mutations.change(json.loads(path.read_text(encoding="utf-8")), rng)
+        path.write_text(json.dumps(changed, ensure_ascii=rng.random() < 0.5), encoding="utf-8")
+    if path == done:
+        expect(run.result(TRANSCRIPTS).is_dir(), "a step that is not done")
+        return RIGHT
+    if path == meta:
+        _check_store(features.load(path.parent))
+        return RIGHT
+    return _predict(own, listed=path != model and rng.random() < LISTED)
+
+
+def setting(case: Case) -> str:
+    """Flags of the command line, and settings that are read back."""
+    rng = case.rng
+    plain = as_settings(case.bench.config)
+    if rng.random() < 0.5:
+        config = from_settings(mutations.change(json.loads(json.dumps(plain)), rng))
+    else:
+        flags = []
+        for name, value in rng.sample(sorted(_flat(plain).items()), k=rng.choice((1, 1, 2, 4))):
+            odd = str(mutations.value(rng)) if rng.random() < 0.6 else mutations.text(rng)
+            given = [odd] if rng.random() < 0.7 else [str(value), odd]
+            flags += [mutations.text(rng) if rng.random() < 0.05 else f"--{name.replace('_', '-')}", *given]
+        config = parse_config("", [rng.choice(("sample", "custom", "track1-mandarin")), *flags])
+    expect(from_settings(json.loads(json.dumps(as_settings(config)))) == config, "settings that do not read back")
+    for stream in config.encoders.values():
+        if not stream.startswith(("hf:", "tuned:")):
+            make_encoder(stream, config)
+    Run(replace(config, home=case.folder))
+    return RIGHT
+
+
+def sentence(case: Case) -> str:
+    """Any text as a sentence, a clip's name or a label: restored, encoded, predicted, answered and reported."""
+    rng = case.rng
+    said, name = mutations.text(rng), mutations.text(rng)
+    predictor = Predictor(case.bench.model, device="cpu")
+    predictions = predictor.predict([Clip(name, said, "")])
+    restored = predictions[0].clip.sentence
+    expect(_without_marks(restored) == _without_marks(said), "more than marks was changed")
+    encoded = predictor.encoders["text"].encode([Clip(name, said, "")])[0]
+    expect(isinstance(encoded, NoFrames) == (not restored.strip()), "a sentence without frames")
+    records = outputs.as_records(predictions, {mutations.text(rng): mutations.text(rng)})
+    for form, write in outputs.FORMATS.items():
+        written = write(records)
+        written.encode("utf-8")
+        if form == "json":
+            expect(len(json.loads(written)) == len(records), "not one record a clip")
+        if form == "csv":
+            table = list(csv.reader(io.StringIO(written, newline=""), strict=True))
+            expect({len(row) for row in table} == {len(table[0])}, "rows of other lengths")
+            expect(
+                all(not cell.startswith(FORMULA) for row in table for cell in row if not _is_number(cell)), "a formula"
+            )
+    _report(said, name)
+    if rng.random() < 0.03:  # drawing takes long
+        labels = [mutations.utf8(said), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
+        style.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
+    return _check_predictions(predictor, predictions)
+
+
+KINDS: dict[str, Callable[[Case], str]] = {
+    "corpus table": corpus_table,
+    "run's table": run_table,
+    "npy": npy,
+    "npz": npz,
+    "zip of features": zip_features,
+    "submission": zip_submission,
+    "mp4": mp4,
+    "safetensors": safetensors,
+    "json": json_file,
+    "setting": setting,
+    "sentence": sentence,
+}
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+HUGE = 300 * 2**20  # bytes that a bomb unpacks to
+
+
+def bad_csv(data: bytes, rng: random.Random) -> bytes:
+    """A table with damaged bytes, or whole and with a cell that is odd, gone, or there twice."""
+    if rng.random() < 0.35:
+        return mutations.damage(data, rng)
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
+    for _ in range(rng.choice((1, 1, 3))):
+        k = rng.randrange(len(rows))
+        cells, j = rows[k], rng.randrange(max(1, len(rows[k])))
+        match rng.randrange(9):
+            case 0:
+                rows.insert(k, list(cells))
+            case 1:
+                rows[k] = cells[:j] + cells[j + 1 :]
+            case 2:
+                rows[k] = [*cells, "x"]
+            case 3:
+                del rows[k]
+            case 4:
+                rng.shuffle(rows)
+            case _:
+                odd = mutations.text(rng) if rng.random() < 0.7 else str(rng.choice(mutations.NUMBERS))
+                rows[k] = [*cells[:j], mutations.utf8(odd), *cells[j + 1 :]]
+        if not rows:
+            return b""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, quoting=rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
+    writer.writerows(rows)
+    text = buffer.getvalue()
+    encoding = rng.choice(("utf-8",) * 6 + ("utf-8-sig", "utf-16", "gb18030"))
+    return text.encode(encoding)
+
+
+def bad_npy(like: np.ndarray, case: Case) -> bytes:
+    """An array that is damaged, of another kind, a pickle, or smaller than it says."""
+    match case.rng.randrange(5):
+        case 0:
+            return mutations.damage(_npy(like), case.rng)
+        case 1:
+            return pickle.dumps(case.payload)
+        case 2:
+            header = {
+                "descr": "<f4",
+                "fortran_order": False,
+                "shape": case.rng.choice(((10**12, 4), (2**62, 8), (-1, 4))),
+            }
+            buffer = io.BytesIO()
+            np.lib.format.write_array_header_1_0(buffer, header)
+            return buffer.getvalue() + bytes(64)
+    return _npy(mutations.array(case.rng, like, case.payload))
+
+
+def bad_npz(path: Path, case: Case) -> bytes:
+    """An archive of arrays in which bytes are damaged, or one array is of another kind, or gone."""
+    if case.rng.random() < 0.3:
+        return mutations.damage(path.read_bytes(), case.rng)
+    with np.load(path) as arrays:
+        entries = {f"{key}.npy": _npy(arrays[key]) for key in arrays.files}
+        key = case.rng.choice(arrays.files)
+        entries[f"{key}.npy"] = bad_npy(arrays[key], case)
+    if case.rng.random() < 0.1:
+        del entries[f"{key}.npy"]
+    return _zip(entries) if case.rng.random() < 0.8 else bad_zip(entries, case, like=".npy")
+
+
+def bad_zip(entries: dict[str, bytes], case: Case, *, like: str) -> bytes:
+    """A zip that is damaged, or holds entries that would leave the folder, or unpack to more than anybody wants."""
+    rng, outside = case.rng, case.folder.parent / f"escaped{like}"
+    data = _zip(entries)
+    match rng.randrange(6):
+        case 0:
+            return mutations.damage(data, rng)
+        case 1:
+            name = rng.choice((f"../escaped{like}", f"../../escaped{like}", str(outside), f"..\\escaped{like}"))
+            return _zip(entries | {name: b"x"})
+        case 2:
+            first = next(iter(entries))
+            return _zip(
+                {
+                    f"{rng.choice(('..', '../..', outside.parent))}/{k}" if k == first else k: v
+                    for k, v in entries.items()
+                }
+            )
+        case 3 if rng.random() < 0.02:  # unpacking takes long
+            return _zip(entries | {next(iter(entries)): bytes(HUGE)}, zipfile.ZIP_DEFLATED)
+        case 4:
+            method = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+            return mutations.damage(_zip(entries, method), rng) if rng.random() < 0.5 else _zip(entries, method)
+    return _zip(entries | {f"{mutations.utf8(mutations.text(rng))}{like}": b"x"})
+
+
+def _zip(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name), data, compress_type=method)
+    return buffer.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def _put(folder: Path, name: str, data: bytes) -> None:
+    """Write a file under a name that may not be one."""
+    if "/" not in name and "\x00" not in name and not any("\ud800" <= c < "\udc80" for c in name):
+        with suppress(OSError, UnicodeEncodeError):  # too long, or no name that this system knows
+            (folder / name).write_bytes(data)
+
+
+def _frames(place: Path, clips: list[Clip], case: Case) -> str:
+    encoder = make_encoder(f"npy:{place}", case.bench.config)
+    encoder.fingerprint()
+    encoder.fit(clips, seed=0)
+    expect(encoder.dim > 0, "frames without a width")
+    for encoded in encoder.encode(clips):
+        frames, _ = features.checked(encoded, encoder.dim)
+        expect(frames.shape[1:] == (encoder.dim,) and bool(np.isfinite(frames).all()), "frames of another form")
+    return RIGHT
+
+
+def _check_store(store: features.Store) -> None:
+    spans = store.spans(list(store.index.index))
+    expect(bool((spans >= 0).all() and (spans <= len(store.frames)).all()), "clips with frames that are not there")
+    expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
+    expect(store.index.index.is_unique, "a clip that stands twice")
+    features.describe("audio", store, Path("features"))
+
+
+def _check_probabilities(said: np.ndarray, n_classes: int) -> None:
+    expect(said.shape[1] == n_classes, "not one probability a class")
+    expect(bool(np.isfinite(said).all() and np.allclose(said.sum(axis=1), 1, atol=1e-4)), "no probabilities")
+
+
+def _predict(own: Bench, *, listed: bool) -> str:
+    """listed: model.json lists the files as they are now, so that damage is left for their own readers to find."""
+    if listed:
+        own.write_model()
+    predictor = Predictor(own.model, device="cpu")
+    clips = [Clip("a", "你今天去哪里了呢", str(own.clip)), Clip("b", "好", ""), Clip("c", "", "")]
+    return _check_predictions(predictor, predictor.predict(clips))
+
+
+def _check_predictions(predictor: Predictor, predictions: list) -> str:
+    for prediction in predictions:
+        for task in TASKS:
+            expect(bool(prediction.probabilities[task]) == bool(prediction.streams), "a prediction of nothing")
+            if prediction.streams:
+                said = np.array([list(prediction.probabilities[task].values())])
+                _check_probabilities(said, len(predictor.labels[task]))
+    return RIGHT
+
+
+def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
+    path = submission.write(predictions, case.folder / "out")
+    names = list(predictions.index)
+    problems = submission.check(path, names=names, emotions=labels.emotion, intents=labels.intent)
+    expect(not problems, f"a submission with problems: {problems}")
+    with zipfile.ZipFile(path) as archive, archive.open(submission.CSV_NAME) as file:
+        read = list(csv.reader(io.TextIOWrapper(file, "utf-8", newline=""), strict=True))[1:]
+    expect(
+        sorted(map(tuple, read)) == sorted(predictions.itertuples(name=None)), "a submission that says another thing"
+    )
+    return RIGHT
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+
+
+def _report(said: str, name: str) -> None:
+    """The page has the same tags, whatever its texts are."""
+    expect(_tags(said, name) == _tags("a", "b"), "a text has become part of the page")
+
+
+@lru_cache(maxsize=100)
+def _tags(text: str, other: str) -> list[tuple]:
+    shown = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file="errors.csv")
+    drawn = report_page.Picture(other, text, "data:image/png;base64,AA", file="heads.png")
+    html = report_page.render(
+        title=text,
+        intro=[text],
+        sections=[report_page.Section(text, [other], [shown, drawn], link=(text, "ablation.md"))],
+        made_with={text: other},
+    )
+    html.encode("utf-8")
+    parser = _Tags()
+    parser.feed(html)
+    return parser.tags
+
+
+def _without_marks(text: str) -> str:
+    return "".join(c for c in text if c not in "，。？！")
+
+
+def _is_plain(name: str) -> bool:
+    return 0 < len(name) <= 200 and name[0] != "." and not any(c in "/\\:" or ord(c) < 32 for c in name)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def quietly(make: Callable[[Case], str], case: Case) -> str:
+    """The end of a case, without what is printed on the way."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        return make(case)

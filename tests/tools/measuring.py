@@ -1,0 +1,376 @@
+"""What the parts of a run cost, each beside something known, so that the ratios hold on other machines too.
+
+Every part measures its cases in turn, several times over, and a case's ratio is taken within one turn: what else runs
+on the machine then disturbs a case and its baseline alike. Said is the median over the turns. A part runs in a process
+of its own (see `run_apart`), whose peak of memory is the part's. All data is made up.
+
+Axes as in meiju.layers.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+from threadpoolctl import threadpool_limits
+
+from meiju import features
+from meiju.config import Config, ModelConfig, TrainConfig, VisualConfig
+from meiju.encoders import Clip, make_encoder, media
+from meiju.encoders.base import Encoder
+from meiju.fusion import Shape, make_network
+from meiju.labels import EMOTIONS, INTENTS, TASKS
+from meiju.layers import Noise
+from meiju.linear import PooledLinear
+from meiju.sample import corpus as sample_corpus
+from meiju.training import PREDICT_BATCH, Frames, Lesson, Rows, hard_rows, predict, train_members
+from meiju.utils import hub
+from meiju.utils.compute import pick_device
+from meiju.utils.log import peak_memory
+from twin import train_twin
+
+CLASSES = dict(zip(TASKS, (len(EMOTIONS), len(INTENTS)), strict=True))
+HEADS = 4
+# Audio and visual frames of a clip, as short clips have them: 15 and 9 on average.
+N_FRAMES = {"audio": (8, 22), "visual": (5, 13)}
+STEPS_LEFT_OUT = 3  # at the start of a training: memory is taken, and a GPU warms up
+MODEL = ModelConfig(linear=0.0)  # the linear half is timed by itself
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    turns: int = 3
+    labelled: int = 1835  # clips, those of 4 folds of the challenge's 2,294
+    together: tuple[int, ...] = (1, 5, 20, 40)  # members
+    pools: tuple[int, ...] = (2_000, 20_000, 200_000)  # unlabelled clips
+    linear_pool: int = 20_000  # the linear half is fitted to pools of so many clips at most
+    asked: int = 4_000  # clips predicted at most, evenly spaced over the pool
+    widths: tuple[int, ...] = (32, 128, 512, 1024)
+    width_pool: int = 1_000
+    sentences: int = 2_000
+    drawn: int = 32  # clips
+    side: int = 384  # pixels of a drawn clip's frames
+    fps: int = 24
+    pretrained: tuple[int, int, int, int] = (1024, 24, 16, 4096)  # width, layers, heads and inner width: a large model
+
+
+QUICK = Size(
+    turns=2,
+    labelled=192,
+    together=(1, 5),
+    pools=(50, 100),
+    linear_pool=100,
+    asked=100,
+    widths=(32, 64),
+    width_pool=50,
+    sentences=150,
+    drawn=4,
+    side=96,
+    fps=8,
+    pretrained=(32, 2, 2, 64),
+)
+
+Case = tuple[str, str]  # what is measured, and of which size
+Measured = dict[Case, float]  # one turn; of each thing, the first case is the baseline of the others
+
+
+@dataclass(frozen=True)
+class Part:
+    """measure(size, device, folder) prepares, and gives a function that measures one turn."""
+
+    measure: Callable[[Size, torch.device, Path], Callable[[], Measured]]
+    unit: str
+    to: str  # what ratios are taken to
+
+
+def run_apart(name: str, size: Size, device: str, *, threads: int = 1) -> pd.DataFrame:
+    """`measure` in a new process, whose peak of memory is then the part's."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(measure, name, size, device, threads=threads).result()
+
+
+def measure(name: str, size: Size, device: str, *, threads: int = 1) -> pd.DataFrame:
+    """Measure one part: columns part, what, case, median (over turns), unit, ratio, to, peak (MB, of this process)."""
+    part = PARTS[name]
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, threadpool_limits(threads):
+        one_turn = part.measure(size, pick_device(device), Path(folder))
+        turns = pd.DataFrame([one_turn() for _ in range(size.turns)])
+    turns.columns = pd.MultiIndex.from_tuples(turns.columns)
+    by_what = {what: turns[what] for what in dict.fromkeys(turns.columns.get_level_values(0))}
+    found = {
+        what: pd.DataFrame({"median": own.median(), "ratio": own.div(own.iloc[:, 0], axis=0).median()})
+        for what, own in by_what.items()
+    }
+    table = pd.concat(found, names=["what", "case"]).reset_index()
+    return table.assign(part=name, unit=part.unit, to=part.to, peak=peak_memory() / 1e6)
+
+
+class Watched(Frames):
+    """Frames that note when each batch is asked for, which is once a step of training."""
+
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.asked: list[float] = []
+
+    def batch(self, *given, **named):
+        self.asked.append(_now(self.device))
+        return super().batch(*given, **named)
+
+    def step_ms(self) -> float:
+        """Median time between two steps, in milliseconds; forgets them."""
+        took = np.diff(self.asked)[STEPS_LEFT_OUT:]
+        self.asked.clear()
+        return float(np.median(took)) * 1000
+
+
+def members_together(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """A training step of stacked members, by how many there are, beside one of their torch.nn twin by itself."""
+    frames = _frames(folder / "stores", size.labelled, device)
+    labelled = _rows(0, size.labelled)
+    config = TrainConfig(epochs=1, average_epochs=1)
+
+    def turn() -> Measured:
+        train_twin(frames, labelled, MODEL, config, heads=HEADS, classes=CLASSES)
+        took = {("training step a member", "1 alone, in a plain loop over torch.nn"): frames.step_ms()}
+        for n in size.together:
+            lessons = [Lesson(labelled, None, seed) for seed in range(n)]
+            train_members(frames, lessons, MODEL, config, heads=HEADS, pseudo_ratio=1.0)
+            took["training step a member", f"{n} together"] = frames.step_ms() / n
+        return took
+
+    return turn
+
+
+def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """What stage 2 and prediction cost, by the number of unlabelled clips."""
+    few = replace(size, labelled=min(size.labelled, 512))
+    for n in size.pools:
+        _frames(folder / str(n), few.labelled + n, device)  # writes the stores
+
+    def turn() -> Measured:
+        took: Measured = {}
+        for n in size.pools:
+            case = f"{n:,} clips"
+            started = time.perf_counter()
+            frames = _frames(folder / str(n), few.labelled + n, device)
+            took["opening the stores, a clip", case] = (time.perf_counter() - started) * 1000 / n
+            took["stage 2: training step a member", case] = _train(frames, few, n, together=5) / 5
+            if n <= size.linear_pool:
+                took["stage 2: linear half, a clip", case] = _fit_linear(frames, few, n)
+            took["prediction, a clip", case] = _predict(frames, few, n)
+        return took
+
+    return turn
+
+
+def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """What stage 2 and prediction cost, by the width of the audio and visual frames."""
+    few = replace(size, labelled=min(size.labelled, 512))
+    n = size.width_pool
+    frames = {w: _frames(folder / str(w), few.labelled + n, device, width=w) for w in size.widths}
+
+    def turn() -> Measured:
+        took: Measured = {}
+        for w in size.widths:
+            took["stage 2: training step a member", f"width {w}"] = _train(frames[w], few, n, together=5) / 5
+            took["prediction, a clip", f"width {w}"] = _predict(frames[w], few, n)
+        return took
+
+    return turn
+
+
+def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """Clips a second that the embedded encoders and the decoder alone get through, in one process."""
+    clips = _draw(size, folder)
+    sentences = [Clip(c.name, c.sentence, "") for c in sample_corpus.plan(0, {"training": size.sentences}).itertuples()]
+    encoders = {name: make_encoder(name, Config("bench")) for name in ("tfidf-svd", "logmel", "pixels-pca")}
+    encoders["tfidf-svd"].fit(sentences, seed=0)
+    encoders["pixels-pca"].fit(clips, seed=0)
+
+    def turn() -> Measured:
+        decode_sound = _speed(clips, lambda clip: _decode(clip, "audio"))
+        decode_pictures = _speed(clips, lambda clip: _decode(clip, "video"))
+        return {
+            ("sound", "plain decoding"): decode_sound,
+            ("sound", "logmel"): _speed_of(encoders["logmel"], clips),
+            ("pictures", "plain decoding"): decode_pictures,
+            ("pictures", "pixels-pca"): _speed_of(encoders["pixels-pca"], clips),
+            ("text", "plain decoding of sound and pictures"): 1 / (1 / decode_sound + 1 / decode_pictures),
+            ("text", "tfidf-svd"): _speed_of(encoders["tfidf-svd"], sentences),
+        }
+
+    return turn
+
+
+def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """Seconds a clip of 3 s takes hf: encoders of the presets' architectures, with random weights."""
+    config = Config("bench", visual=VisualConfig(crop="face", fps=2.0), device=device.type)
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (15, size.side // 4, size.side // 4, 3), dtype=np.uint8)
+    pictures = pictures.repeat(5, axis=0).repeat(4, axis=1).repeat(4, axis=2)
+    path = folder / "clip.mp4"
+    samples = rng.normal(0, 0.1, 3 * sample_corpus.RATE).astype(np.float32)
+    media.write_clip(path, pictures, samples, fps=25, rate=sample_corpus.RATE)
+    clips = [Clip(f"clip{k}", "".join(map(chr, rng.integers(0x4E00, 0x9000, 15))), str(path)) for k in range(2)]
+    with hub.quietly():
+        for stream in ("text", "audio", "visual"):
+            _save_pretrained(stream, size.pretrained, folder / stream)
+
+    def turn() -> Measured:
+        took: Measured = {}
+        for stream, case in (
+            ("text", "BERT, 15 characters"),
+            ("audio", "HuBERT"),
+            ("visual", "CLIP ViT/14, 6 pictures with the search for faces"),
+        ):
+            encoder = make_encoder(f"hf:{folder / stream}", config)
+            encoder.encode(clips[:1])  # loads it
+            started = _now(device)
+            encoder.encode(clips)
+            took["a clip of 3 s", case] = (_now(device) - started) / len(clips)
+            encoder.close()
+        return took
+
+    return turn
+
+
+PARTS = {
+    "members": Part(members_together, "ms", "the plain loop"),
+    "clips": Part(clips_of_the_pool, "ms", "the smallest pool"),
+    "widths": Part(widths_of_a_stream, "ms", "the narrowest frames"),
+    "extraction": Part(extraction, "clips/s", "plain decoding"),
+    "pretrained": Part(pretrained, "s", "BERT"),
+}
+
+
+def _now(device: torch.device) -> float:
+    """The time, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -> Watched:
+    """Random frames of clips from memory-mapped stores, which are written if they are not there."""
+    names = [f"clip_{k:07}" for k in range(n_clips)]
+    rng = np.random.default_rng(0)
+    stores = {}
+    for stream, dim, (low, high) in (
+        ("text", 384, (1, 1)),
+        *((stream, width, bounds) for stream, bounds in N_FRAMES.items()),
+    ):
+        if not (folder / stream).exists():
+            # A thousand clips again and again: as many bytes on disk, and little to draw.
+            drawn = [rng.normal(size=(n, dim)).astype(np.float16) for n in rng.integers(low, high + 1, size=1000)]
+            features.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
+        stores[stream] = features.load(folder / stream)
+    return Watched(stores, names, device)
+
+
+def _rows(start: int, stop: int) -> Rows:
+    """Clips `start` to `stop` with labels at random."""
+    rng = np.random.default_rng(start)
+    clips = np.arange(start, stop)
+    return hard_rows(clips, {t: rng.integers(0, k, len(clips)) for t, k in CLASSES.items()}, CLASSES, 0.5)
+
+
+def _train(frames: Watched, size: Size, n_pool: int, *, together: int) -> float:
+    """Milliseconds a step of stage 2 with the whole pool pseudo-labelled."""
+    pseudo = _rows(size.labelled, size.labelled + n_pool)
+    lessons = [Lesson(_rows(0, size.labelled), pseudo, seed) for seed in range(together)]
+    # Half as many pseudo-labelled clips as labelled ones a step, whatever the pool, so that steps are alike.
+    ratio = min(0.5, min(size.pools[0], size.width_pool) / size.labelled)
+    config = TrainConfig(epochs=1, average_epochs=1)
+    train_members(frames, lessons, MODEL, config, heads=HEADS, pseudo_ratio=ratio)
+    return frames.step_ms()
+
+
+def _fit_linear(frames: Watched, size: Size, n_pool: int) -> float:
+    """Milliseconds a clip of pooling the pool's frames and fitting the linear half of one member to them."""
+    rows = _rows(size.labelled, size.labelled + n_pool)
+    started = _now(frames.device)
+    linear = PooledLinear(1, Shape(frames.dims, frames.single, CLASSES))
+    parts = [linear.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(rows.clips).split(PREDICT_BATCH)]
+    pooled, there = (torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
+    linear.fit(0, pooled, there, rows.targets, rows.weight)
+    frames.asked.clear()
+    return (_now(frames.device) - started) * 1000 / n_pool
+
+
+def _predict(frames: Watched, size: Size, n_pool: int) -> float:
+    """Milliseconds a clip of the predictions of one member, its linear half included."""
+    shape = Shape(frames.dims, frames.single, CLASSES)
+    network = make_network(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
+    asked = np.linspace(size.labelled, size.labelled + n_pool - 1, min(n_pool, size.asked)).astype(int)
+    predict(network, frames, asked[:PREDICT_BATCH])
+    started = _now(frames.device)
+    predict(network, frames, asked)
+    frames.asked.clear()
+    return (_now(frames.device) - started) * 1000 / len(asked)
+
+
+def _draw(size: Size, folder: Path) -> list[Clip]:
+    """Clips of the made-up corpus, enlarged and with more frames a second, so that they decode as real ones do."""
+    clips = []
+    for clip in sample_corpus.plan(0, {"training": size.drawn}).itertuples():
+        frames, samples = sample_corpus.draw_clip(clip, 0)
+        by, often = size.side // frames.shape[1], size.fps // sample_corpus.FPS
+        path = folder / f"{clip.name}.mp4"
+        frames = frames.repeat(often, axis=0).repeat(by, axis=1).repeat(by, axis=2)
+        media.write_clip(path, frames, samples, fps=size.fps, rate=sample_corpus.RATE)
+        clips.append(Clip(clip.name, clip.sentence, str(path)))
+    return clips
+
+
+def _decode(clip: Clip, kind: str) -> None:
+    with av.open(clip.path) as container:
+        track = getattr(container.streams, kind)[0]
+        track.codec_context.thread_count = 1
+        for _ in container.decode(track):
+            pass
+
+
+def _speed(clips: list[Clip], work: Callable[[Clip], None]) -> float:
+    started = time.perf_counter()
+    for clip in clips:
+        work(clip)
+    return len(clips) / (time.perf_counter() - started)
+
+
+def _speed_of(encoder: Encoder, clips: list[Clip]) -> float:
+    """Clips a second of an encoder that is fitted, in chunks as in extraction."""
+    started = time.perf_counter()
+    for k in range(0, len(clips), encoder.chunk):
+        encoder.encode(clips[k : k + encoder.chunk])
+    return len(clips) / (time.perf_counter() - started)
+
+
+def _save_pretrained(stream: str, shape: tuple[int, int, int, int], folder: Path) -> None:
+    """A model with random weights, and what prepares its input, as a folder that an hf: encoder reads."""
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = dict(zip(names, shape, strict=True))
+    match stream:
+        case "text":
+            tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0xA000))]
+            transformers.BertTokenizer(vocab={token: k for k, token in enumerate(tokens)}).save_pretrained(folder)
+            model = transformers.BertModel(transformers.BertConfig(vocab_size=len(tokens), **sizes))
+        case "audio":
+            transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+            norms = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+            model = transformers.HubertModel(transformers.HubertConfig(**norms, **sizes))
+        case "visual":
+            transformers.CLIPImageProcessor().save_pretrained(folder)
+            pictures = {"image_size": 224, "patch_size": 14, "projection_dim": 768}
+            model = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**pictures, **sizes))
+    model.save_pretrained(folder)

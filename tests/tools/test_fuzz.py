@@ -1,0 +1,91 @@
+import random
+import re
+
+import pytest
+
+from fuzzing import bench, kinds, mutations, runner
+from meiju.config import ConfigError
+from toy_run import run_script
+
+N = 220
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> bench.Bench:
+    return bench.make(tmp_path_factory.mktemp("bench") / "bench")
+
+
+@pytest.fixture
+def arena(tmp_path):
+    (tmp_path / "arena").mkdir()
+    return tmp_path / "arena"
+
+
+@pytest.mark.parametrize("kind", list(kinds.KINDS))
+def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
+    numbers = [n for n in range(N) if runner.kind_of(n) == kind]
+    ends = [runner.run_one(made, arena, 0, number) for number in numbers]
+    assert not [end.wrong for end in ends if end.wrong]
+    if kind != "sentence":  # any text is one
+        assert len({end.how for end in ends}) > 1  # neither all refused nor all taken
+
+
+def stub(monkeypatch, made, arena, function) -> runner.End:
+    monkeypatch.setitem(kinds.KINDS, runner.kind_of(0), function)
+    return runner.run_one(made, arena, 0, 0)
+
+
+def raising(error):
+    def kind(case):
+        raise error
+
+    return kind
+
+
+def writing(place):
+    def kind(case):
+        (case.folder / place).write_text("x")
+        return kinds.RIGHT
+
+    return kind
+
+
+def test_an_error_of_the_packages_own_is_a_good_end(monkeypatch, made, arena):
+    end = stub(monkeypatch, made, arena, raising(ConfigError("--folds is at least 3")))
+    assert (end.how, end.wrong) == ("refused: ConfigError", "")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError("not right"), ConfigError(""), SystemExit(1)])
+def test_other_errors_and_those_that_say_nothing_are_not(monkeypatch, made, arena, error):
+    assert stub(monkeypatch, made, arena, raising(error)).wrong
+
+
+def test_a_file_outside_the_inputs_folder_is_found(monkeypatch, made, arena):
+    assert not stub(monkeypatch, made, arena, writing("inside")).wrong
+    assert "../outside" in stub(monkeypatch, made, arena, writing("../../outside")).wrong.replace(str(arena), "..")
+
+
+def test_an_input_is_repeated_by_its_seed_and_number():
+    def drawn(seed):
+        rng = random.Random(seed)
+        return [mutations.damage(bytes(range(200)), rng) for _ in range(20)], [mutations.text(rng) for _ in range(20)]
+
+    assert drawn("0-7") == drawn("0-7") != drawn("0-8")
+
+
+def test_the_script_counts_how_inputs_of_each_kind_end(capsys):
+    run_script("fuzz.py", "--n", "11", "--seed", "3")
+    said = capsys.readouterr().out
+    assert all(f"{kind}: 1 inputs; 1 " in said for kind in kinds.KINDS)
+    assert "11 bad inputs, 0 ended badly" in said
+
+
+def test_the_script_says_how_to_repeat_what_ended_badly(capsys, monkeypatch):
+    wrong = runner.End(4, "npz", "KeyError", "a traceback")
+    monkeypatch.setattr(runner, "run_all", lambda *_: iter([wrong]))
+    with pytest.raises(SystemExit) as caught:
+        run_script("fuzz.py", "--n", "1", "--seed", "3")
+    assert caught.value.code == 1
+    assert re.search(
+        r"a traceback\nagain: python tests/tools/fuzz.py --n 1 --seed 3 --first 4", capsys.readouterr().out
+    )

@@ -1,0 +1,109 @@
+import os
+import signal
+from pathlib import Path
+
+import joblib
+import pytest
+
+from meiju.config import ComputeConfig, ConfigError
+from meiju.utils import compute
+from meiju.utils.compute import WorkersLost, run_jobs
+
+N_JOBS = 8
+
+
+def needs(backend: str):
+    module = {"dask": "distributed", "ray": "ray"}[backend]
+    pytest.importorskip(module)
+
+
+def square(folder: Path, k: int) -> None:
+    """Job 3 takes its worker down with it the first time, after it was begun and before it is done."""
+    begun = folder / f"begun-{k}"
+    if k == 3 and not begun.exists():
+        begun.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / f"{k}.txt").write_text(str(k * k))
+
+
+def always_killed(folder: Path, k: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(folder: Path, k: int) -> None:
+    if k == 2:
+        raise ConfigError("job 2 cannot be done")
+    square(folder, k)
+
+
+def run(function, folder: Path, backend: str = "loky", n_jobs: int = 2, **options) -> list[int]:
+    jobs = [(folder, k) for k in range(N_JOBS)]
+    return list(run_jobs(ComputeConfig(backend, **options), function, jobs, n_jobs=n_jobs, folder=folder))
+
+
+@pytest.mark.parametrize("backend", ["loky", "dask", "ray"])
+def test_jobs_of_a_killed_worker_are_done_by_another(tmp_path, backend, monkeypatch):
+    if backend != "loky":
+        needs(backend)
+    # Ray's workers do not take over where this process looks for modules.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    assert sorted(run(square, tmp_path, backend)) == list(range(N_JOBS))
+    assert (tmp_path / "begun-3").exists()
+    assert [(tmp_path / f"{k}.txt").read_text() for k in range(N_JOBS)] == [str(k * k) for k in range(N_JOBS)]
+
+
+def test_jobs_that_kill_every_worker_end_in_a_remedy(tmp_path):
+    with pytest.raises(WorkersLost, match="fewer --jobs"):
+        run(always_killed, tmp_path)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_error_of_a_job_is_told_as_it_is(tmp_path, n_jobs):
+    with pytest.raises(ConfigError, match="job 2 cannot be done"):
+        run(fails, tmp_path, n_jobs=n_jobs)
+
+
+def test_no_jobs_start_no_workers(tmp_path):
+    assert list(run_jobs(ComputeConfig("dask"), square, [], n_jobs=0, folder=tmp_path)) == []
+
+
+def test_one_thread_a_job_whatever_the_number_of_workers(tmp_path):
+    from threadpoolctl import threadpool_info
+
+    def threads(folder: Path, k: int) -> None:
+        (folder / f"{k}.txt").write_text(str(max((pool["num_threads"] for pool in threadpool_info()), default=1)))
+
+    for n_jobs in (1, 2):
+        run(threads, tmp_path, n_jobs=n_jobs)
+        assert {(tmp_path / f"{k}.txt").read_text() for k in range(N_JOBS)} == {"1"}
+
+
+def test_a_scheduler_that_is_not_there_is_named(tmp_path, monkeypatch):
+    needs("dask")
+    monkeypatch.setattr(compute, "CONNECTION_SECONDS", 0.5)
+    with pytest.raises(ConfigError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
+        run(square, tmp_path, "dask", address="tcp://127.0.0.1:9")
+
+
+def test_workers_that_do_not_see_the_folder_are_named(tmp_path):
+    needs("dask")
+    with pytest.raises(ConfigError, match="does not see"):
+        run(square, tmp_path / "elsewhere", "dask", n_jobs=1)
+
+
+def test_an_address_belongs_to_a_cluster():
+    with pytest.raises(ConfigError, match=r"--compute\.backend dask or ray"):
+        ComputeConfig(address="tcp://127.0.0.1:8786")
+
+
+def test_a_backend_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'dask\[distributed\]'"):
+        ComputeConfig("dask")
+
+
+def test_nothing_is_left_to_joblib_for_its_callers(tmp_path):
+    """A cluster chosen for jobs is not what joblib uses elsewhere meanwhile."""
+    needs("dask")
+    for _ in run_jobs(ComputeConfig("dask"), square, [(tmp_path, 0)], n_jobs=1, folder=tmp_path):
+        assert type(joblib.parallel.get_active_backend()[0]).__name__ == "LokyBackend"

@@ -1,0 +1,106 @@
+import errno
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from meiju.utils import files
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from meiju import files
+with files.reserved(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "report.html"
+    files.write_text(path, "old")
+    files.write_text(path, "高兴\n")
+    assert path.read_bytes() == "高兴\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    files.write_text(path, "old")
+
+    def interrupted():
+        with files.aside(path) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_read_back_and_its_digest_ignores_the_order_of_keys(tmp_path):
+    value = {"b": [1, None, "高兴"], "a": {"c": 0.5}}
+    files.write_json(tmp_path / "x.json", value)
+    assert files.read_json(tmp_path / "x.json") == value
+    assert files.digest(value) == files.digest({"a": {"c": 0.5}, "b": [1, None, "高兴"]})
+    assert files.digest(value) != files.digest({**value, "a": {"c": 0.6}})
+
+
+def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(tmp_path):
+    path = tmp_path / "table.csv"
+    with pytest.raises(OSError, match=r"table\.csv") as caught, files.aside(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_written_by_one_process_at_a_time(tmp_path):
+    folder = tmp_path / "stage1"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(files.Busy, match=f"{folder} .process {holder.pid} on {platform.node()}"):
+            files.reserved(folder).__enter__()
+        holder.kill()
+    with files.reserved(folder):  # a killed process blocks nobody
+        pass
+    with files.reserved(folder):
+        pass
+
+
+def test_leftovers_of_processes_that_are_gone_are_swept(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    node, own = platform.node(), os.getpid()
+    kept = [f"a.csv.{node}.{own}.part", f"a.csv.other-host.{gone.pid}.part", "a.csv", f"b.{gone.pid}"]
+    below = tmp_path / "below"
+    below.mkdir()
+    for place in (tmp_path, below):
+        for name in (*kept, f"a.csv.{node}.{gone.pid}.part", f"old.csv.other-host.{own}.part"):
+            (place / name).touch()
+        os.utime(place / f"old.csv.other-host.{own}.part", (0, 0))
+    files.sweep(tmp_path)
+    assert sorted(path.name for path in below.iterdir()) == sorted(kept)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "below"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null"])
+def test_what_is_no_json_is_named_with_the_remedy(tmp_path, content):
+    path = tmp_path / "done.json"
+    path.write_bytes(content)
+    with pytest.raises(files.Damaged, match=r"done\.json is damaged .* delete it and give the same commands again"):
+        files.read_json(path)
+
+
+def test_a_result_that_is_not_there_is_not_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        files.read_json(tmp_path / "done.json")
+
+
+def test_an_archive_that_sends_its_reader_before_its_start_is_damaged(tmp_path):
+    with pytest.raises(files.Damaged, match=r"a\.npz is damaged"), files.reading(tmp_path / "a.npz"):
+        raise OSError(errno.EINVAL, "Invalid argument")
+    with pytest.raises(PermissionError), files.reading(tmp_path / "a.npz"):
+        raise PermissionError(errno.EACCES, "Permission denied")

@@ -1,0 +1,169 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import transformers
+from huggingface_hub import constants
+from transformers import AutoFeatureExtractor, AutoModel, BertConfig, BertModel
+
+from meiju.config import ConfigError
+from meiju.utils import hub
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ID = "somebody/tiny-bert"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def snapshot(cache: Path, folder: Path, *, leave_out=()) -> Path:
+    """Put the files of a folder into the cache, as a download does."""
+    repository = cache / "models--somebody--tiny-bert"
+    place = repository / "snapshots" / COMMIT
+    place.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    for path in folder.iterdir():
+        if path.name not in leave_out:
+            (place / path.name).write_bytes(path.read_bytes())
+    return place
+
+
+def test_a_folder_is_taken_as_it_is(folder):
+    assert hub.locate(str(folder)) == str(folder)
+
+
+def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "README.md").write_text("not read")
+    assert hub.identity(str(copy)) == hub.identity(str(folder))
+    weights = copy / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert hub.identity(str(copy)) != hub.identity(str(folder))
+    assert set(hub.identity(str(copy))["files"]) == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/no such folder", "a/b/c", "", ".."])
+def test_what_is_neither_folder_nor_id_is_said_so(model):
+    for find in (hub.locate, hub.identity):
+        with pytest.raises(hub.MissingModel, match=r"neither a folder nor a |holds no config\.json"):
+            find(model)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(hub.MissingModel, match=r"holds no config\.json"):
+        hub.locate(str(tmp_path))
+
+
+def test_a_model_in_the_cache_needs_no_network(cache, folder):
+    place = snapshot(cache, folder)
+    assert hub.locate(ID) == str(place)
+    assert hub.identity(ID) == {"model": ID, "commit": COMMIT}
+    assert isinstance(hub.load(AutoModel, ID), BertModel)
+
+
+@pytest.mark.parametrize("leave_out", [("config.json",), ("model.safetensors",), ("config.json", "model.safetensors")])
+def test_a_model_that_is_not_whole_in_the_cache_is_missing(cache, folder, leave_out):
+    snapshot(cache, folder, leave_out=leave_out)
+    with pytest.raises(hub.MissingModel):
+        hub.locate(ID)
+
+
+def test_shards_are_all_needed(cache, folder):
+    place = snapshot(cache, folder, leave_out=("model.safetensors",))
+    index = '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+    (place / "model.safetensors.index.json").write_text(index)
+    (place / "model-00001-of-00002.safetensors").touch()
+    with pytest.raises(hub.MissingModel):
+        hub.locate(ID)
+    (place / "model-00002-of-00002.safetensors").touch()
+    assert hub.locate(ID) == str(place)
+
+
+def test_a_missing_model_is_named_with_the_cache_and_how_to_fetch_it(cache):
+    for find in (hub.locate, hub.identity):
+        with pytest.raises(hub.MissingModel) as caught:
+            find(ID)
+        message = str(caught.value)
+        assert str(cache) in message
+        assert f"`hf download {ID}`" in message
+        assert "HF_HUB_OFFLINE" in message
+        assert "\n" not in message
+    assert issubclass(hub.MissingModel, ConfigError)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route"), huggingface_hub.errors.HTTPError("no route")])
+def test_a_network_that_fails_ends_in_the_same_words(cache, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "model_info", fail)
+    for find in (hub.locate, hub.identity):
+        with pytest.raises(hub.MissingModel, match=f"no route.*hf download {ID}"):
+            find(ID)
+
+
+def test_what_is_downloaded_is_one_set_of_weights_at_one_commit_and_found_again_offline(cache, folder, monkeypatch):
+    names = ["config.json", "tokenizer.json", "flax_model.msgpack", "model.safetensors", "pytorch_model.bin"]
+    asked = {}
+
+    info = SimpleNamespace(sha=COMMIT, siblings=[SimpleNamespace(rfilename=name) for name in names])
+
+    def download(model, *, revision, allow_patterns, ignore_patterns, cache_dir):
+        asked.update(revision=revision, patterns=allow_patterns)
+        place = snapshot(Path(cache_dir), folder)
+        (place.parents[1] / "refs" / "main").unlink()
+        return str(place)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda model: info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    place = hub.locate(ID)
+    assert asked["revision"] == COMMIT
+    assert "model.safetensors" in asked["patterns"]
+    assert not any("bin" in pattern or "msgpack" in pattern for pattern in asked["patterns"])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.locate(ID) == place
+    assert hub.identity(ID) == {"model": ID, "commit": COMMIT}
+
+
+def test_what_cannot_be_loaded_is_named_with_the_reason(folder):
+    with pytest.raises(hub.MissingModel, match=r"cannot be loaded .* as AutoFeatureExtractor: .*preprocessor"):
+        hub.load(AutoFeatureExtractor, str(folder))
+
+
+def test_a_model_without_a_vocabulary_gets_no_made_up_tokenizer(folder, tmp_path):
+    with pytest.raises(hub.MissingModel, match=r"no tokenizer: .*vocab\.txt"):
+        hub.load_tokenizer(str(folder))
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "好"]))
+    assert hub.load_tokenizer(str(tmp_path)).convert_tokens_to_ids("好") == 5
+
+
+def test_loading_is_quiet_and_leaves_the_settings_as_they_were(folder, capfd):
+    log = transformers.utils.logging
+    before = (log.get_verbosity(), log.is_progress_bar_enabled())
+    hub.load(AutoModel, str(folder))
+    assert capfd.readouterr() == ("", "")
+    assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
