@@ -108,7 +108,7 @@ def test_nothing_accepted_is_said_and_not_drawn(run, pseudo):
 
 def test_a_corpus_without_a_pool_has_a_sentence_for_it(run, pseudo):
     labelled, gates = pseudo
-    section = build.report_diagnostics.pseudo_labels(run, labelled[:0], gates)
+    section = build.diagnostics.pseudo_labels(run, labelled[:0], gates)
     assert section.items == ()
     assert "no unlabelled clips" in section.text[0]
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from meiju.config import Config, ConfigError
-from meiju.text import refine
+from meiju.text import punctuation, refine
+from meiju.text.punctuation import MARKS, CrfRestorer, as_subtitle
 from meiju.text.refine import without_marks
 
 
@@ -48,3 +49,52 @@ def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
     (tmp_path / "punctuation.json").unlink()
     with pytest.raises(ConfigError, match=r"has lost .*punctuation\.json"):
         refine.load_restorer(config, tmp_path)
+
+
+WORDS = ("去上班", "没吃饭", "喜欢这个", "要回家", "不知道", "等一下", "打电话", "看电影")
+LINES = [f"{who}今天{one}，明天{one[::-1]}{'。？！'[k % 3]}" for who in "我你他" for k, one in enumerate(WORDS)]
+LINES += [line.replace("今天", "昨天") for line in LINES]
+
+
+def corpus_of(marked: str, unmarked: str) -> pd.DataFrame:
+    """Clips of two parts; the sentences of the latter are as subtitles have them."""
+    parts = {marked: LINES, unmarked: [as_subtitle(line) for line in LINES]}
+    rows = [(f"{part}{k}", part, line) for part, lines in parts.items() for k, line in enumerate(lines)]
+    return pd.DataFrame(rows, columns=["name", "part", "sentence"]).assign(path="")
+
+
+def refined(config: Config, clips: pd.DataFrame, folder: Path) -> pd.Series:
+    refine.refine(config, clips, folder, heard=clips)
+    return pd.Series({clip.name: clip.sentence for clip in refine.as_clips(clips, folder)})
+
+
+def test_where_only_the_training_part_has_marks_all_parts_come_out_alike(tmp_path, monkeypatch):
+    config, clips = Config("sample", device="cpu", jobs=1), corpus_of("training", "testing")
+    learnt, fit = [], CrfRestorer.fit.__func__
+
+    def watched(cls, sentences, **options):
+        learnt.append(set(sentences))
+        return fit(cls, sentences, **options)
+
+    monkeypatch.setattr(CrfRestorer, "fit", classmethod(watched))
+    sentences = refined(config, clips, tmp_path)
+    parts = learnt[-punctuation.PARTS :]
+    assert all(sum(line not in part for part in parts) == 1 for line in LINES)  # one restorer did not learn from it
+    shares = sentences.map(lambda s: sum(c in MARKS for c in s)).groupby(clips.set_index("name").part).mean()
+    assert shares["training"] == pytest.approx(shares["testing"], rel=0.1)
+    # New sentences are read as the test clips were, whatever marks they have.
+    restorer = refine.load_restorer(config, tmp_path)
+    assert refine.as_read(config, restorer, LINES) == list(sentences[[f"testing{k}" for k in range(len(LINES))]])
+    assert {path.name for path in tmp_path.glob("part*")} == set()
+
+
+def test_marks_of_parts_that_are_punctuated_alike_stay(tmp_path):
+    clips = corpus_of("training", "testing").assign(sentence=[*LINES, *LINES])
+    assert set(refined(Config("sample", device="cpu", jobs=1), clips, tmp_path)) == set(LINES)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "bare"), [("天哪！你去哪儿了？", "天哪 你去哪儿了"), ("3.5, ok?", "3.5 ok"), ("", "")]
+)
+def test_a_sentence_as_subtitles_have_it(sentence, bare):
+    assert as_subtitle(sentence) == bare

@@ -11,7 +11,7 @@ from meiju.utils import files
 HOLD = """
 import sys, time
 from pathlib import Path
-from meiju import files
+from meiju.utils import files
 with files.reserved(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -11,12 +11,20 @@ from meiju.config import Config
 from meiju.corpus import LEARNT_FROM
 from meiju.encoders.base import Clip
 from meiju.text import punctuation
-from meiju.text.punctuation import Restorer, TooFewSentences, is_punctuated, make_restorer, read_sentences
+from meiju.text.punctuation import (
+    Restorer,
+    TooFewSentences,
+    is_punctuated,
+    make_restorer,
+    read_sentences,
+    restore_unlearnt,
+)
 from meiju.utils import files
 from meiju.utils.compute import pick_device
 
 # All but what joins Latin letters or digits: don't, well-known, 3.5.
 MARK = re.compile(r"[^\w\s'’.-]|(?<![a-zA-Z0-9])['’.-]|['’.-](?![a-zA-Z0-9])")
+DIFFER = 0.3  # in the shares of punctuated sentences; below, parts count as punctuated alike
 UNLEARNT = ("none", "stripped")  # of --punctuation: what needs no restorer
 BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 
@@ -24,14 +32,21 @@ BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataFrame) -> None:
     """Write transcripts.csv (name, sentence) and, where a restorer could be measured, punctuation.csv (its scores).
 
-    heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
+    heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from. Where the
+    training part has marks and the others have not, or the other way round, all marks are set by restorers that did not
+    learn from the sentence: otherwise members would learn from marks that are surer than any they are asked about.
     """
-    restorer = None
+    restorer, unlearnt, device = None, {}, pick_device(config.device)
     if config.punctuation not in UNLEARNT:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
+        differ = marks_differ(heard)
         try:
-            restorer, scores = make_restorer(config, [*own, *given], folder, device=pick_device(config.device))
+            restorer, scores = make_restorer(config, [*own, *given], folder, drops_marks=differ, device=device)
+            if differ:
+                print("punctuation: the training part has other marks than the rest, so all are set anew")
+                if not config.punctuation.startswith("hf:"):  # a model that is used as it is learnt from none of them
+                    unlearnt = restore_unlearnt(config, own, given, folder, device=device)
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:
@@ -39,11 +54,21 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
                 files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
                 print(scores.round(3).to_string())
     sentences = pd.Series(as_read(config, restorer, list(heard.sentence)), heard.index, dtype=object)
+    if unlearnt:
+        learnt = heard.part.isin(LEARNT_FROM) & heard.sentence.isin(unlearnt)
+        sentences[learnt] = heard.sentence[learnt].map(unlearnt)
     changed = int((sentences != heard.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
     table = clips.assign(sentence=sentences)[["name", "sentence"]]
     # All quoted: before Python 3.13, a lone carriage return is not, and readers take it for a line's end.
     files.write_text(folder / "transcripts.csv", table.to_csv(index=False, quoting=csv.QUOTE_ALL))
+
+
+def marks_differ(clips: pd.DataFrame) -> bool:
+    """Whether the shares of sentences with marks differ by more than DIFFER between the training part and the rest."""
+    spoken = clips[clips.sentence.str.strip() != ""]
+    share = spoken.sentence.map(is_punctuated).groupby(spoken.part == "training").mean()
+    return len(share) == 2 and bool(abs(share[True] - share[False]) > DIFFER)
 
 
 def as_read(config: Config, restorer: Restorer | None, sentences: Sequence[str]) -> list[str]:

@@ -5,7 +5,9 @@ fit:ENCODER   a pretrained encoder, fine-tuned on them
 hf:MODEL      a token classification model as it is
 """
 
-from collections.abc import Sequence
+import random
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +21,7 @@ from meiju.text.punctuation.base import (
     MIN_SENTENCES,
     Restorer,
     TooFewSentences,
+    as_subtitle,
     evaluate,
     is_punctuated,
     read_sentences,
@@ -35,6 +38,7 @@ __all__ = [
     "Restorer",
     "TokenRestorer",
     "TooFewSentences",
+    "as_subtitle",
     "evaluate",
     "fingerprint",
     "fit_and_report",
@@ -42,9 +46,11 @@ __all__ = [
     "load_restorer",
     "make_restorer",
     "read_sentences",
+    "restore_unlearnt",
     "restorer_files",
 ]
 
+PARTS = 5  # of the sentences, for restorers that did not learn from one of them
 RECORD = "punctuation.json"  # says which restorer a folder holds, if any
 CRF, FITTED = "restorer.json", "restorer"  # where these restorers lie
 
@@ -66,14 +72,15 @@ def fingerprint(config: Config) -> dict:
 
 
 def make_restorer(
-    config: Config, punctuated: Sequence[str], folder: Path, *, device: torch.device
+    config: Config, punctuated: Sequence[str], folder: Path, *, drops_marks: bool, device: torch.device
 ) -> tuple[Restorer, pd.DataFrame | None]:
     """The restorer that --punctuation names, and its scores: None where there is nothing to measure it on.
 
-    `load_restorer` finds it in the folder again. Raises TooFewSentences where there is too little to learn from.
+    drops_marks: see `Restorer`. `load_restorer` finds it in the folder again. Raises TooFewSentences where there is too
+    little to learn from.
     """
     kind, _, model = config.punctuation.partition(":")
-    record: dict[str, object] = {"restorer": kind}
+    record: dict[str, object] = {"restorer": kind, "drops marks": drops_marks}
     try:
         if kind == "crf":
             path, n_jobs = folder / CRF, config.n_jobs
@@ -93,22 +100,54 @@ def make_restorer(
         files.write_json(folder / RECORD, {"restorer": "none"})
         raise
     files.write_json(folder / RECORD, record)
+    restorer.drops_marks = drops_marks
     return restorer, scores
+
+
+def restore_unlearnt(
+    config: Config, sentences: Iterable[str], given: Sequence[str], folder: Path, *, device: torch.device
+) -> dict[str, str]:
+    """Punctuated sentences restored from their words alone, each by a restorer that did not learn from it.
+
+    The restorers of `make_restorer` are fitted once for each of PARTS parts of the sentences, on the other parts and on
+    the sentences that are `given` besides (cross-fitting).
+    """
+    kind, _, model = config.punctuation.partition(":")
+    distinct = sorted(set(sentences))
+    random.Random(config.seed).shuffle(distinct)
+    options = {"epochs": config.punctuation_epochs, "lr": config.punctuation_lr, "seed": config.seed, "device": device}
+    restored = {}
+    for k in range(PARTS):
+        part, others = distinct[k::PARTS], [s for j in range(PARTS) if j != k for s in distinct[j::PARTS]]
+        if kind == "crf":
+            path = folder / f"part{k}" / CRF
+            path.parent.mkdir(exist_ok=True)
+            restorer = CrfRestorer.fit([*others, *given], path=path, n_jobs=config.n_jobs)
+        else:
+            restorer = pretrained.fit(model, [*others, *given], folder / f"part{k}", **options)
+        restored |= dict(zip(part, restorer.restore_all([as_subtitle(sentence) for sentence in part]), strict=True))
+    for k in range(PARTS):
+        shutil.rmtree(folder / f"part{k}", ignore_errors=True)
+    return restored
 
 
 def load_restorer(folder: Path, *, device: torch.device) -> Restorer | None:
     """The restorer that `make_restorer` left in a folder; None where there was too little to learn from."""
-    match _read_record(folder):
-        case {"restorer": "crf"}:
-            return CrfRestorer(folder / CRF)
-        case {"restorer": "fit"}:
-            return TokenRestorer(str(folder / FITTED), device=device)
-        case {"restorer": "hf", "model": str(model), "special tokens": bool(special_tokens)}:
-            return TokenRestorer(model, device=device, special_tokens=special_tokens)
+    record = _read_record(folder)
+    match record:
         case {"restorer": "none"}:
             return None
-    with files.reading(folder / RECORD):
-        raise ValueError("names no restorer")
+        case {"restorer": "crf", "drops marks": bool()}:
+            restorer = CrfRestorer(folder / CRF)
+        case {"restorer": "fit", "drops marks": bool()}:
+            restorer = TokenRestorer(str(folder / FITTED), device=device)
+        case {"restorer": "hf", "drops marks": bool(), "model": str(model), "special tokens": bool(special_tokens)}:
+            restorer = TokenRestorer(model, device=device, special_tokens=special_tokens)
+        case _:
+            with files.reading(folder / RECORD):
+                raise ValueError("names no restorer")
+    restorer.drops_marks = record["drops marks"]
+    return restorer
 
 
 def restorer_files(folder: Path) -> list[Path]:

@@ -42,6 +42,13 @@ def is_punctuated(sentence: str) -> bool:
     return any(c in MARKS for c in full_width(sentence))
 
 
+def as_subtitle(sentence: str) -> str:
+    """A sentence without its marks, as subtitles give it: a space for one inside it, nothing for one at its end."""
+    return " ".join(
+        "".join(" " if c in MARKS else own for own, c in zip(sentence, full_width(sentence), strict=True)).split()
+    )
+
+
 def read_sentences(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
     data = path.read_bytes()
@@ -56,6 +63,9 @@ def read_sentences(path: Path) -> list[str]:
 class Restorer:
     """Sets marks; what it learnt of them is up to its subclasses, which say after which characters they belong."""
 
+    drops_marks = False
+    """Whether marks that are there are dropped first, so that all sentences look alike."""
+
     def marks(self, parsed: Parsed) -> list[str]:
         """The mark after each character, or "" for none. Marks that are there already are not looked at."""
         raise NotImplementedError
@@ -67,13 +77,14 @@ class Restorer:
     def restore(self, sentence: str) -> str:
         """The sentence with marks added; nothing else about it changes.
 
-        Marks that are there stay. A sentence that has some was punctuated by somebody: there, marks are only added at
-        spaces and at the end.
+        Marks that are there stay, unless `drops_marks`. A sentence that has some was punctuated by somebody: there,
+        marks are only added at spaces and at the end.
         """
         return self.restore_all([sentence])[0]
 
     def restore_all(self, sentences: Sequence[str]) -> list[str]:
         """Each sentence as `restore` gives it."""
+        sentences = [as_subtitle(sentence) for sentence in sentences] if self.drops_marks else sentences
         parsed = [parse(sentence) for sentence in sentences]
         wanted = iter(self.marks_of([one for one in parsed if one.characters]))
         return [

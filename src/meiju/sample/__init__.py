@@ -1,0 +1,1 @@
+"""The embedded, made-up sample corpus: what its clips say and show, and how they are drawn."""

@@ -1,0 +1,1 @@
+"""A finished run at work on new clips: predict.py, its page, and exports."""

@@ -1,0 +1,1 @@
+"""Transcripts: speech recognition, and punctuation."""

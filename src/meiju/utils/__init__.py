@@ -1,0 +1,1 @@
+"""What any project needs: files, logs, worker processes, the Hugging Face hub."""
