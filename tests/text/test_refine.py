@@ -53,7 +53,7 @@ def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
 
 WORDS = ("去上班", "没吃饭", "喜欢这个", "要回家", "不知道", "等一下", "打电话", "看电影")
 LINES = [f"{who}今天{one}，明天{one[::-1]}{'。？！'[k % 3]}" for who in "我你他" for k, one in enumerate(WORDS)]
-LINES += [line.replace("今天", "昨天") for line in LINES]
+LINES += [line.replace("今天", day) for line in LINES for day in ("昨天", "后天")]
 
 
 def corpus_of(marked: str, unmarked: str) -> pd.DataFrame:
