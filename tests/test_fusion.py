@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from meiju.config import ConfigError, ModelConfig
-from meiju.fusion import FUSIONS, Batch, Shape, make_network
+from meiju.fusion import FUSIONS
 from meiju.labels import TASKS
-from meiju.layers import Noise
+from meiju.layers import Batch, Noise, Shape, reset
 
 SHAPE = Shape({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
 E, B, T = 2, 5, 4
@@ -14,7 +14,10 @@ fusions = pytest.mark.parametrize("fusion", FUSIONS)
 
 def make(fusion, seeds=(1, 2), **settings):
     config = ModelConfig(fusion=fusion, heads=(2,), width=8, **settings)
-    return make_network(SHAPE, config, heads=2, noise=Noise(list(seeds)))
+    noise = Noise(list(seeds))
+    network = FUSIONS[fusion](len(seeds), SHAPE, config, 2, noise)
+    reset(network, noise)
+    return network
 
 
 def make_batch(seed=0, n_clips=B):

@@ -3,11 +3,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from meiju.config import ModelConfig
-from meiju.fusion import FUSIONS, blend, make_network
 from meiju.labels import TASKS
-from meiju.layers import Batch, Noise, Shape
-from meiju.linear import PENALTY, PooledLinear, one_class_a_row
+from meiju.layers import Batch, Shape
+from meiju.linear import PENALTY, LogisticRegressionHead, one_class_a_row
 
 SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 N, T, P = 40, 5, 6 + 2 * 4
@@ -25,7 +23,7 @@ def make_batch(seed=0, n_clips=N):
 
 
 def fitted(labels, weight=None, batch=None, members=1):
-    linear = PooledLinear(members, SHAPE)
+    linear = LogisticRegressionHead(members, SHAPE)
     pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
     weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
     targets = {t: np.eye(SHAPE.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
@@ -40,7 +38,7 @@ def draw_labels(seed=0):
 
 def test_frames_are_pooled_to_their_mean_and_spread_and_a_single_frame_to_itself():
     batch = make_batch()
-    pooled, there = PooledLinear(1, SHAPE).pool(batch)
+    pooled, there = LogisticRegressionHead(1, SHAPE).pool(batch)
     assert pooled.shape == there.shape == (1, N, P)
     assert there.all()
     for clip in range(3):
@@ -138,25 +136,3 @@ def test_a_stream_that_no_clip_has_is_harmless():
     batch = make_batch()
     batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
     assert all(logits.isfinite().all() for logits in fitted(draw_labels(), batch=batch)(make_batch(1)).values())
-
-
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_member_says_the_mean_of_its_network_and_its_linear_half(fusion):
-    network = make_network(
-        SHAPE, ModelConfig(fusion=fusion, heads=(2,), width=8, linear=0.25), heads=2, noise=Noise([1])
-    )
-    network.linear = fitted(draw_labels())
-    network.eval()
-    batch = make_batch(1)
-    own, linear = network(batch).main, network.linear(batch)
-    for task, said in blend(network, batch).items():
-        expected = 0.75 * own[task].softmax(dim=-1) + 0.25 * linear[task].softmax(dim=-1)
-        torch.testing.assert_close(said.softmax(dim=-1), expected)
-
-
-def test_without_a_linear_half_a_member_says_what_its_network_says():
-    network = make_network(SHAPE, ModelConfig(heads=(2,), width=8, linear=0), heads=2, noise=Noise([1])).eval()
-    batch = make_batch(1)
-    assert not any(name.startswith("linear") for name in network.state_dict())
-    for task, said in blend(network, batch).items():
-        torch.testing.assert_close(said, network(batch).main[task])

@@ -103,21 +103,21 @@ def test_pseudo_rows_are_learnt_from(frames):
     assert differ(train(frames, with_pseudo), train(frames, without))
 
 
-def test_a_linear_half_learns_from_pseudo_rows_of_its_own_member_alone(frames):
+def test_a_logistic_regression_head_learns_from_pseudo_rows_of_its_own_member_alone(frames):
     with_pseudo, without = train(frames, lessons(True)), train(frames, lessons(False))
     other = dataclasses.replace(lessons(True)[1], pseudo=None)
     mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *lessons(True)[2:]])
-    assert not torch.equal(with_pseudo.linear.weight_emotion, without.linear.weight_emotion)
-    torch.testing.assert_close(mixed.linear.weight_emotion[1], with_pseudo.linear.weight_emotion[2])
+    assert not torch.equal(with_pseudo.regression.weight_emotion, without.regression.weight_emotion)
+    torch.testing.assert_close(mixed.regression.weight_emotion[1], with_pseudo.regression.weight_emotion[2])
     # The pseudo-labels of intent have weight 0: they shift where the frames' mean lies, and nothing else.
-    assert not torch.equal(mixed.linear.weight_emotion[0], with_pseudo.linear.weight_emotion[1])
+    assert not torch.equal(mixed.regression.weight_emotion[0], with_pseudo.regression.weight_emotion[1])
 
 
-def test_a_linear_half_learns_from_soft_targets(frames):
+def test_a_logistic_regression_head_learns_from_soft_targets(frames):
     labelled, pseudo, seed = (getattr(lessons(True)[0], name) for name in ("labelled", "pseudo", "seed"))
     unsure = {task: 0.55 * hard + 0.45 * np.roll(hard, 1, axis=1) for task, hard in pseudo.targets.items()}
     hard, soft = (
-        train(frames, [Lesson(labelled, dataclasses.replace(pseudo, targets=targets), seed)]).linear
+        train(frames, [Lesson(labelled, dataclasses.replace(pseudo, targets=targets), seed)]).regression
         for targets in (pseudo.targets, unsure)
     )
     assert not torch.allclose(soft.weight_emotion, hard.weight_emotion, rtol=0.05)
@@ -317,9 +317,9 @@ def test_members_may_see_a_clip_differently():
 
 
 def test_training_can_start_from_given_weights(frames):
-    network = dataclasses.replace(MODEL, linear=0.0)  # the linear half is fitted to the end, wherever it starts
+    network = dataclasses.replace(MODEL, linear=0.0)  # the head is fitted to the end, wherever it starts
     first = train(frames, lessons(pseudo=False), model=network)
-    start = {key: value.clone() for key, value in first.state_dict().items()}
+    start = {key: value.clone() for key, value in first.weights().items()}
     slow = dataclasses.replace(CONFIG, lr=1e-9, weight_decay=0.0)
     warm = train_members(frames, lessons(pseudo=True), network, slow, heads=2, pseudo_ratio=0.5, start=start)
     assert_same_weights(warm, first, atol=1e-6, rtol=0)

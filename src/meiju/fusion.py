@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from meiju.config import ModelConfig
 from meiju.labels import TASKS
-from meiju.layers import Attention, AttentionPool, Batch, Dropout, LayerNorm, Linear, Noise, Shape, reset
-from meiju.linear import PooledLinear
+from meiju.layers import Attention, AttentionPool, Batch, Dropout, LayerNorm, Linear, Noise, Shape
 
 CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12
 
@@ -224,30 +223,6 @@ class Attentive(Interactive):
 
 
 FUSIONS = {"interactive": Interactive, "attention": Attentive, "late": Late, "concat": Concat}
-
-
-def make_network(shape: Shape, config: ModelConfig, *, heads: int, noise: Noise) -> nn.Module:
-    """A stacked network of one member per random stream, each initialised from its own.
-
-    With a linear half (meiju.linear) as `network.linear`, which takes no part in its forward pass; see `blend`.
-    """
-    network = FUSIONS[config.fusion](len(noise.generators), shape, config, heads, noise)
-    network.linear = PooledLinear(len(noise.generators), shape) if config.linear else None
-    network.linear_weight, network.shape = config.linear, shape
-    reset(network.to(noise.device), noise)
-    return network
-
-
-def blend(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """What members say of a batch: by task (E, B, K) float32, log-probabilities of network and linear half averaged."""
-    main = {task: logits.float() for task, logits in network(batch).main.items()}
-    if network.linear is None:
-        return main
-    linear, weight = network.linear(batch), network.linear_weight
-    return {
-        task: ((1 - weight) * main[task].softmax(-1) + weight * linear[task].softmax(-1)).clamp(min=1e-12).log()
-        for task in TASKS
-    }
 
 
 def _side_by_side(x: Tensor, present: Tensor) -> Tensor:

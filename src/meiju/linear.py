@@ -1,4 +1,4 @@
-"""The linear half of a member: a logistic regression on the mean and spread of each stream's frames.
+"""The logistic-regression head of a member: a logistic regression on the mean and spread of each stream's frames.
 
 A network on a few thousand clips finds what no line can separate, and memorises much besides; the regression, fitted to
 the end under a strong penalty, does neither. They err on different clips, so a member says the mean of both.
@@ -18,7 +18,7 @@ PENALTY = 2.0  # on half the squared weights, beside the sum of the clips' losse
 NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
 
 
-class PooledLinear(nn.Module):
+class LogisticRegressionHead(nn.Module):
     """E logistic regressions a task. What they learnt are buffers: gradient steps leave them alone."""
 
     def __init__(self, members: int, shape: Shape):

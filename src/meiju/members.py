@@ -17,16 +17,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from scipy.special import softmax
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from meiju import features
 from meiju.config import Config, ModelConfig
 from meiju.features import Store
 from meiju.folds import learnt_from
-from meiju.fusion import Shape, make_network
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
-from meiju.layers import Noise
+from meiju.layers import Noise, Shape
+from meiju.network import MemberNetwork
 from meiju.text_tuning import store_of
 from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
 from meiju.utils import files
@@ -191,7 +191,7 @@ def read_shape(folder: Path, members: Sequence[Member]) -> Shape:
 
 def load_network(
     folder: Path, members: Sequence[Member], config: ModelConfig, device: torch.device | str = "cpu"
-) -> nn.Module:
+) -> MemberNetwork:
     """Trained members of one head count as one stacked network, ready for `meiju.training.predict`.
 
     config: the network they were trained with; what streams they see lies beside their weights.
@@ -200,8 +200,8 @@ def load_network(
     # What the noise initialises is replaced, and nothing is drawn in prediction.
     noise = Noise([0] * len(members), device)
     with files.reading(folder):
-        network = make_network(read_shape(folder, members), config, heads=heads, noise=noise)
-        network.load_state_dict(load_weights(folder, members))
+        network = MemberNetwork(read_shape(folder, members), config, heads=heads, noise=noise)
+        network.load_weights(load_weights(folder, members))
     return network.eval()
 
 
@@ -283,7 +283,7 @@ def _train_group(config: Config, data: Data, group: Group, folder: Path, device:
         unseen = ~np.isin(asked, learnt)
         arrays = {task: logits[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
-            weights = {key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}
+            weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
             # Safetensors' own writing says less of a full disk.
             files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.shape.to_json()}))
         # Last: a member whose predictions lie there is whole.

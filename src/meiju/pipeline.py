@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
-from torch import nn
 
 from meiju import ensemble, evaluation, features, members, submission, teachers, text_tuning, training
 from meiju.corpus import LEARNT_FROM
 from meiju.ensemble import Probabilities
 from meiju.labels import TASKS
 from meiju.members import Member
+from meiju.network import MemberNetwork
 from meiju.run import Run
 from meiju.serving import bundle
 from meiju.text import refine, transcription
@@ -197,7 +197,7 @@ def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
 
 def networks(
     run: Run, step: str, chosen: Sequence[Member], names: Sequence[str]
-) -> Iterator[tuple[int, nn.Module, training.Frames]]:
+) -> Iterator[tuple[int, MemberNetwork, training.Frames]]:
     """By number of heads, the chosen members of a finished stage as one stacked network, in their order.
 
     With the frames of clips `names` as they see them.

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from meiju.config import ModelConfig, TrainConfig
 from meiju.features import Store
-from meiju.fusion import Logits, blend, make_network
+from meiju.fusion import Logits
 from meiju.labels import TASKS, UNKNOWN
 from meiju.layers import Batch, Noise, Shape, clip_gradients
-from meiju.linear import PooledLinear
+from meiju.linear import LogisticRegressionHead
+from meiju.network import MemberNetwork
 
 PREDICT_BATCH = 256  # clips at once
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
@@ -134,7 +135,7 @@ def train_members(
     heads: int,
     pseudo_ratio: float,
     start: dict[str, Tensor] | None = None,
-) -> nn.Module:
+) -> MemberNetwork:
     """Train one member per lesson, side by side; all lessons ask for batches of one shape, and as many.
 
     pseudo_ratio: see `n_pseudo`. start: stacked weights to start from instead of random ones. Returns the stacked
@@ -148,12 +149,12 @@ def train_members(
     total, n_pseudo_a_step = shapes.pop()
     noise = Noise([lesson.seed for lesson in lessons], frames.device)
     classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
-    network = make_network(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
+    network = MemberNetwork(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, lessons)
     if start is not None:
-        network.load_state_dict(start)
-    if model.linear:
-        _fit_linear(network.linear, frames, lessons)
+        network.load_weights(start)
+    if network.regression is not None:
+        _fit_regression(network.regression, frames, lessons)
     draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -176,14 +177,13 @@ def train_members(
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
-    """Logits of every member, its linear half included, for clip numbers [N]: by task, [E, N, K] float32."""
+def predict(network: MemberNetwork, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Log-probabilities of every member (see MemberNetwork) for clip numbers [N]: by task, [E, N, K] float32."""
     network.eval()
-    members = next(network.parameters()).shape[0]
     outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-        batch = batch_for_all(frames, chunk, members)
-        logits = blend(network, batch)
+        batch = batch_for_all(frames, chunk, network.n_members)
+        logits = network.log_probabilities(batch)
         for task in TASKS:
             outputs[task].append(logits[task].cpu().numpy())
     return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
@@ -245,7 +245,7 @@ def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
         waiting = waiting[size:]
 
 
-def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> None:
+def _standardise(network: MemberNetwork, frames: Frames, lessons: list[Lesson]) -> None:
     """Give each member the mean of its own labelled rows' frames, and one scale for the whole stream.
 
     A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise.
@@ -253,29 +253,31 @@ def _standardise(network: nn.Module, frames: Frames, lessons: list[Lesson]) -> N
     for stream in frames.dims:
         moments = [frames.moments(stream, lesson.labelled.clips, e) for e, lesson in enumerate(lessons)]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
-        network.tokens.get_buffer(f"mean_{stream}").copy_(mean)
-        network.tokens.get_buffer(f"scale_{stream}").copy_(
+        network.fusion.tokens.get_buffer(f"mean_{stream}").copy_(mean)
+        network.fusion.tokens.get_buffer(f"scale_{stream}").copy_(
             std.square().mean(dim=-1, keepdim=True).rsqrt().expand_as(std)
         )
 
 
-def _fit_linear(linear: PooledLinear, frames: Frames, lessons: list[Lesson]) -> None:
-    """Fit each member's linear half to its own rows, pseudo-labelled ones included."""
+def _fit_regression(head: LogisticRegressionHead, frames: Frames, lessons: list[Lesson]) -> None:
+    """Fit each member's logistic-regression head to its own rows, pseudo-labelled ones included."""
     clips = np.unique(np.concatenate([rows.clips for lesson in lessons for rows in lesson.rows]))
-    pooled, there = _pooled(linear, frames, clips, member=0)
+    pooled, there = _pooled(head, frames, clips, member=0)
     for e, lesson in enumerate(lessons):
         if e and not frames.shared:
-            pooled, there = _pooled(linear, frames, clips, member=e)
+            pooled, there = _pooled(head, frames, clips, member=e)
         own = np.searchsorted(clips, np.concatenate([rows.clips for rows in lesson.rows]))
         targets = {t: np.concatenate([rows.targets[t] for rows in lesson.rows]) for t in TASKS}
         weight = {t: np.concatenate([rows.weight[t] for rows in lesson.rows]) for t in TASKS}
-        linear.fit(e, pooled[own], there[own], targets, weight)
+        head.fit(e, pooled[own], there[own], targets, weight)
 
 
-def _pooled(linear: PooledLinear, frames: Frames, clips: np.ndarray, *, member: int) -> tuple[np.ndarray, np.ndarray]:
+def _pooled(
+    head: LogisticRegressionHead, frames: Frames, clips: np.ndarray, *, member: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Pooled values of clips as a member sees them, and which are there: both [N, P]."""
     chunks = torch.from_numpy(clips).split(PREDICT_BATCH)
-    parts = [linear.pool(frames.batch(chunk[None], torch.tensor([member]))) for chunk in chunks]
+    parts = [head.pool(frames.batch(chunk[None], torch.tensor([member]))) for chunk in chunks]
     return tuple(torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
 
 

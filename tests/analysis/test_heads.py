@@ -8,10 +8,11 @@ import torch
 from meiju import training
 from meiju.analysis import heads
 from meiju.config import ModelConfig
-from meiju.fusion import CLOSED_GATE, Batch, Shape, make_network
+from meiju.fusion import CLOSED_GATE
 from meiju.labels import TASKS
-from meiju.layers import Noise
+from meiju.layers import Batch, Noise, Shape
 from meiju.members import Member
+from meiju.network import MemberNetwork
 from meiju.report import diagnostic_figures
 from meiju.report.style import to_png
 
@@ -35,7 +36,7 @@ class MadeUpFrames:
 
 def make(fusion="interactive"):
     config = ModelConfig(fusion=fusion, heads=(2,), width=8)
-    return make_network(SHAPE, config, heads=2, noise=Noise([1, 2, 3])).eval()
+    return MemberNetwork(SHAPE, config, heads=2, noise=Noise([1, 2, 3])).eval()
 
 
 def look(network, clips=None):
@@ -54,8 +55,8 @@ def test_attention_is_what_the_network_weighs_by():
     network = make()
     # Keys that do not depend on their tokens leave nothing to choose by.
     for task in TASKS:
-        network.within[task].attention.query.weight.data.zero_()
-        network.within[task].attention.query.bias.data.zero_()
+        network.fusion.within[task].attention.query.weight.data.zero_()
+        network.fusion.within[task].attention.query.bias.data.zero_()
     table, _ = look(network)
     within = table[table["where"] == heads.WITHIN]
     np.testing.assert_allclose(within.attention, 1 / 3, atol=1e-5)
@@ -77,8 +78,8 @@ def test_a_gate_that_is_shut_lets_nothing_in():
     network = make()
     _, before = look(network)
     for task in TASKS:
-        network.between[task].gate.weight.data.zero_()
-        network.between[task].gate.bias.data.fill_(-30.0)
+        network.fusion.between[task].gate.weight.data.zero_()
+        network.fusion.between[task].gate.bias.data.fill_(-30.0)
     _, after = look(network)
     assert (before.added > 1e-3).all()
     assert after.openness.max() < 1e-9

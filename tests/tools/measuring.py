@@ -26,10 +26,10 @@ from meiju import features
 from meiju.config import Config, ModelConfig, TrainConfig, VisualConfig
 from meiju.encoders import Clip, make_encoder, media
 from meiju.encoders.base import Encoder
-from meiju.fusion import Shape, make_network
 from meiju.labels import EMOTIONS, INTENTS, TASKS
-from meiju.layers import Noise
-from meiju.linear import PooledLinear
+from meiju.layers import Noise, Shape
+from meiju.linear import LogisticRegressionHead
+from meiju.network import MemberNetwork
 from meiju.sample import corpus as sample_corpus
 from meiju.training import PREDICT_BATCH, Frames, Lesson, Rows, hard_rows, predict, train_members
 from meiju.utils import hub
@@ -42,7 +42,7 @@ HEADS = 4
 # Audio and visual frames of a clip, as short clips have them: 15 and 9 on average.
 N_FRAMES = {"audio": (8, 22), "visual": (5, 13)}
 STEPS_LEFT_OUT = 3  # at the start of a training: memory is taken, and a GPU warms up
-MODEL = ModelConfig(linear=0.0)  # the linear half is timed by itself
+MODEL = ModelConfig(linear=0.0)  # the logistic-regression head is timed by itself
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Size:
     labelled: int = 1835  # clips, those of 4 folds of the challenge's 2,294
     together: tuple[int, ...] = (1, 5, 20, 40)  # members
     pools: tuple[int, ...] = (2_000, 20_000, 200_000)  # unlabelled clips
-    linear_pool: int = 20_000  # the linear half is fitted to pools of so many clips at most
+    linear_pool: int = 20_000  # the logistic-regression head is fitted to pools of so many clips at most
     asked: int = 4_000  # clips predicted at most, evenly spaced over the pool
     widths: tuple[int, ...] = (32, 128, 512, 1024)
     width_pool: int = 1_000
@@ -167,7 +167,7 @@ def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callabl
             took["opening the stores, a clip", case] = (time.perf_counter() - started) * 1000 / n
             took["stage 2: training step a member", case] = _train(frames, few, n, together=5) / 5
             if n <= size.linear_pool:
-                took["stage 2: linear half, a clip", case] = _fit_linear(frames, few, n)
+                took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, few, n)
             took["prediction, a clip", case] = _predict(frames, few, n)
         return took
 
@@ -296,22 +296,22 @@ def _train(frames: Watched, size: Size, n_pool: int, *, together: int) -> float:
     return frames.step_ms()
 
 
-def _fit_linear(frames: Watched, size: Size, n_pool: int) -> float:
-    """Milliseconds a clip of pooling the pool's frames and fitting the linear half of one member to them."""
+def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:
+    """Milliseconds a clip of pooling the pool's frames and fitting the logistic-regression head of one member to them."""
     rows = _rows(size.labelled, size.labelled + n_pool)
     started = _now(frames.device)
-    linear = PooledLinear(1, Shape(frames.dims, frames.single, CLASSES))
-    parts = [linear.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(rows.clips).split(PREDICT_BATCH)]
+    head = LogisticRegressionHead(1, Shape(frames.dims, frames.single, CLASSES))
+    parts = [head.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(rows.clips).split(PREDICT_BATCH)]
     pooled, there = (torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
-    linear.fit(0, pooled, there, rows.targets, rows.weight)
+    head.fit(0, pooled, there, rows.targets, rows.weight)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / n_pool
 
 
 def _predict(frames: Watched, size: Size, n_pool: int) -> float:
-    """Milliseconds a clip of the predictions of one member, its linear half included."""
+    """Milliseconds a clip of the predictions of one member, its logistic-regression head included."""
     shape = Shape(frames.dims, frames.single, CLASSES)
-    network = make_network(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
+    network = MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
     asked = np.linspace(size.labelled, size.labelled + n_pool - 1, min(n_pool, size.asked)).astype(int)
     predict(network, frames, asked[:PREDICT_BATCH])
     started = _now(frames.device)

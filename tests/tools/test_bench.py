@@ -8,8 +8,8 @@ import torch
 
 import measuring as bench
 from meiju.config import ModelConfig
-from meiju.fusion import make_network
 from meiju.layers import Batch, Noise, Shape
+from meiju.network import MemberNetwork
 from toy_run import run_script
 from twin import Twin
 
@@ -62,7 +62,7 @@ def test_ratios_are_taken_within_a_turn(monkeypatch):
 def test_the_twin_computes_what_a_member_does():
     shape = Shape({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
     config = ModelConfig(heads=(2,), width=8)
-    member = make_network(shape, config, heads=2, noise=Noise([1])).eval()
+    member = MemberNetwork(shape, config, heads=2, noise=Noise([1])).eval().fusion
     twin = Twin(shape, config, 2).eval()
     linear = {"project": member.tokens.project, "score": {k: p.score for k, p in member.tokens.pool.items()}}
     linear |= {"gate": {t: b.gate for t, b in member.between.items()}, "auxiliary": member.auxiliary}

@@ -17,6 +17,7 @@ from meiju import members
 from meiju.fusion import Interactive
 from meiju.labels import TASKS
 from meiju.members import Member
+from meiju.network import MemberNetwork
 from meiju.training import Frames, batch_for_all
 
 BATCH = 128  # clips at once
@@ -70,7 +71,7 @@ def disagreement_by_heads(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 @torch.inference_mode()
-def attention(network: nn.Module, frames: Frames, clips: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+def attention(network: MemberNetwork, frames: Frames, clips: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where the heads of a stacked network look, and what its gates let in, mean over clip numbers [N].
 
     First table, one row per head: member (its number in the stack), head, task, where (own task or other task), stream,
@@ -79,19 +80,18 @@ def attention(network: nn.Module, frames: Frames, clips: np.ndarray) -> tuple[pd
     stream, openness (mean of the gate, 0 to 1), added (norm of what is added relative to what was there). Both are
     empty for a fusion without attention, the second without interaction of tasks.
     """
-    if not isinstance(network, Interactive):
+    if not isinstance(network.fusion, Interactive):
         return pd.DataFrame(), pd.DataFrame()
     network.eval()
-    watch = _Watch(network)
-    n_members = next(network.parameters()).shape[0]
+    watch = _Watch(network.fusion)
     try:
         for chunk in torch.from_numpy(clips).split(BATCH):
-            batch = batch_for_all(frames, chunk, n_members)
+            batch = batch_for_all(frames, chunk, network.n_members)
             watch.complete = torch.stack([mask.any(dim=2)[0] for mask in batch.mask.values()]).all(dim=0)
             network(batch)
     finally:
         watch.stop()
-    return watch.tables(network.tokens.names)
+    return watch.tables(network.fusion.tokens.names)
 
 
 class _Watch:

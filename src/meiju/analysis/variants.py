@@ -107,7 +107,7 @@ def _fusion(config: Config) -> list[Variant]:
         Variant(
             "network-alone",
             "fusion",
-            "members without their linear half",
+            "members without their logistic-regression head",
             replace(config, model=replace(config.model, linear=0.0)),
         ),
     ]

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
-from torch import nn
 from tqdm import tqdm
 
 from meiju import ensemble, features, members
@@ -20,6 +19,7 @@ from meiju.config import ConfigError
 from meiju.encoders import Clip, Encoded, Encoder, NoFrames, make_encoder
 from meiju.labels import TASKS
 from meiju.members import Member
+from meiju.network import MemberNetwork
 from meiju.serving import bundle
 from meiju.text import refine
 from meiju.text.transcription import Listener
@@ -119,7 +119,7 @@ class Predictor:
         features.load_fitted(encoder, folder)
         self.encoders[stream] = encoder
 
-    def _load_members(self, folder: Path) -> dict[int, tuple[list[Member], nn.Module]]:
+    def _load_members(self, folder: Path) -> dict[int, tuple[list[Member], MemberNetwork]]:
         """By number of heads, the members and their stacked network."""
         by_heads = {}
         for heads in self.config.model.heads:

@@ -14,9 +14,9 @@ from meiju import features, folds, members
 from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig, VisualConfig
 from meiju.corpus import LEARNT_FROM
 from meiju.encoders import media
-from meiju.fusion import make_network
 from meiju.labels import OFFICIAL, TASKS
 from meiju.layers import Noise, Shape
+from meiju.network import MemberNetwork
 from meiju.run import Run
 from meiju.serving import bundle
 from meiju.text import refine
@@ -147,8 +147,8 @@ def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
     run, config = bench.run, bench.config
     plan, names = members.plan(config, checks=False), run.corpus.clips.name.to_numpy().astype(str)
     noise = Noise(list(range(len(plan))), "cpu")
-    network = make_network(_shape_of(stores), config.model, heads=1, noise=noise)
-    state, shape = network.state_dict(), {"shape": network.shape.to_json()}
+    network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
+    state, shape = network.weights(), {"shape": network.shape.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)

@@ -1,0 +1,62 @@
+"""The network of a member: a fusion network and a logistic-regression head, which learn apart and predict together.
+
+Axes as in meiju.layers.
+"""
+
+from torch import Tensor, nn
+
+from meiju.config import ModelConfig
+from meiju.fusion import FUSIONS, Logits
+from meiju.labels import TASKS
+from meiju.layers import Batch, Noise, Shape, reset
+from meiju.linear import LogisticRegressionHead
+
+HEAD_KEYS = "linear."  # how the names of the head's weights begin on disk; the fusion network's stand as they are
+
+
+class MemberNetwork(nn.Module):
+    """The stacked networks of one member per random stream, each initialised from its own stream.
+
+    regression: the logistic-regression head (meiju.linear), or None where --model.linear is 0.
+    """
+
+    def __init__(self, shape: Shape, config: ModelConfig, *, heads: int, noise: Noise):
+        super().__init__()
+        self.shape, self.n_members = shape, len(noise.generators)
+        self.fusion = FUSIONS[config.fusion](self.n_members, shape, config, heads, noise)
+        self.regression = LogisticRegressionHead(self.n_members, shape) if config.linear else None
+        self.regression_share = config.linear
+        reset(self.to(noise.device), noise)
+
+    def forward(self, batch: Batch) -> Logits:
+        """The logits that gradient steps learn from: the head takes no part in them, it is fitted by itself."""
+        return self.fusion(batch)
+
+    def log_probabilities(self, batch: Batch) -> dict[str, Tensor]:
+        """What the members predict: by task (E, B, K) float32, the log of the mean of both parts' probabilities.
+
+        Without a head these are the logits as they are, equal to log-probabilities but for a constant per clip.
+        """
+        main = {task: logits.float() for task, logits in self(batch).main.items()}
+        if self.regression is None:
+            return main
+        regression, share = self.regression(batch), self.regression_share
+        return {
+            task: ((1 - share) * main[task].softmax(-1) + share * regression[task].softmax(-1)).clamp(min=1e-12).log()
+            for task in TASKS
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """All that the members have learnt, each [E, ...], by its name on disk."""
+        head = {} if self.regression is None else self.regression.state_dict(prefix=HEAD_KEYS)
+        return self.fusion.state_dict() | head
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take over what `weights` gave. Raises RuntimeError where names or shapes differ."""
+        self.load_state_dict({_name_in_module(name): weight for name, weight in weights.items()})
+
+
+def _name_in_module(name: str) -> str:
+    if name.startswith(HEAD_KEYS):
+        return f"regression.{name.removeprefix(HEAD_KEYS)}"
+    return f"fusion.{name}"
