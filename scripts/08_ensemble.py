@@ -21,7 +21,7 @@ def make_submission(run):
     problems = submission.check(path, names=names, emotions=corpus.labels.emotion, intents=corpus.labels.intent)
     if problems:
         raise SystemExit("\n".join(problems))
-    of_stages = run.stages()
+    of_stages = pipeline.read_stages(run)
     table = evaluation.table(of_stages, config, corpus, run.folds)
     together = table[table.heads == evaluation.ALL_HEADS]
     print(score_table(pd.concat([together, evaluation.majority(config, corpus, run.folds)])))

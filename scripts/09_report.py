@@ -7,12 +7,12 @@ Writes  submissions/<run>/: report.html, errors.csv (every clip judged wrongly),
 Run     python scripts/09_report.py sample
 """
 
-from meiju import pipeline
+from meiju.report import build
 from meiju.run import main
 
 
 def write_report(run):
-    pipeline.write_report(run)
+    build.write(run)
     print(f"report: {run.folder('report') / 'report.html'}")
 
 

@@ -119,7 +119,7 @@ def test_a_member_is_not_asked_about_clips_it_trained_on(tmp_path):
     write_member(tmp_path, members[0], NAMES)
     write_member(tmp_path, members[1], [name for name in NAMES if name != "clip_4"])
     ensemble.mean_over(tmp_path, members, ["clip_3", "clip_5"])
-    with pytest.raises(KeyError, match="heads1-seed1-fold0 says nothing of clip_4"):
+    with pytest.raises(KeyError, match="heads1-seed1-fold0 has no prediction of clip_4"):
         ensemble.mean_over(tmp_path, members, ["clip_3", "clip_4", "clip_5"])
 
 
@@ -187,8 +187,8 @@ def test_a_vote_is_over_all_heads_seeds_and_folds(tmp_path):
         for seed in range(2)
         for fold in range(3)
     ]
-    found = ensemble.vote(tmp_path, CONFIG, NAMES)
-    only_first = ensemble.vote(tmp_path, CONFIG, NAMES, dict.fromkeys(TASKS, np.array([1.0, 0.0])))
+    found = ensemble.soft_vote(tmp_path, CONFIG, NAMES)
+    only_first = ensemble.soft_vote(tmp_path, CONFIG, NAMES, dict.fromkeys(TASKS, np.array([1.0, 0.0])))
     for task in TASKS:
         by_member = np.array([[one[name][task] for name in NAMES] for one in said])
         np.testing.assert_allclose(found[task], by_member.mean(axis=0))
@@ -237,7 +237,7 @@ def test_predictions_that_have_lost_a_clip_are_damaged(tmp_path):
     member = Member(1, 0, (0,))
     logits = {task: np.zeros((1, 2), np.float32) for task in TASKS}
     np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
-    with pytest.raises(files.Damaged, match="says nothing of c"):
+    with pytest.raises(files.Damaged, match="has no prediction of c"):
         ensemble.mean_over(tmp_path, [member], ["a", "c"])
     with pytest.raises(KeyError, match="trained on it"):
         ensemble.mean_over(tmp_path, [member], ["a", "b"])

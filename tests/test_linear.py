@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from meiju.labels import TASKS
 from meiju.layers import Batch, Shape
-from meiju.linear import PENALTY, LogisticRegressionHead, one_class_a_row
+from meiju.linear import PENALTY, LogisticRegressionHead, one_class_per_row
 
 SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 N, T, P = 40, 5, 6 + 2 * 4
@@ -98,8 +98,10 @@ def test_soft_targets_are_learnt_as_they_are():
         assert torch.allclose(said, hard[task][0].softmax(dim=-1).double(), atol=1e-3) == (task == "intent")
 
 
-def test_a_row_of_several_classes_becomes_a_row_a_class():
-    row, label, share = one_class_a_row(np.array([[0, 1, 0], [0.25, 0, 0.75], [0.5, 0.5, 0]]), np.array([2.0, 4.0, 0]))
+def test_a_row_of_several_classes_becomes_one_row_per_class():
+    row, label, share = one_class_per_row(
+        np.array([[0, 1, 0], [0.25, 0, 0.75], [0.5, 0.5, 0]]), np.array([2.0, 4.0, 0])
+    )
     assert list(zip(row, label, share, strict=True)) == [(0, 1, 2), (1, 0, 1), (1, 2, 3)]
 
 

@@ -238,7 +238,7 @@ def test_a_variant_nobody_knows_is_refused_before_anything_is_read(tmp_path, roo
 def test_loaded_networks_say_what_members_said_when_they_were_trained(home, root):
     run = run_of(home, root)
     names = list(run.corpus.part("validation").name)
-    chosen = [m for m in members.plan(run.config, checks=False) if m.heads == 2]
+    chosen = [m for m in members.plan(run.config, nested=False) if m.heads == 2]
     ((heads, network, frames),) = pipeline.networks(run, "stage2", chosen, names)
     assert heads == 2
     logits = training.predict(network, frames, np.arange(len(names)))

@@ -8,13 +8,13 @@ import torch
 
 from meiju import training
 from meiju.config import ModelConfig, TrainConfig
-from meiju.features import Store
+from meiju.features import MemberStore, Store
 from meiju.fusion import FUSIONS
 from meiju.labels import TASKS
 from meiju.training import (
     MAX_FRAMES,
     Frames,
-    Lesson,
+    MemberData,
     Rows,
     class_weight,
     hard_rows,
@@ -50,7 +50,7 @@ def frames():
     for k, name in enumerate(NAMES):
         text[name] = rng.normal(size=(1, 5)) + 3 * np.eye(5)[LABELS["emotion"][k]]
         audio[name] = rng.normal(size=(0 if k == 7 else rng.integers(1, 6), 4)) + 3 * np.eye(4)[LABELS["intent"][k]]
-    return Frames({"text": make_store(text), "audio": make_store(audio)}, NAMES)
+    return Frames({"text": MemberStore(make_store(text)), "audio": MemberStore(make_store(audio))}, NAMES)
 
 
 def rows_of(clips):
@@ -62,14 +62,14 @@ def pseudo_of(clips):
     return Rows(clips, rows.targets, {"emotion": 0.5 * rows.weight["emotion"], "intent": rows.weight["intent"] * 0})
 
 
-def lessons(pseudo):
+def three_members(pseudo):
     # Members differ in rows, in how many of them there are, and in seed.
     parts = [(NUMBERS[:40], NUMBERS[40:61], 5), (NUMBERS[10:50], NUMBERS[50:80], 6), (NUMBERS[2:38], NUMBERS[50:70], 7)]
-    return [Lesson(rows_of(own), pseudo_of(more) if pseudo else None, seed) for own, more, seed in parts]
+    return [MemberData(rows_of(own), pseudo_of(more) if pseudo else None, seed) for own, more, seed in parts]
 
 
-def train(frames, lessons, config=CONFIG, model=MODEL):
-    return train_members(frames, lessons, model, config, heads=2, pseudo_ratio=0.5)
+def train(frames, data, config=CONFIG, model=MODEL):
+    return train_members(frames, data, model, config, heads=2, pseudo_ratio=0.5)
 
 
 def assert_same_weights(first, second, **tolerance):
@@ -85,28 +85,28 @@ def differ(first, second):
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_members_learn_the_same_together_and_alone(frames, pseudo, fusion):
     model = dataclasses.replace(MODEL, fusion=fusion)
-    together = train(frames, lessons(pseudo), model=model)
-    said = predict(together, frames, NUMBERS)
-    for e, lesson in enumerate(lessons(pseudo)):
-        alone = train(frames, [lesson], model=model)
+    together = train(frames, three_members(pseudo), model=model)
+    predicted = predict(together, frames, NUMBERS)
+    for e, one in enumerate(three_members(pseudo)):
+        alone = train(frames, [one], model=model)
         for (name, both), one in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
             # A softmax cancels these biases, so that their gradients are rounding errors, which AdamW blows up.
             if not name.endswith(("score.bias", "key_value.bias")):
                 np.testing.assert_allclose(both[e], one[0], atol=2e-4, err_msg=name)
         for task, logits in predict(alone, frames, NUMBERS).items():
-            np.testing.assert_allclose(said[task][e], logits[0], atol=1e-3)
-    assert not np.allclose(said["emotion"][0], said["emotion"][1], atol=1e-2)
+            np.testing.assert_allclose(predicted[task][e], logits[0], atol=1e-3)
+    assert not np.allclose(predicted["emotion"][0], predicted["emotion"][1], atol=1e-2)
 
 
 def test_pseudo_rows_are_learnt_from(frames):
-    with_pseudo, without = lessons(True)[:1], lessons(False)[:1]
+    with_pseudo, without = three_members(True)[:1], three_members(False)[:1]
     assert differ(train(frames, with_pseudo), train(frames, without))
 
 
 def test_a_logistic_regression_head_learns_from_pseudo_rows_of_its_own_member_alone(frames):
-    with_pseudo, without = train(frames, lessons(True)), train(frames, lessons(False))
-    other = dataclasses.replace(lessons(True)[1], pseudo=None)
-    mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *lessons(True)[2:]])
+    with_pseudo, without = train(frames, three_members(True)), train(frames, three_members(False))
+    other = dataclasses.replace(three_members(True)[1], pseudo=None)
+    mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *three_members(True)[2:]])
     assert not torch.equal(with_pseudo.regression.weight_emotion, without.regression.weight_emotion)
     torch.testing.assert_close(mixed.regression.weight_emotion[1], with_pseudo.regression.weight_emotion[2])
     # The pseudo-labels of intent have weight 0: they shift where the frames' mean lies, and nothing else.
@@ -114,10 +114,10 @@ def test_a_logistic_regression_head_learns_from_pseudo_rows_of_its_own_member_al
 
 
 def test_a_logistic_regression_head_learns_from_soft_targets(frames):
-    labelled, pseudo, seed = (getattr(lessons(True)[0], name) for name in ("labelled", "pseudo", "seed"))
+    labelled, pseudo, seed = (getattr(three_members(True)[0], name) for name in ("labelled", "pseudo", "seed"))
     unsure = {task: 0.55 * hard + 0.45 * np.roll(hard, 1, axis=1) for task, hard in pseudo.targets.items()}
     hard, soft = (
-        train(frames, [Lesson(labelled, dataclasses.replace(pseudo, targets=targets), seed)]).regression
+        train(frames, [MemberData(labelled, dataclasses.replace(pseudo, targets=targets), seed)]).regression
         for targets in (pseudo.targets, unsure)
     )
     assert not torch.allclose(soft.weight_emotion, hard.weight_emotion, rtol=0.05)
@@ -129,7 +129,8 @@ def test_only_classifiers_before_the_interaction_add_to_the_loss(frames, fusion)
     """Without such classifiers, the loss is the main one alone, whatever weight they would have."""
     model = dataclasses.replace(MODEL, fusion=fusion)
     first, second = (
-        train(frames, lessons(False)[:1], dataclasses.replace(CONFIG, auxiliary=weight), model) for weight in (0, 5)
+        train(frames, three_members(False)[:1], dataclasses.replace(CONFIG, auxiliary=weight), model)
+        for weight in (0, 5)
     )
     assert differ(first, second) == (fusion == "interactive")
 
@@ -137,17 +138,17 @@ def test_only_classifiers_before_the_interaction_add_to_the_loss(frames, fusion)
 def test_training_learns_what_can_be_learnt(frames):
     model = ModelConfig(heads=(2,), width=32, input_dropout=0.1, dropout=0.1)
     config = TrainConfig(epochs=20, batch_size=16)
-    network = train(frames, [Lesson(rows_of(NUMBERS[:60]), None, seed) for seed in (0, 1)], config, model)
-    said = predict(network, frames, NUMBERS[60:])
+    network = train(frames, [MemberData(rows_of(NUMBERS[:60]), None, seed) for seed in (0, 1)], config, model)
+    predicted = predict(network, frames, NUMBERS[60:])
     for task in TASKS:
-        right = said[task].argmax(axis=-1) == LABELS[task][60:]
+        right = predicted[task].argmax(axis=-1) == LABELS[task][60:]
         assert right.mean(axis=1).min() > 0.85, task
 
 
 def test_a_seed_repeats_exactly_and_another_differs(frames):
-    lesson = lessons(False)[0]
-    assert_same_weights(train(frames, [lesson]), train(frames, [lesson]), rtol=0, atol=0)
-    assert differ(train(frames, [lesson]), train(frames, [dataclasses.replace(lesson, seed=99)]))
+    one = three_members(False)[0]
+    assert_same_weights(train(frames, [one]), train(frames, [one]), rtol=0, atol=0)
+    assert differ(train(frames, [one]), train(frames, [dataclasses.replace(one, seed=99)]))
 
 
 def test_weights_are_the_mean_over_the_ends_of_the_last_epochs(frames, monkeypatch):
@@ -159,7 +160,7 @@ def test_weights_are_the_mean_over_the_ends_of_the_last_epochs(frames, monkeypat
         original(average, network)
 
     monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", note)
-    network = train(frames, lessons(False)[:1])
+    network = train(frames, three_members(False)[:1])
     assert len(ends) == CONFIG.average_epochs
     for parameter, first, second in zip(network.parameters(), *ends, strict=True):
         torch.testing.assert_close(parameter.detach(), (first + second) / 2)
@@ -191,35 +192,35 @@ def test_hard_rows_give_an_unknown_label_no_weight():
 @pytest.mark.parametrize("kind", ["labelled", "pseudo"])
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_targets_of_weight_0_have_no_influence(frames, kind, weight):
-    def lesson(turned):
+    def one(turned):
         labelled, pseudo = rows_of(NUMBERS[:24]), rows_of(NUMBERS[24:36])
         rows = labelled if kind == "labelled" else pseudo
         for task in TASKS:
             rows.weight[task][:4] = weight
             if turned:
                 rows.targets[task][:4] = rows.targets[task][:4, ::-1].copy()
-        return Lesson(labelled, pseudo, 3)
+        return MemberData(labelled, pseudo, 3)
 
-    assert differ(train(frames, [lesson(False)]), train(frames, [lesson(True)])) == (weight > 0)
+    assert differ(train(frames, [one(False)]), train(frames, [one(True)])) == (weight > 0)
 
 
 def test_members_with_different_numbers_of_steps_are_refused(frames):
-    uneven = [Lesson(rows_of(NUMBERS[:8]), None, 0), Lesson(rows_of(NUMBERS[:9]), None, 1)]
+    uneven = [MemberData(rows_of(NUMBERS[:8]), None, 0), MemberData(rows_of(NUMBERS[:9]), None, 1)]
     with pytest.raises(ValueError, match="same number of steps"):
         train(frames, uneven)
     with pytest.raises(ValueError, match="number of steps and batches"):
-        train(frames, [lessons(True)[0], lessons(False)[1]])
+        train(frames, [three_members(True)[0], three_members(False)[1]])
 
 
 @pytest.mark.parametrize(("n", "ratio", "expected"), [(40, 1, 8), (40, 0.5, 4), (10, 1, 2), (1, 1, 1), (80, 2, 16)])
-def test_pseudo_labelled_clips_come_no_oftener_than_labelled_ones(n, ratio, expected):
-    lesson = Lesson(rows_of(NUMBERS[:40]), pseudo_of(np.resize(NUMBERS, n)), 0)
-    assert n_pseudo(lesson, 8, ratio) == expected
-    assert n_pseudo(dataclasses.replace(lesson, pseudo=None), 8, ratio) == 0
+def test_pseudo_labelled_clips_come_no_more_often_than_labelled_ones(n, ratio, expected):
+    one = MemberData(rows_of(NUMBERS[:40]), pseudo_of(np.resize(NUMBERS, n)), 0)
+    assert n_pseudo(one, 8, ratio) == expected
+    assert n_pseudo(dataclasses.replace(one, pseudo=None), 8, ratio) == 0
 
 
 def test_predictions_do_not_depend_on_the_rest_of_the_batch(frames, monkeypatch):
-    network = train(frames, lessons(False))
+    network = train(frames, three_members(False))
     before = predict(network, frames, NUMBERS)
     assert before["emotion"].shape == (3, N_CLIPS, 3)
     assert before["intent"].shape == (3, N_CLIPS, 2)
@@ -238,7 +239,7 @@ LENGTHS = {"long": MAX_FRAMES * 2 + 5, "none": 0, "short": 3, "full": MAX_FRAMES
 def gather(*names, store=None):
     rng = np.random.default_rng(0)
     clips = {name: rng.normal(size=(n, 2)).astype(np.float16) for name, n in LENGTHS.items()}
-    batch = Frames({"audio": store or make_store(clips)}, list(LENGTHS)).batch(
+    batch = Frames({"audio": MemberStore(store or make_store(clips))}, list(LENGTHS)).batch(
         torch.tensor([[list(LENGTHS).index(name) for name in names]])
     )
     return clips, batch.frames["audio"][0].numpy(), batch.mask["audio"][0].numpy()
@@ -299,7 +300,7 @@ def test_members_may_see_a_clip_differently():
         )
         for k in (1, 4)
     ]
-    both, second = Frames({"a": stores}, NAMES), Frames({"a": stores[1]}, NAMES)
+    both, second = Frames({"a": MemberStore(*stores)}, NAMES), Frames({"a": MemberStore(stores[1])}, NAMES)
     assert (both.shared, second.shared) == (False, True)
     assert both.single == {"a"}
     clips = torch.tensor([[0, 5], [5, 7]])
@@ -308,19 +309,19 @@ def test_members_may_see_a_clip_differently():
         np.testing.assert_array_equal(seen[e, :, 0], store.frames[clips[e]].astype(np.float32))
     for one, alone in zip(both.moments("a", NUMBERS, 1), second.moments("a", NUMBERS), strict=True):
         torch.testing.assert_close(one, alone)
-    lessons = [Lesson(rows_of(NUMBERS[:60]), None, seed) for seed in (3, 4)]
+    data = [MemberData(rows_of(NUMBERS[:60]), None, seed) for seed in (3, 4)]
     options = {"heads": 2, "pseudo_ratio": 1.0}
-    together = predict(train_members(both, lessons, MODEL, CONFIG, **options), both, NUMBERS[60:])
-    alone = predict(train_members(second, lessons[1:], MODEL, CONFIG, **options), second, NUMBERS[60:])
+    together = predict(train_members(both, data, MODEL, CONFIG, **options), both, NUMBERS[60:])
+    alone = predict(train_members(second, data[1:], MODEL, CONFIG, **options), second, NUMBERS[60:])
     for task in TASKS:
         np.testing.assert_allclose(together[task][1], alone[task][0], atol=1e-4)
 
 
 def test_training_can_start_from_given_weights(frames):
     network = dataclasses.replace(MODEL, linear=0.0)  # the head is fitted to the end, wherever it starts
-    first = train(frames, lessons(pseudo=False), model=network)
+    first = train(frames, three_members(pseudo=False), model=network)
     start = {key: value.clone() for key, value in first.weights().items()}
     slow = dataclasses.replace(CONFIG, lr=1e-9, weight_decay=0.0)
-    warm = train_members(frames, lessons(pseudo=True), network, slow, heads=2, pseudo_ratio=0.5, start=start)
+    warm = train_members(frames, three_members(pseudo=True), network, slow, heads=2, pseudo_ratio=0.5, start=start)
     assert_same_weights(warm, first, atol=1e-6, rtol=0)
-    assert differ(warm, train(frames, lessons(pseudo=True), slow, network))
+    assert differ(warm, train(frames, three_members(pseudo=True), slow, network))

@@ -23,7 +23,7 @@ from meiju.utils import files
 PARTS = ("training", "validation", "testing", "unlabelled")
 LABELLED = ("training", "validation")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
-LEARNT_FROM = ("training", "unlabelled")
+UNSCORED_PARTS = ("training", "unlabelled")
 
 # Where one clip has several files (the baseline extracts its sound beside it), the first of these is read.
 MEDIA_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4a", ".wav", ".flac", ".mp3")

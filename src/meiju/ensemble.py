@@ -1,7 +1,7 @@
 """Averages members: over seeds and folds, then over head counts, separately for each task.
 
-Emotion and intent do best at different numbers of heads, so the average over head counts (arXiv 2501.06215, multi-head
-voting) can also be weighted, with weights fitted on out-of-fold predictions.
+Emotion and intent do best at different numbers of heads, so the average over head counts (a soft vote; the multi-head
+voting of arXiv 2501.06215) can also be weighted, with weights fitted on out-of-fold predictions.
 """
 
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ class Group:
 
     def of_heads(self, heads: int) -> Probabilities:
         """The mean over the members of one head count, by task [n, K]."""
-        own = self.heads == heads
-        return {task: p[own].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
+        cells = self.heads == heads
+        return {task: p[cells].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
 
     def weighted(self, weights: dict[str, np.ndarray], heads: Sequence[int]) -> "Group":
         """The same group with weights[task] [number of head counts] of `heads`; the folds of one share its weight."""
@@ -93,14 +93,14 @@ def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[Grou
 def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[str], rows: np.ndarray) -> Group:
     cells = [(heads, fold) for heads in config.model.heads for fold in folds]
     chosen = [Member(heads, seed, (fold,)) for heads, fold in cells for seed in range(config.train.seeds)]
-    found = []
+    by_member: list[Probabilities] = []
     for member in chosen:
         probabilities = members.probabilities(folder, member, names)
-        found.append({task: p.astype(np.float32) for task, p in probabilities.items()})
-        _check_classes(folder, member, found[-1], chosen[0], found[0])
+        by_member.append({task: p.astype(np.float32) for task, p in probabilities.items()})
+        _check_classes(folder, member, by_member[-1], chosen[0], by_member[0])
+    shape = (len(cells), config.train.seeds)
     stacked = {
-        task: np.stack([one[task] for one in found]).reshape(len(cells), config.train.seeds, *found[0][task].shape)
-        for task in TASKS
+        task: np.stack([one[task] for one in by_member]).reshape(*shape, *by_member[0][task].shape) for task in TASKS
     }
     share = dict.fromkeys(TASKS, np.full(len(cells), 1 / len(cells)))
     return Group(rows, np.array([heads for heads, _ in cells]), stacked, share)
@@ -109,13 +109,13 @@ def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[s
 def by_heads(groups: Sequence[Group], heads: Sequence[int]) -> dict[int, Probabilities]:
     """The mean over the members of each head count for the clips of all groups, by task [N, K]."""
     n_clips = sum(len(group.rows) for group in groups)
-    found = {}
+    means = {}
     for count in heads:
-        found[count] = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+        means[count] = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
         for group in groups:
             for task, mean in group.of_heads(count).items():
-                found[count][task][group.rows] = mean
-    return found
+                means[count][task][group.rows] = mean
+    return means
 
 
 CHUNK = 2000  # clips whose resampled probabilities are held at once
@@ -162,32 +162,34 @@ def all_folds(folder: Path, config: Config, heads: int, names: Sequence[str]) ->
 def combine(by_heads: dict[int, Probabilities], weights: dict[str, np.ndarray] | None = None) -> Probabilities:
     """The (weighted) mean over head counts; weights[task] [number of head counts] sum to 1."""
     return {
-        task: np.average([said[task] for said in by_heads.values()], axis=0, weights=weights and weights[task])
+        task: np.average([mean[task] for mean in by_heads.values()], axis=0, weights=weights and weights[task])
         for task in TASKS
     }
 
 
-def vote(
+def soft_vote(
     folder: Path, config: Config, names: Sequence[str], weights: dict[str, np.ndarray] | None = None
 ) -> Probabilities:
-    """What all members of a stage say of clips that none of them trained on."""
+    """The mean probabilities of all members of a stage, of clips that none of them trained on."""
     return combine({heads: all_folds(folder, config, heads, names) for heads in config.model.heads}, weights)
 
 
-def as_labels(said: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
+def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
     """The likeliest labels: columns emotion and intent, indexed by clip name."""
-    wrong = [task for task in TASKS if said[task].shape[1] != len(labels[task])]
+    wrong = [task for task in TASKS if probabilities[task].shape[1] != len(labels[task])]
     if wrong:
-        what = f"the predictions know {said[wrong[0]].shape[1]} {wrong[0]} classes, the corpus {len(labels[wrong[0]])}"
+        task = wrong[0]
+        what = f"the predictions know {probabilities[task].shape[1]} {task} classes, the corpus {len(labels[task])}"
         raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
-    decided = {task: labels.decode(task, said[task].argmax(axis=1)) for task in TASKS}
+    decided = {task: labels.decode(task, probabilities[task].argmax(axis=1)) for task in TASKS}
     return pd.DataFrame(decided, index=pd.Index(names, name="name"))
 
 
-def as_table(said: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
+def as_table(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
     """Probabilities of both tasks side by side, columns such as emotion_happy, indexed by clip name."""
     columns = [f"{task}_{label}" for task in TASKS for label in labels[task]]
-    return pd.DataFrame(np.concatenate([said[task] for task in TASKS], axis=1), pd.Index(names, name="name"), columns)
+    side_by_side = np.concatenate([probabilities[task] for task in TASKS], axis=1)
+    return pd.DataFrame(side_by_side, pd.Index(names, name="name"), columns)
 
 
 def describe_weights(weights: dict[str, np.ndarray], heads: Sequence[int]) -> str:
@@ -206,7 +208,7 @@ def fit_weights(by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray
     weights = {}
     for task in TASKS:
         truth = labels[task]
-        likelihood = np.stack([said[task][np.arange(len(truth)), truth] for said in by_heads.values()])  # [heads, N]
+        likelihood = np.stack([mean[task][np.arange(len(truth)), truth] for mean in by_heads.values()])  # [heads, N]
         weight = np.full(len(likelihood), 1 / len(likelihood))
         for _ in range(200):
             share = weight[:, None] * likelihood
@@ -232,9 +234,9 @@ def weigh_out_of_fold(
 def mean_of(groups: Sequence[Group]) -> Probabilities:
     """The weighted mean over all members for the clips of all groups, by task [N, K]."""
     n_clips = sum(len(group.rows) for group in groups)
-    found = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+    means = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
     for group in groups:
         for task in TASKS:
             by_cell = group.probabilities[task].mean(axis=1, dtype=np.float64)
-            found[task][group.rows] = np.tensordot(group.share[task], by_cell, axes=1)
-    return found
+            means[task][group.rows] = np.tensordot(group.share[task], by_cell, axes=1)
+    return means

@@ -22,7 +22,7 @@ OVER_SEEDS, OVER_CLIPS = "over clips and seeds", "over clips alone"  # what the 
 
 @dataclass(frozen=True)
 class Stage:
-    """What the members of a stage say, by part (OUT_OF_FOLD and VALIDATION).
+    """The predictions of the members of a stage, by part (OUT_OF_FOLD and VALIDATION).
 
     groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count.
     together[part]: over all of them. Clips are in the order of `folds` and of the validation part. weights[task]: of
@@ -76,7 +76,7 @@ def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, f
         OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds),
         VALIDATION: ensemble.other_parts(folder, config, list(corpus.part("validation").name)),
     }
-    by_heads = {part: ensemble.by_heads(own, heads) for part, own in groups.items()}
+    by_heads = {part: ensemble.by_heads(of_part, heads) for part, of_part in groups.items()}
     weights = None
     if config.ensemble != "mean":
         truth = truth_of(corpus, "training", folds.name)
@@ -85,7 +85,7 @@ def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, f
             OUT_OF_FOLD: ensemble.weigh_out_of_fold(groups[OUT_OF_FOLD], by_heads[OUT_OF_FOLD], truth),
             VALIDATION: [group.weighted(weights, heads) for group in groups[VALIDATION]],
         }
-    together = {part: ensemble.mean_of(own) for part, own in groups.items()}
+    together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
     return Stage(name, groups, by_heads, together, weights)
 
 
@@ -140,9 +140,9 @@ def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd
     """
     rows = []
     for part, truth, _ in parts(corpus, folds):
-        found = differences(truth, [before.system(part), after.system(part)], config.corpus.average).iloc[1]
-        gain = {"gain": found.d_JRBM, "low": found.d_JRBM_low, "high": found.d_JRBM_high}
-        rows.append({"part": part} | gain | {"interval": found.interval})
+        row = differences(truth, [before.system(part), after.system(part)], config.corpus.average).iloc[1]
+        gain = {"gain": row.d_JRBM, "low": row.d_JRBM_low, "high": row.d_JRBM_high}
+        rows.append({"part": part} | gain | {"interval": row.interval})
     return pd.DataFrame(rows)
 
 
@@ -231,12 +231,8 @@ def _scored(truth: dict, predicted: dict, fold: np.ndarray | None, average: str)
     low, high = interval(bootstrap(truth, [predicted], average)["JRBM"][0])
     score = joint_score(truth, predicted, average)
     bounds = {"JRBM_low": low, "JRBM_high": high}
-    return (
-        {"n_clips": len(truth[TASKS[0]])}
-        | vars(score)
-        | bounds
-        | {"fold_spread": _spread(truth, predicted, fold, average)}
-    )
+    over_folds = {"fold_spread": _fold_sd(truth, predicted, fold, average)}
+    return {"n_clips": len(truth[TASKS[0]])} | vars(score) | bounds | over_folds
 
 
 def _system(heads: int | str, stage: Stage) -> str:
@@ -245,7 +241,8 @@ def _system(heads: int | str, stage: Stage) -> str:
     return f"{heads} head{'s' * (heads > 1)}"
 
 
-def _spread(truth: dict, predicted: dict, fold: np.ndarray | None, average: str) -> float:
+def _fold_sd(truth: dict, predicted: dict, fold: np.ndarray | None, average: str) -> float:
+    """Standard deviation of JRBM over folds; NaN where the clips have none."""
     if fold is None:
         return float("nan")
     return float(np.std([_score_rows(truth, predicted, fold == k, average).JRBM for k in np.unique(fold)], ddof=1))

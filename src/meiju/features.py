@@ -4,7 +4,7 @@ frames.npy   [total frames, dim], the clips' frames one after another in the ord
 index.csv    name, start, stop, input: whose frames are whose, and a hash of what they were made from; a clip without
              the stream has none (start = stop)
 missing.csv  name, reason: the clips without the stream
-notes.csv    name, note: what the encoder says of a clip, such as that no face was found
+notes.csv    name, note: a remark of the encoder on a clip, such as that no face was found
 meta.json    the encoder with its settings and versions, its code, and a hash of what it learnt from
 encoder/     what the encoder learnt
 
@@ -65,8 +65,24 @@ class Store:
         """Frames [frames, dim] of a clip and the note on it; where there are none, why."""
         start, stop = self.index.loc[name, ["start", "stop"]]
         table, column = (self.notes, "note") if stop > start else (self.missing, "reason")
-        said = table.loc[table.name == name, column]
-        return self.frames[start:stop], said.item() if len(said) else ""
+        note = table.loc[table.name == name, column]
+        return self.frames[start:stop], note.item() if len(note) else ""
+
+
+class MemberStore:
+    """One stream as a stack of members sees it: one store that all of them see, or the store of each member in order.
+
+    `frames` [total, dim] holds the frames of all these stores, one store after another.
+    """
+
+    def __init__(self, *stores: Store):
+        self._stores = stores
+        self.frames = stores[0].frames if len(stores) == 1 else np.concatenate([store.frames for store in stores])
+
+    def spans(self, names: Sequence[str]) -> np.ndarray:
+        """Rows of `frames` of each clip, in the order of `names`: [E, N, 2] (start, stop), E = 1 where all see one."""
+        first = np.cumsum([0, *(len(store.frames) for store in self._stores[:-1])])
+        return np.stack([store.spans(names) + start for store, start in zip(self._stores, first, strict=True)])
 
 
 def load(folder: Path) -> Store:

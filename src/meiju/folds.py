@@ -27,7 +27,7 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
         raise ConfigError(f"--folds: {len(training)} training clips cannot fill {n_folds} folds")
     groups = _same_words(training)
     one_hot = _one_hot(training)
-    # One row a group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
+    # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
     first = np.unique(groups, return_index=True)[1]
     if len(first) < n_folds:
         raise ConfigError(f"--folds: {len(first)} different sentences cannot fill {n_folds} folds")
@@ -68,8 +68,8 @@ def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def learnt_from(training: pd.DataFrame, share: float, seed: int) -> np.ndarray:
-    """Which rows of a table (name, fold, emotion, intent) are learnt from, [N] bool: `share` of each fold, stratified.
+def draw_share(training: pd.DataFrame, share: float, seed: int) -> np.ndarray:
+    """Draw a share of each fold to learn from, stratified: [N] bool, rows of a table (name, fold, emotion, intent).
 
     Drawn within each fold, so that no fold's labels decide what is drawn from another; a smaller share is part of a
     larger one, and of each emotion-intent pair of a fold about `share` is drawn.
@@ -77,15 +77,15 @@ def learnt_from(training: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     chosen = np.ones(len(training), dtype=bool)
     if share == 1:
         return chosen
-    for fold, own in training.groupby("fold"):
+    for fold, rows in training.groupby("fold"):
         # By name, so that the draw does not depend on the order of the table.
-        own = own.sort_values("name")
+        rows = rows.sort_values("name")
         rng = np.random.default_rng([seed, int(fold)])
-        shuffled = own.iloc[rng.permutation(len(own))]
+        shuffled = rows.iloc[rng.permutation(len(rows))]
         pair = shuffled.groupby([*TASKS])
-        place = (pair.cumcount() + rng.random(len(own))) / pair[TASKS[0]].transform("size")  # in [0, 1) in each pair
-        first = place.sort_values(kind="stable").index[: max(1, round(share * len(own)))]
-        chosen[training.index.get_indexer(own.index.difference(first))] = False
+        place = (pair.cumcount() + rng.random(len(rows))) / pair[TASKS[0]].transform("size")  # in [0, 1) in each pair
+        first = place.sort_values(kind="stable").index[: max(1, round(share * len(rows)))]
+        chosen[training.index.get_indexer(rows.index.difference(first))] = False
     return chosen
 
 

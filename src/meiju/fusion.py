@@ -103,7 +103,7 @@ class Concat(nn.Module):
 
 
 class Late(nn.Module):
-    """Each stream decides alone; a clip without any stream gets the mean of what each classifier says of nothing."""
+    """Each stream decides alone; a clip without any stream gets the mean of each classifier's guess at nothing."""
 
     def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
         super().__init__()

@@ -23,7 +23,7 @@ MASKED = -1e4
 class Shape:
     """What the data asks of a network.
 
-    streams: frame width by stream; single: the streams with one frame a clip; classes: number of classes by task.
+    streams: frame width by stream; single: the streams with one frame per clip; classes: number of classes by task.
     """
 
     streams: dict[str, int]
@@ -57,7 +57,7 @@ class Batch:
 
 
 class Noise:
-    """One random stream a member, so that what a member draws does not depend on its neighbours."""
+    """One random stream per member, so that what a member draws does not depend on its neighbours."""
 
     def __init__(self, seeds: list[int], device: torch.device | str = "cpu"):
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]

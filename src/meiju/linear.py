@@ -1,7 +1,7 @@
-"""The logistic-regression head of a member: a logistic regression on the mean and spread of each stream's frames.
+"""The logistic-regression head of a member, on the mean and the standard deviation of each stream's frames.
 
 A network on a few thousand clips finds what no line can separate, and memorises much besides; the regression, fitted to
-the end under a strong penalty, does neither. They err on different clips, so a member says the mean of both.
+the end under a strong penalty, does neither. They err on different clips, so a member predicts the mean of both.
 
 Axes as in meiju.layers, and P pooled values of all streams.
 """
@@ -19,7 +19,7 @@ NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
 
 
 class LogisticRegressionHead(nn.Module):
-    """E logistic regressions a task. What they learnt are buffers: gradient steps leave them alone."""
+    """E logistic regressions per task. What they have learnt are buffers: gradient steps leave them alone."""
 
     def __init__(self, members: int, shape: Shape):
         super().__init__()
@@ -66,7 +66,7 @@ class LogisticRegressionHead(nn.Module):
         x = self._standardised(pooled, there, centre, scale)
         self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(scale)
         for task in TASKS:
-            row, label, share = one_class_a_row(targets[task], weight[task])
+            row, label, share = one_class_per_row(targets[task], weight[task])
             weights, bias = _logistic(x[row], label, share, n_classes=targets[task].shape[1])
             getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights)
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
@@ -78,9 +78,9 @@ class LogisticRegressionHead(nn.Module):
         variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
         widths = [self._width(stream) for stream in self.dims]
         lengths = []
-        for stream, own in zip(self.dims, np.split(variance, np.cumsum(widths)[:-1]), strict=True):
+        for stream, its in zip(self.dims, np.split(variance, np.cumsum(widths)[:-1]), strict=True):
             # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are noise.
-            lengths.append(np.full_like(own, own.sum()) if stream in self.single else own * self._width(stream))
+            lengths.append(np.full_like(its, its.sum()) if stream in self.single else its * self._width(stream))
         length = np.concatenate(lengths)
         return centre[None], (1 / np.sqrt(np.where(length > 1e-12, length, np.inf)))[None]
 
@@ -93,7 +93,7 @@ class LogisticRegressionHead(nn.Module):
         return (pooled - centre) * scale * there
 
 
-def one_class_a_row(targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def one_class_per_row(targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of one class each that have the cross-entropy of targets [N, K] with weight [N]: row number, class, weight.
 
     Cross-entropy is linear in its target, so a row with shares of several classes equals as many rows, each of one

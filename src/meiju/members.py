@@ -1,9 +1,9 @@
 """The members of a run: which there are, what each learns from, and how they are kept.
 
 A member is one trained network, named by its number of heads, its seed and the folds it has not seen. Members that
-hold out one fold are the ones that count: they give out-of-fold predictions, teach and vote. Members that hold out two
-folds (stage 1 only) tell how far a teacher can be trusted: scored on fold j, the members without {j, k} stand in for
-the teacher of fold k, and neither they nor the score ever saw fold k.
+hold out one fold are the ones that count: they give out-of-fold predictions, teach, and are averaged. Nested members
+hold out two folds (stage 1 only). They tell how far a teacher can be trusted: scored on fold j, the members without
+{j, k} stand in for the teacher of fold k, and neither they nor the score ever saw fold k.
 """
 
 import itertools
@@ -22,13 +22,13 @@ from tqdm import tqdm
 
 from meiju import features
 from meiju.config import Config, ModelConfig
-from meiju.features import Store
-from meiju.folds import learnt_from
+from meiju.features import MemberStore
+from meiju.folds import draw_share
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.layers import Noise, Shape
 from meiju.network import MemberNetwork
 from meiju.text_tuning import store_of
-from meiju.training import Frames, Lesson, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
+from meiju.training import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
 from meiju.utils import files
 from meiju.utils.compute import pick_device, run_jobs
 
@@ -47,10 +47,10 @@ class Member:
         return f"heads{self.heads}-seed{self.seed}-fold{'+'.join(map(str, self.held_out))}"
 
 
-def plan(config: Config, *, checks: bool) -> list[Member]:
-    """The members of a stage; with `checks`, those that hold out two folds besides."""
+def plan(config: Config, *, nested: bool) -> list[Member]:
+    """The members of a stage; with `nested`, also those that hold out two folds."""
     held_out = [(k,) for k in range(config.folds)]
-    if checks:
+    if nested:
         held_out += list(itertools.combinations(range(config.folds), 2))
     return [
         Member(heads, seed, folds)
@@ -61,7 +61,7 @@ def plan(config: Config, *, checks: bool) -> list[Member]:
 
 
 def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a member says of clips, by task [N, K] in the order of `names`.
+    """A member's probabilities of clips, by task [N, K] in the order of `names`.
 
     Raises KeyError for one it trained on, and Damaged if it has lost one.
     """
@@ -71,8 +71,8 @@ def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[st
         lost = names[int(np.argmin(rows))]
         with files.reading(folder / f"{member.stem}.npz"):
             if lost not in arrays["trained_on"]:
-                raise ValueError(f"says nothing of {lost}")
-        raise KeyError(f"{member.stem} says nothing of {lost}: it trained on it")
+                raise ValueError(f"has no prediction of {lost}")
+        raise KeyError(f"{member.stem} has no prediction of {lost}: it trained on it")
     return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
 
 
@@ -82,7 +82,7 @@ def trained_on(folder: Path, member: Member) -> np.ndarray:
 
 
 def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
-    """What a member's .npz holds. Raises Damaged if that is not whole."""
+    """The arrays of a member's .npz. Raises Damaged if they are not whole."""
     path = folder / f"{member.stem}.npz"
     with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
         arrays = {key: npz[key] for key in ("names", "trained_on", *TASKS)}
@@ -104,7 +104,7 @@ def weights_name(member: Member) -> str:
 
 
 @dataclass(frozen=True)
-class Data:
+class StageData:
     """What all members of a stage share.
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
@@ -121,12 +121,12 @@ class Data:
     tuned: frozenset[str] = frozenset()
     start: Path | None = None
 
-    def load_stores(self, held_out: Sequence[tuple[int, ...]]) -> dict[str, Store | list[Store]]:
-        """The store of each stream; of a tuned one a list, one for each member by the folds it holds out."""
+    def load_stores(self, held_out: Sequence[tuple[int, ...]]) -> dict[str, MemberStore]:
+        """The store of each stream as members that hold out these folds see it; of a tuned stream, each its own."""
         return {
-            stream: [features.load(store_of(path, folds)) for folds in held_out]
+            stream: MemberStore(*(features.load(store_of(path, folds)) for folds in held_out))
             if stream in self.tuned
-            else features.load(path)
+            else MemberStore(features.load(path))
             for stream, path in self.stores.items()
         }
 
@@ -145,13 +145,13 @@ def missing(members: list[Member], folder: Path) -> list[Member]:
     return [member for member in members if not all(path.exists() for path in paths([member], folder))]
 
 
-def train(config: Config, data: Data, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
+def train(config: Config, data: StageData, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
     """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
     groups = _groups(config, data, members, stage)
     todo = [group for group in groups if missing([m for m, _ in group], folder)]
     folder.mkdir(parents=True, exist_ok=True)
     device = pick_device(config.device).type
-    # On a CPU, one thread a process is fastest. On GPUs, one process each: every one holds a context of its own.
+    # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
     n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()
     jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
     n_done = len(members) - sum(map(len, todo))
@@ -205,30 +205,30 @@ def load_network(
     return network.eval()
 
 
-Group = list[tuple[Member, Lesson]]
+Group = list[tuple[Member, MemberData]]
 
 
-def _groups(config: Config, data: Data, members: list[Member], stage: int) -> list[Group]:
+def _groups(config: Config, data: StageData, members: list[Member], stage: int) -> list[Group]:
     """Members that train together: same heads, number of steps and batches; at most `train.together` of them.
 
     Who trains with whom is decided by the plan alone, never by what is done already.
     """
     alike: dict[tuple, Group] = {}
     for member in members:
-        lesson = _lesson(config, data, member, stage)
-        steps = n_steps(config.train, len(lesson.labelled))
-        per_step = n_pseudo(lesson, config.train.batch_size, config.stage2.ratio)
+        member_data = _member_data(config, data, member, stage)
+        steps = n_steps(config.train, len(member_data.labelled))
+        per_step = n_pseudo(member_data, config.train.batch_size, config.stage2.ratio)
         key = (member.heads, len(member.held_out), steps, per_step)
-        alike.setdefault(key, []).append((member, lesson))
+        alike.setdefault(key, []).append((member, member_data))
     size = config.train.together
     return [group[k : k + size] for group in alike.values() for k in range(0, len(group), size)]
 
 
-def _lesson(config: Config, data: Data, member: Member, stage: int) -> Lesson:
+def _member_data(config: Config, data: StageData, member: Member, stage: int) -> MemberData:
     """The rows a member learns from, and its seed."""
     clips = data.clips
     training = data.folds.merge(clips, on="name", validate="one_to_one")
-    usable = learnt_from(training, config.train.labelled_share, config.seed)
+    usable = draw_share(training, config.train.labelled_share, config.seed)
     seen = training.name[usable & ~training.fold.isin(member.held_out)]
     rows = np.flatnonzero(clips.name.isin(set(seen)))
     classes = {task: len(data.labels[task]) for task in TASKS}
@@ -239,10 +239,10 @@ def _lesson(config: Config, data: Data, member: Member, stage: int) -> Lesson:
         pseudo = None
     entropy = [config.seed, stage, member.heads, member.seed, *member.held_out]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    return Lesson(labelled, pseudo, seed)
+    return MemberData(labelled, pseudo, seed)
 
 
-def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
+def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows:
     """The pseudo-labels made for this member's fold, all classes weighted alike; weight 0 where not accepted."""
     (fold,) = member.held_out
     table = data.pseudo[data.pseudo.fold == fold]
@@ -259,39 +259,41 @@ def _pseudo_rows(config: Config, data: Data, member: Member) -> Rows:
 
 def _soft_targets(table: pd.DataFrame, task: str, labels: LabelSet) -> np.ndarray:
     """The probabilities of accepted pseudo-labels [N, K]; zeros where the task is not accepted."""
-    said = table[[probability_column(task, label) for label in labels[task]]].to_numpy(np.float32)
-    return said / said.sum(axis=1, keepdims=True) * table[f"{task}_accepted"].to_numpy()[:, None]
+    probabilities = table[[probability_column(task, label) for label in labels[task]]].to_numpy(np.float32)
+    return probabilities / probabilities.sum(axis=1, keepdims=True) * table[f"{task}_accepted"].to_numpy()[:, None]
 
 
-def _train_group(config: Config, data: Data, group: Group, folder: Path, device: str, number: int) -> None:
+def _train_group(config: Config, data: StageData, group: Group, folder: Path, device: str, number: int) -> None:
     """Train one group and write its members; runs in a worker process."""
     if device == "cpu":
         torch.set_num_threads(1)
     else:
         device = f"{device}:{number % torch.cuda.device_count()}"
-    members, lessons = [m for m, _ in group], [lesson for _, lesson in group]
+    members, learns_from = [member for member, _ in group], [member_data for _, member_data in group]
     stores = data.load_stores([member.held_out for member in members])
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio
     start = None if data.start is None else load_weights(data.start, members)
-    network = train_members(frames, lessons, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start)
+    network = train_members(
+        frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
+    )
     asked = _asked_clips(data, members)
     logits = predict(network, frames, asked)
-    for e, (member, lesson) in enumerate(group):
-        learnt = np.unique(np.concatenate([rows.clips for rows in (lesson.labelled, lesson.pseudo) if rows]))
-        unseen = ~np.isin(asked, learnt)
+    for e, (member, member_data) in enumerate(group):
+        seen = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
+        unseen = ~np.isin(asked, seen)
         arrays = {task: logits[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
-            # Safetensors' own writing says less of a full disk.
+            # The writer of safetensors gives a poorer message on a full disk.
             files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.shape.to_json()}))
         # Last: a member whose predictions lie there is whole.
         with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
-            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[learnt], **arrays)
+            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[seen], **arrays)
 
 
-def _asked_clips(data: Data, members: Iterable[Member]) -> np.ndarray:
+def _asked_clips(data: StageData, members: Iterable[Member]) -> np.ndarray:
     """Numbers of the clips to predict: all of them, but only labelled ones where two folds are held out."""
     if all(len(member.held_out) == 1 for member in members):
         return np.arange(len(data.clips))

@@ -11,10 +11,11 @@ import pandas as pd
 from scipy.special import softmax
 
 from meiju import ensemble, evaluation, features, members, submission, teachers, text_tuning, training
-from meiju.corpus import LEARNT_FROM
+from meiju.corpus import UNSCORED_PARTS
 from meiju.ensemble import Probabilities
+from meiju.evaluation import Stage
 from meiju.labels import TASKS
-from meiju.members import Member
+from meiju.members import Member, StageData
 from meiju.network import MemberNetwork
 from meiju.run import Run
 from meiju.serving import bundle
@@ -52,14 +53,14 @@ def extract_features(run: Run) -> None:
     if not run.begin("features"):
         return
     clips = refine.as_clips(run.corpus.clips, run.result("transcripts"))
-    learnt_from = set(run.corpus.clips.name[run.corpus.clips.part.isin(LEARNT_FROM)])
+    to_fit = set(run.corpus.clips.name[run.corpus.clips.part.isin(UNSCORED_PARTS)])
     products: list[Path] = []
     for stream, encoder in run.encoders.items():
         folder = run.stream_folder(stream)
         store = features.extract(
             encoder,
             clips,
-            [clip for clip in clips if clip.name in learnt_from],
+            [clip for clip in clips if clip.name in to_fit],
             folder,
             meta=run.encoder_decided_by(stream),
             inputs=run.clip_inputs(encoder, clips),
@@ -75,11 +76,11 @@ def extract_features(run: Run) -> None:
 
 
 def train_stage1(run: Run) -> None:
-    """Step 05: the members that count, and those that check the teachers; tuned: streams come first."""
+    """Step 05: the members that count, and the nested ones; the encoders of tuned: streams come first."""
     if run.begin("stage1"):
         _tune(run)
-        plan, folder = members.plan(run.config, checks=True), run.folder("stage1")
-        members.train(run.config, run.data(), plan, folder, stage=1, label="stage 1")
+        plan, folder = members.plan(run.config, nested=True), run.folder("stage1")
+        members.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
         networks = [path for stream in run.config.tuned for path in files.files_in(run.tuned_folder(stream))]
         run.finish("stage1", [*members.paths(plan, folder), *networks])
 
@@ -93,38 +94,39 @@ def label_pool(run: Run) -> None:
     if not run.begin("pseudo"):
         return
     if before:
-        folder = before.result("stage2")
-        pool = list(run.corpus.part("unlabelled").name)
-        said = {fold: ask_teachers(run, fold, pool) for fold in range(run.config.folds)}
-        first = teachers.read(before.result("pseudo"))
-        found = teachers.label_next_round(run.config, run.corpus, run.folds, said, folder, first)
+        pool, folder = teachers.pool_of(run.corpus), before.result("stage2")
+        probabilities = {fold: ask_teachers(run, fold, pool) for fold in range(run.config.folds)}
+        labels_before = teachers.read(before.result("pseudo"))
+        table, gates = teachers.label_next_round(
+            run.config, run.corpus, run.folds, folder, probabilities, labels_before
+        )
     else:
-        found = teachers.label_all_folds(run.config, run.corpus, run.folds, run.result("stage1"))
-    run.finish("pseudo", teachers.write(run.folder("pseudo"), *found))
+        table, gates = teachers.label_first_round(run.config, run.corpus, run.folds, run.result("stage1"))
+    run.finish("pseudo", teachers.write(run.folder("pseudo"), table, gates))
 
 
 def train_stage2(run: Run) -> None:
     """Step 07."""
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.begin("stage2"):
-        plan, folder = members.plan(run.config, checks=False), run.folder("stage2")
-        data = run.data(teachers.accepted(pseudo))
+        plan, folder = members.plan(run.config, nested=False), run.folder("stage2")
+        data = stage_data(run, teachers.accepted(pseudo))
         members.train(run.config, data, plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
 
 
 def make_submission(run: Run) -> None:
-    """Step 08: what all stage-2 members say of the test clips, and what predict.py needs to know of the run."""
+    """Step 08: the mean of all stage-2 members on the test clips, and what predict.py needs to know of the run."""
     if not run.begin("submission"):
         return
     config, corpus, out = run.config, run.corpus, run.folder("submission")
-    names, stages = list(corpus.part("testing").name), run.stages()
-    said = ensemble.vote(run.result("stage2"), config, names, stages[-1].weights)
-    submission.write(ensemble.as_labels(said, names, corpus.labels), out)
+    names, stages = list(corpus.part("testing").name), read_stages(run)
+    probabilities = ensemble.soft_vote(run.result("stage2"), config, names, stages[-1].weights)
+    submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = evaluation.table(stages, config, corpus, run.folds)
     files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
-    probabilities = ensemble.as_table(said, names, corpus.labels)
-    files.write_text(out / "probabilities.csv", spreadsheets.as_csv(probabilities, index=True, float_format="%.4f"))
+    by_clip = ensemble.as_table(probabilities, names, corpus.labels)
+    files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
     bundle.write_model(
         out,
         config,
@@ -138,27 +140,31 @@ def make_submission(run: Run) -> None:
     run.finish("submission", [out / name for name in names])
 
 
-def write_report(run: Run) -> None:
-    """Step 09."""
-    from meiju.report import build, page
-
-    run.result("submission")  # a report belongs to the submission that it lies beside
-    if not run.begin("report"):
-        return
-    out, ablation = run.folder("report"), run.ablation_folder / "ablation.md"
-    table, gates = teachers.read(run.result("pseudo"))
-    link = ablation.relative_to(out).as_posix() if ablation.exists() else None
-    sections = build.build(run, table, gates, ablation=link, notice=few_pseudo_labels(run, table))
-    kept = page.kept_files(sections)
-    for name, content in kept.items():
-        files.write_bytes(out / name, content)
-    files.write_text(out / "report.html", build.render(run, sections))
-    run.finish("report", [out / name for name in ("report.html", *kept)])
-
-
 def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
-    """What is to be said where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
+    """A warning where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
     return teachers.too_few(table, len(teachers.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+
+
+def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> StageData:
+    """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
+    start = run.result("stage1") if pseudo is not None and run.config.stage2.warm_start else None
+    return StageData(
+        run.corpus.clips,
+        run.corpus.labels,
+        run.folds,
+        run.stores,
+        pseudo=pseudo,
+        tuned=frozenset(run.config.tuned),
+        start=start,
+    )
+
+
+def read_stages(run: Run) -> list[Stage]:
+    """The predictions of the members of both stages. Raises NotYet if they are not trained."""
+    return [
+        evaluation.read_stage(name, run.config, run.corpus, run.folds, run.result(step))
+        for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
+    ]
 
 
 def _tune(run: Run) -> None:
@@ -177,11 +183,11 @@ def _tune(run: Run) -> None:
 
 
 def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
-    """What the teachers of a fold's pseudo-labels say of clips, by task [N, K] in the order of `names`.
+    """The probabilities of clips by the teachers of a fold's pseudo-labels, by task [N, K] in the order of `names`.
 
     From the second round on these may be clips that they learnt from, so they are asked again.
     """
-    chosen = [m for m in members.plan(run.config, checks=False) if m.held_out == (fold,)]
+    chosen = [m for m in members.plan(run.config, nested=False) if m.held_out == (fold,)]
     before = run.round_before
     if len(names) == 0:
         return {task: np.empty((0, len(run.corpus.labels[task]))) for task in TASKS}
@@ -203,7 +209,7 @@ def networks(
     With the frames of clips `names` as they see them.
     """
     for heads in sorted({member.heads for member in chosen}):
-        own = [member for member in chosen if member.heads == heads]
-        stores = run.data().load_stores([member.held_out for member in own])
+        stacked = [member for member in chosen if member.heads == heads]
+        stores = stage_data(run).load_stores([member.held_out for member in stacked])
         frames = training.Frames(stores, list(names), pick_device(run.config.device))
-        yield heads, members.load_network(run.result(step), own, run.config.model, frames.device), frames
+        yield heads, members.load_network(run.result(step), stacked, run.config.model, frames.device), frames

@@ -62,7 +62,7 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: float) -> float:
-    """A threshold above which the share of `correct` is at least `target`, be it by chance no oftener than RISK.
+    """A threshold above which the share of `correct` is at least `target`, with a chance of at most RISK to be wrong.
 
     confidence [N], correct [N]: bool, or in [0, 1] the share of a clip's labels that is right. Returns the lowest such
     threshold on a fixed grid of coverages, or infinity if there is none.
@@ -84,10 +84,10 @@ def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: flo
     np.add.at(risk, np.searchsorted(n_accepted, STARTS * len(ranked)), RISK / len(STARTS))
     chances = chance_of(right[n_accepted - 1], n_accepted, target, whole=correct.dtype == bool)
     threshold, inherited = np.inf, 0.0
-    for n, chance, own in zip(n_accepted, chances, risk, strict=False):
-        shown = chance <= own + inherited
+    for n, chance, its_risk in zip(n_accepted, chances, risk, strict=False):
+        shown = chance <= its_risk + inherited
         threshold = float(ranked[n - 1]) if shown else threshold
-        inherited = own + inherited if shown else 0.0
+        inherited = its_risk + inherited if shown else 0.0
     return threshold
 
 
@@ -110,7 +110,7 @@ def chance_of(right: np.ndarray, n: np.ndarray, target: float, *, whole: bool) -
 def fit_gates(
     config: PseudoConfig, probabilities: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> dict[str, Gate]:
-    """The gate of each task, from what stand-ins of the teacher say [N, K] of rows they never saw, with labels [N].
+    """The gate of each task, from probabilities [N, K] by nested members of rows they never saw, with labels [N].
 
     With `joint_gate`, one threshold on the less sure of a clip's two labels; a clip with one of them right counts half.
     """
@@ -168,7 +168,7 @@ def label_pool(
     """Pseudo-labels of one fold: by task its label, confidence and whether it is accepted.
 
     names [N] and probabilities[task] [N, K] are the teacher's on the pool; training are the fold's own labelled rows.
-    Soft labels have a column a class besides, with its calibrated probability.
+    Soft labels also have one column per class, with its calibrated probability.
     """
     table = pd.DataFrame({"name": names})
     for task in TASKS:

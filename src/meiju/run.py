@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import evaluation, folds, members
+from meiju import folds
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
 from meiju.encoders import Clip, Encoder, make_encoder
@@ -132,18 +132,18 @@ class Run:
 
     def other_stores(self, stream: str) -> list[Path]:
         """The stores of a stream that other clips, settings or code have left."""
-        own = self.stream_folder(stream)
-        return sorted(folder for folder in own.parent.glob(f"{stream}-*") if folder != own)
+        today = self.stream_folder(stream)
+        return sorted(folder for folder in today.parent.glob(f"{stream}-*") if folder != today)
 
     def other_transcriptions(self) -> list[Path]:
         """Transcriptions by the same model, settings and code of other clips, or of clips that have changed since."""
-        own, found = self.decided_by("transcription"), []
+        today, others = self.decided_by("transcription"), []
         for marker in sorted(self.folder("transcription").parent.glob("*/done.json")):
             with suppress(files.Damaged):
                 other = files.read_json(marker).get("decided by", {})
-                if {**other, "media": None} == {**own, "media": None}:
-                    found.append(marker.parent)
-        return found
+                if {**other, "media": None} == {**today, "media": None}:
+                    others.append(marker.parent)
+        return others
 
     def tuned_folder(self, stream: str) -> Path:
         """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
@@ -157,6 +157,18 @@ class Run:
     def ablation_folder(self) -> Path:
         """Where the ablation of a run with these settings lies, or will lie."""
         return self.config.submission_dir / f"ablation-{self.folder('stage2').name}"
+
+    @property
+    def stores(self) -> dict[str, Path]:
+        """Where the store of each stream lies; of a fine-tuned stream, its stores. Raises NotYet without them.
+
+        In the settings' order, which is that of the network's tokens.
+        """
+        self.result("features")
+        return {
+            stream: self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream)
+            for stream in self.config.encoders
+        }
 
     def clip_inputs(self, encoder: Encoder, clips: Sequence[Clip]) -> dict[str, str]:
         """By clip name, a hash of what an encoder reads of it."""
@@ -216,32 +228,12 @@ class Run:
             )
         raise NotYet(f"{lost[0]} is lost or cut; {again} again, with the same arguments: it makes anew what is missing")
 
-    def data(self, pseudo: pd.DataFrame | None = None) -> members.Data:
-        """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
-        self.result("features")
-        # In the settings' order, which is that of the network's tokens.
-        stores = {
-            stream: self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream)
-            for stream in self.config.encoders
-        }
-        tuned = frozenset(self.config.tuned)
-        start = self.result("stage1") if pseudo is not None and self.config.stage2.warm_start else None
-        clips, labels = self.corpus.clips, self.corpus.labels
-        return members.Data(clips, labels, self.folds, stores, pseudo=pseudo, tuned=tuned, start=start)
-
-    def stages(self) -> list[evaluation.Stage]:
-        """What the members of both stages say. Raises NotYet if they are not trained."""
-        return [
-            evaluation.read_stage(name, self.config, self.corpus, self.folds, self.result(step))
-            for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
-        ]
-
     def decided_by(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
         if step not in self._decisions:
-            own = STEPS[step].decided_by(self)
-            code = provenance.code_of(f"meiju.pipeline.{STEPS[step].function}")
-            self._decisions[step] = {"step": step, "seed": self.config.seed, "code": code, **own}
+            specific = STEPS[step].decided_by(self)
+            code = provenance.code_of(f"meiju.{STEPS[step].function}")
+            self._decisions[step] = {"step": step, "seed": self.config.seed, "code": code, **specific}
         return self._decisions[step]
 
     @property
@@ -285,12 +277,12 @@ class Run:
 
     def _leave_older_aside(self, step: str) -> None:
         """Say where results of the same settings lie that older code has made; replace what has but one place."""
-        own = self.decided_by(step)
+        today = self.decided_by(step)
         for marker in sorted(self.folder(step).parent.glob(f"*/{self._marker(step).name}")):
             with suppress(files.Damaged):
                 older = files.read_json(marker).get("decided by")
-                if provenance.without_code(older) == provenance.without_code(own):
-                    changed = ", ".join(provenance.changed_code(older, own))
+                if provenance.without_code(older) == provenance.without_code(today):
+                    changed = ", ".join(provenance.changed_code(older, today))
                     print(f"{step}: results of other code are left aside, see {marker.parent} (changed: {changed})")
         if STEPS[step].for_people:
             self._clear_submission_folder(step)
@@ -404,7 +396,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Step:
-    """One numbered script: its file, the function of `meiju.pipeline` that does it, and what decides its results.
+    """One numbered script: its file, the function of this package that does it, and what decides its results.
 
     for_people: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
     """
@@ -416,14 +408,14 @@ class Step:
 
 
 STEPS = {
-    "transcription": Step("01_transcribe.py", "transcribe", Run._transcription_decided_by),
-    "transcripts": Step("02_refine_punctuation.py", "refine_transcripts", Run._transcripts_decided_by),
-    "features": Step("03_extract_features.py", "extract_features", Run._features_decided_by),
-    "stage1": Step("05_train_stage1.py", "train_stage1", Run._stage1_decided_by),
-    "pseudo": Step("06_pseudo_label.py", "label_pool", Run._pseudo_decided_by),
-    "stage2": Step("07_train_stage2.py", "train_stage2", Run._stage2_decided_by),
-    "submission": Step("08_ensemble.py", "make_submission", Run._submission_decided_by, for_people=True),
-    "report": Step("09_report.py", "write_report", Run._report_decided_by, for_people=True),
+    "transcription": Step("01_transcribe.py", "pipeline.transcribe", Run._transcription_decided_by),
+    "transcripts": Step("02_refine_punctuation.py", "pipeline.refine_transcripts", Run._transcripts_decided_by),
+    "features": Step("03_extract_features.py", "pipeline.extract_features", Run._features_decided_by),
+    "stage1": Step("05_train_stage1.py", "pipeline.train_stage1", Run._stage1_decided_by),
+    "pseudo": Step("06_pseudo_label.py", "pipeline.label_pool", Run._pseudo_decided_by),
+    "stage2": Step("07_train_stage2.py", "pipeline.train_stage2", Run._stage2_decided_by),
+    "submission": Step("08_ensemble.py", "pipeline.make_submission", Run._submission_decided_by, for_people=True),
+    "report": Step("09_report.py", "report.build.write", Run._report_decided_by, for_people=True),
 }
 
 

@@ -5,6 +5,7 @@ folds' rows, each scored by members that held out both its own fold and fold k. 
 reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,80 +16,88 @@ from meiju import ensemble, members
 from meiju.config import Config, PseudoConfig
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
-from meiju.folds import learnt_from
+from meiju.folds import draw_share
 from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
 from meiju.utils import files
 
-LABELLED_A_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
+LABELLED_PER_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
 GATE = [field.name for field in fields(Gate)]
+CONFIDENCES = [f"{task}_confidence" for task in TASKS]
 
 
-def label_all_folds(
+def label_first_round(
     config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pseudo-labels of all folds (see `meiju.pseudo.label_pool`, with a column fold), and the gates they passed."""
-    pool = corpus.part("unlabelled").name.to_numpy().astype(str)
-    tables, gates = [], []
-    for fold in range(config.folds):
-        table, by_task = _label_fold(config, corpus, folds, folder, fold, pool)
-        tables.append(table.assign(fold=fold))
-        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+    """Pseudo-labels of all folds (see `meiju.pseudo.label_pool`, with a column fold), and the gates they passed.
+
+    The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of nested members.
+    """
+    pool, usable = pool_of(corpus), learnable(config, corpus, folds)[["name", "fold"]]
+
+    def ask(fold: int) -> tuple[Probabilities, dict[str, Gate]]:
+        rows, nested = nested_out_of_fold(config, folds, folder, fold, usable)
+        labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
+        truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
+        return ensemble.mean_over(folder, _members(config, (fold,)), pool), fit_gates(config.pseudo, nested, truth)
+
+    return _label_all_folds(config, corpus, folds, folder, ask)
 
 
 def label_next_round(
     config: Config,
     corpus: Corpus,
     folds: pd.DataFrame,
-    said: dict[int, Probabilities],
     folder: Path,
+    probabilities: dict[int, Probabilities],
     before: tuple[pd.DataFrame, pd.DataFrame],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """As `label_all_folds`, by the second-stage members in `folder`; said[fold] is what fold's members say of the pool.
+    """As `label_first_round`, where the teachers are the stage-2 members in `folder`.
 
-    before: pseudo-labels and gates of the round that these members learnt from. They never saw the fold they hold out,
-    and their gates are carried on from `before` (see `meiju.pseudo.carry_gate`), so nothing of the fold comes in.
+    probabilities[fold]: of the pool, by the members that hold out this fold. before: pseudo-labels and gates of the
+    round that these members learnt from. They never saw the fold they hold out, and their gates are carried on from
+    `before` (see `meiju.pseudo.carry_gate`), so nothing of the fold comes in.
     """
-    pool = corpus.part("unlabelled").name.to_numpy().astype(str)
-    labelled = learnable(config, corpus, folds)
-    tables, gates = [], []
-    for fold in range(config.folds):
-        _assert_unseen(folder, _members(config, (fold,)), folds.name[folds.fold == fold].to_numpy().astype(str))
-        old, by_task = gates_of(before[1], fold), {}
-        for task in TASKS:
-            confidence = before[0][before[0].fold == fold][f"{task}_confidence"].mean()
-            by_task[task] = carry_gate(config.pseudo, old[task], said[fold][task], confidence)
-        own = labelled[labelled.fold != fold]
-        tables.append(label_pool(config.pseudo, pool, said[fold], by_task, own, corpus.labels).assign(fold=fold))
-        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+    table, gates = before
+
+    def ask(fold: int) -> tuple[Probabilities, dict[str, Gate]]:
+        old, mean_confidence = gates_of(gates, fold), table[table.fold == fold][CONFIDENCES].mean()
+        carried = {
+            task: carry_gate(config.pseudo, old[task], probabilities[fold][task], mean_confidence[f"{task}_confidence"])
+            for task in TASKS
+        }
+        return probabilities[fold], carried
+
+    return _label_all_folds(config, corpus, folds, folder, ask)
+
+
+def pool_of(corpus: Corpus) -> list[str]:
+    """Names of the unlabelled clips."""
+    return list(corpus.part("unlabelled").name)
 
 
 def learnable(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
     """The training clips that may be learnt from, with their fold (see --train.labelled-share)."""
     training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
-    return training[learnt_from(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
+    return training[draw_share(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
 
 
-def stand_in(
+def nested_out_of_fold(
     config: Config, folds: pd.DataFrame, folder: Path, fold: int, usable: pd.DataFrame
 ) -> tuple[pd.DataFrame, Probabilities]:
-    """What models like fold's teachers say of rows they never saw: rows (name, fold), and probabilities of them.
+    """Predictions by models like fold's teachers of rows they never saw: rows (name, fold), and their probabilities.
 
     usable: name, fold of the clips that may be learnt from, fewer than `folds` where --train.labelled-share says so.
-    Every row of another fold j is scored by members that held out both j and `fold`.
+    Every row of another fold j is scored by the nested members, which held out both j and `fold`.
     """
-    rows, said = [], []
-    held_out = folds.name[folds.fold == fold].to_numpy().astype(str)
+    rows, parts = [], []
     for other in sorted(set(range(config.folds)) - {fold}):
-        own = usable[usable.fold == other]
-        chosen = _members(config, tuple(sorted((fold, other))))
-        _assert_unseen(folder, chosen, held_out)
-        rows.append(own)
-        said.append(ensemble.mean_over(folder, chosen, list(own.name)))
-    return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in said]) for t in TASKS}
+        rows.append(usable[usable.fold == other])
+        nested = _members(config, tuple(sorted((fold, other))))
+        _assert_unseen(folder, nested, _held_out(folds, fold))
+        parts.append(ensemble.mean_over(folder, nested, list(rows[-1].name)))
+    return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in parts]) for t in TASKS}
 
 
 def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
@@ -120,32 +129,32 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
     """The gates of one fold by task, from the table that `read` returns."""
-    own = gates[gates.fold == fold].set_index("task")
-    return {task: Gate(*map(float, own.loc[task, GATE])) for task in TASKS}
+    by_task = gates[gates.fold == fold].set_index("task")
+    return {task: Gate(*map(float, by_task.loc[task, GATE])) for task in TASKS}
 
 
 def accepted(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of pseudo-labels of which a task at least was accepted."""
+    """The rows of pseudo-labels of which at least one task was accepted."""
     return table[table.emotion_accepted | table.intent_accepted]
 
 
 def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
-    """The sentence to be shown where stage 2 is hardly more than stage 1, or "" where it is.
+    """The sentence to show where stage 2 is hardly more than stage 1, or "" where it is more.
 
-    That is where a fold accepts, on average, less than one pseudo-labelled clip (for a task at least) for every
-    LABELLED_A_PSEUDO labelled clips of the training part that may be learnt from.
+    That is where a fold accepts, on average, less than one pseudo-labelled clip (for at least one task) for every
+    LABELLED_PER_PSEUDO labelled clips of the training part that may be learnt from.
 
-    table: pseudo-labels of all folds, as from `label_all_folds`; n_labelled: those labelled clips, of all folds.
+    table: pseudo-labels of all folds, as from `label_first_round`; n_labelled: those labelled clips, of all folds.
     """
     n_accepted = len(accepted(table)) / n_folds
-    if n_accepted * LABELLED_A_PSEUDO >= n_labelled:
+    if n_accepted * LABELLED_PER_PSEUDO >= n_labelled:
         return ""
-    found = f"{n_accepted:.1f} pseudo-labelled clips on average" if n_accepted else "no pseudo-labelled clip"
+    accepts = f"{n_accepted:.1f} pseudo-labelled clips on average" if n_accepted else "no pseudo-labelled clip"
     if len(table) == 0:
-        found += ", as there are no unlabelled clips"
+        accepts += ", as there are no unlabelled clips"
     return (
-        f"Stage 2 is hardly more than stage 1: beside {n_labelled} labelled clips, a fold has {found}; "
-        f"below one for every {LABELLED_A_PSEUDO}, what it gains or loses is chance."
+        f"Stage 2 is hardly more than stage 1: beside {n_labelled} labelled clips, a fold has {accepts}; "
+        f"below one for every {LABELLED_PER_PSEUDO}, what it gains or loses is chance."
     )
 
 
@@ -174,7 +183,7 @@ def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, cor
 
 
 def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
-    """One line on the gates of a task, one row a fold, and on how many labels passed them in all folds."""
+    """One line on the gates of a task, one row per fold, and on how many labels passed them in all folds."""
     n_folds = len(gates)
     text = f"{task}: {n_accepted / n_folds:.0f} accepted (temperature {gates.temperature.mean():.2f}"
     is_open = np.isfinite(gates.threshold)
@@ -207,7 +216,7 @@ def _what_would_open(pseudo: PseudoConfig, table: pd.DataFrame, task: str, train
 
 
 def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFrame:
-    """Clips a fold by emotion (rows) and intent (columns)."""
+    """Clips per fold by emotion (rows) and intent (columns)."""
     counts = pd.crosstab(table.emotion, table.intent) / n_folds
     return counts.reindex(index=corpus.labels.emotion, columns=corpus.labels.intent, fill_value=0)
 
@@ -221,18 +230,32 @@ def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes
     return pd.concat([counts.round(0).astype(int), shares], axis=1)
 
 
-def _label_fold(
-    config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path, fold: int, pool: np.ndarray
-) -> tuple[pd.DataFrame, dict[str, Gate]]:
-    usable = learnable(config, corpus, folds)[["name", "fold"]]
-    rows, stand_in_said = stand_in(config, folds, folder, fold, usable)
-    labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
-    truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-    gates = fit_gates(config.pseudo, stand_in_said, truth)
-    teachers = _members(config, (fold,))
-    _assert_unseen(folder, teachers, folds.name[folds.fold == fold].to_numpy().astype(str))
-    said = ensemble.mean_over(folder, teachers, list(pool))
-    return label_pool(config.pseudo, pool, said, gates, labelled, corpus.labels), gates
+def _label_all_folds(
+    config: Config,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+    folder: Path,
+    ask: Callable[[int], tuple[Probabilities, dict[str, Gate]]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Label the pool once per fold. ask(fold): the probabilities of the pool by fold's teachers, and their gates.
+
+    Raises LeakError where a teacher, which lies in `folder`, has seen the fold.
+    """
+    pool, labelled = np.array(pool_of(corpus), dtype=str), learnable(config, corpus, folds)
+    tables, gates = [], []
+    for fold in range(config.folds):
+        _assert_unseen(folder, _members(config, (fold,)), _held_out(folds, fold))
+        probabilities, by_task = ask(fold)
+        seen = labelled[labelled.fold != fold]
+        table = label_pool(config.pseudo, pool, probabilities, by_task, seen, corpus.labels)
+        tables.append(table.assign(fold=fold))
+        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def _held_out(folds: pd.DataFrame, fold: int) -> np.ndarray:
+    """Names of the clips of a fold."""
+    return folds.name[folds.fold == fold].to_numpy().astype(str)
 
 
 def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:

@@ -1,10 +1,10 @@
 """A text encoder fine-tuned on the labels, inside the folds: streams tuned:MODEL.
 
-A network that was trained on a clip says too surely what its label is, so a member must see every clip as a network
-sees it that was not: otherwise it would trust this stream in training and be let down by it later. Let H be the folds a
-member holds out. Its frames of a clip of another fold j come from the network trained without H and j; those of every
-other clip are the mean over such networks (stacked generalisation, Wolpert 1992). So nothing about H reaches what a
-member of H sees, and no clip is seen by a network that knew its label.
+A network is too sure of the labels of clips it was trained on, so a member must see every clip through a network that
+was not trained on it: otherwise it would trust this stream in training and be let down by it later. Let H be the folds
+that a member holds out. Its frames of a clip of another fold j come from the network trained without H and j; those of
+every other clip are the mean over such networks (stacked generalisation, Wolpert 1992). So nothing about H reaches what
+a member of H sees, and no clip is seen by a network that knew its label.
 
 A frame is the log-probabilities of both tasks side by side: unlike hidden states, they mean the same in every network.
 """
@@ -108,11 +108,11 @@ class Tuner:
         kind = transformers.AutoModelForSequenceClassification
         network = hub.load(kind, model, num_labels=sum(classes.values()), dtype=torch.float32)
         network.config.pad_token_id = tokenizer.pad_token_id
-        said = np.array([bool(clip.sentence.strip()) for clip in lines.clips])
-        rows = np.flatnonzero((lines.fold >= 0) & ~np.isin(lines.fold, without) & said)
+        has_words = np.array([bool(clip.sentence.strip()) for clip in lines.clips])
+        rows = np.flatnonzero((lines.fold >= 0) & ~np.isin(lines.fold, without) & has_words)
         tokens = tokenize(tokenizer, network.config, [lines.clips[k].sentence.strip() for k in rows])
         labels = np.stack([lines.labels[task][rows] for task in TASKS], axis=1)
-        data = [{"input_ids": ids, "labels": own.tolist()} for ids, own in zip(tokens, labels, strict=True)]
+        data = [{"input_ids": ids, "labels": row.tolist()} for ids, row in zip(tokens, labels, strict=True)]
         fine_tune(
             network,
             data,
@@ -147,13 +147,13 @@ class Tuner:
     def log_probabilities(self, sentences: Sequence[str]) -> np.ndarray:
         """Log-probabilities of emotion and intent side by side, [N, classes] float32; zeros for an empty sentence."""
         frames = np.zeros((len(sentences), sum(self.classes.values())), np.float32)
-        said = [k for k, sentence in enumerate(sentences) if sentence.strip()]
-        tokens = tokenize(self.tokenizer, self.network.config, [sentences[k].strip() for k in said])
+        with_words = [k for k, sentence in enumerate(sentences) if sentence.strip()]
+        tokens = tokenize(self.tokenizer, self.network.config, [sentences[k].strip() for k in with_words])
         for batch in batches([len(ids) for ids in tokens], BATCH_TOKENS):
             inputs = self.tokenizer.pad({"input_ids": [tokens[k] for k in batch]}, return_tensors="pt").to(self.device)
             logits = self.network(**inputs).logits.float().cpu()
             by_task = [part.log_softmax(dim=-1) for part in logits.split(list(self.classes.values()), dim=-1)]
-            frames[[said[k] for k in batch]] = torch.cat(by_task, dim=-1).numpy()
+            frames[[with_words[k] for k in batch]] = torch.cat(by_task, dim=-1).numpy()
         return frames
 
 
@@ -173,9 +173,9 @@ class TunedText:
     def encode_by_fold(self, clips: Sequence[Clip]) -> dict[int, Encoded]:
         """By fold, what members that hold it out see of each clip: frames [1, classes], or NoFrames."""
         sentences = [clip.sentence for clip in clips]
-        said = {folds: tuner.log_probabilities(sentences) for folds, tuner in self.tuners.items()}
+        by_network = {folds: tuner.log_probabilities(sentences) for folds, tuner in self.tuners.items()}
         return {
-            held_out: _as_frames(clips, np.mean([own for folds, own in said.items() if held_out in folds], axis=0))
+            held_out: _as_frames(clips, np.mean([p for folds, p in by_network.items() if held_out in folds], axis=0))
             for held_out in range(self.n_folds)
         }
 
@@ -183,19 +183,19 @@ class TunedText:
 def _write_store(lines: Lines, folder: Path, held_out: Folds) -> None:
     """The frames of all clips as members see them that hold out these folds."""
     others = [fold for fold in range(lines.n_folds) if fold not in held_out]
-    said = {}
+    without = {}  # of each other fold, the frames by the network that was trained without it too
     for fold in others:
         with np.load(folder / f"said-{_name((*held_out, fold))}.npz", allow_pickle=False) as arrays:
-            said[fold] = arrays["frames"]
-    frames = np.mean(list(said.values()), axis=0)
+            without[fold] = arrays["frames"]
+    frames = np.mean(list(without.values()), axis=0)
     for fold in others:
-        frames[lines.fold == fold] = said[fold][lines.fold == fold]
+        frames[lines.fold == fold] = without[fold][lines.fold == fold]
     encoded = _as_frames(lines.clips, frames)
     features.write(store_of(folder, held_out), [clip.name for clip in lines.clips], encoded, dim=frames.shape[1])
 
 
 def _as_frames(clips: Sequence[Clip], rows: np.ndarray) -> Encoded:
-    """Rows [N, classes] as one frame a clip; none where there is no sentence."""
+    """Rows [N, classes] as one frame per clip; none where there is no sentence."""
     return [
         row[None] if clip.sentence.strip() else NoFrames("no sentence") for clip, row in zip(clips, rows, strict=True)
     ]
@@ -204,7 +204,9 @@ def _as_frames(clips: Sequence[Clip], rows: np.ndarray) -> Encoded:
 def _loss(logits: Tensor, labels: Tensor, classes: dict[str, int]) -> Tensor:
     """Cross-entropy of both tasks; logits (B, all classes), labels (B, tasks)."""
     parts = logits.split(list(classes.values()), dim=-1)
-    return sum(nn.functional.cross_entropy(part, own) for part, own in zip(parts, labels.unbind(dim=-1), strict=True))
+    return sum(
+        nn.functional.cross_entropy(part, label) for part, label in zip(parts, labels.unbind(dim=-1), strict=True)
+    )
 
 
 def _choose(n_folds: int, n: int) -> Iterator[Folds]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from meiju.config import ModelConfig, TrainConfig
-from meiju.features import Store
+from meiju.features import MemberStore
 from meiju.fusion import Logits
 from meiju.labels import TASKS, UNKNOWN
 from meiju.layers import Batch, Noise, Shape, clip_gradients
@@ -25,15 +25,15 @@ MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly space
 class Frames:
     """The frames of all streams of given clips, gathered into batches by clip number.
 
-    A stream has one store, or a list of them, one per member, where members see a clip differently.
+    Where members see a clip differently, a stream's store has spans of each of them.
     """
 
-    def __init__(self, stores: dict[str, Store | list[Store]], names: list[str], device: torch.device | str = "cpu"):
+    def __init__(self, stores: dict[str, MemberStore], names: list[str], device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        # (N, 2) start and stop, or (E, N, 2).
-        self.spans = {stream: torch.from_numpy(_spans(store, names)) for stream, store in stores.items()}
+        # (E, N, 2) start and stop, or (1, N, 2) where all members see the same.
+        self.spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
         # Memory-mapped: only the frames of a batch are read. Torch warns of a read-only array, hence mode 'c'.
-        self.frames = {stream: torch.from_numpy(_frames(store)) for stream, store in stores.items()}
+        self.frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
 
     @property
     def dims(self) -> dict[str, int]:
@@ -42,13 +42,13 @@ class Frames:
 
     @property
     def single(self) -> frozenset[str]:
-        """The streams that have one frame a clip at most."""
+        """The streams that have at most one frame per clip."""
         return frozenset(s for s, span in self.spans.items() if (span[..., 1] - span[..., 0]).max() <= 1)
 
     @property
     def shared(self) -> bool:
         """Whether all members see the same frames of a clip."""
-        return all(span.dim() == 2 for span in self.spans.values())
+        return all(len(span) == 1 for span in self.spans.values())
 
     def batch(self, clips: Tensor, members: Tensor | None = None) -> Batch:
         """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least).
@@ -61,7 +61,8 @@ class Frames:
 
     def _gather(self, stream: str, clips: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
         spans = self.spans[stream]
-        start, stop = (spans[clips] if spans.dim() == 2 else spans[members[:, None], clips]).unbind(-1)  # (E, B)
+        seen_by = members[:, None] if len(spans) > 1 else 0
+        start, stop = spans[seen_by, clips].unbind(-1)  # (E, B)
         n_frames = stop - start
         seen = n_frames.clamp(max=MAX_FRAMES)
         t = torch.arange(max(int(seen.max()), 1))
@@ -100,7 +101,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class MemberData:
     """What one member learns from, and the seed of its random streams."""
 
     labelled: Rows
@@ -118,17 +119,17 @@ def n_steps(config: TrainConfig, n_labelled: int) -> int:
     return config.epochs * math.ceil(n_labelled / config.batch_size)
 
 
-def n_pseudo(lesson: Lesson, batch_size: int, ratio: float) -> int:
-    """Pseudo-labelled clips a step: `ratio` times the labelled ones, but no clip more often than a labelled one."""
-    if lesson.pseudo is None:
+def n_pseudo(data: MemberData, batch_size: int, ratio: float) -> int:
+    """Pseudo-labelled clips per step: `ratio` times the labelled ones, but no clip more often than a labelled one."""
+    if data.pseudo is None:
         return 0
-    share = min(ratio, len(lesson.pseudo) / len(lesson.labelled))
+    share = min(ratio, len(data.pseudo) / len(data.labelled))
     return max(1, round(batch_size * share))
 
 
 def train_members(
     frames: Frames,
-    lessons: list[Lesson],
+    data: list[MemberData],
     model: ModelConfig,
     config: TrainConfig,
     *,
@@ -136,26 +137,24 @@ def train_members(
     pseudo_ratio: float,
     start: dict[str, Tensor] | None = None,
 ) -> MemberNetwork:
-    """Train one member per lesson, side by side; all lessons ask for batches of one shape, and as many.
+    """Train one member for each of `data`, side by side; all ask for batches of one shape, and as many.
 
     pseudo_ratio: see `n_pseudo`. start: stacked weights to start from instead of random ones. Returns the stacked
     network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
-    shapes = {
-        (n_steps(config, len(lesson.labelled)), n_pseudo(lesson, config.batch_size, pseudo_ratio)) for lesson in lessons
-    }
+    shapes = {(n_steps(config, len(one.labelled)), n_pseudo(one, config.batch_size, pseudo_ratio)) for one in data}
     if len(shapes) != 1:
         raise ValueError(f"members that train together need the same number of steps and batches; got {shapes}")
-    total, n_pseudo_a_step = shapes.pop()
-    noise = Noise([lesson.seed for lesson in lessons], frames.device)
-    classes = {task: lessons[0].labelled.targets[task].shape[1] for task in TASKS}
+    total, n_pseudo_per_step = shapes.pop()
+    noise = Noise([one.seed for one in data], frames.device)
+    classes = {task: data[0].labelled.targets[task].shape[1] for task in TASKS}
     network = MemberNetwork(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
-    _standardise(network, frames, lessons)
+    _standardise(network, frames, data)
     if start is not None:
         network.load_weights(start)
     if network.regression is not None:
-        _fit_regression(network.regression, frames, lessons)
-    draw = _Draw(lessons, config.batch_size, n_pseudo_a_step)
+        _fit_regression(network.regression, frames, data)
+    draw = _Draw(data, config.batch_size, n_pseudo_per_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
     average = torch.optim.swa_utils.AveragedModel(network)
@@ -211,13 +210,13 @@ def class_weight(labels: np.ndarray, n_classes: int, power: float) -> np.ndarray
 class _Draw:
     """Endless shuffled batches: each member walks through its own rows in its own random order."""
 
-    def __init__(self, lessons: list[Lesson], n_labelled: int, n_pseudo: int):
+    def __init__(self, data: list[MemberData], n_labelled: int, n_pseudo: int):
         self.walks = []
-        for lesson in lessons:
-            for_labelled, for_pseudo = np.random.SeedSequence(lesson.seed).spawn(2)
-            walks = [(lesson.labelled, _walk(len(lesson.labelled), n_labelled, for_labelled))]
+        for one in data:
+            for_labelled, for_pseudo = np.random.SeedSequence(one.seed).spawn(2)
+            walks = [(one.labelled, _walk(len(one.labelled), n_labelled, for_labelled))]
             if n_pseudo:
-                walks.append((lesson.pseudo, _walk(len(lesson.pseudo), n_pseudo, for_pseudo)))
+                walks.append((one.pseudo, _walk(len(one.pseudo), n_pseudo, for_pseudo)))
             self.walks.append(walks)
 
     def step(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
@@ -245,13 +244,13 @@ def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
         waiting = waiting[size:]
 
 
-def _standardise(network: MemberNetwork, frames: Frames, lessons: list[Lesson]) -> None:
+def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData]) -> None:
     """Give each member the mean of its own labelled rows' frames, and one scale for the whole stream.
 
     A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise.
     """
     for stream in frames.dims:
-        moments = [frames.moments(stream, lesson.labelled.clips, e) for e, lesson in enumerate(lessons)]
+        moments = [frames.moments(stream, one.labelled.clips, e) for e, one in enumerate(data)]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
         network.fusion.tokens.get_buffer(f"mean_{stream}").copy_(mean)
         network.fusion.tokens.get_buffer(f"scale_{stream}").copy_(
@@ -259,17 +258,17 @@ def _standardise(network: MemberNetwork, frames: Frames, lessons: list[Lesson]) 
         )
 
 
-def _fit_regression(head: LogisticRegressionHead, frames: Frames, lessons: list[Lesson]) -> None:
+def _fit_regression(head: LogisticRegressionHead, frames: Frames, data: list[MemberData]) -> None:
     """Fit each member's logistic-regression head to its own rows, pseudo-labelled ones included."""
-    clips = np.unique(np.concatenate([rows.clips for lesson in lessons for rows in lesson.rows]))
+    clips = np.unique(np.concatenate([rows.clips for one in data for rows in one.rows]))
     pooled, there = _pooled(head, frames, clips, member=0)
-    for e, lesson in enumerate(lessons):
+    for e, one in enumerate(data):
         if e and not frames.shared:
             pooled, there = _pooled(head, frames, clips, member=e)
-        own = np.searchsorted(clips, np.concatenate([rows.clips for rows in lesson.rows]))
-        targets = {t: np.concatenate([rows.targets[t] for rows in lesson.rows]) for t in TASKS}
-        weight = {t: np.concatenate([rows.weight[t] for rows in lesson.rows]) for t in TASKS}
-        head.fit(e, pooled[own], there[own], targets, weight)
+        its_rows = np.searchsorted(clips, np.concatenate([rows.clips for rows in one.rows]))
+        targets = {t: np.concatenate([rows.targets[t] for rows in one.rows]) for t in TASKS}
+        weight = {t: np.concatenate([rows.weight[t] for rows in one.rows]) for t in TASKS}
+        head.fit(e, pooled[its_rows], there[its_rows], targets, weight)
 
 
 def _pooled(
@@ -321,16 +320,3 @@ def batch_for_all(frames: Frames, clips: Tensor, members: int) -> Batch:
     batch = frames.batch(clips[None])
     expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
     return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
-
-
-def _spans(store: Store | list[Store], names: list[str]) -> np.ndarray:
-    """Where each clip's frames start and stop, [N, 2], or [E, N, 2] where the members' stores lie one after another."""
-    if not isinstance(store, list):
-        return store.spans(names)
-    starts = np.cumsum([0, *(len(s.frames) for s in store[:-1])])
-    return np.stack([s.spans(names) + start for s, start in zip(store, starts, strict=True)])
-
-
-def _frames(store: Store | list[Store]) -> np.ndarray:
-    """All frames [total, dim], the members' own one after another."""
-    return np.concatenate([s.frames for s in store]) if isinstance(store, list) else store.frames

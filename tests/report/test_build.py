@@ -114,7 +114,7 @@ def test_a_corpus_without_a_pool_has_a_sentence_for_it(run, pseudo):
 
 
 def test_where_stage_2_learnt_from_too_few_pseudo_labels_no_gain_is_shown(run):
-    section = build._gain(run, run.stages(), "Only 3 pseudo-labels.")
+    section = build._gain(run, pipeline.read_stages(run), "Only 3 pseudo-labels.")
     assert list(section.text) == ["Only 3 pseudo-labels."]
     assert not section.items
 

@@ -31,7 +31,7 @@ from meiju.layers import Noise, Shape
 from meiju.linear import LogisticRegressionHead
 from meiju.network import MemberNetwork
 from meiju.sample import corpus as sample_corpus
-from meiju.training import PREDICT_BATCH, Frames, Lesson, Rows, hard_rows, predict, train_members
+from meiju.training import PREDICT_BATCH, Frames, MemberData, Rows, hard_rows, predict, train_members
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 from meiju.utils.log import peak_memory
@@ -144,8 +144,8 @@ def members_together(size: Size, device: torch.device, folder: Path) -> Callable
         train_twin(frames, labelled, MODEL, config, heads=HEADS, classes=CLASSES)
         took = {("training step a member", "1 alone, in a plain loop over torch.nn"): frames.step_ms()}
         for n in size.together:
-            lessons = [Lesson(labelled, None, seed) for seed in range(n)]
-            train_members(frames, lessons, MODEL, config, heads=HEADS, pseudo_ratio=1.0)
+            data = [MemberData(labelled, None, seed) for seed in range(n)]
+            train_members(frames, data, MODEL, config, heads=HEADS, pseudo_ratio=1.0)
             took["training step a member", f"{n} together"] = frames.step_ms() / n
         return took
 
@@ -288,16 +288,16 @@ def _rows(start: int, stop: int) -> Rows:
 def _train(frames: Watched, size: Size, n_pool: int, *, together: int) -> float:
     """Milliseconds a step of stage 2 with the whole pool pseudo-labelled."""
     pseudo = _rows(size.labelled, size.labelled + n_pool)
-    lessons = [Lesson(_rows(0, size.labelled), pseudo, seed) for seed in range(together)]
+    data = [MemberData(_rows(0, size.labelled), pseudo, seed) for seed in range(together)]
     # Half as many pseudo-labelled clips as labelled ones a step, whatever the pool, so that steps are alike.
     ratio = min(0.5, min(size.pools[0], size.width_pool) / size.labelled)
     config = TrainConfig(epochs=1, average_epochs=1)
-    train_members(frames, lessons, MODEL, config, heads=HEADS, pseudo_ratio=ratio)
+    train_members(frames, data, MODEL, config, heads=HEADS, pseudo_ratio=ratio)
     return frames.step_ms()
 
 
 def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:
-    """Milliseconds a clip of pooling the pool's frames and fitting the logistic-regression head of one member to them."""
+    """Milliseconds a clip of pooling the pool's frames and fitting the head of one member to them."""
     rows = _rows(size.labelled, size.labelled + n_pool)
     started = _now(frames.device)
     head = LogisticRegressionHead(1, Shape(frames.dims, frames.single, CLASSES))

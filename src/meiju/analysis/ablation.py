@@ -46,26 +46,26 @@ def plan(run: Run, chosen: list[Variant]) -> pd.DataFrame:
 
 
 def carry_out(run: Run, variant: Variant) -> Outcome:
-    """Train what is missing of a variant, and gather what its members say. The steps before stage 1 come first."""
-    own = run.variant(variant.config)
-    pipeline.refine_transcripts(own)
-    if variant.config.punctuation != run.config.punctuation and _same_transcripts(run, own):
+    """Train what is missing of a variant, the steps before stage 1 first, and gather the predictions of its members."""
+    varied = run.variant(variant.config)
+    pipeline.refine_transcripts(varied)
+    if variant.config.punctuation != run.config.punctuation and _same_transcripts(run, varied):
         full = Variant(FULL, FULL, "", run.config)
         return Outcome(variant, _systems(run, full), 0, 0.0, "no sentence changes: the same as the full run")
-    pipeline.extract_features(own)
-    log = run.config.work / "ablation" / f"{files.digest(_identity(own, variant))}.json"
+    pipeline.extract_features(varied)
+    log = run.config.work / "ablation" / f"{files.digest(_identity(varied, variant))}.json"
     before = files.read_json(log) if log.exists() else {"trained": 0, "seconds": 0.0}
-    missing = _missing(own, variant.pseudo)
+    missing = _missing(varied, variant.pseudo)
     start = time.monotonic()
     try:
-        _train(own, variant.pseudo)
+        _train(varied, variant.pseudo)
     finally:  # an interruption keeps the time spent so far
-        trained = missing - _missing(own, variant.pseudo)
+        trained = missing - _missing(varied, variant.pseudo)
         if trained:
             seconds = before["seconds"] + time.monotonic() - start
             before = {"trained": before["trained"] + trained, "seconds": round(seconds, 1)}
             files.write_json(log, before)
-    return Outcome(variant, _systems(own, variant), before["trained"], before["seconds"])
+    return Outcome(variant, _systems(varied, variant), before["trained"], before["seconds"])
 
 
 def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
@@ -94,14 +94,14 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"share": float})
 
 
-def low_resource(found: pd.DataFrame) -> pd.DataFrame:
+def low_resource(compared: pd.DataFrame) -> pd.DataFrame:
     """The low-resource curve of a `table`: share (0 to 1), pseudo (bool), part, JRBM, JRBM_low, JRBM_high."""
     columns = ["share", "pseudo", "part", "JRBM", "JRBM_low", "JRBM_high"]
-    on_the_curve = found.loc[found.share.notna(), columns]
+    on_the_curve = compared.loc[compared.share.notna(), columns]
     return on_the_curve.sort_values(["part", "pseudo", "share"], ignore_index=True)
 
 
-def as_markdown(found: pd.DataFrame) -> str:
+def as_markdown(compared: pd.DataFrame) -> str:
     """The table for a reader, one part after the other; bold where a difference is more than chance.
 
     That needs an interval which covers the seeds and leaves out 0.
@@ -112,7 +112,7 @@ def as_markdown(found: pd.DataFrame) -> str:
         "bold where it leaves out 0. Over clips alone: there is one seed, so the chance of training is not in "
         "the interval, and nothing is bold; train with --train.seeds 2 or more to have it.",
     ]
-    for part, rows in found.groupby("part", sort=False):
+    for part, rows in compared.groupby("part", sort=False):
         lines += ["", f"**{part}**, {rows.n_clips.iloc[0]} clips", ""]
         lines += ["| variant | what | E | I | JRBM | difference in E | in I | in JRBM | interval | training |"]
         lines += ["|---|---|---|---|---|---|---|---|---|---|"]
@@ -125,9 +125,9 @@ def as_markdown(found: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def for_terminal(found: pd.DataFrame) -> str:
+def for_terminal(compared: pd.DataFrame) -> str:
     """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what the interval covers."""
-    rows = found[found.part == OUT_OF_FOLD].round(4)
+    rows = compared[compared.part == OUT_OF_FOLD].round(4)
     columns = ["variant", *SCORES, "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
     return rows[columns].to_string(index=False)
 
@@ -154,41 +154,43 @@ def _same(variant: Variant, run: Run) -> bool:
     return variant.pseudo and variant.config == run.config
 
 
-def _train(own: Run, pseudo: bool) -> None:
+def _train(varied: Run, pseudo: bool) -> None:
     if pseudo:
-        pipeline.train_stage1(own)
-        pipeline.label_pool(own)
-        pipeline.train_stage2(own)
-    else:  # without the members that check teachers: there is no gate to fit
-        plan = members.plan(own.config, checks=False)
-        members.train(own.config, own.data(), plan, own.folder("stage1"), stage=1, label="stage 1")
+        pipeline.train_stage1(varied)
+        pipeline.label_pool(varied)
+        pipeline.train_stage2(varied)
+    else:  # without the nested members: there is no gate to fit
+        plan = members.plan(varied.config, nested=False)
+        members.train(
+            varied.config, pipeline.stage_data(varied), plan, varied.folder("stage1"), stage=1, label="stage 1"
+        )
 
 
-def _systems(own: Run, variant: Variant) -> dict[str, System]:
-    folder = own.result("stage2") if variant.pseudo else own.folder("stage1")
-    stage = evaluation.read_stage(variant.name, own.config, own.corpus, own.folds, folder)
+def _systems(varied: Run, variant: Variant) -> dict[str, System]:
+    folder = varied.result("stage2") if variant.pseudo else varied.folder("stage1")
+    stage = evaluation.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
     return {part: stage.system(part) for part in (OUT_OF_FOLD, VALIDATION)}
 
 
-def _member_files(own: Run, pseudo: bool) -> list[Path]:
+def _member_files(varied: Run, pseudo: bool) -> list[Path]:
     """The predictions of all members that a variant needs, teachers included."""
-    named = [own.folder("stage1") / f"{m.stem}.npz" for m in members.plan(own.config, checks=pseudo)]
-    while pseudo and own:
-        named += [own.folder("stage2") / f"{m.stem}.npz" for m in members.plan(own.config, checks=False)]
-        own = own.round_before
+    named = [varied.folder("stage1") / f"{m.stem}.npz" for m in members.plan(varied.config, nested=pseudo)]
+    while pseudo and varied:
+        named += [varied.folder("stage2") / f"{m.stem}.npz" for m in members.plan(varied.config, nested=False)]
+        varied = varied.round_before
     return named
 
 
-def _missing(own: Run, pseudo: bool) -> int:
-    return sum(not path.exists() for path in _member_files(own, pseudo))
+def _missing(varied: Run, pseudo: bool) -> int:
+    return sum(not path.exists() for path in _member_files(varied, pseudo))
 
 
 def _same_transcripts(first: Run, second: Run) -> bool:
     return len({files.file_digest(run.result("transcripts") / "transcripts.csv") for run in (first, second)}) == 1
 
 
-def _identity(own: Run, variant: Variant) -> dict:
+def _identity(varied: Run, variant: Variant) -> dict:
     """What the time log of a variant goes by: where its last members lie, and which they are."""
     step = "stage2" if variant.pseudo else "stage1"
-    heads, seeds = own.config.model.heads, own.config.train.seeds
-    return {"step": step, "folder": own.folder(step).name, "heads": list(heads), "seeds": seeds}
+    heads, seeds = varied.config.model.heads, varied.config.train.seeds
+    return {"step": step, "folder": varied.folder(step).name, "heads": list(heads), "seeds": seeds}

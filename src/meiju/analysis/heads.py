@@ -47,26 +47,26 @@ def disagreement(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -
     return pd.DataFrame(rows, columns=columns)
 
 
-def disagreement_by_kind(found: pd.DataFrame) -> pd.DataFrame:
+def disagreement_by_kind(pairs: pd.DataFrame) -> pd.DataFrame:
     """Mean disagreement by what two members have in common: columns task, members with, pairs, disagreement."""
-    heads = np.where(found.heads == found.other_heads, "the same", "different")
-    fold = np.where(found.same_fold, "same fold", "different folds")
-    seed = np.where(found.same_seed, "", ", different seeds")
-    kind = pd.Series(heads, found.index) + " heads, " + fold + seed
-    by_kind = found.assign(**{"members with": kind}).groupby(["task", "members with"]).disagreement
+    heads = np.where(pairs.heads == pairs.other_heads, "the same", "different")
+    fold = np.where(pairs.same_fold, "same fold", "different folds")
+    seed = np.where(pairs.same_seed, "", ", different seeds")
+    kind = pd.Series(heads, pairs.index) + " heads, " + fold + seed
+    by_kind = pairs.assign(**{"members with": kind}).groupby(["task", "members with"]).disagreement
     return by_kind.agg(pairs="size", disagreement="mean").reset_index()
 
 
-def disagreement_by_heads(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def disagreement_by_heads(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """By task: mean disagreement by both head counts, of members with different folds throughout.
 
     So the diagonal holds what folds and seeds do, and what is more beside it is due to heads.
     """
-    apart = found[~found.same_fold]
+    apart = pairs[~pairs.same_fold]
     both = pd.concat([apart, apart.rename(columns={"heads": "other_heads", "other_heads": "heads"})])
     return {
-        task: own.pivot_table(index="heads", columns="other_heads", values="disagreement", aggfunc="mean")
-        for task, own in both.groupby("task")
+        task: of_task.pivot_table(index="heads", columns="other_heads", values="disagreement", aggfunc="mean")
+        for task, of_task in both.groupby("task")
     }
 
 
@@ -138,10 +138,10 @@ class _Watch:
 
     def _gates(self, module, inputs, key) -> None:
         # `look` calls the attention once more, and with it its hook: the mean stays what it is.
-        own = inputs[0][:, self.complete]  # (E, B, S, D)
+        before = inputs[0][:, self.complete]  # (E, B, S, D)
         gate, seen = (x[:, self.complete] for x in module.look(*inputs))
-        added = (gate * seen).norm(dim=-1) / own.norm(dim=-1).clamp(min=1e-6)  # (E, B, S)
-        self._add(key, torch.stack([gate.mean(dim=-1), added], dim=-1).sum(dim=1), own.shape[1])
+        added = (gate * seen).norm(dim=-1) / before.norm(dim=-1).clamp(min=1e-6)  # (E, B, S)
+        self._add(key, torch.stack([gate.mean(dim=-1), added], dim=-1).sum(dim=1), before.shape[1])
 
     def _add(self, key: tuple[str, str], total: Tensor, count: int) -> None:
         self.sums[key] = self.sums.get(key, 0) + total

@@ -33,12 +33,12 @@ def label_held_out(config: Config, corpus: Corpus, folds: pd.DataFrame, gates: p
     uncapped = replace(config.pseudo, cap=None, soft=False)
     tables = []
     for fold in range(config.folds):
-        own, others = training[training.fold == fold], training[training.fold != fold]
-        raw = ask(fold, list(own.name))
-        table = label_pool(uncapped, own.name.to_numpy(), raw, gates_of(gates, fold), others, corpus.labels)
+        held_out, others = training[training.fold == fold], training[training.fold != fold]
+        raw = ask(fold, list(held_out.name))
+        table = label_pool(uncapped, held_out.name.to_numpy(), raw, gates_of(gates, fold), others, corpus.labels)
         for task in TASKS:
             table[f"{task}_raw"] = raw[task].max(axis=1)
-            table[f"{task}_true"] = own[task].to_numpy()
+            table[f"{task}_true"] = held_out[task].to_numpy()
         tables.append(table.assign(fold=fold))
     return pd.concat(tables, ignore_index=True)
 
@@ -86,8 +86,9 @@ def curve(held_out: pd.DataFrame, task: str) -> pd.DataFrame:
     order = np.argsort(-confidence, kind="stable")
     correct = (held_out[task] == held_out[f"{task}_true"]).to_numpy()[order]
     n = np.arange(1, len(order) + 1)
-    found = pd.DataFrame({"threshold": confidence[order], "precision": np.cumsum(correct) / n, "coverage": n / len(n)})
-    return found[n >= 20].drop_duplicates("threshold", keep="last").iloc[::-1].reset_index(drop=True)
+    precision = np.cumsum(correct) / n
+    by_threshold = pd.DataFrame({"threshold": confidence[order], "precision": precision, "coverage": n / len(n)})
+    return by_threshold[n >= 20].drop_duplicates("threshold", keep="last").iloc[::-1].reset_index(drop=True)
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:

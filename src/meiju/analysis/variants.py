@@ -31,7 +31,7 @@ class Variant:
 
 def all_variants(config: Config) -> dict[str, Variant]:
     """Every variant of a run by name, the run itself (FULL) first."""
-    found = [
+    variants = [
         Variant(FULL, FULL, "the run as it is", config, share=1.0),
         *_pseudo(config),
         *_fusion(config),
@@ -39,7 +39,7 @@ def all_variants(config: Config) -> dict[str, Variant]:
         *_streams(config),
         *_low_resource(config),
     ]
-    return {variant.name: variant for variant in found}
+    return {variant.name: variant for variant in variants}
 
 
 def choose(config: Config, names: Sequence[str]) -> list[Variant]:
@@ -100,7 +100,7 @@ def _fusion(config: Config) -> list[Variant]:
     single = [h for h in sorted({1, 2, 4, 8, *every}) if config.model.width % h == 0]
     return [
         variant("concat", "tokens side by side (no heads, more seeds)", "concat", first),
-        variant("late", "a classifier a stream, averaged (no heads, more seeds)", "late", first),
+        variant("late", "one classifier per stream, averaged (no heads, more seeds)", "late", first),
         variant("attention", "no interaction of tasks", "attention", every),
         *(variant(f"heads-{h}", f"interactive, {h} heads only, more seeds", "interactive", (h,)) for h in single),
         variant("heads-mean", "interactive, averaged over head counts", "interactive", every),
@@ -147,18 +147,18 @@ def _streams(config: Config) -> list[Variant]:
 
 
 def _low_resource(config: Config) -> list[Variant]:
-    found = []
+    variants = []
     for share in SHARES:
         # As many steps as the full run: a curve over labels must not be one over training time.
         epochs, last = (round(n / share) for n in (config.train.epochs, config.train.average_epochs))
         train = replace(config.train, labelled_share=share, epochs=epochs, average_epochs=last)
         small = replace(config, train=train)
         name, what = f"labelled-{share:.0%}".rstrip("%"), f"{share:.0%} of the labelled clips"
-        found += [
+        variants += [
             Variant(f"{name}-supervised", "low-resource", f"{what}, no pseudo-labels", small, False, share),
             Variant(name, "low-resource", f"{what}, with pseudo-labels", small, share=share),
         ]
-    return found
+    return variants
 
 
 def _seeds(config: Config, seeds: int):

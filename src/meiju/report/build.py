@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju import evaluation
+from meiju import evaluation, pipeline, teachers
 from meiju.config import as_settings
 from meiju.evaluation import ALL_HEADS, OUT_OF_FOLD, OVER_SEEDS, VALIDATION, Stage
 from meiju.labels import TASKS
@@ -16,7 +16,7 @@ from meiju.report import diagnostics, figures, page
 from meiju.report.diagnostics import SHORT, picture
 from meiju.report.page import Section, Table
 from meiju.run import Run
-from meiju.utils import log
+from meiju.utils import files, log
 
 SHOWN_ERRORS = 15  # of each task
 
@@ -28,6 +28,22 @@ def render(run: Run, sections: Sequence[Section]) -> str:
     return page.render(title=title, intro=_intro(run), sections=sections, made_with=made_with)
 
 
+def write(run: Run) -> None:
+    """Step 09."""
+    run.result("submission")  # a report belongs to the submission that it lies beside
+    if not run.begin("report"):
+        return
+    out, ablation = run.folder("report"), run.ablation_folder / "ablation.md"
+    table, gates = teachers.read(run.result("pseudo"))
+    link = ablation.relative_to(out).as_posix() if ablation.exists() else None
+    sections = build(run, table, gates, ablation=link, notice=pipeline.few_pseudo_labels(run, table))
+    kept = page.kept_files(sections)
+    for name, content in kept.items():
+        files.write_bytes(out / name, content)
+    files.write_text(out / "report.html", render(run, sections))
+    run.finish("report", [out / name for name in ("report.html", *kept)])
+
+
 def build(
     run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame, *, ablation: str | None = None, notice: str = ""
 ) -> list[Section]:
@@ -36,7 +52,7 @@ def build(
     pseudo and gates: see `meiju.teachers.read`. ablation: where the run's ablation lies, relative to the report.
     notice: what is to be said of stage 2, where it learnt from too few pseudo-labels.
     """
-    trained = run.stages()
+    trained = pipeline.read_stages(run)
     table = evaluation.table(trained, run.config, run.corpus, run.folds)
     errors = wrong_clips(run, trained[-1])
     return [

@@ -156,7 +156,7 @@ def _held_out(corpus: Corpus, table: pd.DataFrame) -> tuple[list[str], list[Pict
 def heads(run: Run, table: pd.DataFrame) -> Section:
     """What the number of heads is worth, and what heads look at. table: see `meiju.evaluation.table`."""
     names = list(run.corpus.clips.name[run.corpus.clips.part.isin(("validation", "testing"))])
-    chosen = members.plan(run.config, checks=False)
+    chosen = members.plan(run.config, nested=False)
     items = _scores_by_heads(run.config.corpus.average, table) + _disagreement(run, chosen, names)
     looked_at = names[:: max(1, len(names) // LOOKED_AT)]
     looks, gates = [], []

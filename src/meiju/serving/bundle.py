@@ -218,7 +218,7 @@ def _needed(config: Config) -> dict[str, list[str]]:
     """The parts of a run, and the files without which each is nothing."""
     needed = {
         TRANSCRIPTS: refine.needed_files(config),
-        STAGE2: [members.weights_name(member) for member in members.plan(config, checks=False)],
+        STAGE2: [members.weights_name(member) for member in members.plan(config, nested=False)],
     }
     for stream in config.encoders:
         tuned = stream in config.tuned

@@ -123,7 +123,7 @@ class Predictor:
         """By number of heads, the members and their stacked network."""
         by_heads = {}
         for heads in self.config.model.heads:
-            chosen = [member for member in members.plan(self.config, checks=False) if member.heads == heads]
+            chosen = [member for member in members.plan(self.config, nested=False) if member.heads == heads]
             try:
                 network = members.load_network(folder, chosen, self.config.model, self.device)
             except files.Damaged as error:  # or of another shape than the settings say
@@ -199,10 +199,12 @@ class Predictor:
 
 def _stores_of(
     chosen: Sequence[Member], stores: dict[str, dict[int, features.Store]]
-) -> dict[str, features.Store | list[features.Store]]:
+) -> dict[str, features.MemberStore]:
     """What these members see of each stream: all the same, or each its own."""
     return {
-        stream: by_fold[ALL] if ALL in by_fold else [by_fold[fold] for (fold,) in (m.held_out for m in chosen)]
+        stream: features.MemberStore(
+            *([by_fold[ALL]] if ALL in by_fold else [by_fold[fold] for (fold,) in (m.held_out for m in chosen)])
+        )
         for stream, by_fold in stores.items()
     }
 

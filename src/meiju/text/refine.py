@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from meiju.config import Config
-from meiju.corpus import LEARNT_FROM
+from meiju.corpus import UNSCORED_PARTS
 from meiju.encoders.base import Clip
 from meiju.text import punctuation
 from meiju.text.punctuation import (
@@ -39,7 +39,7 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
     restorer, unlearnt, device = None, {}, pick_device(config.device)
     if config.punctuation not in UNLEARNT:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
-        own = [s for s in clips.sentence[clips.part.isin(LEARNT_FROM)] if is_punctuated(s)]
+        own = [s for s in clips.sentence[clips.part.isin(UNSCORED_PARTS)] if is_punctuated(s)]
         differ = marks_differ(heard)
         try:
             restorer, scores = make_restorer(config, [*own, *given], folder, drops_marks=differ, device=device)
@@ -55,7 +55,7 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
                 print(scores.round(3).to_string())
     sentences = pd.Series(as_read(config, restorer, list(heard.sentence)), heard.index, dtype=object)
     if unlearnt:
-        learnt = heard.part.isin(LEARNT_FROM) & heard.sentence.isin(unlearnt)
+        learnt = heard.part.isin(UNSCORED_PARTS) & heard.sentence.isin(unlearnt)
         sentences[learnt] = heard.sentence[learnt].map(unlearnt)
     changed = int((sentences != heard.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")

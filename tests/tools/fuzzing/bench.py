@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from meiju import features, folds, members
 from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig, VisualConfig
-from meiju.corpus import LEARNT_FROM
+from meiju.corpus import UNSCORED_PARTS
 from meiju.encoders import media
 from meiju.labels import OFFICIAL, TASKS
 from meiju.layers import Noise, Shape
@@ -99,7 +99,7 @@ def make(folder: Path) -> Bench:
     refine.refine(config, clips, run.folder(TRANSCRIPTS), heard=clips)
     run.finish(TRANSCRIPTS, files.files_in(run.folder(TRANSCRIPTS)))
     given = refine.as_clips(clips, run.result(TRANSCRIPTS))
-    learnt = [clip for clip, part in zip(given, clips.part, strict=True) if part in LEARNT_FROM]
+    learnt = [clip for clip, part in zip(given, clips.part, strict=True) if part in UNSCORED_PARTS]
     stores = {}
     for stream, encoder in run.encoders.items():
         path = run.stream_folder(stream)
@@ -145,7 +145,7 @@ def _write_corpus(bench: Bench) -> None:
 def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
     """Networks as they are before training, and predictions that are drawn."""
     run, config = bench.run, bench.config
-    plan, names = members.plan(config, checks=False), run.corpus.clips.name.to_numpy().astype(str)
+    plan, names = members.plan(config, nested=False), run.corpus.clips.name.to_numpy().astype(str)
     noise = Noise(list(range(len(plan))), "cpu")
     network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
     state, shape = network.weights(), {"shape": network.shape.to_json()}

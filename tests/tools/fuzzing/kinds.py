@@ -185,11 +185,11 @@ def npz(case: Case) -> str:
     rng, own = case.rng, case.home()
     run, config = own.run, own.config
     if rng.random() < 0.5:
-        member = rng.choice(members.plan(config, checks=False))
+        member = rng.choice(members.plan(config, nested=False))
         path = run.folder(STAGE2) / f"{member.stem}.npz"
         path.write_bytes(bad_npz(path, case))
         names = list(run.corpus.part("testing").name)
-        said = ensemble.vote(path.parent, config, names)
+        said = ensemble.soft_vote(path.parent, config, names)
         for task in TASKS:
             _check_probabilities(said[task], len(OFFICIAL[task]))
         members.trained_on(path.parent, member)
@@ -247,7 +247,7 @@ def mp4(case: Case) -> str:
 def safetensors(case: Case) -> str:
     """A member's weights."""
     rng, own = case.rng, case.home()
-    plan = members.plan(own.config, checks=False)
+    plan = members.plan(own.config, nested=False)
     folder = own.run.folder(STAGE2)
     path = folder / members.weights_name(rng.choice(plan))
     if rng.random() < 0.5:
