@@ -274,7 +274,7 @@ def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -
             # A thousand clips again and again: as many bytes on disk, and little to draw.
             drawn = [rng.normal(size=(n, dim)).astype(np.float16) for n in rng.integers(low, high + 1, size=1000)]
             features.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
-        stores[stream] = features.load(folder / stream)
+        stores[stream] = features.MemberStore(features.load(folder / stream))
     return Watched(stores, names, device)
 
 
