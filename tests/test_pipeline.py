@@ -258,13 +258,6 @@ def test_the_report_judges_pseudo_labels_and_heads(home):
         assert imread(out / name).std() > 0
 
 
-def test_members_are_kept_apart_by_the_order_of_the_classes(home, root):
-    def folder(labels):
-        return Run(Config("sample", home=home, folds=3, corpus=CorpusConfig(root, labels=labels))).folder("stage1")
-
-    assert folder("official") != folder("training-file")
-
-
 def test_a_text_file_that_cannot_be_read_is_named_with_its_line(tmp_path, root):
     path = tmp_path / "lines.txt"
     path.write_bytes("你好。\n".encode() + b"\xff\xfe\n")
@@ -384,12 +377,6 @@ def test_comments_and_docstrings_are_no_code(home, root, capsys):
     with edited("fusion", '"""A hidden layer and the classes of one task."""', '"""Other words."""  # and a comment'):
         run_step("05_train_stage1", home, root)
     assert "done before" in capsys.readouterr().out
-
-
-def test_the_order_of_streams_decides_stage_1_and_no_features(home, root):
-    one, two = (run_of(home, root, "--streams", *streams) for streams in (STREAMS, STREAMS[::-1]))
-    assert one.folder("stage1") != two.folder("stage1")
-    assert one.folder("features") == two.folder("features")
 
 
 def test_what_lies_in_the_submissions_folder_belongs_together(own_home, root, capsys):

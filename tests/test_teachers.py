@@ -1,20 +1,26 @@
-"""What is said of pseudo-labels; that they are leak-free is tested in test_pipeline.py, on whole runs."""
+"""Who teaches which fold and what it may know, on members that are drawn; test_pipeline.py has it on whole runs."""
+
+import dataclasses
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import teachers
-from meiju.config import PseudoConfig
+from meiju import ensemble, members, teachers
+from meiju.config import Config, ModelConfig, PseudoConfig, TrainConfig
 from meiju.corpus import Corpus
-from meiju.labels import LabelSet
+from meiju.labels import TASKS, LabelSet
+from meiju.members import Member
+from meiju.pseudo import Gate, LeakError
+from meiju.utils import files
+from toy_corpus import N_FOLDS, draw_members, make_corpus, make_folds
 
 TRAINING = pd.DataFrame(
     [("t1", "joy", "ask"), ("t2", "joy", "wish"), ("t3", "rage", "wish")], columns=["name", "emotion", "intent"]
 ).assign(part="training")
 CORPUS = Corpus(TRAINING, LabelSet(("joy", "rage"), ("ask", "wish")), [])
 # By clip and fold: emotion, intent, and how sure of both.
-SAID = {
+LABELLED = {
     ("a", 0): ("joy", "ask", 0.6126, 0.9),
     ("b", 0): ("rage", "ask", 0.95, 0.97),  # no labelled clip is both
     ("a", 1): ("joy", "wish", 0.7, 0.5),
@@ -23,8 +29,8 @@ SAID = {
 
 
 def pseudo_labels(emotion=0.99, intent=0.85, precision=0.8):
-    """A table and gates of two folds with a threshold a task."""
-    rows = [(*key, *values) for key, values in SAID.items()]
+    """A table and gates of two folds with a threshold per task."""
+    rows = [(*key, *values) for key, values in LABELLED.items()]
     columns = ["name", "fold", "emotion", "intent", "emotion_confidence", "intent_confidence"]
     table = pd.DataFrame(rows, columns=columns)
     thresholds = {"emotion": emotion, "intent": intent}
@@ -37,12 +43,12 @@ def pseudo_labels(emotion=0.99, intent=0.85, precision=0.8):
     return table, gates
 
 
-def said(table, gates, **settings):
+def described(table, gates, **settings):
     return teachers.describe(PseudoConfig(**settings), table, gates, CORPUS)
 
 
 def test_what_is_accepted_is_told_by_class():
-    text = said(*pseudo_labels(emotion=0.6))
+    text = described(*pseudo_labels(emotion=0.6))
     assert "emotion: 2 accepted (temperature 1.00, at a confidence of 0.600 or more; of held-out rows that" in text
     assert "0.800 are right" in text
 
@@ -58,7 +64,7 @@ def test_what_is_accepted_is_told_by_class():
 )
 def test_where_nothing_is_accepted_a_threshold_is_named_that_lets_a_clip_in(settings, flags):
     table, gates = pseudo_labels(precision=np.nan)
-    text = said(table, gates, **settings)
+    text = described(table, gates, **settings)
     assert f"no emotion is accepted; with {flags} every fold would accept at least one clip" in text
     assert "no held-out row passes" in text
     assert "nan" not in text
@@ -66,29 +72,29 @@ def test_where_nothing_is_accepted_a_threshold_is_named_that_lets_a_clip_in(sett
 
 
 def test_a_shut_gate_is_said_to_be_shut():
-    text = said(*pseudo_labels(emotion=np.inf, precision=np.nan))
+    text = described(*pseudo_labels(emotion=np.inf, precision=np.nan))
     assert "no confidence is known to reach the precision" in text
     assert "nan" not in text
     assert "inf" not in text
     table, gates = pseudo_labels(emotion=0.6)
     gates.loc[(gates.task == "emotion") & (gates.fold == 1), ["threshold", "precision"]] = np.inf, np.nan
-    text = said(table, gates)
+    text = described(table, gates)
     assert "a confidence of 0.600 or more in 1 of 2 folds, in the others none; of held-out rows that pass, 0.8" in text
 
 
 def test_where_no_clip_is_of_a_known_pair_no_threshold_helps():
     table, gates = pseudo_labels()
     table["emotion"], table["intent"] = "rage", "ask"
-    assert "no emotion is accepted: in some fold, no clip's two labels" in said(table, gates)
+    assert "no emotion is accepted: in some fold, no clip's two labels" in described(table, gates)
 
 
 def test_an_empty_pool_is_said_to_be_empty():
     table, gates = pseudo_labels()
-    assert said(table[:0], gates).startswith("there are no unlabelled clips")
+    assert described(table[:0], gates).startswith("there are no unlabelled clips")
     assert "as there are no unlabelled clips" in teachers.too_few(table[:0], 3, 2)
 
 
-# In all folds, a clip is accepted for a task at least: 2 of 4 rows, or 1 a fold.
+# In all folds, a clip is accepted for at least one task: 2 of 4 rows, or 1 per fold.
 @pytest.mark.parametrize(("n_labelled", "few"), [(3, False), (20, False), (21, True)])
 def test_few_pseudo_labels_are_no_second_stage(n_labelled, few):
     table, _ = pseudo_labels()
@@ -102,3 +108,142 @@ def test_few_pseudo_labels_are_no_second_stage(n_labelled, few):
 def test_no_pseudo_label_at_all():
     table, _ = pseudo_labels(1.0, 1.0)
     assert "a fold has no pseudo-labelled clip;" in teachers.too_few(table, 3, 2)
+
+
+CONFIG = Config(
+    "toy",
+    folds=N_FOLDS,
+    model=ModelConfig(heads=(1, 2)),
+    train=TrainConfig(seeds=2),
+    pseudo=PseudoConfig(gate="fixed", threshold=0.6),
+)
+TOY = make_corpus()
+FOLDS = make_folds(TOY)
+POOL = list(TOY.part("unlabelled").name)
+
+
+@pytest.fixture(scope="module")
+def stage1(tmp_path_factory):
+    """A folder of stage-1 members, nested ones included, that know their clips' classes well."""
+    folder = tmp_path_factory.mktemp("stage1")
+    draw_members(folder, members.plan(CONFIG, nested=True), TOY, FOLDS, knows=3.0)
+    return folder
+
+
+def with_shuffled_labels(corpus: Corpus, fold: int) -> Corpus:
+    """The same corpus, the labels of one fold's clips in the opposite order."""
+    clips = corpus.clips.copy()
+    rows = clips.name.isin(FOLDS.name[FOLDS.fold == fold])
+    clips.loc[rows, list(TASKS)] = clips.loc[rows, list(TASKS)].to_numpy()[::-1]
+    assert not clips.equals(corpus.clips)
+    return dataclasses.replace(corpus, clips=clips)
+
+
+@pytest.mark.parametrize("fold", range(N_FOLDS))
+def test_nested_rows_come_from_the_members_that_held_out_both_folds(stage1, fold):
+    rows, nested = teachers.nested_out_of_fold(CONFIG, FOLDS, stage1, fold, FOLDS)
+    assert set(rows.name) == set(FOLDS.name[FOLDS.fold != fold])
+    for other in set(range(N_FOLDS)) - {fold}:
+        pair = tuple(sorted((fold, other)))
+        chosen = [Member(heads, seed, pair) for heads in (1, 2) for seed in (0, 1)]
+        for member in chosen:
+            assert not set(members.trained_on(stage1, member)) & set(FOLDS.name[FOLDS.fold.isin(pair)])
+        there = (rows.fold == other).to_numpy()
+        expected = ensemble.mean_over(stage1, chosen, list(rows.name[there]))
+        for task in TASKS:
+            np.testing.assert_array_equal(nested[task][there], expected[task])
+
+
+def test_only_clips_that_may_be_learnt_from_are_nested_rows(stage1):
+    usable = FOLDS.iloc[::2]
+    rows, nested = teachers.nested_out_of_fold(CONFIG, FOLDS, stage1, 0, usable)
+    assert set(rows.name) == set(usable.name[usable.fold != 0])
+    assert {len(p) for p in nested.values()} == {len(rows)}
+
+
+@pytest.mark.parametrize("leaky", [Member(2, 1, (0, 1)), Member(1, 0, (1,))], ids=["nested", "teacher"])
+def test_a_member_that_saw_a_held_out_clip_stops_the_labelling(tmp_path, leaky):
+    draw_members(tmp_path, members.plan(CONFIG, nested=True), TOY, FOLDS, knows=3.0)
+    teachers.label_first_round(CONFIG, TOY, FOLDS, tmp_path)
+    (first, *_) = FOLDS.name[FOLDS.fold == 1]
+    path = tmp_path / f"{leaky.stem}.npz"
+    with np.load(path) as arrays:
+        changed = dict(arrays) | {"trained_on": np.append(arrays["trained_on"], first)}
+    np.savez(path, **changed)
+    with pytest.raises(LeakError, match=f"1 held-out clips were trained on, the first: {first}"):
+        teachers.label_first_round(CONFIG, TOY, FOLDS, tmp_path)
+
+
+@pytest.mark.parametrize("gate", ["fixed", "precision"])
+def test_a_folds_own_labels_decide_nothing_of_its_pseudo_labels_and_gates(stage1, gate):
+    config = dataclasses.replace(CONFIG, pseudo=PseudoConfig(gate=gate, threshold=0.6, precision=0.1))
+    for fold in range(N_FOLDS):
+        other = with_shuffled_labels(TOY, fold)
+        (table, gates), (table_after, gates_after) = (
+            teachers.label_first_round(config, corpus, FOLDS, stage1) for corpus in (TOY, other)
+        )
+        own, own_gates = table.fold == fold, gates.fold == fold
+        pd.testing.assert_frame_equal(table_after[own], table[own])
+        pd.testing.assert_frame_equal(gates_after[own_gates], gates[own_gates])
+        assert not gates_after[~own_gates].equals(gates[~own_gates])
+
+
+def test_the_pool_is_labelled_once_per_fold_by_the_folds_teachers(stage1):
+    table, gates = teachers.label_first_round(CONFIG, TOY, FOLDS, stage1)
+    assert list(zip(table.fold, table.name, strict=True)) == [(k, name) for k in range(N_FOLDS) for name in POOL]
+    assert len(gates) == N_FOLDS * len(TASKS)
+    for fold in range(N_FOLDS):
+        chosen = [Member(heads, seed, (fold,)) for heads in (1, 2) for seed in (0, 1)]
+        mean = ensemble.mean_over(stage1, chosen, POOL)
+        for task in TASKS:
+            likeliest = TOY.labels.decode(task, mean[task].argmax(axis=1))
+            assert list(table[table.fold == fold][task]) == likeliest
+    assert 0 < len(teachers.accepted(table)) < len(table)
+
+
+def test_a_second_round_carries_the_gates_on_and_asks_the_students(stage1):
+    first = teachers.label_first_round(CONFIG, TOY, FOLDS, stage1)
+    chosen = {fold: [m for m in members.plan(CONFIG, nested=False) if m.held_out == (fold,)] for fold in range(3)}
+    same = {fold: ensemble.mean_over(stage1, of_fold, POOL) for fold, of_fold in chosen.items()}
+    # Students that are less sure than their teachers were: a mean with equal shares.
+    unsure = {fold: {t: (p + 1 / p.shape[1]) / 2 for t, p in by_task.items()} for fold, by_task in same.items()}
+    table, gates = teachers.label_next_round(CONFIG, TOY, FOLDS, stage1, same, first)
+    pd.testing.assert_frame_equal(table, first[0], atol=1e-4)
+    after, gates_after = teachers.label_next_round(CONFIG, TOY, FOLDS, stage1, unsure, first)
+    assert (gates_after.threshold == first[1].threshold).all()
+    assert (gates_after.temperature < gates.temperature).all()
+    assert after.emotion_confidence.mean() == pytest.approx(first[0].emotion_confidence.mean(), abs=1e-4)
+
+
+def test_a_student_that_saw_its_fold_stops_the_second_round(stage1, tmp_path):
+    first = teachers.label_first_round(CONFIG, TOY, FOLDS, stage1)
+    moved = FOLDS.assign(fold=(FOLDS.fold + 1) % N_FOLDS)  # members that hold out another fold than their name says
+    draw_members(tmp_path, members.plan(CONFIG, nested=False), TOY, moved, knows=1.0)
+    probabilities = {fold: ensemble.soft_vote(tmp_path, CONFIG, POOL) for fold in range(N_FOLDS)}
+    with pytest.raises(LeakError):
+        teachers.label_next_round(CONFIG, TOY, FOLDS, tmp_path, probabilities, first)
+
+
+def test_pseudo_labels_and_gates_are_read_as_they_were_written(stage1, tmp_path):
+    table, gates = teachers.label_first_round(CONFIG, TOY, FOLDS, stage1)
+    gates.loc[0, "threshold"] = np.inf
+    assert [path.name for path in teachers.write(tmp_path, table, gates)] == ["pseudo_labels.csv", "gates.csv"]
+    read, gates_read = teachers.read(tmp_path)
+    pd.testing.assert_frame_equal(read, table, check_dtype=False)
+    assert teachers.gates_of(gates_read, 1) == teachers.gates_of(gates, 1)
+    assert teachers.gates_of(gates_read, 0)["emotion"] == Gate(*gates.loc[0, teachers.GATE].astype(float))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda table: table.drop(columns="intent_accepted"), "has no column intent_accepted"),
+        (lambda table: table.iloc[1:], "not all folds have the same clips"),
+        (lambda table: table.assign(emotion_confidence="sure"), "sure"),
+    ],
+)
+def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, reason):
+    table, gates = teachers.label_first_round(CONFIG, TOY, FOLDS, stage1)
+    teachers.write(tmp_path, change(table), gates)
+    with pytest.raises(files.Damaged, match=rf"pseudo_labels\.csv is damaged .*{reason}"):
+        teachers.read(tmp_path)

@@ -1,0 +1,271 @@
+"""What decides the results of each step, where they lie, and when a step is done."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from meiju.config import Config, parse_config
+from meiju.labels import LabelSet
+from meiju.run import STEPS, NotYet, Run
+from meiju.utils import files
+from toy_corpus import N_FOLDS, make_corpus, make_folds
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+CORPUS = make_corpus()
+FOLDS = make_folds(CORPUS)
+# In the order in which they depend on each other; transcription has nothing to do here, as every clip has a sentence.
+ORDER = ["transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report"]
+
+
+def make(home: Path, *flags: str, corpus=CORPUS, folds=FOLDS) -> Run:
+    given = ["sample", "--home", str(home), "--folds", str(N_FOLDS), "--device", "cpu", *flags]
+    return Run(parse_config("", given), corpus=corpus, folds=folds)
+
+
+def decisions(run: Run) -> dict[str, str]:
+    return {step: files.digest(run.decided_by(step)) for step in ORDER}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Nothing is written there."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def usual(home) -> dict[str, str]:
+    return decisions(make(home))
+
+
+def changed(usual, run) -> list[str]:
+    now = decisions(run)
+    return [step for step in ORDER if now[step] != usual[step]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "first"),
+    [
+        ("--punctuation none", "transcripts"),
+        ("--text.dim 8", "features"),
+        ("--audio.mels 32", "features"),
+        ("--visual.size 32", "features"),
+        ("--streams text=tfidf-svd audio=logmel", "features"),
+        ("--streams audio=logmel visual=pixels-pca text=tfidf-svd", "stage1"),  # the order of the network's tokens
+        ("--model.width 64", "stage1"),
+        ("--model.fusion late", "stage1"),
+        ("--model.linear 0", "stage1"),
+        ("--train.lr 1e-4", "stage1"),
+        ("--train.together 2", "stage1"),  # rounding
+        ("--train.labelled-share 0.5", "stage1"),
+        ("--model.heads 1 2", "pseudo"),  # members of all head counts and seeds lie side by side
+        ("--train.seeds 2", "pseudo"),
+        ("--pseudo.precision 0.8", "pseudo"),
+        ("--pseudo.rounds 2", "pseudo"),
+        ("--stage2.weight 0.7", "stage2"),
+        ("--stage2.warm-start", "stage2"),
+        ("--ensemble out-of-fold", "submission"),
+        ("--corpus.average micro", "submission"),
+    ],
+)
+def test_a_setting_decides_its_step_and_those_that_depend_on_it(home, usual, flags, first):
+    assert changed(usual, make(home, *flags.split())) == ORDER[ORDER.index(first) :]
+
+
+@pytest.mark.parametrize("flags", ["--jobs 3", "--compute.backend dask", "--speech.language zh", "--tune.epochs 9"])
+def test_a_setting_that_decides_nothing_here_changes_nothing(home, usual, flags):
+    assert changed(usual, make(home, *flags.split())) == []
+
+
+def test_the_seed_decides_every_step(home, usual):
+    assert changed(usual, make(home, "--seed", "1")) == ORDER
+
+
+def corpus_with(column: str, value: str, part: str):
+    """The corpus with another entry of the first clip of a part."""
+    clips = CORPUS.clips.copy()
+    clips.loc[clips.index[clips.part == part][0], column] = value
+    return dataclasses.replace(CORPUS, clips=clips)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "part", "first"),
+    [
+        ("sentence", "Other words.", "testing", "transcripts"),
+        ("part", "validation", "testing", "transcripts"),
+        ("emotion", "calm", "training", "stage1"),
+        ("intent", "wish", "validation", "stage1"),
+    ],
+)
+def test_what_the_corpus_says_decides_who_reads_it(home, usual, column, value, part, first):
+    run = make(home, corpus=corpus_with(column, value, part))
+    assert changed(usual, run) == ORDER[ORDER.index(first) :]
+
+
+def test_the_order_of_the_classes_decides_stage_1(home, usual):
+    turned = LabelSet(CORPUS.labels.emotion[::-1], CORPUS.labels.intent)
+    run = make(home, corpus=dataclasses.replace(CORPUS, labels=turned))
+    assert changed(usual, run) == ORDER[ORDER.index("stage1") :]
+
+
+def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
+    silent = corpus_with("sentence", "", "testing")
+    silent.clips.loc[silent.clips.sentence == "", "path"] = "a.mp4"
+    assert not make(home, corpus=silent).transcribes
+    assert not make(home, "--speech.model", "whisper").transcribes
+    assert make(home, "--speech.model", "whisper", corpus=silent).transcribes
+
+
+def test_other_folds_decide_stage_1(home, usual):
+    swapped = FOLDS.assign(fold=(FOLDS.fold + 1) % N_FOLDS)
+    assert changed(usual, make(home, folds=swapped)) == ORDER[ORDER.index("stage1") :]
+
+
+def test_the_ablation_of_a_run_decides_its_report_and_lies_by_its_second_stage(tmp_path):
+    before, folder = decisions(make(tmp_path)), make(tmp_path).ablation_folder
+    folder.mkdir(parents=True)
+    (folder / "ablation.csv").write_text("a\n")
+    assert changed(before, make(tmp_path)) == ["report"]
+    assert make(tmp_path, "--ensemble", "out-of-fold").ablation_folder == folder
+    assert make(tmp_path, "--stage2.weight", "0.7").ablation_folder != folder
+    assert make(tmp_path, "--train.seeds", "2").ablation_folder != folder
+
+
+def test_steps_have_scripts_and_folders_of_their_own(home):
+    run = make(home)
+    assert list(STEPS) == ["transcription", *ORDER]
+    assert all((SCRIPTS / step.script).is_file() for step in STEPS.values())
+    folders = {step: run.folder(step) for step in ORDER}
+    assert {step for step, folder in folders.items() if folder == run.config.submission_dir} == {"submission", "report"}
+    assert folders["stage1"].parent == home / "work" / "sample" / "stage1"
+    assert len(set(folders.values())) == len(ORDER) - 1
+    assert [step.script for step in STEPS.values()] == sorted(step.script for step in STEPS.values())
+
+
+def finish(run: Run, step: str, **contents: str) -> list[Path]:
+    """Do a step as scripts do: what is there is kept. Returns its files."""
+    paths = [run.folder(step) / name for name in contents]
+    if run.begin(step):
+        for path, content in zip(paths, contents.values(), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text(content)
+        run.finish(step, paths)
+    return paths
+
+
+def test_a_step_is_to_be_done_until_it_is_finished(tmp_path, capsys):
+    run = make(tmp_path)
+    with pytest.raises(NotYet, match=r"no transcripts in .*; run scripts/02_refine_punctuation\.py first"):
+        run.result("transcripts")
+    assert run.begin("transcripts")
+    run.under_way.close()  # broken off
+    with pytest.raises(NotYet):
+        run.result("transcripts")
+    finish(run, "transcripts", a="abc")
+    assert run.result("transcripts") == run.folder("transcripts")
+    assert not make(tmp_path).begin("transcripts")
+    assert "transcripts: done before with these settings" in capsys.readouterr().out
+    assert make(tmp_path, "--punctuation", "none").begin("transcripts")
+
+
+def test_a_step_that_is_under_way_is_reserved_and_logged(tmp_path):
+    run = make(tmp_path)
+    with run.under_way:
+        assert run.begin("stage1")
+        with pytest.raises(files.Busy):
+            make(tmp_path).begin("stage1")
+    (log,) = (tmp_path / "work" / "sample" / "log").glob("*-stage1.log")
+    assert "settings" in log.read_text(encoding="utf-8")
+    with (again := make(tmp_path)).under_way:
+        assert again.begin("stage1")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("ab")], ids=["lost", "cut"])
+def test_what_is_lost_or_cut_is_noticed_and_made_anew(tmp_path, damage, capsys):
+    run = make(tmp_path)
+    whole, damaged = finish(run, "pseudo", whole="kept", damaged="abc")
+    damage(damaged)
+    with pytest.raises(NotYet, match=rf"{damaged} is lost or cut; run scripts/06_pseudo_label\.py again"):
+        run.result("pseudo")
+    finish(run, "pseudo", whole="other", damaged="abc")
+    assert f"{damaged} lost or cut: made anew" in capsys.readouterr().out
+    assert run.result("pseudo") == damaged.parent
+    assert (whole.read_text(), damaged.read_text()) == ("kept", "abc")
+
+
+def test_stage_1_is_done_for_the_head_counts_and_seeds_asked_for(tmp_path):
+    both, one, seeds = (make(tmp_path, "--model.heads", *flags.split()) for flags in ("1 2", "1", "1 --train.seeds 2"))
+    finish(both, "stage1", a="a")
+    assert both.folder("stage1") == one.folder("stage1") == seeds.folder("stage1")
+    assert both.result("stage1")
+    for other in (one, seeds):
+        with pytest.raises(NotYet):
+            other.result("stage1")
+
+
+def test_a_submission_of_other_settings_is_replaced_with_its_report(tmp_path, capsys):
+    first, second = make(tmp_path), make(tmp_path, "--ensemble", "out-of-fold")
+    old = [*finish(first, "submission", csv="a"), *finish(first, "report", html="b")]
+    kept = first.folder("submission") / "a note.txt"
+    kept.write_text("people may put files there")
+    new = finish(second, "submission", zip="c")
+    assert "submission: replaces that of other settings" in capsys.readouterr().out
+    assert not any(path.exists() for path in old)
+    assert kept.exists()
+    assert second.result("submission") == new[0].parent
+    for step in ("submission", "report"):
+        with pytest.raises(NotYet):
+            first.result(step)
+
+
+def test_results_of_other_code_are_named_and_left(tmp_path, capsys, monkeypatch):
+    (old,) = finish(make(tmp_path), "transcripts", a="abc")
+    monkeypatch.setattr("meiju.utils.provenance.code_of", lambda *roots: {"meiju.text.refine": "edited"})
+    with (run := make(tmp_path)).under_way:
+        assert run.begin("transcripts")
+    assert f"transcripts: results of other code are left aside, see {old.parent}" in capsys.readouterr().out
+    assert old.exists()
+    assert run.folder("transcripts") != old.parent
+
+
+def test_stores_come_in_the_settings_order_and_only_when_they_are_there(tmp_path):
+    run = make(tmp_path, "--streams", "visual=pixels-pca", "text=tfidf-svd")
+    with pytest.raises(NotYet, match="03_extract_features"):
+        _ = run.stores
+    finish(run, "features", a="a")
+    assert list(run.stores) == ["visual", "text"]
+    assert run.stores["text"] == make(tmp_path).stream_folder("text")  # whatever the other streams are
+    assert run.encoder_folder("text") == run.stores["text"] / "encoder"
+
+
+def test_stores_of_other_settings_are_known(tmp_path):
+    run, other = make(tmp_path), make(tmp_path, "--text.dim", "8")
+    for folder in (run.stream_folder("text"), other.stream_folder("text"), run.stream_folder("audio")):
+        folder.mkdir(parents=True)
+    assert run.other_stores("text") == [other.stream_folder("text")]
+    assert run.other_stores("audio") == []
+
+
+def test_a_round_is_taught_by_the_round_before(tmp_path):
+    first, second = make(tmp_path), make(tmp_path, "--pseudo.rounds", "2")
+    assert first.round_before is None
+    assert second.round_before.config == first.config
+    assert second.round_before.folder("stage2") == first.folder("stage2")
+    assert second.corpus is second.round_before.corpus
+
+
+def test_a_variant_shares_corpus_and_folds_and_is_quiet(tmp_path, capsys):
+    run = make(tmp_path)
+    other = run.variant(dataclasses.replace(run.config, ensemble="out-of-fold"))
+    assert other.corpus is run.corpus
+    assert other.folds is run.folds
+    finish(run, "transcripts", a="a")
+    assert not other.begin("transcripts")
+    assert "done before" not in capsys.readouterr().out
+
+
+def test_folds_are_asked_for_where_there_are_none(tmp_path):
+    run = Run(Config("toy", home=tmp_path), corpus=CORPUS)
+    with pytest.raises(NotYet, match="04_make_folds"):
+        _ = run.folds

@@ -1,0 +1,67 @@
+"""A corpus of a few clips without files, folds of it, and predictions of members that are drawn instead of learnt."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju.corpus import Corpus
+from meiju.labels import TASKS, LabelSet
+from meiju.members import Member
+
+LABELS = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
+PARTS = {"training": 24, "validation": 6, "testing": 4, "unlabelled": 8}
+N_FOLDS = 3
+
+
+def make_corpus() -> Corpus:
+    rows = [
+        {
+            "name": f"{part}_{k:02}",
+            "part": part,
+            "sentence": f"clip {k} of {part}.",
+            "emotion": LABELS.emotion[k % 3] if part in ("training", "validation") else "",
+            "intent": LABELS.intent[k // 3 % 2] if part in ("training", "validation") else "",
+            "path": "",
+        }
+        for part, n in PARTS.items()
+        for k in range(n)
+    ]
+    return Corpus(pd.DataFrame(rows).sort_values("name", ignore_index=True), LABELS, [])
+
+
+def make_folds(corpus: Corpus) -> pd.DataFrame:
+    names = corpus.part("training").name
+    return pd.DataFrame({"name": names, "fold": np.arange(len(names)) // 2 % N_FOLDS})
+
+
+def write_member(
+    folder: Path, member: Member, names: Sequence[str], trained_on: Iterable[str], logits: dict[str, np.ndarray]
+) -> None:
+    """A member's predictions as training writes them."""
+    np.savez(
+        folder / f"{member.stem}.npz",
+        names=np.array(names, dtype=str),
+        trained_on=np.array(sorted(trained_on), dtype=str),
+        **{task: logits[task].astype(np.float32) for task in TASKS},
+    )
+
+
+def draw_members(folder: Path, chosen: Iterable[Member], corpus: Corpus, folds: pd.DataFrame, *, knows: float) -> None:
+    """Write members that hold out their folds: their logits are noise, and `knows` higher at a clip's true class.
+
+    A clip without a label leans to a class of its own.
+    """
+    clips = corpus.clips
+    fold = folds.set_index("name").fold.reindex(clips.name).to_numpy()
+    for member in chosen:
+        rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
+        unseen = np.isnan(fold) | np.isin(fold, member.held_out)
+        logits = {}
+        for task in TASKS:
+            number = corpus.labels.encode(task, clips[task])
+            number = np.where(number < 0, np.arange(len(clips)) % len(LABELS[task]), number)
+            lean = knows * np.eye(len(LABELS[task]))[number]
+            logits[task] = (rng.normal(size=lean.shape) + lean)[unseen]
+        write_member(folder, member, clips.name[unseen], clips.name[~unseen], logits)
