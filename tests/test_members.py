@@ -121,8 +121,27 @@ def test_members_that_train_together_have_the_same_heads_and_steps(data):
         assert len({(m.heads, len(m.held_out), len(d.labelled) > 8) for m, d in group}) == 1
 
 
-def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, trained, tmp_path):
-    """A member that is lost is trained again in the same company, so it comes out the same to the byte."""
+def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monkeypatch):
+    """Not by what is done already: a member that is lost is trained again in the same company."""
+    plan, company = members.plan(CONFIG, nested=True), []
+
+    def note(_, function, jobs, **options):
+        company.append([[member for member, _ in group] for _, _, group, *_ in jobs])
+        return ()
+
+    monkeypatch.setattr(members, "run_jobs", note)
+    members.train(CONFIG, data, plan, tmp_path, stage=1, label="none there")
+    lost = plan[3]
+    for path in members.paths(set(plan) - {lost}, tmp_path):
+        path.touch()
+    members.train(CONFIG, data, plan, tmp_path, stage=1, label="one lost")
+    first, second = company
+    assert sorted(member for group in first for member in group) == sorted(plan)
+    assert second == [group for group in first if lost in group]
+    assert len(second[0]) == CONFIG.train.together
+
+
+def test_members_that_are_lost_are_trained_again_to_the_same_bytes(data, trained, tmp_path):
     again = shutil.copytree(trained, tmp_path / "again")
     plan = members.plan(ONE_HEAD, nested=True)
     lost = [again / "heads1-seed0-fold1.safetensors", again / "heads1-seed0-fold0+2.npz"]

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from meiju.config import Config, parse_config
 from meiju.labels import LabelSet
@@ -114,6 +115,11 @@ def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
     assert not make(home, corpus=silent).transcribes
     assert not make(home, "--speech.model", "whisper").transcribes
     assert make(home, "--speech.model", "whisper", corpus=silent).transcribes
+
+
+def test_what_networks_run_on_decides_stage_1(home, usual, monkeypatch):
+    monkeypatch.setattr("meiju.run.pick_device", lambda device: torch.device("cuda"))
+    assert changed(usual, make(home)) == ORDER[ORDER.index("stage1") :]
 
 
 def test_other_folds_decide_stage_1(home, usual):
