@@ -2,7 +2,7 @@
 
 Reads   nothing
 Writes  the folder --corpus.root, in the official layout (work/sample-corpus by default)
-Run     python scripts/00_make_sample.py sample
+Run     .venv/bin/python scripts/00_make_sample.py sample
 """
 
 from meiju.config import ConfigError

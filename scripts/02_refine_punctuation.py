@@ -2,7 +2,7 @@
 
 Reads   the corpus' transcripts, work/<run>/transcription/ where some have none, and --punctuation-texts
 Writes  work/<run>/transcripts/: transcripts.csv (name, sentence), punctuation.csv (scores on held-out sentences)
-Run     python scripts/02_refine_punctuation.py sample --punctuation-texts dialogue.txt
+Run     .venv/bin/python scripts/02_refine_punctuation.py sample --punctuation-texts dialogue.txt
 """
 
 from meiju import pipeline

@@ -2,7 +2,7 @@
 
 Reads   the corpus' clips, work/<run>/transcripts/
 Writes  work/<run>/features/<stream>/: frames.npy, index.csv, missing.csv, meta.json
-Run     python scripts/03_extract_features.py sample --streams text=tfidf-svd audio=npy:/data/hubert.zip
+Run     .venv/bin/python scripts/03_extract_features.py sample --streams text=tfidf-svd audio=npy:/data/hubert.zip
 """
 
 from meiju import pipeline

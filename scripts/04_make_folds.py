@@ -2,7 +2,7 @@
 
 Reads   the corpus' tables
 Writes  folds/<run>.csv: name, fold
-Run     python scripts/04_make_folds.py sample --folds 5
+Run     .venv/bin/python scripts/04_make_folds.py sample --folds 5
 """
 
 from meiju import folds

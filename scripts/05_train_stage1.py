@@ -5,7 +5,7 @@ Text encoders of tuned: streams are fine-tuned first, inside the folds.
 
 Reads   work/<run>/features/, work/<run>/transcripts/, folds/<run>.csv
 Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on unseen clips) a member
-Run     python scripts/05_train_stage1.py sample --train.lr 1e-3
+Run     .venv/bin/python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
 from meiju import evaluation, pipeline

@@ -4,7 +4,7 @@ With --pseudo.rounds 2 the second stage of round 1 is trained first and labels t
 
 Reads   work/<run>/stage1/
 Writes  work/<run>/pseudo/: pseudo_labels.csv (name, fold, and by task label, confidence, accepted), gates.csv
-Run     python scripts/06_pseudo_label.py sample --pseudo.gate fixed --pseudo.threshold 0.9
+Run     .venv/bin/python scripts/06_pseudo_label.py sample --pseudo.gate fixed --pseudo.threshold 0.9
 """
 
 from meiju import pipeline, teachers

@@ -2,7 +2,7 @@
 
 Reads   work/<run>/features/, folds/<run>.csv, work/<run>/pseudo/
 Writes  work/<run>/stage2/: as stage 1
-Run     python scripts/07_train_stage2.py sample --stage2.weight 0.5
+Run     .venv/bin/python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
 from meiju import evaluation, pipeline, teachers

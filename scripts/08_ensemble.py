@@ -3,7 +3,7 @@
 Reads   work/<run>/stage1/, work/<run>/stage2/
 Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, probabilities.csv (of the test clips),
         model.json (what scripts/predict.py needs to know)
-Run     python scripts/08_ensemble.py sample --ensemble out-of-fold
+Run     .venv/bin/python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
 import pandas as pd

@@ -4,7 +4,7 @@ Reads   work/<run>/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>
 Writes  submissions/<run>/: report.html, errors.csv (every clip judged wrongly), emotion_classes.csv,
         intent_classes.csv, pseudo_quality.csv, disagreement.csv, heads.csv, task_gates.csv, pseudo_precision.png,
         heads.png (what there is nothing to say of is left out)
-Run     python scripts/09_report.py sample
+Run     .venv/bin/python scripts/09_report.py sample
 """
 
 from meiju.report import build

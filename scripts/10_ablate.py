@@ -7,7 +7,7 @@ the time of a run with four head counts, for the full run of the comparison as w
 Reads   work/<run>/features/, folds/<run>.csv
 Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of the run's settings>/: ablation.csv,
         ablation.md, ablation.png, low_resource.png
-Run     python scripts/10_ablate.py sample --variants gate-fixed soft streams
+Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-fixed soft streams
 """
 
 from meiju.analysis import ablation, variants

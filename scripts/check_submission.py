@@ -2,7 +2,7 @@
 
 Reads   a submission.zip or submission.csv, and the corpus' tables
 Writes  nothing
-Run     python scripts/check_submission.py submission.zip track1-mandarin --corpus.root /data/Track1/Mandarin
+Run     .venv/bin/python scripts/check_submission.py submission.zip track1-mandarin --corpus.root /data/Track1/Mandarin
 """
 
 import sys
@@ -24,7 +24,9 @@ def check_submission(run):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        raise SystemExit(__doc__)
-    path = Path(sys.argv.pop(1))
+    asks_for_help = {"-h", "--help", "--help-all"} & set(sys.argv)
+    if not asks_for_help:
+        if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+            raise SystemExit(f"error: name the submission to check first\n\n{__doc__}")
+        path = Path(sys.argv.pop(1))
     main(check_submission)

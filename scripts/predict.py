@@ -6,10 +6,10 @@ problem, the others are answered all the same, and the exit status is 1.
 
 Reads   submissions/<run>/model.json and what it names, and the clips (files, or folders of them)
 Writes  the answer: to the terminal, or to --output FILE
-Run     python scripts/predict.py sample clip.mp4 --text "真的吗"
-Run     python scripts/predict.py sample clips/ --texts sentences.csv --format csv --output predictions.csv
-Run     python scripts/predict.py sample --serve
-Run     python scripts/predict.py sample --export model/
+Run     .venv/bin/python scripts/predict.py sample clip.mp4 --text "真的吗"
+Run     .venv/bin/python scripts/predict.py sample clips/ --texts sentences.csv --format csv --output predictions.csv
+Run     .venv/bin/python scripts/predict.py sample --serve
+Run     .venv/bin/python scripts/predict.py sample --export model/
 """
 
 import sys
@@ -70,7 +70,7 @@ def main(arguments: Arguments) -> None:
     folder = bundle.find_run(arguments.run, arguments.home)
     if arguments.export is not None:
         exported = bundle.export(folder, arguments.export)
-        print(f"python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
+        print(f".venv/bin/python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
         if exported.models:
             print(f"pretrained models are not copied; it needs {', '.join(exported.models)}")
         return

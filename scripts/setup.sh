@@ -1,15 +1,22 @@
-# Sets up .venv in the repository, once per requirements.txt; sourced by run_all.sh and run_tests.sh.
+# Sets up .venv in the repository with the requirements files that are named; sourced by run_all.sh and run_tests.sh.
+# Each file is installed once, and again where it changes.
 set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$repository/.venv/bin/python"
-wanted="$(cat "$repository/requirements.txt" "$repository/pyproject.toml" | sha256sum)"
-if [ ! -x "$python" ] || [ "$(cat "$repository/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
+if [ ! -x "$python" ]; then
     base="${PYTHON:-python3}"
-    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed")'
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name one with PYTHON=...")'
     echo "setting up $repository/.venv (a few minutes, once)"
-    [ -x "$python" ] || "$base" -m venv "$repository/.venv"
-    export PIP_DISABLE_PIP_VERSION_CHECK=1
-    "$python" -m pip install --quiet --quiet -r "$repository/requirements.txt"
-    "$python" -m pip install --quiet --no-deps --editable "$repository"
-    echo "$wanted" > "$repository/.venv/installed"
+    "$base" -m venv "$repository/.venv"
 fi
+for list in "$@"; do
+    wanted="$(cat "$repository/$list" "$repository/pyproject.toml")"
+    installed="$repository/.venv/installed-$list"
+    if [ "$(cat "$installed" 2>/dev/null)" != "$wanted" ]; then
+        echo "installing $list"
+        export PIP_DISABLE_PIP_VERSION_CHECK=1
+        "$python" -m pip install --quiet --quiet -r "$repository/$list"
+        "$python" -m pip install --quiet --no-deps --editable "$repository"
+        echo "$wanted" > "$installed"
+    fi
+done

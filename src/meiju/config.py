@@ -8,11 +8,13 @@ import dataclasses
 import importlib.util
 import os
 import re
+import sys
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -542,13 +544,80 @@ class AblationConfig(Config):
 C = TypeVar("C", bound=Config)
 
 
+# What a script's --help shows besides run, home and corpus: the settings that decide its step.
+PUNCTUATION = ("punctuation", "punctuation_texts", "punctuation_epochs", "punctuation_lr")
+TRAINING = ("seed", "folds", "device", "jobs", "model", "train", "compute")
+SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
+    "00_make_sample": ("seed", "jobs"),
+    "01_transcribe": ("device", "speech"),
+    "02_refine_punctuation": ("seed", "device", "jobs", *PUNCTUATION),
+    "03_extract_features": ("seed", "device", "jobs", "streams", "text", "audio", "visual", "compute"),
+    "04_make_folds": ("seed", "folds"),
+    "05_train_stage1": (*TRAINING, "streams", "tune"),
+    "06_pseudo_label": ("pseudo",),
+    "07_train_stage2": (*TRAINING, "stage2"),
+    "08_ensemble": ("ensemble",),
+    "09_report": (),
+    "10_ablate": ("model", "train", "jobs"),
+    "check_submission": (),
+}
+ALWAYS_SHOWN = ("run", "home", "corpus")
+
+
 def parse_config(description: str | None, arguments: list[str] | None = None, kind: type[C] = Config) -> C:
     """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
 
-    kind: Config, or a subclass whose own settings have defaults and become flags of their own.
+    --help shows the settings that decide the script's step, --help-all every one. kind: Config, or a subclass whose own
+    settings have defaults and become flags of their own.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    asked = {"-h", "--help", "--help-all"} & set(arguments)
+    if asked:
+        preset = next((name for name in arguments if name in PRESETS), "custom")
+        script = Path(sys.argv[0]).name
+        everything = "--help-all" in asked or Path(script).stem not in SHOWN_BY_HELP
+        shown = None if everything else (*ALWAYS_SHOWN, *SHOWN_BY_HELP[Path(script).stem])
+        show_help(script, description or "", preset=preset, kind=kind, shown=shown)
     presets = {name: (text, _as_kind(preset, kind)) for name, (text, preset) in PRESETS.items()}
     return tyro.extras.overridable_config_cli(presets, args=arguments, description=description)
+
+
+def show_help(
+    program: str,
+    description: str,
+    *,
+    preset: str = "custom",
+    kind: type[Config] = Config,
+    shown: Sequence[str] | None = None,
+) -> None:
+    """Print how a program is called and the settings that it takes, with their values in a preset; then end.
+
+    shown: the settings and groups of them to show; all by default. Those of `kind` alone are always shown.
+    """
+    names = ", ".join(f"{name} ({text.rstrip('.')})" for name, (text, _) in PRESETS.items())
+    where = (
+        "" if shown is None else "\n\nThese are the settings of this step; every script takes all of them: --help-all"
+    )
+    text = f"{description.rstrip()}\n\nPRESET sets the values that are not given: {names}.{where}"
+    own = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.name not in {f.name for f in dataclasses.fields(Config)}
+    ]
+    visible = kind if shown is None else _showing(kind, {*shown, *own})
+    default = _as_kind(PRESETS[preset][1], visible)
+    tyro.cli(visible, prog=f"{program} PRESET", description=text, default=default, args=["--help"])
+
+
+def _showing(kind: type[C], shown: set[str]) -> type[C]:
+    """The same settings, of which --help shows only some."""
+    hidden = [field for field in dataclasses.fields(kind) if field.name not in shown]
+    hints = typing.get_type_hints(kind, include_extras=True)
+    body: dict[str, object] = {
+        "__annotations__": {f.name: Annotated[hints[f.name], tyro.conf.Suppress] for f in hidden}
+    }
+    body |= {field.name: field for field in hidden}
+    return dataclass(frozen=True)(type(kind.__name__, (kind,), body))
 
 
 def _as_kind(config: Config, kind: type[C]) -> C:

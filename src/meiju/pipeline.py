@@ -124,7 +124,7 @@ def make_submission(run: Run) -> None:
     probabilities = ensemble.soft_vote(run.result("stage2"), config, names, stages[-1].weights)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = evaluation.table(stages, config, corpus, run.folds)
-    files.write_text(out / "scores.csv", spreadsheets.as_csv(table, float_format="%.4f"))
+    files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     by_clip = ensemble.as_table(probabilities, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
     bundle.write_model(
@@ -136,7 +136,7 @@ def make_submission(run: Run) -> None:
         stage2=run.result("stage2"),
         weights=stages[-1].weights,
     )
-    names = (submission.CSV_NAME, submission.ZIP_NAME, "scores.csv", "probabilities.csv", bundle.MODEL)
+    names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
 
 

@@ -11,8 +11,8 @@ process with --threads threads, as members are trained and clips encoded.
 
 Reads   nothing
 Writes  bench.md in --output, and the same to the terminal
-Run     python tests/tools/bench.py --quick
-Run     python tests/tools/bench.py --parts members extraction --output work/bench
+Run     .venv/bin/python tests/tools/bench.py --quick
+Run     .venv/bin/python tests/tools/bench.py --parts members extraction --output work/bench
 """
 
 import os

@@ -6,7 +6,7 @@ byte: features, weights, predictions, pseudo-labels, scores, submission and repo
 
 Reads   nothing
 Writes  the folder HOME (a temporary one by default)
-Run     python tests/tools/endure.py --kills 30 --seed 0
+Run     .venv/bin/python tests/tools/endure.py --kills 30 --seed 0
 """
 
 import os

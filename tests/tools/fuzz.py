@@ -6,7 +6,7 @@ wrong submission, or a file outside its folder.
 
 Reads   nothing
 Writes  a temporary folder, which is removed
-Run     python tests/tools/fuzz.py --n 10000 --seed 0
+Run     .venv/bin/python tests/tools/fuzz.py --n 10000 --seed 0
 """
 
 import tempfile
@@ -32,7 +32,7 @@ def fuzz(n: int = 10_000, seed: int = 0, first: int = 0, shown: int = 20) -> Non
             if end.wrong:
                 failed.append(end)
                 if len(failed) <= shown:
-                    again = f"python tests/tools/fuzz.py --n 1 --seed {seed} --first {end.number}"
+                    again = f".venv/bin/python tests/tools/fuzz.py --n 1 --seed {seed} --first {end.number}"
                     tqdm.write(f"{end.kind}: {end.how}\n{end.wrong.rstrip()}\nagain: {again}\n")
     for kind, counts in sorted(ends.items()):
         print(f"{kind}: {counts.total()} inputs; " + ", ".join(f"{n} {how}" for how, n in counts.most_common()))

@@ -87,5 +87,5 @@ def test_the_script_says_how_to_repeat_what_ended_badly(capsys, monkeypatch):
         run_script("fuzz.py", "--n", "1", "--seed", "3")
     assert caught.value.code == 1
     assert re.search(
-        r"a traceback\nagain: python tests/tools/fuzz.py --n 1 --seed 3 --first 4", capsys.readouterr().out
+        r"a traceback\nagain: .venv/bin/python tests/tools/fuzz.py --n 1 --seed 3 --first 4", capsys.readouterr().out
     )
