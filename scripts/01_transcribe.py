@@ -2,7 +2,7 @@
 
 Reads   the corpus' clips that have no sentence, in any part
 Writes  work/<run>/transcription/: transcription.csv (name, sentence, reason where there is none)
-Run     .venv/bin/python scripts/01_transcribe.py track1-mandarin --corpus.root DIR --speech.model openai/whisper-large-v3
+Run     .venv/bin/python scripts/01_transcribe.py track1-mandarin --corpus.root DIR --speech.language zh
 """
 
 from meiju import pipeline

@@ -12,6 +12,7 @@ Run     .venv/bin/python scripts/predict.py sample --serve
 Run     .venv/bin/python scripts/predict.py sample --export model/
 """
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,10 @@ def main(arguments: Arguments) -> None:
             print(f"pretrained models are not copied; it needs {', '.join(exported.models)}")
         return
     if arguments.serve:
-        from meiju.serving import page
+        if importlib.util.find_spec("gradio") is None:
+            install = ".venv/bin/python -m pip install -r requirements-serve.txt"
+            raise ConfigError(f"--serve needs packages that are not installed; {install}")
+        from meiju.serving import page  # gradio takes seconds to import, and nothing else needs it
 
         page.require_free(arguments.port)
         page.serve(Predictor(folder, device=arguments.device), title=arguments.run, port=arguments.port)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meiju import submission
+from meiju.utils import files
 
 NAMES = ["clip_1", "clip_2", "clip_3", "clip_4"]
 EMOTIONS = ["happy", "sad", "neutral"]
@@ -209,3 +210,18 @@ def test_no_damage_makes_the_check_of_a_zip_fail(tmp_path_factory, edits, cut, p
         data[position % len(data)] = byte
     path.write_bytes(data[cut % len(data) if len(edits) % 2 else 0 :])
     assert isinstance(check(path), list)
+
+
+def test_a_result_is_compared_with_the_reference(tmp_path):
+    folder, reference = tmp_path / "run", tmp_path / "run" / "reference"
+    assert submission.compare_with_reference(folder, reference).startswith("no reference to compare with")
+    scores = "stage,system,part,JRBM\nstage 1,all,out-of-fold,0.5000\n"
+    for place in (folder, reference):
+        files.write_text(place / "submission.csv", GOOD)
+        files.write_text(place / "scores.csv", scores)
+    assert submission.compare_with_reference(folder, reference) == "the same as the reference"
+    files.write_text(folder / "scores.csv", scores.replace("0.5000", "0.5103"))
+    files.write_text(folder / "submission.csv", GOOD.replace("clip_1,happy", "clip_1,sad"))
+    told = submission.compare_with_reference(folder, reference)
+    assert "up to 0.0103" in told
+    assert "1 of 4 test clips" in told
