@@ -53,7 +53,7 @@ def code_of(*roots: str) -> dict[str, str]:
         module, name = symbol = waiting.pop()
         top = module.partition(".")[0]
         if top in LIBRARIES:
-            libraries[top] = version(LIBRARIES[top])
+            libraries[top] = _version(LIBRARIES[top])
         if top != PACKAGE.name or symbol in seen or module in NO_RESULTS:
             continue
         seen.add(symbol)
@@ -138,6 +138,9 @@ def _is_module(name: str) -> bool:
     return name.startswith(f"{PACKAGE.name}.") and (path.is_dir() or path.with_suffix(".py").is_file())
 
 
+_version = cache(version)  # looks it up in a file
+
+
 @cache
 def _source(module: str, name: str) -> str:
     return ast.unparse(_definitions(module)[name])
@@ -150,19 +153,18 @@ def _uses(module: str, name: str) -> tuple[Symbol, ...]:
 
 
 def _named_by(node: ast.stmt, module: str) -> Iterator[Symbol]:
-    imports = _imports(module)
+    imports, hints, inside = _imports(module), set(_inside_hints(node)), list(ast.walk(node))
+    attributes = [inner for inner in inside if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name)]
     of_module: set[int] = set()
-    hints = set(_inside_hints(node))
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
-            target, defined = imports.get(inner.value.id, ("", "."))
-            if defined == "":  # members.plan: of the module, only what is named
-                of_module.add(id(inner.value))
-                if id(inner.value) not in hints:
-                    yield target, inner.attr
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name) and id(inner) not in hints | of_module:
-            target, defined = imports.get(inner.id, (module, inner.id))
+    for attribute in attributes:
+        target, defined = imports.get(attribute.value.id, ("", "."))
+        if defined == "":  # members.plan: of the module, only what is named
+            of_module.add(id(attribute.value))
+            if id(attribute.value) not in hints:
+                yield target, attribute.attr
+    for name in inside:
+        if isinstance(name, ast.Name) and id(name) not in hints and id(name) not in of_module:
+            target, defined = imports.get(name.id, (module, name.id))
             if defined:
                 yield target, defined
             else:  # the module itself, whatever is done with it

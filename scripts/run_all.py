@@ -1,0 +1,37 @@
+"""Run every step of one run, from clips to submission.zip and report.html, in one process: imports take seconds a step.
+
+Without arguments, the embedded, made-up sample is run, and its result compared with the reference in the repository.
+run_all.sh sets up .venv and calls this.
+
+Reads   what the steps read
+Writes  what the steps write
+Run     ./scripts/run_all.sh track1-mandarin --corpus.root /data/Track1/Mandarin
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+from meiju.config import PRESETS, show_help
+from meiju.submission import compare_with_reference
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+def run_all(arguments: list[str]) -> None:
+    """Run the numbered scripts one after the other, each as from the command line."""
+    steps = sorted(path for path in SCRIPTS.glob("0[0-9]_*.py"))
+    for step in steps if arguments[0] == "sample" else steps[1:]:
+        print(f"\n== {step.stem}", flush=True)
+        sys.argv = [str(step), *arguments]
+        runpy.run_path(str(step), run_name="__main__")
+
+
+if __name__ == "__main__":
+    if {"-h", "--help", "--help-all"} & set(sys.argv):
+        show_help("run_all.sh", __doc__.partition("\n\nReads")[0])
+    arguments = sys.argv[1:] or ["sample"]
+    run_all(arguments)
+    if arguments == ["sample"]:
+        folder = PRESETS["sample"][1].submission_dir
+        print(f"\nsample: {compare_with_reference(folder, folder / 'reference')}")
