@@ -15,7 +15,9 @@ for list in "$@"; do
     if [ "$(cat "$installed" 2>/dev/null)" != "$wanted" ]; then
         echo "installing $list"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
-        "$python" -m pip install --quiet --quiet -r "$repository/$list"
+        "$python" -m pip install --quiet --quiet --no-compile -r "$repository/$list"
+        # pip would compile on one core. A few files in packages are templates, and no Python.
+        "$python" -m compileall -q -j 0 "$repository"/.venv/lib/python3*/site-packages > /dev/null || true
         "$python" -m pip install --quiet --no-deps --editable "$repository"
         echo "$wanted" > "$installed"
     fi
