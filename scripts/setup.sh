@@ -16,9 +16,9 @@ for list in "$@"; do
         echo "installing $list"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
         "$python" -m pip install --quiet --quiet --no-compile -r "$repository/$list"
-        # pip would compile on one core. A few files in packages are templates, and no Python.
-        "$python" -m compileall -q -j 0 "$repository"/.venv/lib/python3*/site-packages > /dev/null || true
         "$python" -m pip install --quiet --no-deps --editable "$repository"
+        # Compile what a run imports, and no more: pip would compile all there is, which takes a minute longer.
+        PYTHONDONTWRITEBYTECODE= "$python" -c "import meiju.pipeline, meiju.report.build"
         echo "$wanted" > "$installed"
     fi
 done

@@ -7,8 +7,8 @@ import pytest
 
 from meiju import features
 from meiju.config import ConfigError
-from meiju.encoders import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.audio import LogMel
+from meiju.encoders.base import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.media import write_clip
 from meiju.utils import files
 

@@ -10,7 +10,7 @@ import torch
 
 from meiju import features, text_tuning
 from meiju.config import Config, ConfigError, TuneConfig
-from meiju.encoders import Clip
+from meiju.encoders.base import Clip
 from meiju.labels import TASKS
 from meiju.text_tuning import Lines, TunedText, network_of, store_of
 from toy_models import write_bert

@@ -21,7 +21,8 @@ import pandas as pd
 from meiju import folds
 from meiju.config import Config, ConfigError, as_settings, parse_config
 from meiju.corpus import Corpus, CorpusError, read_corpus
-from meiju.encoders import Clip, Encoder, make_encoder
+from meiju.encoders.base import Clip, Encoder
+from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
 from meiju.text import punctuation, transcription
 from meiju.utils import files, hub, log, provenance

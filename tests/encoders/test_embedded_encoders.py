@@ -10,10 +10,11 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from meiju.config import Config, ConfigError
-from meiju.encoders import Clip, NoFrames, make_encoder
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
+from meiju.encoders.base import Clip, NoFrames
 from meiju.encoders.media import write_clip
+from meiju.encoders.registry import make_encoder
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
 

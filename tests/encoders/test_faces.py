@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from meiju.config import Config, VisualConfig
-from meiju.encoders import Clip, make_encoder
+from meiju.encoders.base import Clip
 from meiju.encoders.faces import crop_to_faces, find_face
 from meiju.encoders.media import write_clip
 from meiju.encoders.pictures import NO_FACE
+from meiju.encoders.registry import make_encoder
 from meiju.sample.drawing import draw_face, draw_speaker
 
 SIDE = 240  # of a drawn face, enlarged

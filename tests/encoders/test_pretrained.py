@@ -10,9 +10,11 @@ import transformers
 
 from meiju import features
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
-from meiju.encoders import Clip, Encoder, NoFrames, adaptation, make_encoder
+from meiju.encoders import adaptation
+from meiju.encoders.base import Clip, Encoder, NoFrames
 from meiju.encoders.media import read_audio, read_frames, write_clip
 from meiju.encoders.pretrained import batches
+from meiju.encoders.registry import make_encoder
 from meiju.run import Run
 
 RATE = 16_000

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from meiju.config import ConfigError, CorpusConfig
 from meiju.corpus import read_corpus
-from meiju.encoders import Clip, media
+from meiju.encoders import media
+from meiju.encoders.base import Clip
 from meiju.labels import TASKS
 from meiju.serving.bundle import Stamp, find_run
 from meiju.serving.predictor import Predictor

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from browser import CHROMIUM, DRIVER, browser
-from meiju.encoders import Clip, media
+from meiju.encoders import media
+from meiju.encoders.base import Clip
 from meiju.labels import TASKS
 from meiju.serving.bundle import find_run
 from meiju.serving.page import answer

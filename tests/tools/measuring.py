@@ -24,8 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from meiju import features
 from meiju.config import Config, ModelConfig, TrainConfig, VisualConfig
-from meiju.encoders import Clip, make_encoder, media
-from meiju.encoders.base import Encoder
+from meiju.encoders import media
+from meiju.encoders.base import Clip, Encoder
+from meiju.encoders.registry import make_encoder
 from meiju.labels import EMOTIONS, INTENTS, TASKS
 from meiju.layers import Noise, Shape
 from meiju.linear import LogisticRegressionHead

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from meiju.config import ConfigError, require
 from meiju.corpus import MEDIA_SUFFIXES, CorpusError, read_sentences
-from meiju.encoders import Clip
+from meiju.encoders.base import Clip
 from meiju.encoders.media import MediaError, read_seconds
 
 KNOWN = ", ".join(MEDIA_SUFFIXES)

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meiju.config import ConfigError
 from meiju.corpus import MEDIA_SUFFIXES
-from meiju.encoders import Clip
+from meiju.encoders.base import Clip
 from meiju.encoders.media import read_seconds
 from meiju.labels import TASKS
 from meiju.serving.inputs import problem_of

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from meiju import ensemble, features, members
 from meiju.config import ConfigError
-from meiju.encoders import Clip, Encoded, Encoder, NoFrames, make_encoder
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.network import MemberNetwork

@@ -30,7 +30,9 @@ from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
 from meiju import ensemble, features, folds, members, submission, teachers
 from meiju.config import CorpusConfig, as_settings, from_settings, parse_config
 from meiju.corpus import LABELLED, read_corpus
-from meiju.encoders import Clip, NoFrames, make_encoder, media
+from meiju.encoders import media
+from meiju.encoders.base import Clip, NoFrames
+from meiju.encoders.registry import make_encoder
 from meiju.labels import OFFICIAL, TASKS
 from meiju.report import figures, style
 from meiju.report import page as report_page

@@ -1,0 +1,68 @@
+"""The registry of encoders: from a name in --streams to an encoder."""
+
+import transformers
+
+from meiju.config import Config, ConfigError
+from meiju.encoders.arrays import NpyFrames
+from meiju.encoders.audio import LogMel
+from meiju.encoders.base import Encoder
+from meiju.encoders.pretrained import modality_of
+from meiju.encoders.pretrained_audio import PretrainedAudio
+from meiju.encoders.pretrained_text import PretrainedText
+from meiju.encoders.pretrained_visual import PretrainedVisual
+from meiju.encoders.text import TfidfSvd
+from meiju.encoders.visual import PixelsPca
+from meiju.utils import hub
+from meiju.utils.compute import pick_device
+
+
+def _tfidf_svd(config: Config, _: str) -> Encoder:
+    return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
+
+
+def _logmel(config: Config, _: str) -> Encoder:
+    return LogMel(mels=config.audio.mels, fps=config.audio.fps)
+
+
+def _pixels_pca(config: Config, _: str) -> Encoder:
+    visual = config.visual
+    return PixelsPca(fps=visual.fps, size=visual.size, dim=visual.dim, crop=visual.crop)
+
+
+def _npy(_: Config, place: str) -> Encoder:
+    return NpyFrames(place)
+
+
+def _pretrained(config: Config, model: str) -> Encoder:
+    """What a pretrained model looks at is told by its own configuration."""
+    settings = hub.load(transformers.AutoConfig, model)
+    modality = modality_of(settings)
+    if modality is None:
+        raise ConfigError(
+            f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
+        )
+    own = getattr(config, modality)
+    options = {"layer": own.layer, "max_frames": own.max_frames, "device": pick_device(config.device)}
+    if modality == "text":
+        return PretrainedText(model, batch_tokens=own.batch_tokens, adapt_epochs=own.adapt_epochs, **options)
+    if modality == "audio":
+        return PretrainedAudio(model, block=own.block, batch_seconds=own.batch_seconds, **options)
+    return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)
+
+
+REGISTRY = {"tfidf-svd": _tfidf_svd, "logmel": _logmel, "pixels-pca": _pixels_pca}
+# A name before the colon is a family whose members are named after it, such as npy:FOLDER.
+FAMILIES = {"npy": _npy, "hf": _pretrained}
+
+
+def make_encoder(name: str, config: Config) -> Encoder:
+    """The encoder called `name` in --streams, unfitted.
+
+    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
+    """
+    family, colon, place = name.partition(":")
+    make = FAMILIES.get(family) if colon and place else REGISTRY.get(name)
+    if make is None:
+        known = "tfidf-svd, logmel, pixels-pca, npy:FOLDER and hf:MODEL (a hub id or a folder)"
+        raise ConfigError(f"--streams: unknown encoder {name!r}; there are {known}")
+    return make(config, place)
