@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from meiju import submission
+from meiju.config import SHOWN_BY_HELP, show_help
 from meiju.corpus import read_corpus
-from meiju.run import main
+from meiju.run import help_text, main
 
 
 def check_submission(run):
@@ -24,9 +25,9 @@ def check_submission(run):
 
 
 if __name__ == "__main__":
-    asks_for_help = {"-h", "--help", "--help-all"} & set(sys.argv)
-    if not asks_for_help:
-        if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-            raise SystemExit(f"error: name the submission to check first\n\n{__doc__}")
-        path = Path(sys.argv.pop(1))
+    if {"-h", "--help", "--help-all"} & set(sys.argv):
+        show_help("check_submission.py FILE", help_text(__doc__), sys.argv, shown=SHOWN_BY_HELP[Path(__file__).stem])
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        raise SystemExit(f"error: name the submission to check first\n\n{__doc__}")
+    path = Path(sys.argv.pop(1))
     main(check_submission)

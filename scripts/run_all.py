@@ -29,7 +29,7 @@ def run_all(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     if {"-h", "--help", "--help-all"} & set(sys.argv):
-        show_help("run_all.sh", __doc__.partition("\n\nReads")[0])
+        show_help("run_all.sh", __doc__.partition("\n\nReads")[0], sys.argv)
     arguments = sys.argv[1:] or ["sample"]
     run_all(arguments)
     if arguments == ["sample"]:

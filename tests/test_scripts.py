@@ -6,7 +6,7 @@ import re
 import pytest
 
 from meiju import config
-from meiju.config import Config, parse_config
+from meiju.config import PRESETS, Config, as_settings, parse_config
 from meiju.run import STEPS
 from toy_run import SCRIPTS, run_script
 
@@ -58,10 +58,52 @@ def test_help_all_shows_every_setting(capsys):
 def test_help_leaves_out_no_step_and_names_no_setting_that_is_not_there():
     assert {step.script.removesuffix(".py") for step in STEPS.values()} < set(config.SHOWN_BY_HELP)
     assert {script.removesuffix(".py") for script in NUMBERED} < set(config.SHOWN_BY_HELP)
-    known = set(Config.__dataclass_fields__)
-    assert {name for names in config.SHOWN_BY_HELP.values() for name in names} <= known
+    known = as_settings(PRESETS["custom"][1]) | {"variants": None}
+    for name in {name for names in config.SHOWN_BY_HELP.values() for name in names}:
+        group, _, setting = name.partition(".")
+        assert group in known
+        assert setting == "" or setting in known[group]
 
 
-def test_a_setting_that_help_does_not_show_is_taken_all_the_same(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["04_make_folds.py"])
-    assert parse_config("", ["sample", "--train.lr", "0.5"]).train.lr == 0.5
+@pytest.mark.parametrize("script", [*NUMBERED, "check_submission.py"])
+def test_help_lists_the_presets_one_by_one_and_shows_what_decides_the_step(script, capsys):
+    text = help_of(script, "--help", capsys=capsys)
+    for preset, (meaning, _) in PRESETS.items():
+        assert re.search(rf"^ +{preset} +{re.escape(meaning)}$", text, re.MULTILINE)
+    for name in config.SHOWN_BY_HELP[script.removesuffix(".py")]:
+        assert f"--{name.replace('_', '-')}" in text
+    for heading in ("Reads", "Writes", "Run"):
+        assert re.search(rf"^  {heading} ", text, re.MULTILINE)
+
+
+def test_of_a_group_help_may_show_one_setting_alone(capsys):
+    text = help_of("10_ablate.py", "--help", capsys=capsys)
+    assert "--model.heads" in text
+    assert "--model.width" not in text
+
+
+def test_help_shows_the_defaults_of_the_preset_that_is_named(capsys):
+    text = help_of("run_all.py", "track2-english", "--help", capsys=capsys)
+    assert "run_all.sh PRESET" in text
+    assert re.search(r"--corpus.average[^-]*default:\W+micro\)", text)
+
+
+def test_help_of_the_check_says_that_a_file_comes_first(capsys):
+    assert "check_submission.py FILE PRESET" in help_of("check_submission.py", "--help", capsys=capsys)
+
+
+@pytest.mark.parametrize("script", NUMBERED)
+def test_every_script_takes_the_command_line_of_all(script, monkeypatch):
+    monkeypatch.setattr("sys.argv", [script])
+    flags = ("--speech.language", "zh", "--visual.fps", "2", "--train.lr", "0.5", "--pseudo.cap", "1", "--folds", "4")
+    parsed = parse_config("", ["custom", *flags, "--stage2.ratio", "2", "--ensemble", "out-of-fold"])
+    assert (parsed.speech.language, parsed.visual.fps, parsed.train.lr, parsed.pseudo.cap) == ("zh", 2, 0.5, 1)
+    assert (parsed.folds, parsed.stage2.ratio, parsed.ensemble) == (4, 2, "out-of-fold")
+    assert type(parsed) is Config
+
+
+@pytest.mark.parametrize("arguments", [[], ["samples"], ["--seed", "1"]])
+def test_without_a_preset_those_that_there_are_are_listed(arguments):
+    with pytest.raises(SystemExit, match=r"error: .* 04_make_folds\.py is a preset") as end:
+        run_script("04_make_folds.py", *arguments)
+    assert all(preset in end.value.code for preset in PRESETS)

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import tyro
 
@@ -315,7 +315,7 @@ class ComputeConfig:
         for backend, module, package in (("dask", "distributed", "dask[distributed]"), ("ray", "ray", "ray")):
             require(
                 self.backend != backend or importlib.util.find_spec(module) is not None,
-                f"--compute.backend {backend} needs a package that is not installed; pip install '{package}'",
+                f"--compute.backend {backend} needs: .venv/bin/python -m pip install '{package}'",
             )
 
 
@@ -544,24 +544,24 @@ class AblationConfig(Config):
 C = TypeVar("C", bound=Config)
 
 
-# What a script's --help shows besides run, home and corpus: the settings that decide its step.
+# What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
 PUNCTUATION = ("punctuation", "punctuation_texts", "punctuation_epochs", "punctuation_lr")
-TRAINING = ("seed", "folds", "device", "jobs", "model", "train", "compute")
+COMPUTING = ("seed", "device", "jobs", "compute")
 SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "00_make_sample": ("seed", "jobs"),
     "01_transcribe": ("device", "speech"),
     "02_refine_punctuation": ("seed", "device", "jobs", *PUNCTUATION),
-    "03_extract_features": ("seed", "device", "jobs", "streams", "text", "audio", "visual", "compute"),
-    "04_make_folds": ("seed", "folds"),
-    "05_train_stage1": (*TRAINING, "streams", "tune"),
+    "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
+    "04_make_folds": ("seed", "folds", "corpus.labels"),
+    "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
     "06_pseudo_label": ("pseudo",),
-    "07_train_stage2": (*TRAINING, "stage2"),
-    "08_ensemble": ("ensemble",),
+    "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
+    "08_ensemble": ("ensemble", "corpus.average"),
     "09_report": (),
-    "10_ablate": ("model", "train", "jobs"),
-    "check_submission": (),
+    "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
+    "check_submission": ("corpus.labels",),
 }
-ALWAYS_SHOWN = ("run", "home", "corpus")
+ALWAYS_SHOWN = ("run", "home", "corpus.root")
 
 
 def parse_config(description: str | None, arguments: list[str] | None = None, kind: type[C] = Config) -> C:
@@ -571,53 +571,61 @@ def parse_config(description: str | None, arguments: list[str] | None = None, ki
     settings have defaults and become flags of their own.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    script = Path(sys.argv[0])
     asked = {"-h", "--help", "--help-all"} & set(arguments)
     if asked:
-        preset = next((name for name in arguments if name in PRESETS), "custom")
-        script = Path(sys.argv[0]).name
-        everything = "--help-all" in asked or Path(script).stem not in SHOWN_BY_HELP
-        shown = None if everything else (*ALWAYS_SHOWN, *SHOWN_BY_HELP[Path(script).stem])
-        show_help(script, description or "", preset=preset, kind=kind, shown=shown)
-    presets = {name: (text, _as_kind(preset, kind)) for name, (text, preset) in PRESETS.items()}
-    return tyro.extras.overridable_config_cli(presets, args=arguments, description=description)
+        shown = None if "--help-all" in asked else SHOWN_BY_HELP.get(script.stem)
+        show_help(script.name, description or "", arguments, kind=kind, shown=shown)
+    preset = arguments[0] if arguments else "nothing"
+    require(preset in PRESETS, f"the first word after {script.name} is a preset; got {preset}\n{_list_of_presets()}")
+    default = _as_kind(PRESETS[preset][1], kind)
+    return tyro.cli(kind, prog=f"{script.name} {preset}", default=default, args=arguments[1:])
 
 
 def show_help(
     program: str,
     description: str,
+    arguments: Sequence[str] = (),
     *,
-    preset: str = "custom",
     kind: type[Config] = Config,
     shown: Sequence[str] | None = None,
-) -> None:
+) -> NoReturn:
     """Print how a program is called and the settings that it takes, with their values in a preset; then end.
 
-    shown: the settings and groups of them to show; all by default. Those of `kind` alone are always shown.
+    arguments: the command line, which may name the preset. shown: the settings, groups or single settings of groups
+    (group.setting) to show; all by default.
     """
-    names = ", ".join(f"{name} ({text.rstrip('.')})" for name, (text, _) in PRESETS.items())
-    where = (
-        "" if shown is None else "\n\nThese are the settings of this step; every script takes all of them: --help-all"
-    )
-    text = f"{description.rstrip()}\n\nPRESET sets the values that are not given: {names}.{where}"
-    own = [
-        field.name
-        for field in dataclasses.fields(kind)
-        if field.name not in {f.name for f in dataclasses.fields(Config)}
-    ]
-    visible = kind if shown is None else _showing(kind, {*shown, *own})
-    default = _as_kind(PRESETS[preset][1], visible)
-    tyro.cli(visible, prog=f"{program} PRESET", description=text, default=default, args=["--help"])
+    preset = next((name for name in arguments if name in PRESETS), "custom")
+    lines = ["", f"  PRESET sets what no flag gives (the defaults below are those of {preset}):", _list_of_presets()]
+    settings = _as_kind(PRESETS[preset][1], kind)
+    if shown is not None:
+        settings = _showing(settings, (*ALWAYS_SHOWN, *shown))
+        lines.append("  Below are the settings of this step; those of other steps are taken too (--help-all).")
+    text = "\n".join([description.rstrip(), *lines])
+    tyro.cli(type(settings), prog=f"{program} PRESET", description=text, default=settings, args=["--help"])
+    raise SystemExit  # tyro has ended the program
 
 
-def _showing(kind: type[C], shown: set[str]) -> type[C]:
-    """The same settings, of which --help shows only some."""
-    hidden = [field for field in dataclasses.fields(kind) if field.name not in shown]
-    hints = typing.get_type_hints(kind, include_extras=True)
-    body: dict[str, object] = {
-        "__annotations__": {f.name: Annotated[hints[f.name], tyro.conf.Suppress] for f in hidden}
-    }
-    body |= {field.name: field for field in hidden}
-    return dataclass(frozen=True)(type(kind.__name__, (kind,), body))
+def _list_of_presets() -> str:
+    return "\n".join(f"    {name:<15}  {text}" for name, (text, _) in PRESETS.items())
+
+
+def _showing(settings: C, names: Sequence[str]) -> C:
+    """The same settings, of a kind of their own of which --help shows only those named."""
+    kind, fields, values = type(settings), [], {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        value = getattr(settings, name)
+        within = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
+        if name not in names and within:
+            value = _showing(value, within)
+            hint = Flags[type(value)]
+        elif name not in names:
+            hint = tyro.conf.Suppress[hint]
+        values[name] = value
+        fields.append((name, hint, field(default=None)))
+    shown = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
+    shown.__doc__ = kind.__doc__
+    return shown(**values)
 
 
 def _as_kind(config: Config, kind: type[C]) -> C:

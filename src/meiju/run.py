@@ -7,9 +7,9 @@ one place; there, results of other settings are replaced together.
 """
 
 import errno
-import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -441,5 +441,6 @@ def main(step, kind: type[Config] = Config) -> None:
 
 
 def help_text(docstring: str) -> str:
-    """A script's docstring with its Reads, Writes and Run as paragraphs, which is how they keep their own lines."""
-    return re.sub(r"\n(Reads|Writes|Run) ", r"\n\n\1 ", docstring)
+    """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines."""
+    prose, heading, table = docstring.partition("\nReads ")
+    return prose + textwrap.indent(heading + table, "  ")
