@@ -3,7 +3,7 @@
 set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$repository/.venv/bin/python"
-if [ ! -x "$python" ]; then
+if [ ! -x "$python" ] || [ ! -x "$repository/.venv/bin/pip" ]; then  # pip comes last: without it, the making was cut off
     base="${PYTHON:-python3}"
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name one with PYTHON=...")'
     echo "setting up $repository/.venv (a few minutes, once)"
