@@ -3,7 +3,7 @@
 set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="$repository/.venv/bin/python"
-if [ ! -x "$python" ] || [ ! -x "$repository/.venv/bin/pip" ]; then  # pip comes last: without it, the making was cut off
+if [ ! -x "$python" ]; then
     base="${PYTHON:-python3}"
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name one with PYTHON=...")'
     echo "setting up $repository/.venv (a few minutes, once)"
@@ -15,6 +15,8 @@ for list in "$@"; do
     if [ "$(cat "$installed" 2>/dev/null)" != "$wanted" ]; then
         echo "installing $list"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
+        # Where the making of .venv was cut off, it has no pip yet.
+        "$python" -m pip --version > /dev/null 2>&1 || "$python" -m ensurepip > /dev/null
         "$python" -m pip install --quiet --quiet --no-compile -r "$repository/$list"
         "$python" -m pip install --quiet --no-deps --editable "$repository"
         # Compile what a run imports, and no more: pip would compile all there is, which takes a minute longer.

@@ -577,7 +577,7 @@ def parse_config(description: str | None, arguments: list[str] | None = None, ki
         shown = None if "--help-all" in asked else SHOWN_BY_HELP.get(script.stem)
         show_help(script.name, description or "", arguments, kind=kind, shown=shown)
     preset = arguments[0] if arguments else "nothing"
-    require(preset in PRESETS, f"the first word after {script.name} is a preset; got {preset}\n{_list_of_presets()}")
+    require(preset in PRESETS, f"the first argument is a preset, one of these; got {preset}\n{_list_of_presets()}")
     default = _as_kind(PRESETS[preset][1], kind)
     return tyro.cli(kind, prog=f"{script.name} {preset}", default=default, args=arguments[1:])
 
