@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +19,6 @@ from meiju.utils import files
 HEADER = ("filename", "emo_pred", "int_pred")
 CSV_NAME = "submission.csv"
 ZIP_NAME = "submission.zip"
-SCORES_NAME = "scores.csv"
 
 SIZE_LIMIT = 64 * 2**20  # bytes; 643 clips need about 30 kB, so anything near this is a mistake or a zip bomb
 COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every unzip program knows
@@ -27,8 +26,6 @@ COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every unzip pro
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, OverflowError)
 SHOWN = 3  # examples named in one message
 CLASS_NUMBER = re.compile(r"\s*-?\d+(\.0*)?\s*", re.ASCII)
-
-Cells = list[tuple[int, str]]  # (line, text) of one column; the line as an editor counts it
 
 
 def write(predictions: pd.DataFrame, folder: Path) -> Path:
@@ -68,31 +65,8 @@ def check(path: Path, *, names: Sequence[str], emotions: Sequence[str], intents:
             where, (data, problems) = f"{path.name}/{CSV_NAME}", _unzip(path)
         case _:
             return [f"{path.name}: neither .csv nor .zip; hand in the zip"]
-    return problems + ([] if data is None else _csv_problems(where, data, set(names), emotions, intents))
-
-
-def compare_with_reference(folder: Path, reference: Path) -> str:
-    """How a run's submission.csv and scores.csv differ from those of a reference folder, in one line.
-
-    Other processors and versions of libraries change last digits, and through training some labels.
-    """
-    lost = [path for path in (reference / CSV_NAME, reference / SCORES_NAME) if not path.exists()]
-    if lost:
-        return f"no reference to compare with ({lost[0]} is not there)"
-    if all((folder / name).read_bytes() == (reference / name).read_bytes() for name in (CSV_NAME, SCORES_NAME)):
-        return "the same as the reference"
-    labels, wanted = (pd.read_csv(place / CSV_NAME, index_col=0, dtype=str) for place in (folder, reference))
-    scores, expected = (pd.read_csv(place / SCORES_NAME) for place in (folder, reference))
-    key = ["stage", "system", "part"]
-    both = scores.merge(expected, on=key, suffixes=("", "_reference"))
-    if len(both) < max(len(scores), len(expected)) or set(labels.index) != set(wanted.index):
-        return "other clips or other systems than in the reference"
-    far = (both.JRBM - both.JRBM_reference).abs().max()
-    n_other = int((labels.loc[wanted.index] != wanted).any(axis=1).sum())
-    return (
-        f"differs from the reference: a JRBM by up to {far:.4f}, the labels of {n_other} of {len(wanted)} test clips "
-        "(other processors and versions of libraries change last digits)"
-    )
+    classes = dict(zip(HEADER[1:], (tuple(emotions), tuple(intents)), strict=True))
+    return problems + ([] if data is None else _csv_problems(where, data, set(names), classes))
 
 
 def _cell(text: str) -> str:
@@ -111,35 +85,33 @@ def _zipped(data: bytes) -> bytes:
 
 
 def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
-    """The bytes of submission.csv in a zip (None if they cannot be read), and what is wrong with the zip."""
+    """The bytes of submission.csv in a zip (None if it cannot or must not be read), and what is wrong with the zip."""
     problems = []
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [entry.filename for entry in archive.infolist()]
-            if found != [CSV_NAME]:
-                entries = f"{len(found)} entries ({_examples(found)})" if found else "nothing"
+            names = archive.namelist()
+            if names != [CSV_NAME]:
+                entries = f"{len(names)} entries ({_examples(names)})" if names else "nothing"
                 problems.append(f"{path.name}: holds {entries}; zip {CSV_NAME} alone, at the root of the zip")
             # One in a folder is read too, so that one check names every problem.
             tables = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == CSV_NAME]
-            if not tables:
-                return None, problems
-            table = min(tables, key=lambda entry: len(entry.filename))
-            if table.file_size > SIZE_LIMIT:
-                return None, [
-                    *problems,
-                    f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB; not read",
-                ]
-            if table.compress_type not in COMPRESSION:
-                return None, [*problems, f"{path.name}: compressed by an unusual method; use deflate, the usual one"]
-            return archive.read(table), problems
+            table = min(tables, key=lambda entry: len(entry.filename), default=None)
+            if table and table.file_size > SIZE_LIMIT:
+                problems.append(
+                    f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB, so it was not read"
+                )
+            elif table and table.compress_type not in COMPRESSION:
+                problems.append(f"{path.name}: compressed by an unusual method; use deflate, the usual one")
+            elif table:
+                return archive.read(table), problems
     except ZIP_ERRORS as error:
         reason = str(error) or "cut short"
-        return None, [f"{path.name}: not a readable zip ({reason}); zip {CSV_NAME} again, without a password"]
+        problems = [f"{path.name}: not a readable zip ({reason}); zip {CSV_NAME} again, without a password"]
+    return None, problems
 
 
-def _csv_problems(
-    where: str, data: bytes, names: set[str], emotions: Sequence[str], intents: Sequence[str]
-) -> list[str]:
+def _csv_problems(where: str, data: bytes, names: set[str], classes: dict[str, tuple[str, ...]]) -> list[str]:
+    """What is wrong with the bytes of a csv file. classes: the label names allowed in each column."""
     problems, rows, line, wanted = [], [], 1, ",".join(HEADER)
     if data.startswith(codecs.BOM_UTF8):
         problems.append(f"{where}, line 1: begins with a byte-order mark; save as UTF-8 without BOM")
@@ -157,72 +129,64 @@ def _csv_problems(
         return [*problems, f"{where}: not a comma-separated table ({reason}); write it with a csv library"]
     if not rows:
         return [*problems, f"{where}: empty; the first line must be {wanted}"]
-    (line, header), *rows = rows
-    if header[:1] and header[0] in names:
+    line, header = rows[0]
+    if header and header[0] in names:
         return [*problems, f"{where}, line {line}: no header; add {wanted} above it"]
     if tuple(header) != HEADER:
         shown = _quote(",".join(header))
         return [*problems, f"{where}, line {line}: the header is {shown}; keep three columns, {wanted}, and no index"]
+    return problems + _row_problems(where, rows[1:], names, classes)
 
-    by_width = defaultdict(list)
+
+def _row_problems(
+    where: str, rows: list[tuple[int, list[str]]], names: set[str], classes: dict[str, tuple[str, ...]]
+) -> list[str]:
+    """What is wrong with the rows (line, cells) below the header: one message for each kind of problem."""
+    # Key: the message before and after its examples, and the labels that may have been meant. Value: (line, example).
+    found: dict[tuple[str, str, tuple[str, ...]], list[tuple[int, str]]] = defaultdict(list)
+    lines_of: dict[str, list[int]] = defaultdict(list)
     for line, cells in rows:
-        by_width[len(cells)].append((line, cells))
-    whole = by_width.pop(len(HEADER), [])
-    for n, some in sorted(by_width.items()):
-        problem = f"{n} cells in place of {len(HEADER)}; quote a cell that holds a comma" if n else "empty; delete it"
-        problems += _at(where, some, problem)
-    columns = [[(line, cells[k]) for line, cells in whole] for k in range(len(HEADER))]
-    problems += _name_problems(where, columns[0], names)
-    problems += _label_problems(where, HEADER[1], columns[1], emotions)
-    return problems + _label_problems(where, HEADER[2], columns[2], intents)
+        if len(cells) != len(HEADER):
+            width = f"{len(cells)} cells in place of {len(HEADER)}; quote a cell that holds a comma"
+            found[width if cells else "empty; delete it", "", ()].append((line, ""))
+            continue
+        name, *labels = cells
+        clip = name if name in names else PurePosixPath(name).stem
+        if clip not in names:
+            found["not a clip to predict (", "); delete or correct it", ()].append((line, name))
+        elif name != clip:
+            cut = _quote(PurePosixPath(name).suffix)[1:-1] or "the folder"
+            found[f"the clip's name with its extension or folder; cut {cut} to get ", "", ()].append((line, clip))
+        lines_of[clip].append(line)
+        for (column, known), label in zip(classes.items(), labels, strict=True):
+            allowed = f"; write one of {', '.join(known)}"
+            if label in known:
+                continue
+            if not label.strip():
+                found[f"{column} is empty", allowed, ()].append((line, ""))
+            elif CLASS_NUMBER.fullmatch(label):
+                found[f"{column} is a class number (", f"){allowed}", ()].append((line, label))
+            else:
+                found[f"unknown {column} ", allowed, known].append((line, label))
+    for clip, lines in lines_of.items():
+        if len(lines) > 1 and clip in names:
+            found["", " more than once; keep one line per clip", ()] += [(line, clip) for line in lines]
+    problems = []
+    for (before, after, known), cells in found.items():
+        lines, texts = zip(*sorted(cells), strict=True)
+        texts = _examples(texts, lambda text, known=known: _quote(text) + _hint(text, known)) if any(texts) else ""
+        problems.append(f"{where}, line{'s' * (len(lines) > 1)} {_examples(lines, str)}: {before}{texts}{after}")
+    missing = sorted(names - lines_of.keys())
+    if missing:
+        count = "1 clip is missing" if len(missing) == 1 else f"{len(missing)} clips are missing"
+        problems.append(f"{where}: {count} ({_examples(missing)}); add a line for each")
+    return problems
 
 
-def _name_problems(where: str, cells: Cells, names: set[str]) -> list[str]:
-    clips = [(line, cell if cell in names else PurePosixPath(cell).stem) for line, cell in cells]
-    n_lines = Counter(clip for _, clip in clips)
-    missing, named = sorted(names - n_lines.keys()), list(zip(cells, clips, strict=True))
-    longer = [(cell, clip) for cell, clip in named if cell != clip and clip[1] in names]
-    bare = [clip for _, clip in longer]
-    unknown = [cell for cell, clip in named if clip[1] not in names]
-    repeated = [clip for clip in clips if clip[1] in names and n_lines[clip[1]] > 1]
-    suffixes = " and ".join(
-        dict.fromkeys(PurePosixPath(cell).suffix or "the folder" for (_, cell), _ in longer[:SHOWN])
-    )
-    count = "1 clip is missing" if len(missing) == 1 else f"{len(missing)} clips are missing"
-    return [
-        *_at(where, bare, f"a clip's name with its extension or folder ({_texts(bare)}); cut {suffixes}"),
-        *_at(where, unknown, f"not a clip to predict ({_texts(unknown)}); delete or correct it"),
-        *_at(where, repeated, f"{_texts(repeated)} more than once; keep one line per clip"),
-        *([f"{where}: {count} ({_examples(missing)}); add a line for each"] if missing else []),
-    ]
-
-
-def _label_problems(where: str, column: str, cells: Cells, classes: Sequence[str]) -> list[str]:
-    spelling, allowed = {name.casefold(): name for name in classes}, ", ".join(classes)
-
-    def with_hint(label: str) -> str:
-        close = difflib.get_close_matches(label[:100].strip().casefold(), spelling, n=1)
-        return _quote(label) + (f" (did you mean {_quote(spelling[close[0]])}?)" if close else "")
-
-    wrong = [(line, label) for line, label in cells if label not in classes]
-    empty = [(line, label) for line, label in wrong if not label.strip()]
-    numbers = [(line, label) for line, label in wrong if CLASS_NUMBER.fullmatch(label)]
-    unknown = [(line, label) for line, label in wrong if label.strip() and not CLASS_NUMBER.fullmatch(label)]
-    return [
-        *_at(where, empty, f"{column} is empty; write one of {allowed}"),
-        *_at(where, numbers, f"{column} is a class number ({_texts(numbers)}); write the name: {allowed}"),
-        *_at(where, unknown, f"unknown {column} {_texts(unknown, with_hint)}; write one of {allowed}"),
-    ]
-
-
-def _at(where: str, rows: Sequence[tuple], problem: str) -> list[str]:
-    """One message for all rows with the same problem; none without rows."""
-    lines = _examples([line for line, _ in rows], str)
-    return [f"{where}, line{'s' * (len(rows) > 1)} {lines}: {problem}"] if rows else []
-
-
-def _texts(cells: Cells, show: Callable[..., str] | None = None) -> str:
-    return _examples([text for _, text in cells], show or _quote)
+def _hint(label: str, known: Sequence[str]) -> str:
+    spelling = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(label[:100].strip().casefold(), spelling, n=1)
+    return f" (did you mean {_quote(spelling[close[0]])}?)" if close else ""
 
 
 def _quote(text: str) -> str:
