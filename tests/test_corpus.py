@@ -280,7 +280,7 @@ def test_unknown_label(tmp_path, label, says):
 def test_duplicate_name(tmp_path):
     rows = {"training": [*ROWS["training"], ["t1", "again", "sad", "neutral"]]}
     problem = only_problem(write_corpus(tmp_path, rows=rows))
-    assert problem.startswith(f"{TABLES['training']}, row 4: t1 stands in row 2 already")
+    assert problem.startswith(f"{TABLES['training']}, row 4: t1 is in row 2 already")
 
 
 def test_name_in_two_parts(tmp_path):
@@ -425,7 +425,7 @@ def test_six_faults_are_told_at_once(tmp_path):
     problems = problems_of(write_corpus(tmp_path, rows=rows, media=["t1", "t2"]))
     expected = [
         f"{TABLES['training']}, row 2: unknown emotion",
-        f"{TABLES['training']}, row 4: t2 stands in row 2".replace("row 2", "row 3"),
+        f"{TABLES['training']}, row 4: t2 is in row 2".replace("row 2", "row 3"),
         f"{TABLES['training']}, row 5: 5 cells",
         f"{TABLES['validation']}: the validation part is empty",
         f"{TABLES['testing']}, row 3: t1 is in the training part too",

@@ -25,7 +25,7 @@ LABELLED = ("training", "validation")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
 UNSCORED_PARTS = ("training", "unlabelled")
 
-# Where one clip has several files (the baseline extracts its sound beside it), the first of these is read.
+# The file types of clips. If a clip has several files (the baseline extracts its sound), the first type here is read.
 MEDIA_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4a", ".wav", ".flac", ".mp3")
 
 COLUMN_NAMES = {
@@ -66,7 +66,7 @@ class CorpusError(ValueError):
 class Corpus:
     """The clips of a corpus.
 
-    clips: one row a clip, sorted by name, with columns name, part, sentence, emotion, intent (empty where unknown)
+    clips: one row per clip, sorted by name, with columns name, part, sentence, emotion, intent (empty where unknown)
     and path (of the media file, empty where there is none).
     """
 
@@ -84,23 +84,23 @@ class Corpus:
         return hashlib.sha256("\x1e".join("\x1f".join(row) for row in rows).encode()).hexdigest()
 
     def media_hashes(self, known: Path) -> dict[str, str]:
-        """By name, a hash of each clip's media file; known: where hashes are kept (see `files.content_hashes`)."""
-        there = self.clips[self.clips.path != ""]
-        hashes = files.content_hashes(list(map(Path, there.path)), known, label="clips")
-        return dict(zip(there.name, hashes, strict=True))
+        """By name, a hash of each clip's media file; known: where hashes are cached (see `files.content_hashes`)."""
+        with_media = self.clips[self.clips.path != ""]
+        hashes = files.content_hashes(list(map(Path, with_media.path)), known, label="clips")
+        return dict(zip(with_media.name, hashes, strict=True))
 
 
 def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     """Read and check the corpus at `config.root`. Raises CorpusError with every problem found.
 
-    needs_media: whether a clip without a media file is an error, or only a warning (its features lie elsewhere).
+    needs_media: whether a clip without a media file is an error, or only a warning (its features are read elsewhere).
     """
     root = _find_root(config.root)
     problems: list[Problem] = []
-    found = _find_tables(root, problems)
+    csv_files = _find_tables(root, problems)
     media = _find_media(root, problems)
-    tables = [_read_table(file, root, part, problems) for part, file in found.items()]
-    if "unlabelled" not in found:
+    tables = [_read_table(file, root, part, problems) for part, file in csv_files.items()]
+    if "unlabelled" not in csv_files:
         tables.append(_pool_without_table(root, media))
     clips = pd.concat(tables, ignore_index=True)
     labels = _labels(config, clips)
@@ -117,7 +117,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
 def read_sentences(path: Path) -> dict[str, str]:
     """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
     if not path.is_file():
-        raise CorpusError([Problem(str(path), None, "is not a file", "name a csv file of names and sentences")])
+        raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
     problems: list[Problem] = []
     table = _read_table(path, path.parent, "sentences", problems)
     problems += _name_problems(table)
@@ -135,7 +135,7 @@ def clip_name(file_name: str) -> str:
 def _find_root(root: Path | None) -> Path:
     """The folder that holds Annotation/: `root` itself, or the only such folder below it."""
     if root is None:
-        problem = Problem("--corpus.root", None, "is not given", "name the corpus' folder, e.g. .../Track1/Mandarin")
+        problem = Problem("--corpus.root", None, "is missing", "give the corpus' folder, e.g. .../Track1/Mandarin")
         raise CorpusError([problem])
     if not root.is_dir():
         raise CorpusError([Problem(str(root), None, "is not a folder", "check --corpus.root")])
@@ -150,25 +150,25 @@ def _find_root(root: Path | None) -> Path:
 
 def _find_tables(root: Path, problems: list[Problem]) -> dict[str, Path]:
     """The csv file of each part, found by its name."""
-    found = defaultdict(list)
+    tables = defaultdict(list)
     for path in _files(root, (".csv",)):
         part = _part_of(path.relative_to(root))
         if part:
-            found[part].append(path)
+            tables[part].append(path)
     for part in PARTS:
-        if len(found[part]) > 1:
-            names = ", ".join(str(path.relative_to(root)) for path in found[part])
+        if len(tables[part]) > 1:
+            names = ", ".join(str(path.relative_to(root)) for path in tables[part])
             problems.append(Problem(str(root), None, f"several tables for {part}: {names}", "leave one of them"))
-        elif not found[part] and part != "unlabelled":
+        elif not tables[part] and part != "unlabelled":
             remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
             problems.append(Problem(str(root), None, f"no table of {part} clips", remedy))
-    return {part: found[part][0] for part in PARTS if found[part]}
+    return {part: tables[part][0] for part in PARTS if tables[part]}
 
 
 def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Files below the corpus' folder with one of the suffixes, sorted.
 
-    Hidden ones, such as the ._x.csv that macOS leaves in zips, and links out of the folder are left aside.
+    Hidden files, such as the ._x.csv that macOS puts into zips, and links out of the folder are ignored.
     """
     inside = root.resolve()
     return [
@@ -192,7 +192,7 @@ def _part_of(path: Path) -> str | None:
 
 
 def _read_table(path: Path, root: Path, part: str, problems: list[Problem]) -> pd.DataFrame:
-    """Rows of one csv file: name, sentence, emotion, intent, and where they stood (file, row)."""
+    """Rows of one csv file: name, sentence, emotion, intent, and where they come from (file, row)."""
     file = str(path.relative_to(root))
     needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
     header, rows = _read_csv(path, file, problems)
@@ -204,7 +204,7 @@ def _read_table(path: Path, root: Path, part: str, problems: list[Problem]) -> p
         accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
         problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
     elif header and not rows:
-        problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one a row"))
+        problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
     good = []
     for number, cells in rows:
         if len(cells) != len(header):
@@ -240,18 +240,18 @@ def _read_csv(path: Path, file: str, problems: list[Problem]) -> tuple[list[str]
         problems.append(Problem(file, reader.line_num, f"cannot be read as csv: {error}", "check its quotes"))
         return [], []
     if not rows:
-        problems.append(Problem(file, None, "is empty", "add a header line and one row a clip"))
+        problems.append(Problem(file, None, "is empty", "add a header line and one row per clip"))
         return [], []
     return rows[0][1], rows[1:]
 
 
 def _find_media(root: Path, problems: list[Problem]) -> dict[str, Path]:
     """Media file by clip name, from anywhere below the corpus' folder."""
-    found: dict[str, list[Path]] = defaultdict(list)
+    files_of: dict[str, list[Path]] = defaultdict(list)
     for path in _files(root, MEDIA_SUFFIXES):
-        found[path.stem].append(path)
+        files_of[path.stem].append(path)
     media = {}
-    for name, paths in found.items():
+    for name, paths in files_of.items():
         ranks = [MEDIA_SUFFIXES.index(path.suffix.lower()) for path in paths]
         best = [path for path, rank in zip(paths, ranks, strict=True) if rank == min(ranks)]
         media[name] = best[0]
@@ -263,7 +263,7 @@ def _find_media(root: Path, problems: list[Problem]) -> dict[str, Path]:
 
 
 def _pool_without_table(root: Path, media: dict[str, Path]) -> pd.DataFrame:
-    """The unlabelled pool as the organisers hand it out: clips in NoAnnotation, and no transcripts."""
+    """The unlabelled pool as the organisers distribute it: clips in NoAnnotation, and no transcripts."""
     names = [name for name, path in media.items() if path.relative_to(root).parts[0] == "NoAnnotation"]
     pool = pd.DataFrame({"name": names}, dtype=str).reindex(columns=["name", "sentence", *TASKS], fill_value="")
     return pool.assign(row=None, part="unlabelled", file="NoAnnotation")
@@ -282,7 +282,7 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
     for clip in clips[clips.part.isin(LABELLED)].itertuples():
         for task in TASKS:
             label = getattr(clip, task)
-            if labels[task] and label not in labels[task]:  # no labels at all: the training table is told of already
+            if labels[task] and label not in labels[task]:  # no labels at all: the training table is reported already
                 close = difflib.get_close_matches(label.lower(), labels[task], n=1)
                 remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
                 what = f"unknown {task} {label!r}" if label else f"no {task}"
@@ -295,20 +295,20 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
 
 
 def _name_problems(clips: pd.DataFrame) -> list[Problem]:
-    """Names that are not plain, or stand twice."""
+    """Names that are not plain, or occur twice."""
     problems = []
     first: dict[str, object] = {}
     for clip in clips.itertuples():
         if not re.fullmatch(r"[^\x00-\x1f/\\:\ud800-\udfff]{1,200}", clip.name) or clip.name.startswith("."):
-            remedy = "a clip's name is UTF-8, and has no folder, no control character and no leading dot"
+            remedy = "use a name in UTF-8 without a folder, a control character or a leading dot"
             problems.append(Problem(clip.file, clip.row, f"{clip.name[:80]!r} cannot name a clip", remedy))
         elif clip.name in first:
             other = first[clip.name]
             if other.part == clip.part:
-                what, remedy = f"{clip.name} stands in row {other.row} already", "keep one of the rows"
+                what, remedy = f"{clip.name} is in row {other.row} already", "keep one of the rows"
             else:
                 what = f"{clip.name} is in the {other.part} part too ({other.file}, row {other.row})"
-                remedy = "a clip belongs to one part"
+                remedy = "keep it in one part"
             problems.append(Problem(clip.file, clip.row, what, remedy))
         else:
             first[clip.name] = clip
@@ -320,7 +320,7 @@ def _media_problems(
 ) -> list[Problem]:
     problems = []
     if missing_is_warning and not media:
-        return problems  # a corpus of ready-made features has no clips at all
+        return problems  # a corpus of features that were extracted before has no clips at all
     for clip in clips[~clips.name.isin(media)].itertuples():
         remedy = f"put {clip.name}.mp4 anywhere below {root}, or remove the row"
         problems.append(Problem(clip.file, clip.row, f"no media file for {clip.name}", remedy, missing_is_warning))

@@ -33,7 +33,7 @@ class LabelSet:
 
     def decode(self, task: str, numbers: Sequence[int]) -> list[str]:
         """Label names of class numbers, the inverse of `encode`."""
-        names = [*self[task], ""]  # the last entry answers to UNKNOWN
+        names = [*self[task], ""]  # the last entry is for UNKNOWN, -1
         return [names[k] for k in numbers]
 
 

@@ -1,4 +1,4 @@
-"""The challenge's scores, and how sure one can be of them.
+"""The challenge's scores, and their confidence intervals.
 
 E and I are the F1 of emotion and intent, averaged over classes by support in Track 1 and micro-averaged in Track 2.
 JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
@@ -44,7 +44,7 @@ def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray],
 def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.DataFrame:
     """Columns support (clips of the class), precision, recall and F1 of each class; class numbers [N] go in.
 
-    A class that no clip has and none is taken for scores 0, as in the official scorer.
+    A class without true and predicted clips scores 0, as in the official scorer.
     """
     columns = precision_recall_fscore_support(truth, prediction, labels=range(n_classes), zero_division=0)
     return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
@@ -67,20 +67,20 @@ def confidence_bins(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clips, mean confidence and accuracy of equally wide bins, (n_bins,) each; NaN means where a bin is empty.
 
-    Raises ValueError for confidences outside [0, 1], or another number of them than of clips.
+    Raises ValueError for confidences outside [0, 1], or if there is not one per clip.
     """
     confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
     if confidence.shape != correct.shape:
         raise ValueError(f"each clip needs one confidence; got {confidence.shape} for {correct.shape} clips")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("confidences are probabilities, in [0, 1], and never NaN")
-    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
-    count = np.bincount(place, minlength=n_bins)
+    bin_of = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
+    count = np.bincount(bin_of, minlength=n_bins)
     total = np.where(count, count, np.nan)
     return (
         count,
-        np.bincount(place, weights=confidence, minlength=n_bins) / total,
-        np.bincount(place, weights=correct, minlength=n_bins) / total,
+        np.bincount(bin_of, weights=confidence, minlength=n_bins) / total,
+        np.bincount(bin_of, weights=correct, minlength=n_bins) / total,
     )
 
 
@@ -122,7 +122,7 @@ def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
-    """The estimate, less and plus its standard deviation times Student's t with `freedom` degrees of freedom."""
+    """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom."""
     half = float(student.ppf((1 + level) / 2, freedom)) * deviation
     return estimate - half, estimate + half
 
@@ -144,7 +144,7 @@ def _f1_of_draws(truth: np.ndarray, prediction: np.ndarray, average: str) -> np.
 
 
 def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, average: str) -> np.ndarray:
-    """F1 from the right, the true and the predicted clips of each class, [n_draws, K] each."""
+    """F1 from the correct, the true and the predicted clips of each class, [n_draws, K] each."""
     if average == "micro":
         return hits.sum(axis=1) / support.sum(axis=1)
     per_class = 2 * hits / np.maximum(support + predicted, 1)

@@ -143,36 +143,36 @@ def _row_problems(
 ) -> list[str]:
     """What is wrong with the rows (line, cells) below the header: one message for each kind of problem."""
     # Key: the message before and after its examples, and the labels that may have been meant. Value: (line, example).
-    found: dict[tuple[str, str, tuple[str, ...]], list[tuple[int, str]]] = defaultdict(list)
+    by_problem: dict[tuple[str, str, tuple[str, ...]], list[tuple[int, str]]] = defaultdict(list)
     lines_of: dict[str, list[int]] = defaultdict(list)
     for line, cells in rows:
         if len(cells) != len(HEADER):
             width = f"{len(cells)} cells in place of {len(HEADER)}; quote a cell that holds a comma"
-            found[width if cells else "empty; delete it", "", ()].append((line, ""))
+            by_problem[width if cells else "empty; delete it", "", ()].append((line, ""))
             continue
         name, *labels = cells
         clip = name if name in names else PurePosixPath(name).stem
         if clip not in names:
-            found["not a clip to predict (", "); delete or correct it", ()].append((line, name))
+            by_problem["not a clip to predict (", "); delete or correct it", ()].append((line, name))
         elif name != clip:
             cut = _quote(PurePosixPath(name).suffix)[1:-1] or "the folder"
-            found[f"the clip's name with its extension or folder; cut {cut} to get ", "", ()].append((line, clip))
+            by_problem[f"the clip's name with its extension or folder; cut {cut} to get ", "", ()].append((line, clip))
         lines_of[clip].append(line)
         for (column, known), label in zip(classes.items(), labels, strict=True):
             allowed = f"; write one of {', '.join(known)}"
             if label in known:
                 continue
             if not label.strip():
-                found[f"{column} is empty", allowed, ()].append((line, ""))
+                by_problem[f"{column} is empty", allowed, ()].append((line, ""))
             elif CLASS_NUMBER.fullmatch(label):
-                found[f"{column} is a class number (", f"){allowed}", ()].append((line, label))
+                by_problem[f"{column} is a class number (", f"){allowed}", ()].append((line, label))
             else:
-                found[f"unknown {column} ", allowed, known].append((line, label))
+                by_problem[f"unknown {column} ", allowed, known].append((line, label))
     for clip, lines in lines_of.items():
         if len(lines) > 1 and clip in names:
-            found["", " more than once; keep one line per clip", ()] += [(line, clip) for line in lines]
+            by_problem["", " more than once; keep one line per clip", ()] += [(line, clip) for line in lines]
     problems = []
-    for (before, after, known), cells in found.items():
+    for (before, after, known), cells in by_problem.items():
         lines, texts = zip(*sorted(cells), strict=True)
         texts = _examples(texts, lambda text, known=known: _quote(text) + _hint(text, known)) if any(texts) else ""
         problems.append(f"{where}, line{'s' * (len(lines) > 1)} {_examples(lines, str)}: {before}{texts}{after}")
