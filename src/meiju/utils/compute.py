@@ -1,7 +1,7 @@
 """Runs independent jobs on worker processes of this machine, or of a Dask or Ray cluster, by joblib's backends.
 
-A job writes its result to a file, in a folder that all workers see, and hands nothing back. So nothing that is
-finished is lost with a worker, or with the process that waits for it; and a job that was lost is simply done again.
+A job writes its result to a file, in a folder that all workers see, and returns nothing. So finished jobs survive when
+a worker or the main process is killed, and a job that was lost is done again.
 """
 
 import logging
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 from meiju.config import ComputeConfig, ConfigError
 from meiju.utils.log import logger, peak_memory
 
-ATTEMPTS = 3  # in a row without a single finished job; then it is the jobs that end the workers
+ATTEMPTS = 3  # in a row without a single finished job; then the jobs themselves kill the workers
 LOST = {"TerminatedWorkerError", "KilledWorker", "RayActorError", "ActorDiedError", "WorkerCrashedError"}
 CONNECTION_SECONDS = 20
 
@@ -45,12 +45,12 @@ def run_jobs(
     """Call function(*job) for each job, `n_jobs` at once; yields the number of each job as it ends, in any order.
 
     Jobs write to `folder`. On a cluster with an address, its own size decides instead of n_jobs. A job whose worker
-    is lost is done again, so it must not mind what an earlier try left. Raises ConfigError if the cluster is not
-    there or does not see the folder, and WorkersLost.
+    is lost is done again, so it must cope with files of an earlier attempt. Raises ConfigError if the cluster cannot
+    be reached or does not see the folder, and WorkersLost.
     """
-    # Of jobs that are dropped where a run breaks off; that it does is said by whoever breaks it off.
+    # On an error or interruption, remaining jobs are dropped; the error itself is reported elsewhere.
     warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
-    # Joblib renews a worker that has grown by 300 MB, which importing torch is enough for, and says so.
+    # Joblib restarts a worker that has grown by 300 MB, as importing torch does, and warns about it.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     started, peak = time.perf_counter(), 0
     todo = dict(enumerate(jobs))
@@ -60,7 +60,7 @@ def run_jobs(
         while todo:
             n_before = len(todo)
             try:
-                # Closed at once where it breaks off: later, it would take the next one's workers with it.
+                # Closed at once on an error: closed later, it would end the workers of the next call.
                 with closing(cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()])) as ends:
                     for number, memory in ends:
                         del todo[number]
@@ -73,8 +73,8 @@ def run_jobs(
                 logger.warning("a worker was lost, %d jobs are left: %s", len(todo), error)
                 if not attempts:
                     raise WorkersLost(
-                        "worker processes keep being killed, most likely for want of memory; give the same command "
-                        "with fewer --jobs: it goes on where this one stopped"
+                        "worker processes keep being killed, most likely because of too little memory; give the same "
+                        "command with fewer --jobs: it continues where this one stopped"
                     ) from error
     logger.info(
         "%d jobs in %.1f s on %s, at most %d MB in one worker",
@@ -86,27 +86,27 @@ def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, in
     """Do one job, in a worker; its number, and the worker's peak memory in bytes.
 
     One thread each: as many workers as cores are the fastest on a CPU, and sums of floats depend on how many threads
-    share them. A job is one argument, as joblib would spread larger ones over a Dask cluster, to be lost with a worker.
+    share them. The job is one argument: joblib would distribute several over a Dask cluster, where they can get lost.
     """
     with threadpool_limits(1):
         function(*job)
     return number, peak_memory()
 
 
-# Does delayed calls of `_do`; each time by a new Parallel, as one that broke off may still hand out what it had.
+# Runs delayed calls of `_do`; each time by a new Parallel, as an interrupted one may still return old results.
 Cluster = Callable[[list], Iterator[tuple[int, int]]]
 OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
 
 
 @contextmanager
 def _loky(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no arrays worth it.
+    # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
     yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS)(calls)
 
 
 @contextmanager
 def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    """A cluster's workers, as many as there are and come; or a cluster of `n_jobs` processes on this machine."""
+    """All workers of a cluster, also those that join later; or a cluster of `n_jobs` processes on this machine."""
     from distributed import Client, LocalCluster
 
     with ExitStack() as stack:
@@ -127,7 +127,7 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
             print(f"waiting for a worker of the Dask cluster at {address}")
             client.wait_for_workers(1)
         _require_shared(folder, client.run(Path.is_dir, folder))
-        # Far more jobs than workers are handed over, so that workers that join later find some.
+        # Far more jobs than workers are submitted, so that workers that join later get some.
 
         def do(calls: list) -> Iterator[tuple[int, int]]:
             with joblib.parallel_config("dask", client=client):
@@ -154,7 +154,7 @@ def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
         _require_shared(folder, dict(enumerate(ray.get([ray.remote(Path.is_dir).remote(folder)]))))
 
         def do(calls: list) -> Iterator[tuple[int, int]]:
-            # Ray hands results back when the last is there, so a few at a time.
+            # Ray returns results when all of them are finished, so only a few are submitted at a time.
             with joblib.Parallel(n_jobs=n_workers, backend="ray", batch_size=1) as parallel:
                 for k in range(0, len(calls), 2 * n_workers):
                     yield from parallel(calls[k : k + 2 * n_workers])
@@ -167,9 +167,9 @@ def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
 BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
 
 
-def _require_shared(folder: Path, seen: dict) -> None:
-    blind = [str(worker) for worker, sees in seen.items() if not sees]
-    if blind:
+def _require_shared(folder: Path, sees: dict) -> None:
+    without = [str(worker) for worker, sees_it in sees.items() if not sees_it]
+    if without:
         raise ConfigError(
-            f"--home: worker {blind[0]} does not see {folder}; name a folder that all machines share, under one path"
+            f"--home: worker {without[0]} does not see {folder}; give a folder that all machines share, under one path"
         )

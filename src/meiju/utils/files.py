@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written aside, then renamed. And folders that one process at a time writes."""
+"""Atomic files: written under a temporary name, then renamed. And locks on folders: one process writes at a time."""
 
 import errno
 import fcntl
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
-OLD = 24 * 3600  # seconds after which another machine is not writing a file any more
+OLD = 24 * 3600  # seconds; another machine's temporary file that is older is taken for abandoned
 
 
 class Damaged(RuntimeError):
@@ -22,15 +22,15 @@ class Damaged(RuntimeError):
 
 
 class Busy(RuntimeError):
-    """Another process is writing where this one would."""
+    """Another process is writing to the same folder."""
 
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` if the block ends well and is removed if it does not."""
+    """A temporary path to write to; it is renamed to `path` if the block succeeds, and removed if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix comes last, so that what a killed process leaves is never taken for a clip, a table or a result. Host
-    # and process are named, because several machines may write to a shared folder.
+    # The suffix .part comes last, so that what a killed process leaves is never taken for a clip, a table or a result.
+    # Host and process are part of the name, because several machines may write to a shared folder.
     part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
         with named(path):
@@ -43,7 +43,7 @@ def aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Name the file in what the system refuses; of a full disk, it is told without."""
+    """Add the file's name to an OSError that has none, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -53,24 +53,24 @@ def named(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path, pattern: str = "*") -> None:
-    """Remove what `aside` left anywhere below a folder: of processes that are gone and, on other machines, old ones."""
+    """Remove temporary files anywhere below a folder: of processes that have ended and, of other machines, old ones."""
     for part in folder.rglob(f"{pattern}.*.part"):
         name, _, pid = part.stem.rpartition(".")
         if not pid.isdecimal():
             continue  # not one of ours
         if name.endswith(f".{platform.node()}"):
-            left = not _is_running(int(pid))
+            abandoned = not _is_running(int(pid))
         else:
-            left = time.time() - part.stat().st_mtime > OLD
-        if left:
+            abandoned = time.time() - part.stat().st_mtime > OLD
+        if abandoned:
             part.unlink(missing_ok=True)
 
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to `folder`. Raises Busy where another one does.
+    """Lock `folder`, so that no other process writes to it. Raises Busy if another one has the lock.
 
-    The system opens the lock when its process ends, however that happens: a killed run is in nobody's way.
+    The system releases the lock when its process ends, even if it is killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as lock:
@@ -79,7 +79,7 @@ def reserved(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise Busy(
-                f"another run is writing to {folder} ({lock.read().strip() or 'it has only just begun'}); wait for it, "
+                f"another run is writing to {folder} ({lock.read().strip() or 'it has just started'}); wait for it, "
                 "or end it: it can be continued"
             ) from None
         lock.truncate(0)
@@ -90,25 +90,25 @@ def reserved(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
-    """Say of a result that cannot be read, whatever the reason, that it (or the folder `delete`) is to be deleted."""
+    """Raise Damaged if a result cannot be read, whatever the reason; it (or the folder `delete`) is to be deleted."""
     try:
         yield
     except Damaged:
         raise
-    except Exception as error:  # numpy, pandas, zipfile and json refuse damaged data with a dozen kinds
-        # Not there, or not ours to read: that says nothing about its contents. A damaged archive sends its reader to
-        # places before its start, which is an invalid argument.
+    except Exception as error:  # numpy, pandas, zipfile and json raise a dozen kinds for damaged data
+        # A missing file or permission says nothing about the contents. A damaged archive can lead its reader to a
+        # position before its start, which is an "invalid argument".
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Damaged(
             f"{path} is damaged or was not written by this run ({reason}); delete {delete or 'it'} and give the same "
-            "commands again: only what is missing is done anew"
+            "commands again: only what is missing is computed again"
         ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes: a file that appears whole or not at all."""
+    """Write a file atomically."""
     with aside(path) as part:
         part.write_bytes(data)
 
@@ -134,9 +134,9 @@ def read_json(path: Path) -> dict:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All files anywhere below a folder, sorted; locks and marks of finished steps are none."""
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(path for path in found if not (path.name == ".lock" or path.name.startswith("done")))
+    """All files anywhere below a folder, sorted, without locks and markers of finished steps."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in paths if not (path.name == ".lock" or path.name.startswith("done")))
 
 
 def digest(value: object) -> str:
@@ -153,22 +153,22 @@ def file_digest(path: Path) -> str:
 def content_hashes(paths: Sequence[Path], known: Path, *, label: str) -> list[str]:
     """Short hash of each file's contents, in order.
 
-    A file is read where its size or times are not those that `known` (a JSON file that is kept up to date here) gives
-    with its hash. One of the times is that of the last change of any kind, which no program can set back.
+    known: a JSON file that caches the hashes with the sizes and times of the files. A file is read again only if its
+    size or times differ. One of them is the time of the last change of any kind, which no program can set back.
     """
-    before: dict[str, list] = {}
+    cached: dict[str, list] = {}
     with suppress(Damaged, FileNotFoundError):  # then all are read again
-        before = read_json(known)
+        cached = read_json(known)
     stats = {str(path): path.stat() for path in map(Path.absolute, paths)}
     times = {path: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in stats.items()}
-    hashes = {path: before[path] for path in times if before.get(path, [])[:-1] == times[path]}
+    hashes = {path: cached[path] for path in times if cached.get(path, [])[:-1] == times[path]}
     changed = [path for path in times if path not in hashes]
     try:
         for path in tqdm(changed, desc=f"reading {label}", unit="file", disable=None if changed else True):
             hashes[path] = [*times[path], file_digest(Path(path))]
-    finally:  # what was read before an interruption need not be read again
+    finally:  # hashes computed before an interruption are kept
         if changed:
-            write_json(known, before | hashes)
+            write_json(known, cached | hashes)
     return [hashes[str(path.absolute())][-1] for path in paths]
 
 

@@ -1,7 +1,7 @@
-"""Pretrained models: a folder on disk or an id on the Hugging Face hub, found without surprises.
+"""Pretrained models: a folder on disk or an id on the Hugging Face hub.
 
-A model that is in the cache is used as it lies there, so that a run keeps the revision it began with. One that is not
-is downloaded if the network allows it; if not, one message says what is missing and how to fetch it.
+A model in the cache is used as it is, so that a run keeps the revision it began with. Other models are downloaded if
+there is a network; if not, one message says what is missing and how to fetch it.
 """
 
 import functools
@@ -20,18 +20,18 @@ from huggingface_hub.errors import HTTPError
 from meiju.config import ConfigError
 from meiju.utils import files
 
-# Loading a checkpoint without safetensors would start a conversion of it on the hub, from a background thread.
+# Otherwise, loading a checkpoint without safetensors starts its conversion on the hub, from a background thread.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 HUB_ID = r"[\w.-]{1,96}(/[\w.-]{1,96})?"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read; or its shards, by their index
-# What else of a model is read: configurations, vocabularies, and the merges or pieces of a tokenizer.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists is read, or its shards, by their index
+# Other files of a model that are read: configurations, vocabularies, and the merges or pieces of a tokenizer.
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 
 
 class MissingModel(ConfigError):
-    """A pretrained model that is not at hand; the message names it, where it was looked for, and how to fetch it."""
+    """A pretrained model that is not available; the message says where it was looked for, and how to fetch it."""
 
 
 def locate(model: str) -> str:
@@ -49,7 +49,7 @@ def locate(model: str) -> str:
 def identity(model: str) -> dict:
     """What decides a model's output: an id with the commit of its snapshot, or the hashes of a folder's files.
 
-    Nothing is downloaded but, where the id is not in the cache, the name of its commit. Raises MissingModel.
+    No weights are downloaded; for an id that is not in the cache, the hub is asked for its commit. Raises MissingModel.
     """
     if _is_folder(model):
         return {"files": _hashes(_folder(model))}
@@ -62,7 +62,7 @@ def identity(model: str) -> dict:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep transformers' own progress bars and remarks off the terminal."""
+    """Switch off the progress bars and warnings of transformers."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity(logging.ERROR)
@@ -76,7 +76,7 @@ def quietly() -> Iterator[None]:
 
 
 def load(kind: type, model: str, **options):
-    """`kind.from_pretrained` of a located model, quietly. Raises MissingModel where files of it are missing or bad."""
+    """`kind.from_pretrained` of a located model, quietly. Raises MissingModel if its files are missing or damaged."""
     place = locate(model)
     try:
         with quietly():
@@ -87,7 +87,7 @@ def load(kind: type, model: str, **options):
 
 
 def load_tokenizer(model: str, **options):
-    """The tokenizer of a model. Raises MissingModel; transformers would make an empty one where there is none."""
+    """The tokenizer of a model. Raises MissingModel if it has none; transformers would make an empty one."""
     place = Path(locate(model))
     if not any(next(place.glob(pattern), None) for pattern in VOCABULARIES):
         raise MissingModel(f"{model} has no tokenizer: {place} holds none of {', '.join(VOCABULARIES)}")
@@ -121,7 +121,7 @@ def _folder(model: str) -> Path:
     if not folder.is_dir():
         raise MissingModel(f"{model!r} is neither a folder nor a Hugging Face hub id like bert-base-chinese")
     if not (folder / "config.json").is_file():
-        raise MissingModel(f"{folder} holds no config.json; name a folder that save_pretrained or `hf download` filled")
+        raise MissingModel(f"{folder} holds no config.json; give a folder made by save_pretrained or `hf download`")
     return folder
 
 
@@ -140,7 +140,7 @@ def _download(model: str) -> Path:
         names = [sibling.rfilename for sibling in info.siblings]
         stem, _, suffix = next((name for name in WEIGHTS if any(map(_shard_of(name), names))), "").partition(".")
         wanted = [*BESIDE_WEIGHTS, f"{stem}.{suffix}", f"{stem}-*-of-*.{suffix}"]
-        # Folders below hold other formats and training states.
+        # Subfolders hold other formats and training states, which are not read.
         snapshot = huggingface_hub.snapshot_download(
             model, revision=info.sha, allow_patterns=wanted, ignore_patterns=["*/*"], cache_dir=constants.HF_HUB_CACHE
         )
@@ -156,13 +156,13 @@ def _shard_of(name: str):
 
 
 def _point_main_to(snapshot: Path) -> None:
-    """Note in the cache which commit is the main one; a download by commit leaves that out."""
+    """Write to the cache which commit is the main one; a download by commit does not do that."""
     files.write_text(snapshot.parents[1] / "refs" / "main", snapshot.name)
 
 
 @contextmanager
 def _reachable(model: str) -> Iterator[None]:
-    """Turn whatever the hub or the network objects to into a MissingModel."""
+    """Turn any error of the hub or the network into a MissingModel."""
     try:
         if huggingface_hub.is_offline_mode():
             raise OSError("the network is switched off by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
@@ -173,14 +173,14 @@ def _reachable(model: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MissingModel(
             f"the pretrained model {model} is not in {constants.HF_HUB_CACHE} and cannot be fetched ({reason}); "
-            f"fetch it where there is a network with `hf download {model}`, or name a folder that holds it"
+            f"fetch it where there is a network with `hf download {model}`, or give a folder that holds it"
         ) from None
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """Hash by name of all that is read of a model in a folder."""
+    """Hash by name of all files of a model in a folder that are read."""
     weights = next(
-        (found for name in WEIGHTS if (found := [p.name for p in folder.iterdir() if _shard_of(name)(p.name)])), []
+        (shards for name in WEIGHTS if (shards := [p.name for p in folder.iterdir() if _shard_of(name)(p.name)])), []
     )
     beside = [path.name for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern)]
     stats = {name: (folder / name).stat() for name in sorted({*weights, *beside})}

@@ -1,4 +1,4 @@
-"""The log of a step, work/<run>/log/<time>-<step>.log: with what it was run, how long it took, how much memory."""
+"""The log of a step, work/<run>/log/<time>-<step>.log: command, settings, versions, duration and memory."""
 
 import json
 import logging
@@ -16,16 +16,16 @@ from pathlib import Path
 import pandas as pd
 
 PACKAGES = ("meiju", "torch", "transformers", "scikit-learn", "numpy", "pandas", "joblib", "av", "python-crfsuite")
-KILOBYTE = 1024 if sys.platform != "darwin" else 1  # what the system counts peak memory in, in bytes
+KILOBYTE = 1024 if sys.platform != "darwin" else 1  # bytes in the unit in which the system reports peak memory
 
 logger = logging.getLogger("meiju")
 logger.setLevel(logging.INFO)
-logger.addHandler(logging.NullHandler())  # what is logged before a log begins goes nowhere, not to the terminal
+logger.addHandler(logging.NullHandler())  # without a log file, messages are dropped, not printed
 
 
 @contextmanager
 def kept(folder: Path, step: str, settings: dict) -> Iterator[None]:
-    """Write what is logged meanwhile to a new file in `folder`, from what was asked for to what it cost."""
+    """Write what is logged in the block to a new file in `folder`, with the command, settings, duration and memory."""
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{step}.log"
@@ -61,23 +61,23 @@ _SETTINGS = re.compile(r"^\S+ \S+ INFO settings: (.*)$", re.MULTILINE)
 
 
 def read_costs(folder: Path, settings: dict) -> pd.DataFrame:
-    """What the steps of a run cost, from the logs in `folder`: columns step, seconds, megabytes, settings.
+    """Time and memory of a run's steps, from the logs in `folder`: columns step, seconds, megabytes, settings.
 
-    Attempts of one step with these settings are added up, and the settings are SAME; where there is none, the last log
-    of the step stands for it, and they are OTHER. Logs that are not whole do not count. Steps in the order of their
-    first log; no rows without logs.
+    All attempts of a step with these settings are added up, and its settings are SAME. A step without such an attempt
+    is described by its last log, and its settings are OTHER. Incomplete logs are ignored. Steps are in the order of
+    their first log; no rows without logs.
     """
-    logs = [found for path in sorted(folder.glob("*.log")) if (found := _read(path))]
+    logs = [log for path in sorted(folder.glob("*.log")) if (log := _read(path))]
     rows = []
-    for step in dict.fromkeys(found["step"] for found in logs):
-        of_step = [found for found in logs if found["step"] == step]
-        same = [found for found in of_step if found["settings"] == _deciding(settings)]
+    for step in dict.fromkeys(log["step"] for log in logs):
+        of_step = [log for log in logs if log["step"] == step]
+        same = [log for log in of_step if log["settings"] == _deciding(settings)]
         counted = same or of_step[-1:]
         rows.append(
             {
                 "step": step,
-                "seconds": sum(found["seconds"] for found in counted),
-                "megabytes": max(found["megabytes"] for found in counted),
+                "seconds": sum(log["seconds"] for log in counted),
+                "megabytes": max(log["megabytes"] for log in counted),
                 "settings": SAME if same else OTHER,
             }
         )
@@ -85,7 +85,7 @@ def read_costs(folder: Path, settings: dict) -> pd.DataFrame:
 
 
 def _read(path: Path) -> dict | None:
-    """One log: its step, settings, seconds and megabytes; None where it does not say them."""
+    """One log: its step, settings, seconds and megabytes; None if it lacks one of them."""
     text = path.read_text(encoding="utf-8", errors="replace")
     cost, settings = _COST.search(text.rstrip().rpartition("\n")[2]), _SETTINGS.search(text)
     step = path.stem.partition("-")[2].partition("-")[2]  # after date and time

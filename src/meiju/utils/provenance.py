@@ -1,7 +1,7 @@
-"""Which code a result was made by, so that results of edited code are not taken for those of today's.
+"""Which code a result was made by, so that results of an older version of the code are not used.
 
-Code counts as its statements do: comments, docstrings and layout may change, and results stay what they are. And only
-code that is used counts, followed from name to name: an edit of one encoder leaves the frames of the others alone.
+Only statements count: comments, docstrings and layout may change. And only code that is used counts, followed from
+name to name: an edit of one encoder does not affect the frames of the others.
 """
 
 import ast
@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# They carry results about and decide none: what they pass on (settings, clips) is told by its own values.
+# Modules that decide no result: what they pass on (settings, clips) is recorded by its values.
 NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "log", "provenance")
 }
@@ -38,9 +38,9 @@ Symbol = tuple[str, str]  # a module, and a name that it defines
 
 @cache
 def code_of(*roots: str) -> dict[str, str]:
-    """What the named functions and classes run, such as 'meiju.pipeline.train_stage1'; nothing is imported for it.
+    """The code that functions and classes such as 'meiju.pipeline.train_stage1' run; nothing is imported for it.
 
-    By module, a hash of those of its definitions that are used; and the versions of the libraries in use.
+    By module, a hash of its definitions that are used; and the versions of the libraries that are used.
     """
     sources: dict[str, set[str]] = defaultdict(set)
     libraries: dict[str, str] = {}
@@ -67,7 +67,7 @@ def code_of(*roots: str) -> dict[str, str]:
 
 
 def without_code(decided_by: object) -> object:
-    """What decides a result, less code at every depth."""
+    """What decides a result, without the code, at every depth."""
     if isinstance(decided_by, dict):
         return {key: without_code(value) for key, value in decided_by.items() if key != "code"}
     return [without_code(value) for value in decided_by] if isinstance(decided_by, list) else decided_by
@@ -89,7 +89,7 @@ def _code_in(decided_by: object) -> Iterator[tuple[str, str]]:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    """A module's statements, without the strings that only a reader sees."""
+    """A module's statements, without docstrings."""
     path = PACKAGE.parent / module.replace(".", "/")
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     tree = ast.parse(path.read_bytes())
@@ -120,7 +120,7 @@ def _definitions(module: str) -> dict[str, ast.stmt]:
 
 @cache
 def _imports(module: str) -> dict[str, Symbol]:
-    """By the name it has here, what a module imports anywhere; of a whole module, the defined name is ''."""
+    """What a module imports anywhere, by the name it has there; for a whole module, the symbol's name is ''."""
     found: dict[str, Symbol] = {}
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
@@ -148,7 +148,7 @@ def _source(module: str, name: str) -> str:
 
 @cache
 def _uses(module: str, name: str) -> tuple[Symbol, ...]:
-    """What a definition names, here or in the modules that are imported; type hints run nothing."""
+    """The symbols that a definition uses, of its own module or of imported ones; type hints do not count."""
     return tuple(_named_by(_definitions(module)[name], module))
 
 
@@ -167,7 +167,7 @@ def _named_by(node: ast.stmt, module: str) -> Iterator[Symbol]:
             target, defined = imports.get(name.id, (module, name.id))
             if defined:
                 yield target, defined
-            else:  # the module itself, whatever is done with it
+            else:  # the module as a value: all of it
                 yield from ((target, every) for every in (_definitions(target) if _is_module(target) else ("",)))
 
 

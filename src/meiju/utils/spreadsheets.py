@@ -1,29 +1,26 @@
-"""Tables that people open in a spreadsheet, which takes a cell that begins with '=' for a formula and runs it.
+"""Csv tables for people, safe to open in a spreadsheet, which would run a cell that begins with '=' as a formula.
 
 Such a cell gets an apostrophe in front, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection). Tables that
-programs read back are written as they are: there a changed name would be another one.
+programs read back are not written by these functions: there, names must not change.
 """
 
 import pandas as pd
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # full-width ones are taken for them in places
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # some locales accept the full-width ones
 
 
 def as_csv(table: pd.DataFrame, **options) -> str:
-    """The table as csv, one line a row, with texts that no spreadsheet takes for a formula; options as of to_csv."""
-    table = table.rename(index=_shown, columns=_shown)
-    return table.apply(lambda column: column.map(_shown)).to_csv(**{"index": False} | options)
+    """The table as csv, one line per row, without formulas; options are those of `to_csv`."""
+    table = table.rename(index=_plain, columns=_plain)
+    return table.map(_plain).to_csv(**{"index": False} | options)
 
 
-def _shown(cell: object) -> object:
-    """A text on one line, which is no formula; anything else as it is."""
-    if not isinstance(cell, str):
-        return cell
-    cell = "'" + cell if cell.startswith(FORMULA) else cell
-    return one_line(cell)
+def _plain(cell: object) -> object:
+    """A text on one line that is not a formula; anything else unchanged."""
+    return one_line("'" + cell if cell.startswith(FORMULA) else cell) if isinstance(cell, str) else cell
 
 
 def one_line(text: str) -> str:
-    """The text with spaces for line breaks and control characters, and in characters that UTF-8 can hold."""
+    """The text in valid UTF-8, with spaces in place of line breaks and control characters."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(" " if c < " " or c in "\x7f\x85\u2028\u2029" else c for c in text)
