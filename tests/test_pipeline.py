@@ -89,7 +89,7 @@ def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
     distributed = pytest.importorskip("distributed")
     for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
         shutil.copytree(home / folder, tmp_path / folder)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
         run_step("05_train_stage1", tmp_path, root, *flags)
     assert len(list(tmp_path.glob("work/sample/stage1/*/*.npz"))) == 12
@@ -282,7 +282,7 @@ def bytes_of(home: Path) -> dict[str, bytes]:
 
 
 def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home, root):
-    """That each alone is noticed, lost or cut, is checked first; then all are damaged, so that the steps run but once."""
+    """First that each is missed, lost or cut; then all are damaged, so that the steps run but once."""
     before, run = bytes_of(own_home), run_of(own_home, root)
     steps = ("transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report")
     files_read = sorted(set(files_that_steps_read(own_home)) - {own_home / "folds" / "sample.csv"})  # that one is kept

@@ -19,6 +19,7 @@ from meiju.utils import files
 HEADER = ("filename", "emo_pred", "int_pred")
 CSV_NAME = "submission.csv"
 ZIP_NAME = "submission.zip"
+SCORES_NAME = "scores.csv"
 
 SIZE_LIMIT = 64 * 2**20  # bytes; 643 clips need about 30 kB, so anything near this is a mistake or a zip bomb
 COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every unzip program knows
@@ -67,6 +68,30 @@ def check(path: Path, *, names: Sequence[str], emotions: Sequence[str], intents:
             return [f"{path.name}: neither .csv nor .zip; hand in the zip"]
     classes = dict(zip(HEADER[1:], (tuple(emotions), tuple(intents)), strict=True))
     return problems + ([] if data is None else _csv_problems(where, data, set(names), classes))
+
+
+def compare_with_reference(folder: Path, reference: Path) -> str:
+    """How a run's submission.csv and scores.csv differ from those of a reference folder, in one line.
+
+    Other processors and versions of libraries change last digits, and through training some labels.
+    """
+    lost = [path for path in (reference / CSV_NAME, reference / SCORES_NAME) if not path.exists()]
+    if lost:
+        return f"no reference to compare with ({lost[0]} is not there)"
+    if all((folder / name).read_bytes() == (reference / name).read_bytes() for name in (CSV_NAME, SCORES_NAME)):
+        return "the same as the reference"
+    labels, wanted = (pd.read_csv(place / CSV_NAME, index_col=0, dtype=str) for place in (folder, reference))
+    scores, expected = (pd.read_csv(place / SCORES_NAME) for place in (folder, reference))
+    key = ["stage", "system", "part"]
+    both = scores.merge(expected, on=key, suffixes=("", "_reference"))
+    if len(both) < max(len(scores), len(expected)) or set(labels.index) != set(wanted.index):
+        return "other clips or other systems than in the reference"
+    far = (both.JRBM - both.JRBM_reference).abs().max()
+    n_other = int((labels.loc[wanted.index] != wanted).any(axis=1).sum())
+    return (
+        f"differs from the reference: a JRBM by up to {far:.4f}, the labels of {n_other} of {len(wanted)} test clips "
+        "(other processors and versions of libraries change last digits)"
+    )
 
 
 def _cell(text: str) -> str:

@@ -115,7 +115,7 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
             options = {
                 "threads_per_worker": 1,
                 "memory_limit": None,
-                "dashboard_address": None,
+                "dashboard_address": ":0",  # any free port: two runs may have a cluster at once
                 "silence_logs": logging.ERROR,
             }
             address = stack.enter_context(LocalCluster(n_workers=n_jobs, **options)).scheduler_address
