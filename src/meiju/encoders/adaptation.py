@@ -1,7 +1,7 @@
-"""Trains a pretrained language model on a corpus' own sentences, before features are taken (no labels are needed).
+"""Trains a pretrained language model on the sentences of a corpus, before features are taken (no labels are needed).
 
-Domain-adaptive pretraining (Gururangan et al. 2020, section 3), with the task the model was pretrained on: masked
-tokens for BERT and its kin (Devlin et al. 2019, section 3.1), the next token for decoder-only models.
+Domain-adaptive pretraining (Gururangan et al. 2020, section 3), with the model's pretraining task: masked tokens for
+BERT and similar models (Devlin et al. 2019, section 3.1), the next token for decoder-only models.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def adapt(
     seed: int,
     device: torch.device,
 ) -> nn.Module:
-    """The model in folder `place`, trained on the sentences for so many epochs."""
+    """The model in folder `place`, trained on the sentences for `epochs` epochs."""
     from meiju.encoders.fine_tuning import fine_tune
 
     config = hub.load(transformers.AutoConfig, place)

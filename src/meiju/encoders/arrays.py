@@ -1,4 +1,4 @@
-"""Frames that lie ready: one .npy a clip, in a folder or a zip, as the baseline's feature extraction leaves them."""
+"""Features that were extracted before: one .npy per clip, in a folder or a zip, as the baseline's extraction writes."""
 
 import io
 import zipfile
@@ -12,15 +12,15 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 from meiju.utils import files
 
-FITTED_CLIPS = 50  # enough to tell the usual width of a frame from a stray one
-SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour of them has less, so more is a mistake or a zip bomb
+FITTED_CLIPS = 50  # enough to find the usual width of a frame
+SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour has less, so more is a mistake or a zip bomb
 
 
 class NpyFrames(Encoder):
     """Reads <name>.npy from anywhere below a folder, or from a .zip; arrays are [frames, dim] or [dim]."""
 
     source = "files"
-    learns = False  # only how wide a frame is
+    learns = False  # `fit` only finds the width of a frame
 
     def __init__(self, place: str):
         self.place = Path(place).expanduser()
@@ -29,13 +29,13 @@ class NpyFrames(Encoder):
         if self.place.is_file():
             try:
                 zipfile.ZipFile(self.place).close()
-            except Exception as error:  # zipfile refuses damaged data with several kinds
+            except Exception as error:  # zipfile raises several kinds for damaged data
                 raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file ({error})") from None
         self._archive: zipfile.ZipFile | None = None
         self._entries: dict[str, str] | None = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        """Learn the width of a frame: the commonest among the first clips."""
+        """Find the width of a frame: the most common among the first clips."""
         arrays = self.encode(clips[:FITTED_CLIPS])
         widths = Counter(
             array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2 and array.size
@@ -52,7 +52,7 @@ class NpyFrames(Encoder):
         return {"encoder": "npy"}
 
     def contents(self, known: Path) -> dict[str, str]:
-        """By clip name, a hash of what lies ready: the zip's own checksums, or of the files (see `content_hashes`)."""
+        """By clip name, a hash of its frames: the zip's own checksum, or that of the file (see `content_hashes`)."""
         names = self._names()
         if self._archive:
             entries = {name: self._archive.getinfo(entry) for name, entry in names.items()}
@@ -81,10 +81,10 @@ class NpyFrames(Encoder):
         try:
             data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
             array = np.load(io.BytesIO(data), allow_pickle=False)
-        except Exception as error:  # numpy and zipfile refuse damaged data with a dozen kinds, TypeError among them
+        except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged data, TypeError among them
             return NoFrames(f"{entry} cannot be read: {error}")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             return NoFrames(f"{entry} holds no numbers")
         array = array[None] if array.ndim == 1 else array
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told as that
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
             return array if array.dtype in (np.float16, np.float32) else array.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Audio encoders: from a clip's sound to frames."""
+"""Embedded audio encoder: log-mel spectrogram of a clip's sound."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,9 @@ class LogMel(Encoder):
 
     def _frames(self, path: str, filters: np.ndarray) -> np.ndarray:
         samples = read_audio(path, rate=RATE)
-        samples = np.pad(samples, (0, max(0, self.n_fft - len(samples))))  # shorter than one window: silence follows
+        samples = np.pad(
+            samples, (0, max(0, self.n_fft - len(samples)))
+        )  # shorter than one window: padded with silence
         mel = spectrogram(
             samples,
             window_function(2 * self.hop, "hann"),

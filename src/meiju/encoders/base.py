@@ -1,7 +1,7 @@
-"""What every encoder is: a way from clips to frames [frames, dim].
+"""The interface of all encoders: from clips to frames [frames, dim].
 
-An encoder may first be fitted on clips without their labels (`fit`). What it learnt is kept as arrays and JSON
-(`save`, `load`), never as a pickle, so a run's encoders can be passed on.
+An encoder may first be fitted on clips without their labels (`fit`). What it learnt is stored as arrays and JSON
+(`save`, `load`), never as a pickle, so that others can load a run's encoders safely.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from meiju.encoders.media import MediaError
 
 @dataclass(frozen=True)
 class Clip:
-    """What an encoder may look at: never a label."""
+    """What an encoder may read of a clip: never a label."""
 
     name: str
     sentence: str
@@ -25,11 +25,11 @@ class Clip:
 
 
 class NoFrames(Exception):
-    """A clip gives an encoder nothing to look at; the message says why."""
+    """An encoder gets no frames from a clip; the message says why."""
 
 
 class Noted(NamedTuple):
-    """Frames [frames, dim] of a clip about which there is something to say, such as that no face was found."""
+    """Frames [frames, dim] of a clip with a note for the user, such as that no face was found."""
 
     frames: np.ndarray
     note: str
@@ -39,22 +39,22 @@ Encoded = list[np.ndarray | Noted | NoFrames]
 
 
 class Encoder(ABC):
-    """One stream's way from clips to frames.
+    """Turns the clips of one stream into frames.
 
-    Clips are encoded in chunks. `reader` is what worker processes do with a chunk, `finish` what the main process does
-    with what they hand over; a light encoder does everything in the first, one with a large network the least.
+    Clips are encoded in chunks. Worker processes call `reader` on a chunk, and the main process calls `finish` on the
+    result. A light encoder does everything in `reader`; one with a large network runs it in `finish`.
     """
 
     source: str
-    """What of a clip is read: 'sentence', 'media' or 'files' (features that lie ready)."""
+    """What of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)."""
     in_workers: bool = False
-    """Whether worker processes should share the clips; False where a single process is as fast."""
+    """Whether worker processes share the clips; False if a single process is as fast."""
     light: bool = True
-    """Whether each worker process encodes on its own; False where a large network is best run by one process."""
+    """Whether worker processes do all of the encoding; False if one process should run a large network."""
     chunk: int = 32
     """Clips that are encoded together."""
     dim: int = 0
-    """Width of a frame; known once the encoder is fitted or loaded."""
+    """Width of a frame; known after fitting or loading."""
 
     @property
     def learns(self) -> bool:
@@ -73,11 +73,11 @@ class Encoder(ABC):
         return self.encode
 
     def finish(self, read: Any) -> Encoded:
-        """Frames from what the reader gave; by default these are the frames."""
+        """Frames from what the reader returned; by default the same."""
         return read
 
     def close(self) -> None:  # noqa: B027
-        """Free what encoding took much memory for; by default nothing."""
+        """Free the memory of a large network; by default nothing."""
 
     def save(self, folder: Path) -> None:  # noqa: B027
         """Write what was learnt into `folder`; by default nothing."""
@@ -93,11 +93,11 @@ class Encoder(ABC):
 def require_finite(array: np.ndarray, shape: list[int]) -> None:
     """Raise ValueError unless an array that was read back holds finite numbers and has the shape."""
     if array.dtype.kind != "f" or list(array.shape) != shape or not np.isfinite(array).all():
-        raise ValueError(f"{array.dtype} {list(array.shape)} where finite numbers {shape} are wanted")
+        raise ValueError(f"{array.dtype} {list(array.shape)} in place of finite numbers {shape}")
 
 
 def read_media(clip: Clip, read: Callable[[str], Any]) -> Any | NoFrames:
-    """`read(path)` of a clip's media file, or NoFrames where there is none or it cannot be decoded."""
+    """`read(path)` of a clip's media file, or NoFrames if there is none or it cannot be decoded."""
     if not clip.path:
         return NoFrames("no media file")
     try:

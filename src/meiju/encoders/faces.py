@@ -1,6 +1,6 @@
-"""Finds faces, and cuts pictures to them, as the challenge's baseline and most feature extraction for emotion do.
+"""Finds faces and crops pictures to them, as the challenge's baseline does.
 
-The detector is OpenCV's cascade of Haar features (Viola and Jones 2001), whose model comes with the package.
+The detector is OpenCV's cascade of Haar features (Viola and Jones 2001); its model is part of the package.
 """
 
 import functools
@@ -10,7 +10,7 @@ import numpy as np
 
 MODEL = "haarcascade_frontalface_alt2.xml"
 SMALLEST = 0.1  # side of the smallest face looked for, as a share of the picture's shorter side
-MARGIN = 1.3  # side of what is cut out, in sides of the face: the cascade frames it from brows to chin
+MARGIN = 1.3  # side of the crop, relative to the detected face, which reaches from brows to chin only
 
 Box = tuple[int, int, int]  # top, left, side
 
@@ -18,15 +18,15 @@ Box = tuple[int, int, int]  # top, left, side
 def crop_to_faces(pictures: list[np.ndarray], size: int) -> tuple[np.ndarray, int]:
     """Squares [T, size, size, 3] uint8 around the largest face of each RGB picture [H, W, 3], and how many had one.
 
-    A picture without a face is cut where its nearest neighbour has one; where none has, the centre squares are kept.
+    A picture without a face is cropped like the nearest one in time that has one; without any face, to its centre.
     """
     boxes = [find_face(picture) for picture in pictures]
-    found = np.flatnonzero([box is not None for box in boxes])
+    with_face = np.flatnonzero([box is not None for box in boxes])
     squares = []
     for k, picture in enumerate(pictures):
-        box = boxes[found[np.abs(found - k).argmin()]] if len(found) else _centre(picture)
+        box = boxes[with_face[np.abs(with_face - k).argmin()]] if len(with_face) else _centre(picture)
         squares.append(_cut(picture, box, size))
-    return np.stack(squares), len(found)
+    return np.stack(squares), len(with_face)
 
 
 def find_face(picture: np.ndarray) -> Box | None:
@@ -43,7 +43,7 @@ def find_face(picture: np.ndarray) -> Box | None:
 
 @functools.cache
 def _cascade() -> cv2.CascadeClassifier:
-    cv2.setNumThreads(1)  # clips are read side by side, one to a process
+    cv2.setNumThreads(1)  # clips are read in parallel, one per process
     return cv2.CascadeClassifier(cv2.data.haarcascades + MODEL)
 
 

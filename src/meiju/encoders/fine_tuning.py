@@ -9,8 +9,8 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 
 from meiju.utils import hub
 
-BATCH = 32  # sentences a step
-WARMUP = 0.1  # share of all steps in which the rate rises; then it falls to zero along a line
+BATCH = 32  # sentences per step
+WARMUP = 0.1  # share of all steps in which the learning rate rises; then it falls linearly to zero
 
 
 def fine_tune(
@@ -28,8 +28,8 @@ def fine_tune(
 ) -> None:
     """Train `network` in place on the rows.
 
-    collate: makes a batch of rows; loss(outputs, labels): in place of the network's own. Nothing is kept between
-    times: a training that is interrupted starts again, since the Trainer's own checkpoints are pickles.
+    collate: makes a batch of rows. loss(outputs, labels): replaces the network's own loss. There are no checkpoints: an
+    interrupted training starts again, because the Trainer's checkpoints are pickles.
     """
     with tempfile.TemporaryDirectory() as scratch, hub.quietly():
         arguments = TrainingArguments(
@@ -48,9 +48,9 @@ def fine_tune(
             report_to="none",
             disable_tqdm=not (show_progress and sys.stderr.isatty()),
         )
-        own_loss = loss and (lambda outputs, labels, **_: loss(outputs, labels))
+        loss_func = loss and (lambda outputs, labels, **_: loss(outputs, labels))
         trainer = Trainer(
-            network, arguments, data_collator=collate, train_dataset=list(rows), compute_loss_func=own_loss
+            network, arguments, data_collator=collate, train_dataset=list(rows), compute_loss_func=loss_func
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

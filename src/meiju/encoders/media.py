@@ -1,7 +1,7 @@
-"""Clips to frames and sound, and back.
+"""Decodes clips into frames and sound, and encodes clips.
 
-All decoding goes through PyAV, whose wheel brings its own ffmpeg libraries: any container they know works, and no
-system ffmpeg is needed. PyAV leaves libav's own log switched off, so a damaged clip says why in one MediaError only.
+PyAV decodes with the ffmpeg libraries in its wheel: any container they know works, and no system ffmpeg is needed.
+PyAV switches off libav's log, so that a damaged clip causes a single MediaError and no other output.
 """
 
 import math
@@ -14,20 +14,20 @@ import av
 import numpy as np
 from av.codec.context import Flags
 
-# Time stamps may be rounded down to a millisecond (mkv); a frame this early still opens its interval.
+# mkv rounds time stamps down to milliseconds; a frame that is earlier by this much still belongs to its interval.
 TIME_STAMP_ROUNDING = 0.001  # seconds
-FALLBACK_RATE = 25  # frames a second of a video that states neither time stamps nor a rate
+FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate
 
 
 class MediaError(Exception):
-    """Why a clip gives no frames or no sound. The caller knows the clip's name and reports both."""
+    """Why a clip gives no frames or no sound. The caller adds the clip's name."""
 
 
 def read_frames(path: str | Path, *, fps: float, size: int) -> np.ndarray:
-    """Frames [T, size, size, 3] uint8 RGB of the first video track, at most `fps` a second and at least one.
+    """Frames [T, size, size, 3] uint8 RGB of the first video track, at most `fps` per second and at least one.
 
-    The first frame of each 1/fps interval after the first frame is kept; an interval without a frame is left out.
-    A frame is scaled until its shorter side is `size`, then the centre square of it is cut out.
+    The first frame of each 1/fps interval is kept, counted from the first frame; an interval may have none.
+    A frame is scaled until its shorter side is `size`, then cropped to its centre.
     Raises MediaError if there is no video track or it cannot be decoded to its end.
     """
     with _first_track(path, "video") as (container, track):
@@ -50,7 +50,7 @@ def read_whole_frames(path: str | Path, *, fps: float, shorter: int) -> list[np.
 
 
 def read_audio(path: str | Path, *, rate: int = 16000) -> np.ndarray:
-    """Samples [N] float32 of the first audio track, mixed down to mono at `rate` Hz, full scale being 1.
+    """Samples [N] float32 in [-1, 1] of the first audio track, mixed down to mono at `rate` Hz.
 
     Raises MediaError if there is no audio track or it cannot be decoded to its end.
     """
@@ -68,9 +68,9 @@ def write_clip(
 
     The same input gives the same bytes with the same build of ffmpeg: one thread, no version strings in the file.
     """
-    # The format is named, so that `path` may carry the suffix of an unfinished file.
+    # The format is given, because `path` may have the suffix of a temporary file.
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        # mp4 wants every track declared before the first packet.
+        # mp4 needs every track to be declared before the first packet.
         video = None if frames is None else _add_video(container, frames, fps)
         audio = None if samples is None else _add_audio(container, rate)
         if video is not None:
@@ -80,10 +80,10 @@ def write_clip(
 
 
 def read_seconds(path: str | Path) -> float:
-    """How long a clip plays, by the time stamps of its packets; nothing is decoded.
+    """Duration of a clip, by the time stamps of its packets; nothing is decoded.
 
-    What the file states of its own length is left aside: some state none, and it need not be true.
-    Raises MediaError if there is neither picture nor sound, or the file cannot be read to its end.
+    The duration in the file's header is not used: it can be missing or wrong.
+    Raises MediaError if there is neither a picture nor sound, or the file cannot be read to its end.
     """
     with _opened(path) as container:
         tracks = [*container.streams.video, *container.streams.audio]
@@ -100,10 +100,10 @@ def read_seconds(path: str | Path) -> float:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[av.container.InputContainer]:
-    """Open a file; whatever libav objects to becomes a MediaError.
+    """Open a file; errors of libav become MediaErrors.
 
     A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
-    where libav sees nothing amiss, between two packets, gives what is there.
+    between two packets is no error for libav, and gives what is left.
     """
     try:
         with av.open(str(path)) as container:
@@ -123,7 +123,7 @@ def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.Inp
             raise MediaError(f"there is no {kind} track")
         if tracks[0].codec_context is None:
             raise MediaError(f"the {kind} track is of no kind that can be decoded")
-        tracks[0].codec_context.thread_count = 1  # clips are decoded side by side, one to a process
+        tracks[0].codec_context.thread_count = 1  # clips are decoded in parallel, one per process
         yield container, tracks[0]
 
 
@@ -160,18 +160,18 @@ def _scaled(frame: av.VideoFrame, size: int) -> np.ndarray:
 
 def _resampled(container: av.container.InputContainer, track: av.AudioStream, rate: int) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of the track at `rate`."""
-    # With a maxval of 1 channels are averaged; libav would else add two up to 1.4 times full scale.
+    # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
     resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
     for frame in container.decode(track):
         yield from _samples(_resample(resampler, frame))
-    # Sound that needs no resampling passes through, and then the flush gives back its own None.
+    # Sound that needs no resampling passes through, and then the flush returns None.
     yield from _samples(piece for piece in resampler.resample(None) if piece is not None)
 
 
 def _resample(resampler: av.AudioResampler, frame: av.AudioFrame) -> list[av.AudioFrame]:
     try:
         return resampler.resample(frame)
-    except ValueError as error:  # how PyAV says that the rate, layout or sample format is not the first frame's
+    except ValueError as error:  # PyAV: the rate, layout or sample format differs from the first frame's
         raise MediaError(f"the sound changes its format midway: {error}") from error
 
 
@@ -191,13 +191,13 @@ def _add_video(container: av.container.OutputContainer, frames: np.ndarray, fps:
 
 def _add_audio(container: av.container.OutputContainer, rate: int) -> av.AudioStream:
     track = container.add_stream("aac", rate=rate, layout="mono", options={"aac_coder": "fast"})
-    track.codec_context.bit_rate = 24_000  # bits a second: ample for speech
+    track.codec_context.bit_rate = 24_000  # bits per second: enough for speech
     track.codec_context.flags |= Flags.bitexact
     return track
 
 
 def _audio_frame(samples: np.ndarray, rate: int) -> av.AudioFrame:
-    """All samples [N] as one frame; the encoder cuts it to its own frame size."""
+    """All samples [N] as one frame; the codec splits it into frames of its size."""
     frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
     frame.sample_rate = rate
     frame.pts, frame.time_base = 0, Fraction(1, rate)

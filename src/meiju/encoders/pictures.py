@@ -1,4 +1,4 @@
-"""What visual encoders see of a clip: squares of its pictures, the whole of them or the faces."""
+"""The input of visual encoders: square crops of a clip's pictures, of their centre or of the faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from meiju.encoders.base import Clip, NoFrames, read_media
 from meiju.encoders.faces import crop_to_faces
 from meiju.encoders.media import read_frames, read_whole_frames
 
-SEARCHED = 360  # shorter side of the pictures that faces are looked for in, in pixels
+SEARCHED = 360  # pixels: shorter side of the pictures in which faces are detected
 NO_FACE = "no face found, so the whole picture is seen"
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Squares [T, size, size, 3] uint8 RGB of a clip, and what there is to say about them."""
+    """Squares [T, size, size, 3] uint8 RGB of a clip, and a note for the user."""
 
     squares: np.ndarray
     note: str = ""
 
 
 def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Pictures | NoFrames]:
-    """The pictures of each clip, `fps` a second; crop: 'face' or 'frame'."""
+    """The pictures of each clip, `fps` per second; crop: 'face' or 'frame'."""
     return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
 
 
@@ -36,5 +36,5 @@ def crop_settings(crop: str) -> dict:
 def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures:
     if crop == "frame":
         return Pictures(read_frames(path, fps=fps, size=size))
-    squares, n_found = crop_to_faces(read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED)), size)
-    return Pictures(squares, "" if n_found else NO_FACE)
+    squares, n_faces = crop_to_faces(read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED)), size)
+    return Pictures(squares, "" if n_faces else NO_FACE)

@@ -1,4 +1,4 @@
-"""What encoders with a pretrained network share: loading it, which of its layers is taken, batches, pooling in time."""
+"""What encoders with a pretrained network share: loading, choice of layers, batches, pooling over time."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,13 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder
 from meiju.utils import hub
 
-LAST_LAYERS = 4  # averaged where no layer is asked for, as is usual for emotion (MERTools' feature extraction)
-# Weights that a checkpoint may lack, because they decide no frame: pooling for a sentence, and masking in training.
+LAST_LAYERS = 4  # averaged if no layer is chosen, as is usual for emotion (MERTools' feature extraction)
+# Weights that a checkpoint may lack, because frames do not depend on them: sentence pooling, masking in training.
 SPARE_WEIGHTS = ("pooler", "masked_spec_embed", "mask_token")
 
 
 def modality_of(config: transformers.PretrainedConfig) -> str | None:
-    """'audio', 'visual' or 'text', by what transformers can do with a model; None where it can do none of it."""
+    """'audio', 'visual' or 'text', by the tasks of a model in transformers; None if it has none of these."""
     kind = type(config)
     if kind in transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
         return "audio"
@@ -30,15 +30,15 @@ def modality_of(config: transformers.PretrainedConfig) -> str | None:
 
 
 class Pretrained(Encoder):
-    """A pretrained network that gives a sequence of frames a clip.
+    """A pretrained network that gives a sequence of frames per clip.
 
-    model: a folder or a hub id; layer: a hidden layer (-1 is the last), or None for the mean of the last four;
-    max_frames: pool a longer sequence to this many frames, 0 keeps all; device: a CUDA device runs in bfloat16.
+    model: a folder or a hub id. layer: a hidden layer (-1 is the last), or None for the mean of the last four.
+    max_frames: a longer sequence is pooled to this many frames; 0 keeps all. device: CUDA computes in bfloat16.
     """
 
     light = False
     kind: str = "AutoModel"
-    """The class of transformers the network is loaded as; by name, because looking it up imports for seconds."""
+    """The class of transformers for the network; its name, because importing it takes seconds."""
 
     def __init__(self, model: str, *, layer: int | None, max_frames: int, device: torch.device):
         self.model, self.layer, self.max_frames, self.device = model, layer, max_frames, device
@@ -55,14 +55,14 @@ class Pretrained(Encoder):
         return self.finish(self.reader()(clips))
 
     def close(self) -> None:
-        """Let go of the network; it is read again when it is needed."""
+        """Free the network; it is loaded again when it is needed."""
         self.__dict__.pop("network", None)
         self._norm, self._norm_known = None, False
 
     def __getstate__(self) -> dict:
-        """Without the network: workers of a cluster read it from its folder."""
-        kept = {key: value for key, value in self.__dict__.items() if key != "network"}
-        return kept | {"_norm": None, "_norm_known": False}
+        """Without the network: workers of a cluster load it from its folder."""
+        state = {key: value for key, value in self.__dict__.items() if key != "network"}
+        return state | {"_norm": None, "_norm_known": False}
 
     def fingerprint(self) -> dict:
         return {
@@ -72,20 +72,20 @@ class Pretrained(Encoder):
             "max_frames": self.max_frames,
             "dtype": str(self.dtype),
             "transformers": transformers.__version__,
-            **self.own_settings(),
+            **self.more_settings(),
         }
 
     @abstractmethod
-    def own_settings(self) -> dict:
-        """What decides the frames besides that."""
+    def more_settings(self) -> dict:
+        """Settings of the subclass that decide the frames."""
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network, in evaluation mode, on the device. Raises ConfigError where weights of it are missing."""
-        network, found = hub.load(
+        """The network, in evaluation mode, on the device. Raises ConfigError if weights are missing."""
+        network, loaded = hub.load(
             getattr(transformers, self.kind), self.place, dtype=self.dtype, output_loading_info=True
         )
-        missing = sorted(key for key in found["missing_keys"] if not any(spare in key for spare in SPARE_WEIGHTS))
+        missing = sorted(key for key in loaded["missing_keys"] if not any(spare in key for spare in SPARE_WEIGHTS))
         if missing:
             raise ConfigError(
                 f"--streams: {self.place} lacks {len(missing)} weights of the model, such as {missing[0]}"
@@ -99,8 +99,8 @@ class Pretrained(Encoder):
     def hidden(self, **inputs) -> Tensor:
         """The chosen layer of a batch, or the mean of the last four: (B, T, dim), padding included.
 
-        Where the architecture ends in a normalisation of its own, every layer passes through it: transformers 5 gives
-        the last hidden state of large speech models without it, transformers 4 with it. Call in inference mode.
+        If the architecture ends in a normalisation outside its layers, it is applied to every layer: transformers 5
+        returns the hidden states of large speech models without it. Call in inference mode.
         """
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         if self.layer == -1:
@@ -114,32 +114,32 @@ class Pretrained(Encoder):
         return torch.stack(layers[1:][-LAST_LAYERS:]).mean(dim=0)
 
     def pool(self, frames: Tensor) -> Tensor:
-        """Frames (T, dim) pooled to at most `max_frames`, each the mean of an even share of the sequence."""
+        """Frames (T, dim) pooled to at most `max_frames`, each the mean of an equal part of the sequence."""
         if not 0 < self.max_frames < len(frames):
             return frames
         return nn.functional.adaptive_avg_pool1d(frames.T[None].float(), self.max_frames)[0].T
 
     def _final_norm(self, inputs: dict[str, Tensor]) -> nn.Module | None:
-        """The normalisation that gave the last hidden state, unless it belongs to a layer; found once, by looking."""
+        """The normalisation whose output is the last hidden state, unless it belongs to a layer; searched for once."""
         if not self._norm_known:
-            given: dict[nn.Module, Tensor] = {}
+            outputs: dict[nn.Module, Tensor] = {}
             hooks = [
-                module.register_forward_hook(lambda module, _, output: given.__setitem__(module, output))
+                module.register_forward_hook(lambda module, _, output: outputs.__setitem__(module, output))
                 for name, module in self.network.named_modules()
                 if "norm" in type(module).__name__.lower() and not any(part.isdigit() for part in name.split("."))
             ]
             last = self.network(**inputs).last_hidden_state
             for hook in hooks:
                 hook.remove()
-            self._norm = next((m for m, o in given.items() if o.shape == last.shape and torch.equal(o, last)), None)
+            self._norm = next((m for m, o in outputs.items() if o.shape == last.shape and torch.equal(o, last)), None)
             self._norm_known = True
         return self._norm
 
 
 def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
-    """Numbers of the items of each batch, longest first: padded to the longest, a batch holds at most `budget`.
+    """Item numbers of each batch, longest first. A batch, padded to its longest item, has at most the size `budget`.
 
-    equal: only items of one length share a batch.
+    equal: a batch holds items of the same length only.
     """
     batch: list[int] = []
     for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):

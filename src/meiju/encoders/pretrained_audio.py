@@ -1,4 +1,4 @@
-"""Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM and their kin, and Whisper's encoder."""
+"""Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM, data2vec-audio, and Whisper's encoder."""
 
 import math
 import warnings
@@ -18,9 +18,9 @@ from meiju.utils import hub
 
 
 class PretrainedAudio(Pretrained):
-    """One frame per hop of the model (20 ms as a rule), pooled in time.
+    """One frame per hop of the model (usually 20 ms), pooled over time.
 
-    Sound longer than `block` seconds is cut into blocks that are encoded one by one. No padding reaches a frame.
+    Sound longer than `block` seconds is cut into blocks that are encoded one by one. Padding does not change a frame.
     """
 
     source = "media"
@@ -34,14 +34,14 @@ class PretrainedAudio(Pretrained):
         if not self.whisper and not isinstance(self.processor, transformers.Wav2Vec2FeatureExtractor):
             kind = self.settings.model_type
             raise ConfigError(
-                f"--streams: {model} is of the type {kind}; speech models of the kind of wav2vec 2.0 (HuBERT, WavLM, "
-                "data2vec-audio) and Whisper can be used"
+                f"--streams: {model} is of type {kind}; give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, "
+                "data2vec-audio) or Whisper"
             )
         self.block = self.processor.n_samples if self.whisper else round(block * self.rate)
         self.budget = max(1, round(batch_seconds * self.rate))
         self.dim = self.settings.hidden_size
 
-    def own_settings(self) -> dict:
+    def more_settings(self) -> dict:
         return {"modality": "audio", "block": self.block}
 
     def part_that_runs(self, network: nn.Module) -> nn.Module:
@@ -55,7 +55,7 @@ class PretrainedAudio(Pretrained):
         for k, samples in enumerate(read):
             if not isinstance(samples, NoFrames):
                 pieces = np.split(samples, range(self.block, len(samples), self.block))
-                # A rest too short for a single frame is dropped; a clip that short is followed by silence.
+                # A last block too short for a single frame is dropped; a clip that short is padded with silence.
                 blocks += [_at_least(pieces[0], shortest), *(p for p in pieces[1:] if len(p) >= shortest)]
                 owner += [k] * (len(blocks) - len(owner))
         frames: list[Tensor | None] = [None] * len(blocks)
@@ -72,7 +72,7 @@ class PretrainedAudio(Pretrained):
 
     @property
     def _shortest(self) -> int:
-        """Samples that give one frame."""
+        """The number of samples that give one frame."""
         if self.whisper:
             return 1
         shortest = 1
@@ -82,7 +82,7 @@ class PretrainedAudio(Pretrained):
 
     @property
     def _masks(self) -> bool:
-        """Whether the model tells padding from sound. One that normalises over time (HuBERT base) does not."""
+        """Whether the model takes an attention mask. One that normalises over time (HuBERT base) does not."""
         return bool(self.processor.return_attention_mask)
 
     @torch.inference_mode()
@@ -97,7 +97,7 @@ class PretrainedAudio(Pretrained):
             inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
             mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
             with warnings.catch_warnings():
-                # transformers' WavLM hands torch two kinds of mask, and torch says so.
+                # transformers' WavLM gives torch masks of two types, and torch warns about it.
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
                 hidden = self.hidden(input_values=inputs.input_values.to(self.dtype), **mask)
             lengths = torch.tensor([len(block) for block in blocks])

@@ -13,14 +13,14 @@ from meiju.encoders.base import Clip, Encoded, NoFrames
 from meiju.encoders.pretrained import Pretrained, batches
 from meiju.utils import hub
 
-MAX_TOKENS = 512  # of a sentence; what follows is not seen
+MAX_TOKENS = 512  # of a sentence; the rest is cut off
 
 
 class PretrainedText(Pretrained):
-    """One frame a token, those that open and close a sentence included.
+    """One frame per token, special tokens included.
 
-    For masked models (BERT, RoBERTa, MacBERT) and decoder-only ones. adapt_epochs: passes of training on the corpus'
-    own sentences before features are taken (see `meiju.encoders.adaptation`).
+    For masked models (BERT, RoBERTa, MacBERT) and decoder-only ones. adapt_epochs: epochs of training on the sentences
+    of the corpus before features are taken (see `meiju.encoders.adaptation`).
     """
 
     source = "sentence"
@@ -32,7 +32,7 @@ class PretrainedText(Pretrained):
         self.dim = self.settings.hidden_size
         self.tokenizer = load_tokenizer(self.place)
 
-    def own_settings(self) -> dict:
+    def more_settings(self) -> dict:
         return {"modality": "text", "adapt_epochs": self.adapt_epochs}
 
     @property
@@ -61,12 +61,12 @@ class PretrainedText(Pretrained):
             self.close()
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        said = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
+        spoken = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
         encoded: Encoded = [NoFrames("no sentence")] * len(clips)
-        tokens = tokenize(self.tokenizer, self.settings, [clips[k].sentence.strip() for k in said])
+        tokens = tokenize(self.tokenizer, self.settings, [clips[k].sentence.strip() for k in spoken])
         for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
             for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
-                encoded[said[k]] = frames
+                encoded[spoken[k]] = frames
         return encoded
 
     @torch.inference_mode()
@@ -77,7 +77,7 @@ class PretrainedText(Pretrained):
 
 
 def load_tokenizer(place: str) -> transformers.PreTrainedTokenizerBase:
-    """The tokenizer of a model, padding on the right. Raises ConfigError where there is none, or no way to pad."""
+    """The tokenizer of a model, padding on the right. Raises ConfigError if it is missing or has no padding token."""
     tokenizer = hub.load_tokenizer(place, padding_side="right")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -88,7 +88,7 @@ def load_tokenizer(place: str) -> transformers.PreTrainedTokenizerBase:
 def tokenize(
     tokenizer: transformers.PreTrainedTokenizerBase, settings: transformers.PretrainedConfig, sentences: list[str]
 ) -> list[list[int]]:
-    """Token numbers of each sentence, cut to what the model has positions for."""
+    """Token numbers of each sentence, truncated to the positions of the model."""
     if not sentences:
         return []
     positions = getattr(settings, "max_position_embeddings", MAX_TOKENS + 2)

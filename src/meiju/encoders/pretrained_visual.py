@@ -1,4 +1,4 @@
-"""Frames of pretrained vision models: CLIP, DINOv2, ViT and their kin."""
+"""Frames of pretrained vision transformers such as CLIP, DINOv2 and ViT."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,10 +16,9 @@ from meiju.utils import hub
 
 
 class PretrainedVisual(Pretrained):
-    """One frame a picture: CLIP's projected embedding, or else the token that stands for the picture.
+    """One frame per picture: CLIP's projected embedding, for other models the class token.
 
-    A model without such a token gives the mean of its patches. A layer other than the last is taken as it is, without
-    CLIP's projection.
+    A model without a class token gives the mean of its patches. A layer other than the last is not projected.
     """
 
     source = "media"
@@ -29,12 +28,13 @@ class PretrainedVisual(Pretrained):
         super().__init__(model, **options)
         self.fps, self.crop, self.batch_frames = fps, crop, batch_frames
         self.processor = hub.load(transformers.AutoImageProcessor, self.place)
-        # Read as large as the processor would make them, so that it resizes nothing; it may still cut the centre out.
+        # Pictures are read in the size that the processor wants, so that it does not resize; it may still crop.
         self.size = _side(self.processor.size)
         vision = getattr(self.settings, "vision_config", self.settings)
         if not hasattr(vision, "patch_size"):
             raise ConfigError(
-                f"--streams: {model} ({self.settings.model_type}) is no vision transformer; CLIP, DINOv2, ViT are"
+                f"--streams: {model} ({self.settings.model_type}) is no vision transformer; give one such as CLIP, "
+                "DINOv2 or ViT"
             )
         self.projected = self.settings.model_type in ("clip", "clip_vision_model") and self.layer == -1
         self.kind = {
@@ -46,24 +46,24 @@ class PretrainedVisual(Pretrained):
             self.kind = "CLIPVisionModelWithProjection"
         self.dim = vision.projection_dim if self.projected else vision.hidden_size
 
-    def own_settings(self) -> dict:
+    def more_settings(self) -> dict:
         return {"modality": "visual", "fps": self.fps, "size": self.size, **crop_settings(self.crop)}
 
     def reader(self) -> Callable[[Sequence[Clip]], list]:
         return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
 
     def finish(self, read: list) -> Encoded:
-        seen = [k for k, pictures in enumerate(read) if not isinstance(pictures, NoFrames)]
+        with_pictures = [k for k, pictures in enumerate(read) if not isinstance(pictures, NoFrames)]
         encoded: Encoded = list(read)
-        if not seen:
+        if not with_pictures:
             return encoded
-        # All clips' pictures in a row, cut into even batches.
-        pictures = np.concatenate([read[k].squares for k in seen])
+        # The pictures of all clips, in batches of equal size.
+        pictures = np.concatenate([read[k].squares for k in with_pictures])
         starts = range(0, len(pictures), self.batch_frames)
         frames = torch.cat([self._frames(pictures[s : s + self.batch_frames]) for s in starts])
-        lengths = [len(read[k].squares) for k in seen]
-        for k, own in zip(seen, frames.split(lengths), strict=True):
-            encoded[k] = Noted(self.pool(own).numpy(), read[k].note)
+        lengths = [len(read[k].squares) for k in with_pictures]
+        for k, of_clip in zip(with_pictures, frames.split(lengths), strict=True):
+            encoded[k] = Noted(self.pool(of_clip).numpy(), read[k].note)
         return encoded
 
     @torch.inference_mode()
@@ -78,10 +78,10 @@ class PretrainedVisual(Pretrained):
 
     @property
     def _has_token(self) -> bool:
-        """Whether the first token stands for the picture."""
+        """Whether the first token is a class token."""
         return any(name.endswith(("cls_token", "class_embedding")) for name, _ in self.network.named_parameters())
 
 
 def _side(size) -> int:
-    """The side of the square that a processor asks for, however it says so."""
+    """The side of the square that a processor wants."""
     return int(size.get("height") or size.get("shortest_edge"))

@@ -1,4 +1,4 @@
-"""Text encoders: from a transcript to frames."""
+"""Embedded text encoder: tf-idf and SVD of a transcript."""
 
 import json
 import unicodedata
@@ -16,21 +16,21 @@ from threadpoolctl import threadpool_limits
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, require_finite
 
-BEGIN, END = "\x02", "\x03"  # so that n-grams know where a sentence begins and ends
+BEGIN, END = "\x02", "\x03"  # they mark the beginning and end of a sentence in n-grams
 
-# Unicode's names of scripts that put no spaces between words.
+# First words of the Unicode names of scripts without spaces between words.
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 CHARACTERS, WORDS = "characters", "words"
-WORD = r"[\w']+|[^\w\s]"  # or a sign, BEGIN and END among them
+WORD = r"[\w']+|[^\w\s]"  # or a punctuation mark, BEGIN or END
 WORD_NGRAMS = (1, 2)
 
 
 class TfidfSvd(Encoder):
     """Character n-grams, reduced by SVD (latent semantic analysis, Deerwester et al. 1990).
 
-    They are weighted by the logarithm of their frequency in the sentence and, with `idf`, by their rarity. One frame a
-    sentence, of length 1. It needs no segmentation, so it serves any language; where most letters are of a script that
-    puts spaces between words, words and pairs of words stand beside the characters, and weigh as much.
+    They are weighted by the logarithm of their frequency in the sentence and, with `idf`, by their rarity. One frame
+    per sentence, of norm 1. It needs no word segmentation, so it works for any language. If most letters are of a
+    script with spaces between words, words and pairs of words are used too, with the same total weight.
     """
 
     source = "sentence"
@@ -49,7 +49,7 @@ class TfidfSvd(Encoder):
         vectorizers = {kind: self._vectorizer(kind, **options) for kind in kinds}
         marked = [_marked(sentence) for sentence in sentences]
         weights = sparse.hstack([v.fit_transform(marked) for v in vectorizers.values()], format="csr")
-        with threadpool_limits(1):  # how many threads share a sum decides its last digits
+        with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
             svd = TruncatedSVD(min(self.wanted_dim, min(weights.shape) - 1), random_state=seed).fit(weights)
         self.vocabularies = {
             kind: {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
@@ -63,10 +63,10 @@ class TfidfSvd(Encoder):
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         marked, frames, start = [_marked(clip.sentence) for clip in clips], 0.0, 0
         for kind, vocabulary in self.vocabularies.items():
-            own = slice(start, start := start + len(vocabulary))
+            columns = slice(start, start := start + len(vocabulary))
             vectorizer = self._vectorizer(kind, vocabulary=vocabulary)
-            vectorizer.idf_ = self.idf[own]
-            frames = frames + np.asarray(vectorizer.transform(marked) @ self.components[:, own].T, dtype=np.float32)
+            vectorizer.idf_ = self.idf[columns]
+            frames = frames + np.asarray(vectorizer.transform(marked) @ self.components[:, columns].T, dtype=np.float32)
         frames /= np.maximum(np.linalg.norm(frames, axis=1, keepdims=True), 1e-6)
         return [
             row[None] if clip.sentence.strip() else NoFrames("no sentence")
@@ -83,7 +83,7 @@ class TfidfSvd(Encoder):
             self.idf, self.components = arrays["idf"], arrays["components"]
         if list(self.vocabularies) not in ([CHARACTERS], [CHARACTERS, WORDS]):
             raise ValueError("the vocabulary is not one of characters, or of characters and words")
-        if any(sorted(own.values()) != list(range(len(own))) for own in self.vocabularies.values()):
+        if any(sorted(numbers.values()) != list(range(len(numbers))) for numbers in self.vocabularies.values()):
             raise ValueError("the vocabulary does not number its n-grams")
         n = sum(map(len, self.vocabularies.values()))
         require_finite(self.idf, [n])

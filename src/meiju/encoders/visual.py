@@ -1,4 +1,4 @@
-"""Visual encoders: from a clip's pictures to frames."""
+"""Embedded visual encoder: principal components of a clip's pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, require_finite
 from meiju.encoders.pictures import Pictures, crop_settings, read_pictures
 
-FITTED_CLIPS = 300  # clips that the components are learnt from; more change them little and cost memory
+FITTED_CLIPS = 300  # clips that the components are fitted on; more change them little and need memory
 
 
 class PixelsPca(Encoder):
@@ -27,19 +27,19 @@ class PixelsPca(Encoder):
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(clips))
-        seen = (self._read([clips[k]])[0] for k in order[:FITTED_CLIPS])
-        pixels = [_grey(pictures) for pictures in seen if isinstance(pictures, Pictures)]
+        read = (self._read([clips[k]])[0] for k in order[:FITTED_CLIPS])
+        pixels = [_grey(pictures) for pictures in read if isinstance(pictures, Pictures)]
         if sum(map(len, pixels)) < 2:
-            raise ConfigError("--streams: pixels-pca: none of the clips it learns from has pictures")
+            raise ConfigError("--streams: pixels-pca needs pictures, and the clips to fit it on have none")
         pixels = np.concatenate(pixels)  # [frames, size * size]
-        with threadpool_limits(1):  # how many threads share a sum decides its last digits
+        with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
             pca = PCA(min(self.wanted_dim, *pixels.shape), svd_solver="randomized", random_state=seed).fit(pixels)
         self.mean = pca.mean_.astype(np.float32)
         self.components = pca.components_.astype(np.float32)
         self.dim = len(self.components)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [self._project(seen) if isinstance(seen, Pictures) else seen for seen in self._read(clips)]
+        return [self._project(read) if isinstance(read, Pictures) else read for read in self._read(clips)]
 
     def save(self, folder: Path) -> None:
         np.savez(folder / "pixels_pca.npz", mean=self.mean, components=self.components)
