@@ -517,7 +517,11 @@ def _challenge(run: str, average: Literal["weighted", "micro"], language: str) -
 SAMPLE_ROOT = REPOSITORY / "work" / "sample-corpus"
 
 PRESETS: dict[str, tuple[str, Config]] = {
-    "sample": ("The embedded, made-up sample corpus.", Config("sample", corpus=CorpusConfig(root=SAMPLE_ROOT))),
+    # Two numbers of heads, so that a first run takes four minutes at most.
+    "sample": (
+        "The embedded, made-up sample corpus.",
+        Config("sample", corpus=CorpusConfig(root=SAMPLE_ROOT), model=ModelConfig(heads=(2, 8))),
+    ),
     "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted", "zh")),
     "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted", "en")),
     "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro", "zh")),

@@ -89,7 +89,7 @@ RELIABILITY = {
     ("voice", "intent"): (0.55, 0.30),
 }
 
-# The grammar: templates and words, separated by spaces; what stands earlier is drawn oftener.
+# The grammar: templates and words, separated by spaces; what stands earlier is drawn more often.
 SLOTS = {
     "person": "小林 老周 阿芳 李医生 王老师 我妈 她爸 陈经理 二叔 奶奶 班长 房东 大刘 小雪 师傅",
     "place": "公司 医院 学校 车站 楼下 超市 老家 机场 菜市场 派出所 餐厅 银行 河边 厂里",
@@ -274,7 +274,7 @@ def _fill(rng: np.random.Generator, templates: str) -> str:
 
 
 def _pick(rng: np.random.Generator, choices: str) -> str:
-    """One of the choices, early ones oftener than late ones."""
+    """One of the choices, early ones more often than late ones."""
     words = choices.split()
     odds = 1 / np.arange(1, len(words) + 1)
     return str(rng.choice(words, p=odds / odds.sum()))
