@@ -187,7 +187,7 @@ def test_jobs():
 def test_settings_are_plain_json(preset):
     settings = as_settings(parse(preset))
     assert json.loads(json.dumps(settings)) == settings
-    assert settings["model"]["heads"] == [1, 2, 4, 8]
+    assert settings["model"]["heads"] == list(PRESETS[preset][1].model.heads)
 
 
 @pytest.mark.parametrize(
