@@ -28,6 +28,7 @@ FLOORS = (
     "fusion",
     "linear",
     "network",
+    "stream_weights",
     "training",
     "text_tuning",
     "members",
@@ -49,6 +50,7 @@ IMPORTS_AT_MOST = {
     "layers": set(),
     "fusion": {"config", "labels", "layers"},
     "linear": {"labels", "layers"},
+    "stream_weights": set(),
     "sample": {"config", "utils", "labels", "encoders"},
     "submission": {"utils"},
     "run": {"config", "utils", "labels", "corpus", "encoders", "text", "folds"},  # files and settings

@@ -5,10 +5,16 @@ from sklearn.linear_model import LogisticRegression
 
 from meiju.labels import TASKS
 from meiju.layers import Batch, Shape
-from meiju.linear import PENALTY, LogisticRegressionHead, one_class_per_row
+from meiju.linear import PRIOR, LogisticRegressionHead, one_class_per_row
 
 SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 N, T, P = 40, 5, 6 + 2 * 4
+VARIANCES = {"emotion": np.array([0.5, 0.1]), "intent": np.array([0.2, 0.2])}  # of text and audio
+
+
+def deviation(task):
+    """Of the coefficients' prior, [P]."""
+    return np.sqrt(PRIOR * np.repeat(VARIANCES[task], [6, 8]))
 
 
 def make_batch(seed=0, n_clips=N):
@@ -27,7 +33,7 @@ def fitted(labels, weight=None, batch=None, members=1):
     pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
     weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
     targets = {t: np.eye(SHAPE.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
-    linear.fit(members - 1, pooled, there, targets, weight)
+    linear.fit(members - 1, linear.standardise(members - 1, pooled, there), targets, weight, VARIANCES)
     return linear
 
 
@@ -47,7 +53,7 @@ def test_frames_are_pooled_to_their_mean_and_spread_and_a_single_frame_to_itself
         np.testing.assert_allclose(pooled[0, clip], np.concatenate(expected), atol=1e-5)
 
 
-def test_it_is_scikit_learns_regression_on_streams_that_weigh_alike():
+def test_it_is_scikit_learns_regression_with_a_prior_variance_per_stream():
     labels, batch = draw_labels(), make_batch()
     linear = fitted(labels, batch=batch)
     x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double()
@@ -55,8 +61,9 @@ def test_it_is_scikit_learns_regression_on_streams_that_weigh_alike():
         torch.testing.assert_close(own.square().sum(dim=1).mean().item(), 1.0, rtol=1e-4, atol=0)
         torch.testing.assert_close(own.mean(dim=0), torch.zeros(own.shape[1], dtype=torch.float64), rtol=0, atol=1e-5)
     for task, logits in linear(batch).items():
-        model = LogisticRegression(C=1 / PENALTY, max_iter=1000).fit(x.numpy(), labels[task])
-        np.testing.assert_allclose(logits[0].softmax(dim=-1), model.predict_proba(x.numpy()), atol=1e-3)
+        wider = x.numpy() * deviation(task)
+        model = LogisticRegression(C=1, max_iter=1000).fit(wider, labels[task])
+        np.testing.assert_allclose(logits[0].softmax(dim=-1), model.predict_proba(wider), atol=1e-3)
 
 
 def draw_targets(seed=0):
@@ -76,7 +83,7 @@ def soft_cross_entropy_minimum(x, targets, weight):
     def closure():
         optimizer.zero_grad()
         per_clip = -(targets * (x @ weights + bias).log_softmax(dim=1)).sum(dim=1)
-        loss = (weight * per_clip).sum() + PENALTY / 2 * weights.square().sum()
+        loss = (weight * per_clip).sum() + 0.5 * weights.square().sum()
         loss.backward()
         return loss
 
@@ -93,7 +100,8 @@ def test_soft_targets_are_learnt_as_they_are():
     for task, logits in linear(batch).items():
         said = logits[0].softmax(dim=-1).double()
         if task == "emotion":  # of two classes, scikit-learn keeps one logit: another penalty
-            expected = soft_cross_entropy_minimum(x, targets[task], weight[task]).softmax(dim=-1)
+            wider = x * torch.from_numpy(deviation(task))
+            expected = soft_cross_entropy_minimum(wider, targets[task], weight[task]).softmax(dim=-1)
             torch.testing.assert_close(said, expected, atol=1e-3, rtol=0)
         assert torch.allclose(said, hard[task][0].softmax(dim=-1).double(), atol=1e-3) == (task == "intent")
 

@@ -124,6 +124,19 @@ def test_a_logistic_regression_head_learns_from_soft_targets(frames):
     torch.testing.assert_close(soft.weight_intent, hard.weight_intent)  # its pseudo-labels have weight 0
 
 
+def test_a_task_gets_most_of_the_stream_that_tells_of_it(frames):
+    one, _, _ = three_members(True)
+    weights = train(frames, [one]).fusion.tokens.stream_weight[0]  # (tasks, streams)
+    text_for_emotion, audio_for_emotion = weights[0]
+    text_for_intent, audio_for_intent = weights[1]
+    assert text_for_emotion == audio_for_intent == 1
+    assert max(audio_for_emotion, text_for_intent) < 0.7
+    alone = train(frames, [dataclasses.replace(one, pseudo=None)]).fusion.tokens.stream_weight[0]
+    assert torch.equal(alone, weights)  # pseudo-labels do not decide
+    alike = train(frames, [one], model=dataclasses.replace(MODEL, weigh_streams=False))
+    assert (alike.fusion.tokens.stream_weight == 1).all()
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_only_classifiers_before_the_interaction_add_to_the_loss(frames, fusion):
     """Without such classifiers, the loss is the main one alone, whatever weight they would have."""

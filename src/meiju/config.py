@@ -190,6 +190,8 @@ class ModelConfig:
     """Probability that a clip passes by an attention block in training."""
     modality_dropout: float = 0.2
     """Probability that a stream of a clip is hidden in training."""
+    weigh_streams: bool = True
+    """Give each task of each stream as much as the stream tells of it; see meiju.stream_weights."""
     linear: float = 0.5
     """Weight of a logistic regression on pooled frames in what a member says, beside its network; 0 is none."""
 

@@ -44,6 +44,8 @@ class Tokens(nn.Module):
             # Standardises frames by the member's own training rows; set by training, saved with the weights.
             self.register_buffer(f"mean_{name}", torch.zeros(members, 1, 1, dim))
             self.register_buffer(f"scale_{name}", torch.ones(members, 1, 1, dim))
+        # How much of each stream each task gets, in [0, 1]: set by training (meiju.stream_weights).
+        self.register_buffer("stream_weight", torch.ones(members, len(TASKS), len(shape.streams)))
         self.project = nn.ModuleDict({name: Linear(members, dim, config.width) for name, dim in shape.streams.items()})
         self.norm = nn.ModuleDict({name: LayerNorm(members, config.width) for name in shape.streams})
         self.pool = nn.ModuleDict({name: AttentionPool(members, config.width, len(TASKS)) for name in shape.streams})
@@ -62,7 +64,7 @@ class Tokens(nn.Module):
             tokens.append(self.pool[name](x, batch.mask[name]))  # (E, B, tasks, D)
             present.append(batch.mask[name].any(dim=2))  # (E, B)
         present = self._hide(torch.stack(present, dim=-1))
-        tokens = torch.stack(tokens, dim=3) * present[:, :, None, :, None]
+        tokens = torch.stack(tokens, dim=3) * present[:, :, None, :, None] * self.stream_weight[:, None, :, :, None]
         return self.dropout(tokens), present
 
     def _hide(self, present: Tensor) -> Tensor:

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from meiju.labels import TASKS
 from meiju.layers import Batch, Shape
 
-PENALTY = 2.0  # on half the squared weights, beside the sum of the clips' losses (1 / C in scikit-learn)
+# A regression's coefficients have this many times the variance that ridge regression chose for them (meiju.
+# stream_weights): it predicts logits, which differ more than the 0 and 1 that ridge regression predicts.
+PRIOR = 4.0
+PLAIN_VARIANCE = 1 / 8  # of every stream where none is chosen
 NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
 
 
@@ -55,20 +58,32 @@ class LogisticRegressionHead(nn.Module):
             there.append(mask.any(dim=2).expand(-1, -1, self._width(stream)))
         return torch.cat(pooled, dim=-1), torch.cat(there, dim=-1)
 
-    def fit(
-        self, member: int, pooled: np.ndarray, there: np.ndarray, targets: dict[str, np.ndarray], weight: dict
-    ) -> None:
-        """Fit one member: pooled and there [N, P] as from `pool`, targets[task] [N, K] probabilities, weight[task] [N].
-
-        Minimises the weighted cross-entropy with the targets, be they one-hot or not.
-        """
+    def standardise(self, member: int, pooled: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Set a member's centre and scale by its rows [N, P], as from `pool`; return the rows standardised by them."""
         centre, scale = self._moments(pooled, there)
-        x = self._standardised(pooled, there, centre, scale)
         self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(scale)
+        return self._standardised(pooled, there, centre, scale)
+
+    def by_stream(self, values: np.ndarray) -> list[np.ndarray]:
+        """Values [N, P] cut into those of each stream."""
+        return np.split(values, np.cumsum([self._width(stream) for stream in self.dims])[:-1], axis=1)
+
+    def fit(
+        self, member: int, x: np.ndarray, targets: dict[str, np.ndarray], weight: dict, variances: dict[str, np.ndarray]
+    ) -> None:
+        """Fit one member.
+
+        x: its standardised rows [N, P]; targets[task] [N, K] probabilities, weight[task] [N], variances[task] [S] of
+        the streams (see meiju.stream_weights). Minimises the weighted cross-entropy with the targets, be they one-hot
+        or not, and the penalty of a normal prior on the coefficients.
+        """
+        widths = [self._width(stream) for stream in self.dims]
         for task in TASKS:
+            # A coefficient of variance v is one of variance 1 on values that are sqrt(v) times as large.
+            deviation = np.sqrt(PRIOR * np.repeat(variances[task], widths))
             row, label, share = one_class_per_row(targets[task], weight[task])
-            weights, bias = _logistic(x[row], label, share, n_classes=targets[task].shape[1])
-            getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights)
+            weights, bias = _logistic((x * deviation)[row], label, share, n_classes=targets[task].shape[1])
+            getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights * deviation[:, None])
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
 
     def _moments(self, pooled: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +126,7 @@ def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) 
     bias = np.full((1, n_classes), NEVER_SEEN if len(classes) else 0.0)
     bias[:, classes] = 0
     if len(classes) > 1:
-        model = LogisticRegression(C=1 / PENALTY, max_iter=1000).fit(x, y, sample_weight=weight)
+        model = LogisticRegression(C=1, max_iter=1000).fit(x, y, sample_weight=weight)
         # Of two classes, scikit-learn keeps the logit of the second alone.
         seen = classes[1:] if len(classes) == 2 else classes
         weights[:, seen], bias[:, seen] = model.coef_.T, model.intercept_

@@ -15,8 +15,9 @@ from meiju.features import MemberStore
 from meiju.fusion import Logits
 from meiju.labels import TASKS, UNKNOWN
 from meiju.layers import Batch, Noise, Shape, clip_gradients
-from meiju.linear import LogisticRegressionHead
+from meiju.linear import PLAIN_VARIANCE, LogisticRegressionHead
 from meiju.network import MemberNetwork
+from meiju.stream_weights import LOWEST, stream_variances
 
 PREDICT_BATCH = 256  # clips at once
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
@@ -152,8 +153,7 @@ def train_members(
     _standardise(network, frames, data)
     if start is not None:
         network.load_weights(start)
-    if network.regression is not None:
-        _fit_regression(network.regression, frames, data)
+    _fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams)
     draw = _Draw(data, config.batch_size, n_pseudo_per_step)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -258,17 +258,33 @@ def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData])
         )
 
 
-def _fit_regression(head: LogisticRegressionHead, frames: Frames, data: list[MemberData]) -> None:
-    """Fit each member's logistic-regression head to its own rows, pseudo-labelled ones included."""
+def _fit_to_pooled_frames(
+    network: MemberNetwork, frames: Frames, data: list[MemberData], *, weigh_streams: bool
+) -> None:
+    """Set each member's weights of streams by its labelled rows, and fit its logistic-regression head to all its rows.
+
+    The fusion network gets a stream's token times the square root of its variance, beside that of the best stream.
+    """
+    head = network.regression or LogisticRegressionHead(network.n_members, network.shape)
     clips = np.unique(np.concatenate([rows.clips for one in data for rows in one.rows]))
     pooled, there = _pooled(head, frames, clips, member=0)
     for e, one in enumerate(data):
         if e and not frames.shared:
             pooled, there = _pooled(head, frames, clips, member=e)
         its_rows = np.searchsorted(clips, np.concatenate([rows.clips for rows in one.rows]))
-        targets = {t: np.concatenate([rows.targets[t] for rows in one.rows]) for t in TASKS}
-        weight = {t: np.concatenate([rows.weight[t] for rows in one.rows]) for t in TASKS}
-        head.fit(e, pooled[its_rows], there[its_rows], targets, weight)
+        variances = {task: np.full(len(frames.dims), PLAIN_VARIANCE) for task in TASKS}
+        if weigh_streams:
+            rows = its_rows[: len(one.labelled)]
+            labelled = head.by_stream(head.standardise(e, pooled[rows], there[rows]))
+            for k, task in enumerate(TASKS):
+                variances[task] = stream_variances(labelled, one.labelled.targets[task], one.labelled.weight[task])
+                share = np.sqrt(variances[task] / max(variances[task].max(), LOWEST))
+                network.fusion.tokens.stream_weight[e, k] = torch.from_numpy(share)
+        if network.regression is not None:
+            x = head.standardise(e, pooled[its_rows], there[its_rows])
+            targets = {t: np.concatenate([rows.targets[t] for rows in one.rows]) for t in TASKS}
+            weight = {t: np.concatenate([rows.weight[t] for rows in one.rows]) for t in TASKS}
+            head.fit(e, x, targets, weight, variances)
 
 
 def _pooled(

@@ -110,6 +110,12 @@ def _fusion(config: Config) -> list[Variant]:
             "members without their logistic-regression head",
             replace(config, model=replace(config.model, linear=0.0)),
         ),
+        Variant(
+            "streams-alike",
+            "fusion",
+            "all streams weigh alike for both tasks",
+            replace(config, model=replace(config.model, weigh_streams=False)),
+        ),
     ]
 
 
