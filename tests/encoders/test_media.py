@@ -3,8 +3,10 @@ import wave
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
-from meiju.encoders.media import MediaError, read_audio, read_frames, read_seconds, write_clip
+from meiju.encoders import tracks
+from meiju.encoders.media import MediaError, read_audio, read_frames, read_seconds, read_whole_frames, write_clip
 
 RATE = 16_000
 
@@ -87,10 +89,10 @@ def test_seconds_do_not_rest_on_what_the_file_says_of_itself(clip, tmp_path):
     assert read_seconds(streamed) == pytest.approx(2, abs=0.2)
 
 
-def test_a_file_without_pictures_and_sound_has_no_seconds(tmp_path):
-    (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n")
-    with pytest.raises(MediaError, match="neither"):
-        read_seconds(tmp_path / "a.srt")
+def test_a_file_without_pictures_and_sound_has_no_seconds(clip):
+    clip.write_bytes(clip.read_bytes().replace(b"trak", b"free"))
+    with pytest.raises(MediaError, match="neither a video nor an audio track"):
+        read_seconds(clip)
 
 
 def test_mkv_reads_like_mp4(clip, tmp_path):
@@ -121,11 +123,7 @@ def test_wav_is_resampled(tmp_path, rate):
 
 
 def test_sound_already_at_the_wanted_rate_passes(tmp_path, tone):
-    with av.open(str(tmp_path / "float.wav"), "w") as container:
-        track = container.add_stream("pcm_f32le", rate=RATE, layout="mono")
-        frame = av.AudioFrame.from_ndarray(tone[None], format="flt", layout="mono")
-        frame.sample_rate = RATE
-        container.mux([*track.encode(frame), *track.encode(None)])
+    _write_float_wav(tmp_path / "float.wav", tone)
     np.testing.assert_array_equal(read_audio(tmp_path / "float.wav"), tone)
 
 
@@ -157,14 +155,20 @@ def test_truncated_file_without_its_index(clip, kind):
         read(kind, clip)
 
 
-def test_decoding_that_stops_midway(tmp_path, frames, capfd):
+@pytest.mark.parametrize(("kept", "lost"), [(0.9, "damaged: 12 % of the video track is lost"), (0.5, None)])
+def test_of_a_cut_file_what_is_left_is_kept_unless_most_is_gone(tmp_path, frames, capfd, kept, lost):
     noise = np.random.default_rng(0).integers(0, 256, frames.shape, dtype=np.uint8)  # so that frames take space
     write_clip(tmp_path / "clip.mp4", noise, None, fps=8)
-    path = tmp_path / "index_first.mp4"
+    path, notes = tmp_path / "index_first.mp4", []
     _copy_tracks(tmp_path / "clip.mp4", path, options={"movflags": "+faststart"})
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(MediaError, match="not decodable"):
-        read_frames(path, fps=8, size=32)
+    path.write_bytes(path.read_bytes()[: round(kept * path.stat().st_size)])
+    if lost:
+        assert len(read_frames(path, fps=8, size=32, notes=notes)) == 14
+        assert notes == [lost]
+    else:
+        with pytest.raises(MediaError, match="most of the video track is damaged: 9 of 16 packets"):
+            read_frames(path, fps=8, size=32, notes=notes)
+        assert notes == []
     assert capfd.readouterr().err == ""
 
 
@@ -186,18 +190,137 @@ def test_stereo_is_averaged(tmp_path):
     assert np.median(read_audio(tmp_path / "left.wav")) == pytest.approx(0.25, abs=0.01)
 
 
-def test_sound_that_changes_its_rate_midway(tmp_path, tone):
+def test_sound_that_changes_its_format_midway_is_kept(tmp_path, tone):
     joined = b""
-    for rate in (16_000, 32_000):
+    for rate, layout in ((16_000, "mono"), (32_000, "mono"), (32_000, "stereo")):
         with av.open(str(tmp_path / "piece.aac"), "w", format="adts") as container:
-            track = container.add_stream("aac", rate=rate, layout="mono")
-            frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+            track = container.add_stream("aac", rate=rate, layout=layout)
+            sound = np.repeat(tone[None, :rate], 2 if layout == "stereo" else 1, axis=0)
+            frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
             frame.sample_rate = rate
             container.mux([*track.encode(frame), *track.encode(None)])
         joined += (tmp_path / "piece.aac").read_bytes()
     (tmp_path / "joined.aac").write_bytes(joined)
-    with pytest.raises(MediaError, match="changes its format"):
-        read_audio(tmp_path / "joined.aac")
+    notes = []
+    assert len(read_audio(tmp_path / "joined.aac", notes=notes)) == pytest.approx(3 * RATE, abs=4096)
+    assert notes == ["the sound changes its format midway"]
+
+
+def test_damaged_packets_are_left_out_and_noted(tmp_path, clip, frames, tone):
+    noise = np.random.default_rng(0).integers(0, 256, frames.shape, dtype=np.uint8)
+    write_clip(clip, noise, tone, fps=8)
+    with av.open(str(clip)) as container:
+        packets = [(p.stream.type, p.pos, p.size) for p in container.demux() if p.size]
+    data = bytearray(clip.read_bytes())
+    for kind in ("video", "audio"):
+        _, start, size = [packet for packet in packets if packet[0] == kind][8]
+        data[start : start + size] = b"\xff" * size
+    clip.write_bytes(data)
+    notes = []
+    assert len(read_frames(clip, fps=8, size=32, notes=notes)) >= 14
+    assert len(tone) * 0.9 < len(read_audio(clip, notes=notes)) < len(tone) + 1024
+    assert [note.split(" % ")[1] for note in notes] == ["of the video track is lost", "of the audio track is lost"]
+    assert read_seconds(clip) == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sound_that_is_not_finite_is_refused(tmp_path, tone, value):
+    tone[100:103] = value
+    _write_float_wav(tmp_path / "odd.wav", tone)
+    with pytest.raises(MediaError, match="not finite: 3 of 32000 samples"):
+        read_audio(tmp_path / "odd.wav")
+
+
+@pytest.mark.parametrize("channels", [3, 9, 33])
+def test_channels_without_a_place_are_averaged(tmp_path, channels):
+    levels = np.zeros((RATE, channels), "<i2")
+    levels[:, 0] = 3000 * channels if channels < 10 else 30_000
+    _write_wav(tmp_path / "many.wav", levels, RATE)
+    expected = levels[0, 0] / channels / 32768
+    assert np.median(read_audio(tmp_path / "many.wav")) == pytest.approx(expected, rel=0.01)
+
+
+ORIENTATIONS = [(degrees, flip) for degrees in (0, 90, 180, 270) for flip in (False, True)]
+
+
+@pytest.mark.parametrize(("degrees", "flip"), ORIENTATIONS)
+def test_turned_pictures_are_seen_upright(tmp_path, degrees, flip):
+    corner = np.full((48, 64, 3), 20, np.uint8)
+    corner[:16, :16] = 220  # light above on the left
+    stored = np.rot90(corner[:, ::-1] if flip else corner, -degrees // 90)  # turning it back, then flipping, shows it
+    _write_video(tmp_path / "turned.mkv", [stored], rotation=(degrees, flip))
+    (shown,) = read_whole_frames(tmp_path / "turned.mkv", fps=8, shorter=48)
+    np.testing.assert_allclose(shown, corner, atol=3)
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 64, 3)).copy()
+    _write_video(tmp_path / "narrow.mkv", [ramp[:, ::2].copy()], aspect="2:1")
+    _write_video(tmp_path / "flat.mkv", [ramp[::2].copy()], aspect="1:2")
+    for name in ("narrow.mkv", "flat.mkv"):
+        (shown,) = read_whole_frames(tmp_path / name, fps=8, shorter=64)
+        assert shown.shape == (64, 64, 3)
+        np.testing.assert_allclose(shown.astype(int), ramp, atol=6)
+
+
+@pytest.mark.parametrize(("default", "level"), [(0, 50), (1, 150), (None, 50)])
+def test_the_default_track_is_read(tmp_path, default, level):
+    _write_video(
+        tmp_path / "two.mkv", *([np.full((32, 32, 3), level, np.uint8)] for level in (50, 150)), default=default
+    )
+    assert read_frames(tmp_path / "two.mkv", fps=8, size=32).mean() == pytest.approx(level, abs=3)
+
+
+def test_cover_art_is_no_film(tmp_path, tone):
+    with av.open(str(tmp_path / "song.mp3"), "w") as container:
+        sound, cover = container.add_stream("mp3", rate=RATE, layout="mono"), container.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 32
+        cover.pix_fmt, cover.disposition = "yuvj420p", Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24").reformat(
+            format="yuvj420p"
+        )
+        container.mux([*cover.encode(picture), *cover.encode(None)])
+        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    with pytest.raises(MediaError, match="no video track"):
+        read_frames(tmp_path / "song.mp3", fps=8, size=32)
+    assert len(read_audio(tmp_path / "song.mp3")) >= len(tone)
+    assert read_seconds(tmp_path / "song.mp3") == pytest.approx(2, abs=0.2)
+
+
+def test_time_stamps_that_start_again_midway(tmp_path, frames):
+    write_clip(tmp_path / "once.mp4", frames, None, fps=8)
+    _copy_tracks(tmp_path / "once.mp4", tmp_path / "once.ts")
+    (tmp_path / "twice.ts").write_bytes(2 * (tmp_path / "once.ts").read_bytes())
+    levels = read_frames(tmp_path / "twice.ts", fps=4, size=32).mean((1, 2, 3))
+    np.testing.assert_allclose(levels, np.tile(frames[::2].mean((1, 2, 3)), 2), atol=4)
+    assert read_seconds(tmp_path / "twice.ts") == pytest.approx(4, abs=0.2)
+
+
+def test_a_playlist_is_not_opened(clip):
+    playlist = clip.with_name("list.mp4")
+    playlist.write_text(f"ffconcat version 1.0\nfile {clip.name}\n")
+    with av.open(str(playlist)) as container:  # libav alone would
+        assert container.format.name == "concat"
+    for attempt in (read_seconds, read_audio):
+        with pytest.raises(MediaError, match="neither film nor sound"):
+            attempt(playlist)
+
+
+def test_a_name_is_never_taken_for_a_protocol(clip, monkeypatch):
+    monkeypatch.chdir(clip.parent)
+    clip.rename("concat:clip.mp4")
+    assert len(read_frames("concat:clip.mp4", fps=8, size=32)) == 16
+
+
+def test_pictures_that_are_too_large_are_refused(clip, monkeypatch):
+    monkeypatch.setattr(tracks, "MAX_PIXELS", 48 * 64)
+    assert len(read_frames(clip, fps=8, size=32)) == 16
+    monkeypatch.setattr(tracks, "MAX_PIXELS", 48 * 64 - 1)
+    with pytest.raises(MediaError, match=r"too large: 64 × 48 pixels|have more than"):
+        read_frames(clip, fps=8, size=32)
+    assert len(read_audio(clip))
 
 
 def test_same_clip_same_bytes(clip, tmp_path, frames, tone):
@@ -209,6 +332,34 @@ def _write_wav(path, samples: np.ndarray, rate: int) -> None:
     with wave.open(str(path), "wb") as file:
         file.setparams((samples.shape[1], 2, rate, 0, "NONE", ""))
         file.writeframes(samples.tobytes())
+
+
+def _write_float_wav(path, samples: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("pcm_f32le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.sample_rate = RATE
+        container.mux([*track.encode(frame), *track.encode(None)])
+
+
+def _write_video(path, *tracks, rotation=None, aspect="1:1", default=None) -> None:
+    """Tracks of frames [height, width, 3] at 8 a second, without loss.
+
+    rotation: degrees counter-clockwise, and whether to flip sideways after that, which a player has to do; aspect: of a
+    pixel; default: the number of the default track.
+    """
+    with av.open(str(path), "w") as container:
+        options = {"qp": "0", "aspect": aspect}
+        streams = [container.add_stream("libx264", rate=8, options=options) for _ in tracks]
+        for number, (stream, frames) in enumerate(zip(streams, tracks, strict=True)):
+            stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv444p"
+            stream.disposition = Disposition.default if number == default else 0
+            if rotation:
+                stream.set_display_rotation(rotation[0], hflip=rotation[1])
+        for stream, frames in zip(streams, tracks, strict=True):
+            for image in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+            container.mux(stream.encode(None))
 
 
 def _write_avi(path, frames: np.ndarray) -> None:

@@ -1,12 +1,14 @@
 """Decodes clips into frames and sound, and encodes clips.
 
-PyAV decodes with the ffmpeg libraries in its wheel: any container they know works, and no system ffmpeg is needed.
-PyAV switches off libav's log, so that a damaged clip causes a single MediaError and no other output.
+PyAV decodes with the ffmpeg libraries in its wheel, and no system ffmpeg is needed. It switches off libav's log, so
+that a damaged clip causes a note or a single MediaError and no other output.
+
+Of several tracks of a kind, that which a player takes is read, and pictures come as a player shows them. What of a
+track is damaged is left out; `notes` says how much. A track of which more than half is damaged counts as missing.
 """
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,51 +16,62 @@ import av
 import numpy as np
 from av.codec.context import Flags
 
+from meiju.encoders import display
+from meiju.encoders.tracks import Clock, MediaError, Track, films, opened, opened_track, packets, require_pixels
+
 # mkv rounds time stamps down to milliseconds; a frame that is earlier by this much still belongs to its interval.
 TIME_STAMP_ROUNDING = 0.001  # seconds
 FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate
+# Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
+RESTART_OF_FRAMES, RESTART_OF_PACKETS = 0.1, 1.0  # seconds
 
 
-class MediaError(Exception):
-    """Why a clip gives no frames or no sound. The caller adds the clip's name."""
-
-
-def read_frames(path: str | Path, *, fps: float, size: int) -> np.ndarray:
-    """Frames [T, size, size, 3] uint8 RGB of the first video track, at most `fps` per second and at least one.
+def read_frames(path: str | Path, *, fps: float, size: int, notes: list[str] | None = None) -> np.ndarray:
+    """Frames [T, size, size, 3] uint8 RGB of a clip, at most `fps` per second and at least one.
 
     The first frame of each 1/fps interval is kept, counted from the first frame; an interval may have none.
     A frame is scaled until its shorter side is `size`, then cropped to its centre.
-    Raises MediaError if there is no video track or it cannot be decoded to its end.
+    notes: where to add what was lost of the video track. Raises MediaError if there is no video track, more than half
+    of it is damaged, or its pictures have more than MAX_PIXELS.
     """
-    with _first_track(path, "video") as (container, track):
-        frames = [_centre_square(frame, size) for frame in _sampled(container, track, fps)]
+    with opened_track(path, "video", notes) as track:
+        frames = [display.centre_square(_shown(frame, track.aspect, size), size) for frame in _sampled(track, fps)]
     if not frames:
         raise MediaError("the video track has no decodable frame")
     return np.stack(frames)
 
 
-def read_whole_frames(path: str | Path, *, fps: float, shorter: int) -> list[np.ndarray]:
+def read_whole_frames(
+    path: str | Path, *, fps: float, shorter: int, notes: list[str] | None = None
+) -> list[np.ndarray]:
     """Whole frames [height, width, 3] uint8 RGB, sampled as by `read_frames`, their shorter side at most `shorter`.
 
-    Raises MediaError as `read_frames` does.
+    notes and MediaError: see `read_frames`.
     """
-    with _first_track(path, "video") as (container, track):
-        frames = [_whole(frame, shorter) for frame in _sampled(container, track, fps)]
+    with opened_track(path, "video", notes) as track:
+        frames = [_shown(frame, track.aspect, shorter, enlarge=False) for frame in _sampled(track, fps)]
     if not frames:
         raise MediaError("the video track has no decodable frame")
     return frames
 
 
-def read_audio(path: str | Path, *, rate: int = 16000) -> np.ndarray:
-    """Samples [N] float32 in [-1, 1] of the first audio track, mixed down to mono at `rate` Hz.
+def read_audio(path: str | Path, *, rate: int = 16000, notes: list[str] | None = None) -> np.ndarray:
+    """Samples [N] float32 in [-1, 1] of a clip's sound, mixed down to mono at `rate` Hz.
 
-    Raises MediaError if there is no audio track or it cannot be decoded to its end.
+    notes: where to add what was lost of the audio track. Raises MediaError if there is no audio track, more than half
+    of it is damaged, or its samples are not finite numbers.
     """
-    with _first_track(path, "audio") as (container, track):
-        pieces = list(_resampled(container, track, rate))
+    notes = [] if notes is None else notes
+    with opened_track(path, "audio", notes) as track:
+        pieces = list(_resampled(track, rate, notes))
     if not pieces:
         raise MediaError("the audio track has no decodable sound")
-    return np.concatenate(pieces)
+    samples = np.concatenate(pieces)
+    if not np.isfinite(samples).all():
+        raise MediaError(
+            f"the sound is not finite: {(~np.isfinite(samples)).sum()} of {len(samples)} samples are no numbers"
+        )
+    return samples
 
 
 def write_clip(
@@ -83,56 +96,29 @@ def read_seconds(path: str | Path) -> float:
     """Duration of a clip, by the time stamps of its packets; nothing is decoded.
 
     The duration in the file's header is not used: it can be missing or wrong.
-    Raises MediaError if there is neither a picture nor sound, or the file cannot be read to its end.
+    Raises MediaError if there is neither a picture nor sound.
     """
-    with _opened(path) as container:
-        tracks = [*container.streams.video, *container.streams.audio]
+    with opened(path) as container:
+        tracks = films([*container.streams.video, *container.streams.audio])
         if not tracks:
             raise MediaError("there is neither a video nor an audio track")
+        clocks = {track.index: Clock(RESTART_OF_PACKETS) for track in tracks}
         start, stop = math.inf, 0.0
-        for packet in container.demux(tracks):
+        for packet in packets(container, tracks):
             stamp = packet.dts if packet.pts is None else packet.pts
-            if stamp is not None:  # the last, empty packet of a track has none
-                start = min(start, float(stamp * packet.time_base))
-                stop = max(stop, float((stamp + (packet.duration or 0)) * packet.time_base))
+            if stamp is not None:
+                length = float((packet.duration or 0) * packet.time_base)
+                seconds = clocks[packet.stream.index].read(float(stamp * packet.time_base), step=length)
+                start, stop = min(start, seconds), max(stop, seconds + length)
     return max(0.0, stop - start)
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[av.container.InputContainer]:
-    """Open a file; errors of libav become MediaErrors.
-
-    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
-    between two packets is no error for libav, and gives what is left.
-    """
-    try:
-        with av.open(str(path)) as container:
-            yield container
-    except FileNotFoundError:
-        raise
-    except av.FFmpegError as error:
-        raise MediaError(f"not decodable: {error.strerror}") from error
-
-
-@contextmanager
-def _first_track(path: str | Path, kind: str) -> Iterator[tuple[av.container.InputContainer, av.stream.Stream]]:
-    """Open a file and its first track of a kind ('video', 'audio')."""
-    with _opened(path) as container:
-        tracks = getattr(container.streams, kind)
-        if not tracks:
-            raise MediaError(f"there is no {kind} track")
-        if tracks[0].codec_context is None:
-            raise MediaError(f"the {kind} track is of no kind that can be decoded")
-        tracks[0].codec_context.thread_count = 1  # clips are decoded in parallel, one per process
-        yield container, tracks[0]
-
-
-def _sampled(container: av.container.InputContainer, track: av.VideoStream, fps: float) -> Iterator[av.VideoFrame]:
+def _sampled(track: Track, fps: float) -> Iterator[av.VideoFrame]:
     """The first frame of each 1/fps interval, counted from the first frame's time."""
-    rate = float(track.average_rate or FALLBACK_RATE)
-    start, last_interval = None, -1
-    for number, frame in enumerate(container.decode(track)):
-        seconds = number / rate if frame.time is None else frame.time
+    rate = float(track.stream.average_rate or FALLBACK_RATE)
+    clock, start, last_interval = Clock(RESTART_OF_FRAMES), None, -1
+    for number, frame in enumerate(track.frames()):
+        seconds = clock.read(number / rate if frame.time is None else frame.time, step=1 / rate)
         start = seconds if start is None else start
         interval = int((seconds - start + TIME_STAMP_ROUNDING) * fps)
         if interval > last_interval:
@@ -140,39 +126,47 @@ def _sampled(container: av.container.InputContainer, track: av.VideoStream, fps:
             yield frame
 
 
-def _centre_square(frame: av.VideoFrame, size: int) -> np.ndarray:
-    """One frame as RGB [size, size, 3]: shorter side scaled to `size`, the longer one cut on both ends."""
-    image = _scaled(frame, size)
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top : top + size, left : left + size]
+def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool = True) -> np.ndarray:
+    """One frame as RGB [height, width, 3] as a player shows it, scaled until its shorter side is `size`."""
+    shown = display.shown_size(frame.width, frame.height, aspect)
+    size = size if enlarge else min(size, int(min(shown)))
+    width, height = (max(size, round(side * size / min(shown))) for side in shown)
+    require_pixels(width, height)
+    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    return display.turned(image, display.display_matrix(frame))
 
 
-def _whole(frame: av.VideoFrame, shorter: int) -> np.ndarray:
-    return _scaled(frame, min(shorter, frame.width, frame.height))
-
-
-def _scaled(frame: av.VideoFrame, size: int) -> np.ndarray:
-    """One frame as RGB [height, width, 3], scaled until its shorter side is `size`."""
-    shorter = min(frame.width, frame.height)
-    width, height = (max(size, round(side * size / shorter)) for side in (frame.width, frame.height))
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-
-
-def _resampled(container: av.container.InputContainer, track: av.AudioStream, rate: int) -> Iterator[np.ndarray]:
+def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of the track at `rate`."""
-    # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
-    for frame in container.decode(track):
-        yield from _samples(_resample(resampler, frame))
-    # Sound that needs no resampling passes through, and then the flush returns None.
-    yield from _samples(piece for piece in resampler.resample(None) if piece is not None)
+    resampler, before = None, None
+    for frame in map(_mixable, track.frames()):
+        form = frame.rate, frame.layout.name, frame.format.name
+        if form != before:
+            if resampler is not None:
+                yield from _rest(resampler)
+                notes += {"the sound changes its format midway"} - set(notes)
+            # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
+            before = form
+        yield from _samples(resampler.resample(frame))
+    if resampler is not None:
+        yield from _rest(resampler)
 
 
-def _resample(resampler: av.AudioResampler, frame: av.AudioFrame) -> list[av.AudioFrame]:
-    try:
-        return resampler.resample(frame)
-    except ValueError as error:  # PyAV: the rate, layout or sample format differs from the first frame's
-        raise MediaError(f"the sound changes its format midway: {error}") from error
+def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
+    """A frame as it is or, where it does not say where its channels belong, as the mean of its channels."""
+    if not frame.layout.name.endswith(" channels"):
+        return frame
+    (packed,) = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.rate).resample(frame)
+    channels = packed.to_ndarray().reshape(-1, frame.layout.nb_channels)  # [n, channels]
+    mono = av.AudioFrame.from_ndarray(channels.mean(axis=1)[None], format="fltp", layout="mono")
+    mono.sample_rate, mono.pts, mono.time_base = frame.rate, frame.pts, frame.time_base
+    return mono
+
+
+def _rest(resampler: av.AudioResampler) -> Iterator[np.ndarray]:
+    """What waits inside; sound that needs no resampling passes through, and then there is a None."""
+    return _samples(piece for piece in resampler.resample(None) if piece is not None)
 
 
 def _samples(pieces: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
