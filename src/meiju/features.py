@@ -115,7 +115,8 @@ def describe(stream: str, store: Store, folder: Path) -> str:
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
     n_there = len(store.index) - len(store.missing)
     lines += [
-        f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})" for note, n in store.notes.note.value_counts().items()
+        f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})"
+        for note, n in store.notes.note.value_counts().head(SHOWN).items()
     ]
     lines += [f"  missing: {clip.name}, {clip.reason}" for clip in store.missing.head(SHOWN).itertuples()]
     if len(store.missing) > SHOWN:

@@ -6,7 +6,7 @@ import numpy as np
 import transformers
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from meiju.encoders.base import Clip, Encoded, Encoder, read_media
+from meiju.encoders.base import Clip, Encoded, Encoder, Noted, noted, read_media
 from meiju.encoders.media import read_audio
 
 RATE = 16000  # samples per second
@@ -39,8 +39,9 @@ class LogMel(Encoder):
     def fingerprint(self) -> dict:
         return {"encoder": "logmel", "mels": self.dim, "fps": self.fps, "transformers": transformers.__version__}
 
-    def _frames(self, path: str, filters: np.ndarray) -> np.ndarray:
-        samples = read_audio(path, rate=RATE)
+    def _frames(self, path: str, filters: np.ndarray) -> np.ndarray | Noted:
+        notes: list[str] = []
+        samples = read_audio(path, rate=RATE, notes=notes)
         samples = np.pad(
             samples, (0, max(0, self.n_fft - len(samples)))
         )  # shorter than one window: padded with silence
@@ -55,4 +56,4 @@ class LogMel(Encoder):
             mel_floor=FLOOR,
             log_mel="log",
         )  # [mels, frames]
-        return mel.T.astype(np.float32)
+        return noted(mel.T.astype(np.float32), *notes)

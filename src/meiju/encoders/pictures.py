@@ -34,7 +34,11 @@ def crop_settings(crop: str) -> dict:
 
 
 def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures:
+    notes: list[str] = []
     if crop == "frame":
-        return Pictures(read_frames(path, fps=fps, size=size))
-    squares, n_faces = crop_to_faces(read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED)), size)
-    return Pictures(squares, "" if n_faces else NO_FACE)
+        squares = read_frames(path, fps=fps, size=size, notes=notes)
+    else:
+        whole = read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
+        squares, n_faces = crop_to_faces(whole, size)
+        notes += [] if n_faces else [NO_FACE]
+    return Pictures(squares, "; ".join(notes))

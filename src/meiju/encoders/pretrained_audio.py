@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor, nn
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, NoFrames, read_media
+from meiju.encoders.base import Clip, Encoded, NoFrames, Noted, noted, read_media
 from meiju.encoders.media import read_audio
 from meiju.encoders.pretrained import Pretrained, batches
 from meiju.utils import hub
@@ -47,13 +47,14 @@ class PretrainedAudio(Pretrained):
     def part_that_runs(self, network: nn.Module) -> nn.Module:
         return network.get_encoder() if self.whisper else network
 
-    def reader(self) -> Callable[[Sequence[Clip]], list[np.ndarray | NoFrames]]:
+    def reader(self) -> Callable[[Sequence[Clip]], list[Noted | NoFrames]]:
         return partial(_read_sounds, rate=self.rate)
 
-    def finish(self, read: list[np.ndarray | NoFrames]) -> Encoded:
+    def finish(self, read: list[Noted | NoFrames]) -> Encoded:
         blocks, owner, shortest = [], [], self._shortest
-        for k, samples in enumerate(read):
-            if not isinstance(samples, NoFrames):
+        for k, sound in enumerate(read):
+            if not isinstance(sound, NoFrames):
+                samples = sound.frames
                 pieces = np.split(samples, range(self.block, len(samples), self.block))
                 # A last block too short for a single frame is dropped; a clip that short is padded with silence.
                 blocks += [_at_least(pieces[0], shortest), *(p for p in pieces[1:] if len(p) >= shortest)]
@@ -66,8 +67,8 @@ class PretrainedAudio(Pretrained):
         for k, block_frames in zip(owner, frames, strict=True):
             of_clip.setdefault(k, []).append(block_frames)
         return [
-            samples if isinstance(samples, NoFrames) else self.pool(torch.cat(of_clip[k])).numpy()
-            for k, samples in enumerate(read)
+            sound if isinstance(sound, NoFrames) else noted(self.pool(torch.cat(of_clip[k])).numpy(), sound.note)
+            for k, sound in enumerate(read)
         ]
 
     @property
@@ -105,8 +106,15 @@ class PretrainedAudio(Pretrained):
         return [h[:n].float().cpu() for h, n in zip(hidden, n_frames, strict=True)]
 
 
-def _read_sounds(clips: Sequence[Clip], *, rate: int) -> list[np.ndarray | NoFrames]:
-    return [read_media(clip, partial(read_audio, rate=rate)) for clip in clips]
+def _read_sounds(clips: Sequence[Clip], *, rate: int) -> list[Noted | NoFrames]:
+    """The samples [N] of each clip, in place of frames."""
+    return [read_media(clip, partial(_read_sound, rate=rate)) for clip in clips]
+
+
+def _read_sound(path: str, *, rate: int) -> Noted:
+    notes: list[str] = []
+    samples = read_audio(path, rate=rate, notes=notes)
+    return Noted(samples, "; ".join(notes))
 
 
 def _at_least(samples: np.ndarray, n: int) -> np.ndarray:
