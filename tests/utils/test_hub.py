@@ -1,14 +1,28 @@
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+import torch
 import transformers
 from huggingface_hub import constants
 from transformers import AutoFeatureExtractor, AutoModel, BertConfig, BertModel
 
 from meiju.config import ConfigError
 from meiju.utils import hub
+
+
+class Payload:
+    """What a pickle that is loaded would do: leave a file that tells of it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ID = "somebody/tiny-bert"
@@ -167,3 +181,29 @@ def test_loading_is_quiet_and_leaves_the_settings_as_they_were(folder, capfd):
     hub.load(AutoModel, str(folder))
     assert capfd.readouterr() == ("", "")
     assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
+
+
+def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (copy / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Settings: pass\nclass Network: pass\n")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "of-its-own", "auto_map": {"AutoConfig": "code.Settings", "AutoModel": "code.Network"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask, and be told to run it
+    for kind in (transformers.AutoConfig, AutoModel):
+        with pytest.raises(
+            hub.MissingModel, match=r"needs Python code that comes with it \(auto_map.*not run"
+        ) as caught:
+            hub.load(kind, str(copy))
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_would_run_code_are_refused(folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (copy / "model.safetensors").unlink()
+    torch.save({"weight": Payload(tmp_path / "ran")}, copy / "pytorch_model.bin")
+    with pytest.raises(hub.MissingModel, match="cannot be loaded") as caught:
+        hub.load(AutoModel, str(copy))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()

@@ -153,7 +153,9 @@ class Listener:
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
         try:
             with hub.quietly():
-                return transformers.pipeline("automatic-speech-recognition", model=place, dtype=dtype, device=device)
+                return transformers.pipeline(
+                    "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
+                )
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None

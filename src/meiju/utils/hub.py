@@ -76,13 +76,19 @@ def quietly() -> Iterator[None]:
 
 
 def load(kind: type, model: str, **options):
-    """`kind.from_pretrained` of a located model, quietly. Raises MissingModel if its files are missing or damaged."""
+    """`kind.from_pretrained` of a located model, quietly.
+
+    Python code that comes with a model is never run, and weights are never unpickled into other objects than tensors.
+    Raises MissingModel if the model's files are missing or damaged, or it needs code of its own.
+    """
     place = locate(model)
     try:
         with quietly():
-            return kind.from_pretrained(place, **options)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+            return kind.from_pretrained(place, trust_remote_code=False, **options)
+    except Exception as error:  # libraries below raise a dozen kinds for files that are damaged or meant ill
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        if "trust_remote_code" in str(error):
+            reason = "it needs Python code that comes with it (auto_map in its configuration), and such code is not run"
         raise MissingModel(f"{model} cannot be loaded from {place} as {kind.__name__}: {reason}") from error
 
 
