@@ -130,14 +130,15 @@ class AudioConfig:
 class VisualConfig:
     """Settings of visual encoders."""
 
-    fps: float = 5.0
+    fps: float = 2.0
     """Frames taken from a clip per second."""
     size: int = 48
     """Height and width of a frame for pixels-pca, in pixels."""
     dim: int = 48
     """Principal components kept by pixels-pca."""
-    crop: Literal["frame", "face"] = "frame"
-    """See the whole picture, or the largest face in it (the whole picture where a clip shows none)."""
+    crop: Literal["auto", "face", "frame"] = "auto"
+    """See the main face of a clip, and of a clip without a face the whole pictures (auto) or nothing (face); or see
+    the whole pictures of all clips (frame)."""
     layer: int | None = -1
     """Hidden layer taken from hf: encoders, -1 is the last (CLIP's projected); None is the mean of the last four."""
     max_frames: int = 0
@@ -331,7 +332,7 @@ class Config:
     """Folder that holds work/, folds/ and submissions/."""
     seed: int = 0
     """Seed of everything that is drawn."""
-    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
+    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=face-geometry")
     """What is seen of a clip: name=encoder, any number of them."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
@@ -512,7 +513,7 @@ def _challenge(run: str, average: Literal["weighted", "micro"], language: str) -
         # The unlabelled pool comes without transcripts.
         speech=SpeechConfig(model="openai/whisper-large-v3", language=language),
         # Faces, as in the features that those rankings are of.
-        visual=VisualConfig(crop="face", fps=2.0),
+        visual=VisualConfig(crop="auto", fps=2.0),
     )
 
 

@@ -17,34 +17,29 @@ import numpy as np
 from meiju.config import ConfigError
 from meiju.utils import files
 
-DETECTORS = ("face_detection_short_range.tflite", "face_detection_back.tflite")
+DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tflite": 256}  # side of the input, pixels
 MESH = "face_landmark.tflite"
 SURE = 0.5  # score above which something is a face, as in MediaPipe
 SAME = 0.3  # intersection over union above which two boxes are of the same face, as in MediaPipe
 MESH_SIDE = 192  # pixels: the input of the mesh
 MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the detected box, as in MediaPipe
+N_POINTS = 468
 # Corners of the eyes among the points of the mesh: outer and inner, of the eye on the left of the picture and the other.
 LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture, in its pixels: box [4] (left, top, right, bottom), eyes [2, 2] (x, y; left of the picture
-    first), and the detector's score in 0 to 1."""
+    """A face in a picture: a square of that centre [2] (x, y) and side in pixels, turned by `angle` with the eyes.
 
-    box: np.ndarray
-    eyes: np.ndarray
+    angle: of the line through the eyes, in radians, positive where the eye on the right of the picture is the lower.
+    score: how sure the detector is, in 0 to 1.
+    """
+
+    centre: np.ndarray
+    side: float
+    angle: float
     score: float
-
-    @property
-    def centre(self) -> np.ndarray:
-        """Centre [2] (x, y) of the box."""
-        return (self.box[:2] + self.box[2:]) / 2
-
-    @property
-    def side(self) -> float:
-        """The longer side of the box."""
-        return float((self.box[2:] - self.box[:2]).max())
 
 
 def find_faces(picture: np.ndarray) -> list[Face]:
@@ -65,21 +60,20 @@ def find_points(picture: np.ndarray, face: Face) -> np.ndarray | None:
     None where the mesh sees no face.
     """
     side = MESH_MARGIN * face.side
-    across = face.eyes[1] - face.eyes[0]
-    turn = turn_into_square(face.centre, side, np.arctan2(across[1], across[0]), MESH_SIDE)
+    turn = turn_upright(face.centre, side, face.angle, MESH_SIDE)
     square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
     mesh = _network(MESH)
     mesh.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
     by_size = {output.size: output for output in mesh.forward(mesh.getUnconnectedOutLayersNames())}
     if by_size[1].item() <= 0:  # a logit
         return None
-    points = by_size[3 * 468].reshape(-1, 3)
+    points = by_size[3 * N_POINTS].reshape(-1, 3)
     back = cv2.invertAffineTransform(turn)
     in_picture = points[:, :2] @ back[:, :2].T + back[:, 2]
     return np.column_stack([in_picture, points[:, 2] * side / MESH_SIDE]).astype(np.float32)
 
 
-def turn_into_square(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
+def turn_upright(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
     """The affine map [2, 3] from a picture onto `size` x `size` pixels.
 
     It takes the square of that centre (x, y) and side, turned clockwise by `angle` radians, upright.
@@ -106,13 +100,12 @@ class _Detector:
 
     def __init__(self, name: str):
         self.network = _network(name)
-        # The size of the input is not in what OpenCV tells of a network; 896 anchors are the same share of either.
-        self.size = 128 if "short" in name else 256
+        self.size = DETECTORS[name]
         cells = [(16, 2), (8, 6)]  # cells across a grid, and anchors in a cell
         self.anchors = np.concatenate([np.repeat(_centres(n), k, axis=0) for n, k in cells])  # [896, 2] in 0 to 1
 
     def find(self, square: np.ndarray) -> list[Face]:
-        """Faces in a square picture, the surest first; boxes that overlap are averaged by their scores."""
+        """Faces in a square picture, the surest first."""
         small = cv2.resize(square, (self.size, self.size), interpolation=cv2.INTER_AREA)
         self.network.setInput(cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
         raw = {output.shape[-1]: output[0] for output in self.network.forward(["classificators", "regressors"])}
@@ -121,23 +114,28 @@ class _Detector:
         scores = scores[sure]
         pairs = raw[16][sure].reshape(-1, 8, 2) / self.size  # centre, width and height, and six points
         pairs[:, [0, *range(2, 8)]] += self.anchors[sure][:, None]
-        low, high = pairs[:, 0] - pairs[:, 1] / 2, pairs[:, 0] + pairs[:, 1] / 2
-        boxes = np.concatenate([low, high, pairs[:, 2:4].reshape(-1, 4)], axis=1) * len(square)
-        faces = []
-        left = list(np.argsort(-scores, kind="stable"))
-        while left:
-            best = left[0]
-            same = [k for k in left if overlap(boxes[best], boxes[k]) > SAME] or [best]
-            mean = np.average(boxes[same], axis=0, weights=scores[same])
-            faces.append(Face(mean[:4], mean[4:].reshape(2, 2), float(scores[best])))
-            left = [k for k in left if k not in same and k != best]
-        return faces
+        return [_face(pairs[same] * len(square), scores[same]) for same in _same(pairs, scores)]
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes [4 or more] (left, top, right, bottom, ...)."""
-    shared = np.prod(np.clip(np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2]), 0, None))
-    return float(shared / (np.prod(a[2:4] - a[:2]) + np.prod(b[2:4] - b[:2]) - shared))
+def _same(pairs: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+    """Which boxes are of the same face, the surest first: those that overlap with the surest that is left."""
+    low, high = pairs[:, 0] - pairs[:, 1] / 2, pairs[:, 0] + pairs[:, 1] / 2
+    left, groups = np.argsort(-scores, kind="stable"), []
+    while len(left):
+        shared = np.clip(np.minimum(high[left], high[left[0]]) - np.maximum(low[left], low[left[0]]), 0, None).prod(1)
+        union = pairs[left, 1].prod(1) + pairs[left[0], 1].prod() - shared
+        same = shared > SAME * union
+        same[0] = True
+        groups.append(left[same])
+        left = left[~same]
+    return groups
+
+
+def _face(pairs: np.ndarray, scores: np.ndarray) -> Face:
+    """The mean of boxes of one face, by their scores; the first two points are the eyes."""
+    centre, lengths, eye, other_eye = np.average(pairs, axis=0, weights=scores)[:4]
+    across = other_eye - eye
+    return Face(centre, float(lengths.max()), float(np.arctan2(across[1], across[0])), float(scores.max()))
 
 
 def _centres(n: int) -> np.ndarray:

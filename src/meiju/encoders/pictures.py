@@ -1,4 +1,4 @@
-"""The input of visual encoders: square crops of a clip's pictures, of their centre or of the faces."""
+"""The input of visual encoders: square crops of a clip's pictures, of their centre or of its main face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,13 @@ from functools import partial
 import cv2
 import numpy as np
 
+from meiju.encoders import faces
 from meiju.encoders.base import Clip, NoFrames, read_media
-from meiju.encoders.faces import crop_to_faces
 from meiju.encoders.media import read_frames, read_whole_frames
+from meiju.encoders.tracking import follow_main_face
 
-SEARCHED = 360  # pixels: shorter side of the pictures in which faces are detected
+SEARCHED = 360  # pixels: shorter side of the pictures in which faces are searched
+MARGIN = 1.3  # side of the crop, relative to the detected face, which reaches from brows to chin only
 NO_FACE = "no face found, so the whole picture is seen"
 
 
@@ -24,21 +26,47 @@ class Pictures:
 
 
 def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Pictures | NoFrames]:
-    """The pictures of each clip, `fps` per second; crop: 'face' or 'frame'."""
+    """The pictures of each clip, `fps` per second; crop: 'auto', 'face' or 'frame'."""
     return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
 
 
 def crop_settings(crop: str) -> dict:
-    """What a crop contributes to an encoder's fingerprint."""
-    return {"crop": crop, "opencv": cv2.__version__} if crop == "face" else {}
+    """What a crop contributes to an encoder's fingerprint. Raises ConfigError if a model for it is missing."""
+    return {"crop": crop} | ({} if crop == "frame" else faces.fingerprint())
 
 
-def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures:
+def crop_to_face(pictures: Sequence[np.ndarray], size: int) -> np.ndarray | None:
+    """Squares [T, size, size, 3] uint8 around the main face of RGB pictures [H, W, 3], turned until its eyes are level.
+
+    Where a picture does not show it, the square lies between those before and after. None if no picture shows a face.
+    """
+    track = follow_main_face([faces.find_faces(picture) for picture in pictures])
+    return track and np.stack([_cut(p, face, size) for p, face in zip(pictures, track.faces, strict=True)])
+
+
+def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures | NoFrames:
     notes: list[str] = []
     if crop == "frame":
-        squares = read_frames(path, fps=fps, size=size, notes=notes)
-    else:
-        whole = read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
-        squares, n_faces = crop_to_faces(whole, size)
-        notes += [] if n_faces else [NO_FACE]
+        return Pictures(read_frames(path, fps=fps, size=size, notes=notes), "; ".join(notes))
+    pictures = read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
+    squares = crop_to_face(pictures, size)
+    if squares is None and crop == "face":
+        return NoFrames("no face found")
+    if squares is None:
+        squares = np.stack([_centre(picture, size) for picture in pictures])
+        notes.append(NO_FACE)
     return Pictures(squares, "; ".join(notes))
+
+
+def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:
+    """The square around a face; what lies outside the picture repeats its edge."""
+    side = max(1, round(MARGIN * face.side))
+    turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
+    square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _centre(picture: np.ndarray, size: int) -> np.ndarray:
+    side = min(picture.shape[:2])
+    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+    return cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)

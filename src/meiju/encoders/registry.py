@@ -6,6 +6,7 @@ from meiju.config import Config, ConfigError
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Encoder
+from meiju.encoders.face_geometry import FaceGeometry
 from meiju.encoders.pretrained import modality_of
 from meiju.encoders.pretrained_audio import PretrainedAudio
 from meiju.encoders.pretrained_text import PretrainedText
@@ -29,6 +30,10 @@ def _pixels_pca(config: Config, _: str) -> Encoder:
     return PixelsPca(fps=visual.fps, size=visual.size, dim=visual.dim, crop=visual.crop)
 
 
+def _face_geometry(config: Config, _: str) -> Encoder:
+    return FaceGeometry(fps=config.visual.fps, crop=config.visual.crop)
+
+
 def _npy(_: Config, place: str) -> Encoder:
     return NpyFrames(place)
 
@@ -50,7 +55,12 @@ def _pretrained(config: Config, model: str) -> Encoder:
     return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)
 
 
-REGISTRY = {"tfidf-svd": _tfidf_svd, "logmel": _logmel, "pixels-pca": _pixels_pca}
+REGISTRY = {
+    "tfidf-svd": _tfidf_svd,
+    "logmel": _logmel,
+    "pixels-pca": _pixels_pca,
+    "face-geometry": _face_geometry,
+}
 # A name before the colon is a family whose members are named after it, such as npy:FOLDER.
 FAMILIES = {"npy": _npy, "hf": _pretrained}
 
@@ -63,6 +73,6 @@ def make_encoder(name: str, config: Config) -> Encoder:
     family, colon, place = name.partition(":")
     make = FAMILIES.get(family) if colon and place else REGISTRY.get(name)
     if make is None:
-        known = "tfidf-svd, logmel, pixels-pca, npy:FOLDER and hf:MODEL (a hub id or a folder)"
+        known = f"{', '.join(REGISTRY)}, npy:FOLDER and hf:MODEL (a hub id or a folder)"
         raise ConfigError(f"--streams: unknown encoder {name!r}; there are {known}")
     return make(config, place)
