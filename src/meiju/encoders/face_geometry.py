@@ -95,7 +95,7 @@ class FaceGeometry(Encoder):
         return read_media(clip, lambda path: see(read_whole_frames(path, fps=self.fps, shorter=SEARCHED)))
 
     def _frames(self, parts: Parts) -> Noted | NoFrames:
-        with_face = len(parts["appearance"]) > 0
+        with_face = len(parts["appearance"]) > 0 and len(self.mean_shape) > 0
         if not with_face and self.crop == "face":
             return NoFrames("no face found")
         parts = parts | {"shape": align(parts["shape"], self.mean_shape)}
@@ -160,7 +160,7 @@ def align(shapes: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _as_points(shapes: np.ndarray) -> np.ndarray:
-    return shapes.reshape(len(shapes), -1, 2)
+    return shapes.reshape(len(shapes), shapes.shape[1] // 2, 2)
 
 
 def _unit(shapes: np.ndarray) -> np.ndarray:

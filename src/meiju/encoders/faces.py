@@ -24,7 +24,7 @@ SAME = 0.3  # intersection over union above which two boxes are of the same face
 MESH_SIDE = 192  # pixels: the input of the mesh
 MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the detected box, as in MediaPipe
 N_POINTS = 468
-# Corners of the eyes among the points of the mesh: outer and inner, of the eye on the left of the picture and the other.
+# Outer and inner corners of the eyes among the points of the mesh: of the eye on the left of the picture, of the other.
 LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)
 
 

@@ -30,8 +30,14 @@ def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) ->
     return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
 
 
+def require_models(crop: str) -> None:
+    """Raise ConfigError if a model that a crop needs is missing."""
+    if crop != "frame":
+        faces.require_models()
+
+
 def crop_settings(crop: str) -> dict:
-    """What a crop contributes to an encoder's fingerprint. Raises ConfigError if a model for it is missing."""
+    """What a crop contributes to an encoder's fingerprint."""
     return {"crop": crop} | ({} if crop == "frame" else faces.fingerprint())
 
 

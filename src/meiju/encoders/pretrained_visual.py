@@ -10,7 +10,7 @@ from torch import Tensor
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames, Noted
-from meiju.encoders.pictures import crop_settings, read_pictures
+from meiju.encoders.pictures import crop_settings, read_pictures, require_models
 from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -26,6 +26,7 @@ class PretrainedVisual(Pretrained):
 
     def __init__(self, model: str, *, fps: float, crop: str, batch_frames: int, **options):
         super().__init__(model, **options)
+        require_models(crop)
         self.fps, self.crop, self.batch_frames = fps, crop, batch_frames
         self.processor = hub.load(transformers.AutoImageProcessor, self.place)
         # Pictures are read in the size that the processor wants, so that it does not resize; it may still crop.

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, require_finite
-from meiju.encoders.pictures import Pictures, crop_settings, read_pictures
+from meiju.encoders.pictures import Pictures, crop_settings, read_pictures, require_models
 
 FITTED_CLIPS = 300  # clips that the components are fitted on; more change them little and need memory
 
@@ -24,6 +24,7 @@ class PixelsPca(Encoder):
     def __init__(self, *, fps: float, size: int, dim: int, crop: str = "frame"):
         self.fps, self.size, self.wanted_dim, self.crop = fps, size, dim, crop
         self.mean = self.components = None
+        require_models(crop)
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(clips))

@@ -1,0 +1,144 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from meiju.config import Config, ConfigError, VisualConfig
+from meiju.encoders.base import Clip, NoFrames
+from meiju.encoders.face_geometry import SQUARE, FaceGeometry, align, mean_shape, upright
+from meiju.encoders.faces import find_faces, find_points
+from meiju.encoders.media import write_clip
+from meiju.encoders.pictures import NO_FACE
+from meiju.encoders.registry import make_encoder
+from meiju.sample.drawing import draw_face, draw_speaker
+
+PICTURES = 4  # of a clip, two a second
+
+
+def write(path, frames) -> Clip:
+    write_clip(path, frames, None, fps=2)
+    return Clip(path.stem, "", str(path))
+
+
+def room() -> np.ndarray:
+    return np.linspace(40, 200, 96 * 96, dtype=np.uint8).reshape(96, 96)[..., None].repeat(3, axis=-1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> dict[str, Clip]:
+    """Two people with three expressions each, an empty room, and no video."""
+    folder, made = tmp_path_factory.mktemp("clips"), {}
+    for person in range(2):
+        for emotion in ("happy", "sad", "surprise"):
+            rng = np.random.default_rng(person)
+            frames = draw_face(draw_speaker(rng), emotion, "neutral", speech=np.zeros(PICTURES, np.float32), rng=rng)
+            made[f"{emotion}-{person}"] = write(folder / f"{emotion}-{person}.mp4", frames)
+    made["nobody"] = write(folder / "nobody.mp4", np.stack([room()] * PICTURES))
+    made["late"] = write(folder / "late.mp4", np.concatenate([np.stack([room()] * 2), frames[2:]]))
+    write_clip(folder / "sound.mp4", None, np.zeros(16_000, np.float32), fps=2)
+    made["sound"] = Clip("sound", "", str(folder / "sound.mp4"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def encoder(clips) -> FaceGeometry:
+    encoder = make_encoder("face-geometry", Config("run"))
+    encoder.fit(list(clips.values()), seed=0)
+    return encoder
+
+
+def test_each_picture_with_the_face_is_a_frame(encoder, clips):
+    happy, late = encoder.encode([clips["happy-0"], clips["late"]])
+    assert happy.frames.shape == (PICTURES, encoder.dim)
+    assert happy.frames.dtype == np.float32
+    assert len(late.frames) == 2  # it begins without a face
+    assert (happy.note, late.note) == ("", "")
+
+
+def test_the_same_expression_of_somebody_else_lies_nearest_in_shape(encoder, clips):
+    names = [f"{emotion}-{person}" for person in range(2) for emotion in ("happy", "sad", "surprise")]
+    start = len(encoder.bases["appearance"])
+    shape = np.s_[start : start + len(encoder.bases["shape"])]
+    first = np.array([encoded.frames[-1, shape] for encoded in encoder.encode([clips[name] for name in names])])
+    distances = np.linalg.norm(first[:3, None] - first[None, 3:], axis=-1)
+    assert distances.argmin(axis=1).tolist() == [0, 1, 2]
+
+
+def test_a_clip_without_a_face_is_told_and_keeps_its_pictures(encoder, clips):
+    (nobody,) = encoder.encode([clips["nobody"]])
+    assert nobody.note == NO_FACE
+    assert nobody.frames.shape == (PICTURES, encoder.dim)
+    n_scene = len(encoder.bases["scene"])
+    assert np.abs(nobody.frames[:, -n_scene:]).max() > 0.1
+    assert (nobody.frames[:, :-n_scene] == 0).all()
+
+
+def test_a_clip_without_a_face_is_missing_if_faces_are_asked_for(encoder, clips, tmp_path):
+    strict = make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="face")))
+    encoder.save(tmp_path)
+    strict.load(tmp_path)
+    nobody, silent = strict.encode([clips["nobody"], clips["sound"]])
+    assert isinstance(nobody, NoFrames)
+    assert (str(nobody), str(silent)) == ("no face found", "there is no video track")
+
+
+def test_whole_pictures_alone_are_refused():
+    with pytest.raises(ConfigError, match="--visual.crop"):
+        make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="frame")))
+
+
+def test_clips_without_any_face_are_seen_whole(clips):
+    encoder = make_encoder("face-geometry", Config("run"))
+    encoder.fit([clips["nobody"]], seed=0)
+    encoded = encoder.encode([clips["nobody"], clips["happy-0"]])
+    assert [e.frames.shape for e in encoded] == [(PICTURES, encoder.dim)] * 2
+
+
+def test_fitting_needs_pictures(clips):
+    with pytest.raises(ConfigError, match="face-geometry needs pictures"):
+        make_encoder("face-geometry", Config("run")).fit([clips["sound"]], seed=0)
+
+
+def test_what_was_learnt_is_saved_as_arrays_and_workers_get_a_copy(encoder, clips, tmp_path):
+    encoder.save(tmp_path)
+    loaded = make_encoder("face-geometry", Config("run"))
+    loaded.load(tmp_path)
+    chosen = [clips["happy-0"], clips["nobody"]]
+    wanted = encoder.encode(chosen)
+    for other in (loaded, pickle.loads(pickle.dumps(encoder))):
+        assert other.dim == encoder.dim
+        for a, b in zip(other.encode(chosen), wanted, strict=True):
+            np.testing.assert_array_equal(a.frames, b.frames)
+
+
+def test_fitting_again_gives_the_same(encoder, clips):
+    again = make_encoder("face-geometry", Config("run"))
+    again.fit(list(clips.values()), seed=0)
+    for name, basis in encoder.bases.items():
+        np.testing.assert_array_equal(again.bases[name], basis)
+
+
+def test_aligned_shapes_do_not_tell_place_size_or_turn():
+    rng = np.random.default_rng(0)
+    face = rng.normal(size=(30, 2))
+    angle = rng.uniform(-1, 1, 8)
+    turns = np.stack([np.stack([np.cos(angle), np.sin(angle)], -1), np.stack([-np.sin(angle), np.cos(angle)], -1)], -2)
+    same = rng.uniform(1, 9, (8, 1, 1)) * face @ turns + rng.normal(size=(8, 1, 2))
+    mean = mean_shape(same)
+    aligned = align(same.reshape(8, -1), mean)
+    np.testing.assert_allclose(aligned, np.repeat(aligned[:1], 8, axis=0), atol=1e-5)
+    assert np.linalg.norm(mean) == pytest.approx(1)
+
+
+def test_the_upright_face_is_the_same_however_it_is_turned():
+    rng = np.random.default_rng(0)
+    small = draw_face(draw_speaker(rng), "happy", "neutral", speech=np.zeros(3, np.float32), rng=rng)[-1]
+    picture = cv2.copyMakeBorder(cv2.resize(small, (288, 288)), 60, 60, 60, 60, cv2.BORDER_REPLICATE)
+    turn = cv2.getRotationMatrix2D((204, 204), 25, 1)
+    leaning = cv2.warpAffine(picture, turn, picture.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    one, other = (upright(p, find_points(p, find_faces(p)[0])) for p in (picture, leaning))
+    assert one.shape == (SQUARE, SQUARE)
+    # The evened grey brings out the noise of the drawing.
+    one, other = (cv2.GaussianBlur(square, (0, 0), 2).ravel() for square in (one, other))
+    assert np.corrcoef(one, other)[0, 1] > 0.95
