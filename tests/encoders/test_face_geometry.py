@@ -84,7 +84,7 @@ def test_a_clip_without_a_face_is_missing_if_faces_are_asked_for(encoder, clips,
 
 
 def test_whole_pictures_alone_are_refused():
-    with pytest.raises(ConfigError, match="--visual.crop"):
+    with pytest.raises(ConfigError, match=r"--visual\.crop"):
         make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="frame")))
 
 
