@@ -241,12 +241,41 @@ def test_sound_is_pooled_to_even_shares(models, clips):
     np.testing.assert_allclose(pooled[0], whole[: len(whole) // 4].mean(axis=0), atol=0.02)
 
 
-def test_whisper_keeps_the_frames_of_the_sound_alone(models, clips):
-    together = encode(models / "whisper", clips, audio=AudioConfig(max_frames=0))
-    for clip, frames in zip(clips, together, strict=True):
-        if not isinstance(frames, NoFrames):
-            # Blocks of 1 s, 50 frames a second.
-            assert len(frames) == int(np.ceil(len(read_audio(clip.path)) / 320))
+def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
+    sound = np.random.default_rng(1).normal(0, 0.1, RATE).astype(np.float32)  # its window is 1 s
+    model = transformers.WhisperModel.from_pretrained(models / "whisper").eval().encoder
+    processor = transformers.AutoFeatureExtractor.from_pretrained(models / "whisper")
+    with torch.inference_mode():
+        inputs = processor(sound, sampling_rate=RATE, return_tensors="pt")
+        wanted = model(**inputs, output_hidden_states=True)
+        states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
+    for layer, state in ((-1, states[-1]), (3, states[3]), (None, torch.stack(states[-4:]).mean(dim=0))):
+        encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
+        (frames,) = encoder.finish([sound])
+        np.testing.assert_allclose(frames, state[0], atol=1e-5)
+
+
+def test_whisper_encodes_the_sound_alone_and_no_window(models):
+    rng = np.random.default_rng(1)
+    sounds = [rng.normal(0, 0.1, n).astype(np.float32) for n in (4800, 4700, 2 * RATE + 1)]
+    encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=-1))
+    seen = []
+    convolution = encoder.network.encoder.conv1
+    convolution.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    together = encoder.finish(sounds)
+    assert seen == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
+    assert [len(frames) for frames in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
+    for sound, frames in zip(sounds, together, strict=True):
+        np.testing.assert_allclose(frames, encoder.finish([sound])[0], atol=1e-5)
+
+
+def test_no_batch_decides_what_the_others_give(models, clips):
+    sound = read_audio(clips[0].path)
+    encoder = encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3))
+    wanted = encoder.finish([sound])[0]
+    encoder = encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3))
+    encoder.finish([np.full_like(sound, np.nan)])
+    np.testing.assert_array_equal(encoder.finish([sound])[0], wanted)
 
 
 def test_a_click_is_followed_by_silence(models, tmp_path):

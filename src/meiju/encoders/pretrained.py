@@ -120,7 +120,10 @@ class Pretrained(Encoder):
         return nn.functional.adaptive_avg_pool1d(frames.T[None].float(), self.max_frames)[0].T
 
     def _final_norm(self, inputs: dict[str, Tensor]) -> nn.Module | None:
-        """The normalisation whose output is the last hidden state, unless it belongs to a layer; searched for once."""
+        """The normalisation whose output is the last hidden state, unless it belongs to a layer; searched for once.
+
+        It is known by where its output lies in memory, so no batch, whatever it holds, can change what is found.
+        """
         if not self._norm_known:
             outputs: dict[nn.Module, Tensor] = {}
             hooks = [
@@ -131,7 +134,8 @@ class Pretrained(Encoder):
             last = self.network(**inputs).last_hidden_state
             for hook in hooks:
                 hook.remove()
-            self._norm = next((m for m, o in outputs.items() if o.shape == last.shape and torch.equal(o, last)), None)
+            same = (m for m, o in outputs.items() if o.shape == last.shape and o.data_ptr() == last.data_ptr())
+            self._norm = next(same, None)
             self._norm_known = True
         return self._norm
 

@@ -1,6 +1,5 @@
 """Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM, data2vec-audio, and Whisper's encoder."""
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, NoFrames, Noted, noted, read_media
@@ -45,7 +45,7 @@ class PretrainedAudio(Pretrained):
         return {"modality": "audio", "block": self.block}
 
     def part_that_runs(self, network: nn.Module) -> nn.Module:
-        return network.get_encoder() if self.whisper else network
+        return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
 
     def reader(self) -> Callable[[Sequence[Clip]], list[Noted | NoFrames]]:
         return partial(_read_sounds, rate=self.rate)
@@ -55,12 +55,14 @@ class PretrainedAudio(Pretrained):
         for k, sound in enumerate(read):
             if not isinstance(sound, NoFrames):
                 samples = sound.frames
+                if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
+                    samples = _at_least(samples, -(-len(samples) // self._hop) * self._hop)
                 pieces = np.split(samples, range(self.block, len(samples), self.block))
                 # A last block too short for a single frame is dropped; a clip that short is padded with silence.
                 blocks += [_at_least(pieces[0], shortest), *(p for p in pieces[1:] if len(p) >= shortest)]
                 owner += [k] * (len(blocks) - len(owner))
         frames: list[Tensor | None] = [None] * len(blocks)
-        for batch in batches([len(b) for b in blocks], self.budget, equal=not self.whisper and not self._masks):
+        for batch in batches([len(b) for b in blocks], self.budget, equal=not self._masks):
             for k, block_frames in zip(batch, self._frames([blocks[k] for k in batch]), strict=True):
                 frames[k] = block_frames
         of_clip: dict[int, list[Tensor]] = {}
@@ -75,25 +77,29 @@ class PretrainedAudio(Pretrained):
     def _shortest(self) -> int:
         """The number of samples that give one frame."""
         if self.whisper:
-            return 1
+            return self._hop
         shortest = 1
         for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
             shortest = (shortest - 1) * stride + kernel
         return shortest
 
     @property
+    def _hop(self) -> int:
+        """Samples between two frames of Whisper's encoder; its second convolution halves the mel frames."""
+        return 2 * self.processor.hop_length
+
+    @property
     def _masks(self) -> bool:
-        """Whether the model takes an attention mask. One that normalises over time (HuBERT base) does not."""
-        return bool(self.processor.return_attention_mask)
+        """Whether the model takes an attention mask. Whisper does not, nor one that normalises over time (HuBERT base)."""
+        return not self.whisper and bool(self.processor.return_attention_mask)
 
     @torch.inference_mode()
     def _frames(self, blocks: list[np.ndarray]) -> list[Tensor]:
         """Frames (T, dim) of each block, float32 on the CPU."""
         if self.whisper:
-            inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt")
+            inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding="longest")
             hidden = self.hidden(input_features=inputs.input_features.to(self.dtype))
-            hop = self.processor.hop_length * 2  # the encoder's second convolution halves the mel frames
-            n_frames = [math.ceil(len(block) / hop) for block in blocks]
+            n_frames = [len(block) // self._hop for block in blocks]
         else:
             inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
             mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
@@ -104,6 +110,29 @@ class PretrainedAudio(Pretrained):
             lengths = torch.tensor([len(block) for block in blocks])
             n_frames = self.network._get_feat_extract_output_lengths(lengths).tolist()
         return [h[:n].float().cpu() for h, n in zip(hidden, n_frames, strict=True)]
+
+
+class OwnFramesWhisper(nn.Module):
+    """Whisper's encoder on mel frames of any length up to its window, with as many of its positions.
+
+    transformers takes windows of 30 seconds only, where a clip of 3 seconds costs ten times as much. Nothing else
+    differs: with a whole window, the hidden states are those of transformers.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_features: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
+        # (B, mels, 2 T) -> (B, T, dim)
+        encoder = self.encoder
+        x = nn.functional.gelu(encoder.conv1(input_features))
+        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = x + encoder.embed_positions.weight[: x.shape[1]]
+        states = [x]
+        for layer in encoder.layers:
+            states.append(layer(states[-1], None))
+        return BaseModelOutput(encoder.layer_norm(states[-1]), states if output_hidden_states else None)
 
 
 def _read_sounds(clips: Sequence[Clip], *, rate: int) -> list[Noted | NoFrames]:
