@@ -163,6 +163,11 @@ class SpeechConfig:
     """Language that is spoken, e.g. zh; auto lets the model find out."""
     batch_size: int = 16
     """Clips that are heard at once, where the model's window has a fixed length (Whisper)."""
+    prompt: str = "auto"
+    """Text that Whisper takes for what was said before, and whose style it follows; auto is one for the language where
+    one is known to help (zh), '' is none."""
+    simplified: bool = True
+    """Write what is heard in simplified Chinese characters, where the language is zh."""
 
     def __post_init__(self):
         require(self.model != "", "--speech.model is a folder, a Hugging Face id, or none")

@@ -147,7 +147,8 @@ def test_a_transcription_that_was_killed_goes_on(models, clips, tmp_path, monkey
 
 
 @pytest.mark.parametrize(("model", "window"), [("whisper", 2), ("ctc", 30)])
-def test_a_clip_longer_than_the_models_window_is_heard_to_its_end(models, tmp_path, model, window):
+def test_a_clip_longer_than_the_models_window_is_heard_to_its_end(models, tmp_path, monkeypatch, model, window):
+    monkeypatch.setattr(transcription, "repeated", lambda _: "")  # nonsense repeats itself
     long = sound(3, window + 0.5)
     said = []
     for k, end in enumerate((sound(5, 2), sound(0, 2))):
@@ -168,11 +169,79 @@ def test_a_moments_sound_is_too_short(models, tmp_path):
 
 def test_whisper_is_told_the_language_and_never_to_translate(models):
     model = models["whisper"].model
-    assert Listener(SpeechConfig(model, "zh"), device=CPU).options == {"task": "transcribe", "language": "zh"}
+    plain = SpeechConfig(model, "zh", prompt="")
+    assert Listener(plain, device=CPU).options == {"task": "transcribe", "language": "zh"}
     assert Listener(SpeechConfig(model), device=CPU).options == {"task": "transcribe"}
     with pytest.raises(ConfigError, match=r"--speech\.language: .* knows en, zh; got de"):
         Listener(SpeechConfig(model, "de"), device=CPU)
     assert Listener(models["ctc"], device=CPU).options == {}
+
+
+def test_whisper_is_given_a_prompt_that_is_no_part_of_what_it_hears(models):
+    model = models["whisper"].model
+    said = {}
+    for prompt in ("auto", "", "ab"):
+        listener = Listener(SpeechConfig(model, "zh", 2, prompt), device=CPU)
+        said[prompt] = listener._texts([sound(0, 0.6), sound(1, 0.5)]), listener._long_text(sound(2, 2.5))
+        given = listener.options.get("prompt_ids")
+        text = "" if given is None else listener.pipe.tokenizer.decode(given)
+        assert transcription.prompt_of(listener.speech) in text
+    assert transcription.prompt_of(SpeechConfig(model, "zh")) == transcription.PROMPTS["zh"]
+    assert transcription.prompt_of(SpeechConfig(model, "en")) == ""
+    for texts, long in said.values():
+        assert len(texts) == 2
+        assert all("ab" not in text[:3] and "普通话" not in text for text in (*texts, long))
+
+
+@pytest.mark.parametrize(
+    ("speech", "wanted"),
+    [
+        ({"language": "zh"}, "我们听说你发财了"),
+        ({"language": "zh", "simplified": False}, "我們聽說你發財了"),
+        ({"language": "en"}, "我們聽說你發財了"),
+    ],
+)
+def test_chinese_is_written_in_simplified_characters(models, speech, wanted):
+    listener = Listener(SpeechConfig(models["ctc"].model, **speech), device=CPU)
+    assert listener._sentence(" 我們聽說你發財了\n") == (wanted, "")
+
+
+def test_a_text_that_repeats_itself_is_no_sentence(models):
+    listener = Listener(models["ctc"], device=CPU)
+    assert listener._sentence("嗯" * 30) == ("", "the model says nothing but '嗯', again and again")
+    assert listener._sentence("好的，" + "谢谢 " * 12)[1] == "the model says nothing but '谢谢', again and again"
+    for text in (
+        "哈哈哈哈哈哈",
+        "不不不不，我不去",
+        "no no no no",
+        "他笑了半天，哈哈哈哈哈哈哈哈哈哈，然后就走了，再也没有回来过。",
+    ):
+        assert listener._sentence(text) == (text, "")
+
+
+def hum(level: float) -> np.ndarray:
+    return level * np.sin(2 * np.pi * 50 * np.arange(RATE) / RATE)
+
+
+CLICK = np.eye(1, RATE, RATE // 2)[0]
+NOISE = np.random.default_rng(0).normal(size=RATE)
+
+
+@pytest.mark.parametrize(
+    ("samples", "loud"),
+    [
+        (hum(1e-3), False),
+        (hum(1e-2) + 0.3, False),
+        (np.full(RATE, 0.9), False),
+        (CLICK, False),
+        (1e-3 * NOISE, False),
+        (1e-2 * NOISE + 0.3, True),
+        (sound(1), True),
+        (np.pad(0.02 * sound(1, 0.3), RATE), True),
+    ],
+)
+def test_silence_is_told_by_level_without_constant_hum_and_clicks(samples, loud):
+    assert transcription.is_loud(samples.astype(np.float32), RATE) is loud
 
 
 def test_a_model_for_english_only_is_told_nothing(models, tmp_path):
@@ -262,7 +331,8 @@ def test_transcribed_and_untranscribed_results_are_kept_apart(models, root, tmp_
     none, _ = folders()
     ctc, run = folders(model=models["ctc"].model)
     others = [folders(model=models["ctc"].model, language="zh")[0], folders(model=models["whisper"].model)[0]]
-    assert len({none, ctc, *others}) == 4
+    others += [folders(model=models["ctc"].model, prompt="好。")[0]]
+    assert len({none, ctc, *others}) == 5
     assert folders(model=models["ctc"].model, batch_size=3)[0] == ctc
     with pytest.raises(NotYet, match="01_transcribe"):
         run.heard()

@@ -90,7 +90,7 @@ class PretrainedAudio(Pretrained):
 
     @property
     def _masks(self) -> bool:
-        """Whether the model takes an attention mask: neither Whisper nor one that normalises over time (HuBERT base)."""
+        """Whether the model takes an attention mask: not Whisper, nor one that normalises over time (HuBERT base)."""
         return not self.whisper and bool(self.processor.return_attention_mask)
 
     @torch.inference_mode()

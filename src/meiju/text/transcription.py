@@ -7,15 +7,18 @@ transcription that was cut off goes on after the last whole batch, with the same
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import opencc
 import pandas as pd
 import torch
 import transformers
+from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 
 from meiju.config import ConfigError, SpeechConfig
@@ -23,7 +26,13 @@ from meiju.encoders.media import MediaError, read_audio
 from meiju.utils import files, hub
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
-SILENCE = 1e-4  # of full scale; below it there is nothing to hear, and Whisper would make words up
+SILENCE = -55.0  # dB of full scale; where nothing is louder, there is nothing to hear, and Whisper makes words up
+LOWEST = 100  # Hz; below it lie a constant part and hum of the mains, and little of any voice
+FRAME = 0.025  # seconds over which a level is taken
+REPEATS = 10  # times that a piece of text follows itself only where a model has lost its way
+# What Whisper takes for the text before, by language. Without punctuation there, it leaves out punctuation.
+PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
+REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
 CHUNK = 30  # seconds that a model without a window of its own hears at once
 
 
@@ -50,6 +59,8 @@ def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
     return {
         "model": model,
         "language": speech.language,
+        "prompt": prompt_of(speech),
+        **({"simplified": opencc.__version__} if _simplifies(speech) else {}),
         "transformers": transformers.__version__,
     }
 
@@ -136,7 +147,8 @@ class Listener:
         self.whisper = self.pipe.type == "seq2seq_whisper"
         window = self.pipe.feature_extractor.n_samples if self.whisper else CHUNK * self.rate
         self.window = window  # samples
-        self.options = self._language() if self.whisper else {}
+        self.options = self._options() if self.whisper else {}
+        self.simplify = opencc.OpenCC("t2s").convert if _simplifies(speech) else str
 
     def hear(self, clips: Sequence[tuple[str, str]]) -> Iterator[list[Heard]]:
         """Batches of what is said in the clips (name, path), in order."""
@@ -159,6 +171,14 @@ class Listener:
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None
+
+    def _options(self) -> dict:
+        """What Whisper is given besides the sound."""
+        prompt = prompt_of(self.speech)
+        if not prompt:
+            return self._language()
+        ids = self.pipe.tokenizer.get_prompt_ids(prompt, return_tensors="pt").to(self.pipe.device)
+        return self._language() | {"prompt_ids": ids}
 
     def _language(self) -> dict:
         """What Whisper is told; models for English only accept neither a language nor a task."""
@@ -183,8 +203,8 @@ class Listener:
             if isinstance(sound, str):
                 heard.append(Heard(name, "", sound))
             else:
-                sentence = self._plain(next(texts) if whole else self._long_text(sound))
-                heard.append(Heard(name, sentence, "" if sentence else "the model hears no words"))
+                sentence, reason = self._sentence(next(texts) if whole else self._long_text(sound))
+                heard.append(Heard(name, sentence, reason))
         return heard
 
     def _sound(self, path: str) -> np.ndarray | str:
@@ -195,7 +215,7 @@ class Listener:
             return str(error)
         if len(samples) < SHORTEST * self.rate:
             return f"the sound is shorter than {SHORTEST} seconds"
-        return samples if np.abs(samples).max() > SILENCE else "the sound is silent"
+        return samples if is_loud(samples, self.rate) else "the sound is silent"
 
     def _texts(self, sounds: list[np.ndarray]) -> list[str]:
         """Texts of sounds that fit into the model's window."""
@@ -212,11 +232,45 @@ class Listener:
         with hub.quietly(), torch.inference_mode():
             return self.pipe(sound, generate_kwargs=self.options, **how)["text"]
 
+    def _sentence(self, text: str) -> tuple[str, str]:
+        """The sentence in a model's text; where there is none, the reason."""
+        sentence = self.simplify(self._plain(text))
+        if not sentence:
+            return "", "the model hears no words"
+        piece = repeated(sentence)
+        return ("", f"the model says nothing but {piece!r}, again and again") if piece else (sentence, "")
+
     def _plain(self, text: str) -> str:
         """Text in one line, without the special tokens that CTC models leave in it."""
         for token in self.pipe.tokenizer.all_special_tokens:
             text = text.replace(token, "")
         return " ".join(text.split())
+
+
+def prompt_of(speech: SpeechConfig) -> str:
+    """The text that Whisper is given as what was said before; empty for none."""
+    return PROMPTS.get(speech.language, "") if speech.prompt == "auto" else speech.prompt
+
+
+def is_loud(samples: np.ndarray, rate: int) -> bool:
+    """Whether sound [N] has at least SHORTEST seconds that are no silence, be it a constant, hum or a lone click."""
+    voice = sosfilt(butter(4, LOWEST, "highpass", fs=rate, output="sos"), samples)
+    n = round(FRAME * rate)
+    power = np.square(voice[: len(voice) // n * n].reshape(-1, n)).mean(axis=1)
+    return bool((10 * np.log10(power + 1e-12) > SILENCE).sum() * FRAME >= SHORTEST)
+
+
+def repeated(text: str) -> str:
+    """The piece of a text that fills more than half of it by following itself REPEATS times or more; or nothing.
+
+    So Whisper ends where it hears no words in noise (its authors' sign is a text that gzip makes much smaller).
+    """
+    found = max(REPETITION.finditer(text), key=lambda match: len(match[0]), default=None)
+    return found[1].strip() if found and 2 * len(found[0]) > len(text) else ""
+
+
+def _simplifies(speech: SpeechConfig) -> bool:
+    return speech.simplified and speech.language == "zh"
 
 
 def _read_progress(path: Path) -> list[Heard]:
