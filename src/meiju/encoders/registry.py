@@ -11,6 +11,7 @@ from meiju.encoders.pretrained import modality_of
 from meiju.encoders.pretrained_audio import PretrainedAudio
 from meiju.encoders.pretrained_text import PretrainedText
 from meiju.encoders.pretrained_visual import PretrainedVisual
+from meiju.encoders.prosody import Prosody
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
 from meiju.utils import hub
@@ -23,6 +24,10 @@ def _tfidf_svd(config: Config, _: str) -> Encoder:
 
 def _logmel(config: Config, _: str) -> Encoder:
     return LogMel(mels=config.audio.mels, fps=config.audio.fps)
+
+
+def _prosody(_: Config, __: str) -> Encoder:
+    return Prosody()
 
 
 def _pixels_pca(config: Config, _: str) -> Encoder:
@@ -58,6 +63,7 @@ def _pretrained(config: Config, model: str) -> Encoder:
 REGISTRY = {
     "tfidf-svd": _tfidf_svd,
     "logmel": _logmel,
+    "prosody": _prosody,
     "pixels-pca": _pixels_pca,
     "face-geometry": _face_geometry,
 }

@@ -1,0 +1,131 @@
+"""Embedded audio encoder: how a clip is spoken, in one frame a clip.
+
+What the field measures of emotion in a voice: the 25 descriptors of eGeMAPS (Eyben et al. 2016, IEEE Transactions on
+Affective Computing 7(2)) every 10 ms - loudness, spectral balance, slopes and flux, four cepstral coefficients, and in
+voiced frames pitch, jitter, shimmer, the harmonics-to-noise ratio, harmonic differences and three formants - and their
+statistics over the clip, with how much and how fast it is spoken.
+"""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from afx_audio.extractors.egemaps import EGEMAPS_LLD_NAMES, extract_egemaps_lld
+from scipy.signal import find_peaks
+
+from meiju.config import ConfigError
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, read_media, require_finite
+from meiju.encoders.media import read_audio
+
+RATE = 16000  # samples per second
+HOP = 0.01  # seconds between descriptors
+SHORTEST = 0.1  # seconds; shorter sound is padded with silence, since there is no pitch in it
+FITTED_CLIPS = 300  # clips that centre and scale are taken from; more change them little
+LIMIT = 5.0  # standard deviations; a failed pitch or formant lies far outside
+PERCENTILES = (10, 50, 90)
+LOUDNESS, PITCH = (next(k for k, name in enumerate(EGEMAPS_LLD_NAMES) if name.startswith(n)) for n in ("Loud", "F0"))
+ALWAYS = PITCH  # descriptors before pitch are defined in every frame, the others in voiced frames alone
+
+
+class Prosody(Encoder):
+    """Statistics of eGeMAPS descriptors, each with mean 0 and deviation 1 over clips, cut off at LIMIT.
+
+    A statistic of voiced frames lies at the mean where a clip has no voiced frame.
+    """
+
+    source = "media"
+    in_workers = True
+
+    def __init__(self):
+        self.mean = self.scale = None
+
+    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(len(clips))[:FITTED_CLIPS]
+        rows = [row for row in self._statistics([clips[k] for k in order]) if not isinstance(row, NoFrames)]
+        if len(rows) < 2:
+            raise ConfigError("--streams: prosody needs sound, and the clips to fit it on have none")
+        values = np.stack(rows)
+        there = np.isfinite(values)
+        n = np.maximum(there.sum(axis=0), 1)
+        self.mean = np.where(there, values, 0).sum(axis=0) / n
+        self.scale = np.sqrt((np.where(there, values - self.mean, 0) ** 2).sum(axis=0) / n)
+        self.dim = len(self.mean)
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return [row if isinstance(row, NoFrames) else self._frame(row) for row in self._statistics(clips)]
+
+    def save(self, folder: Path) -> None:
+        np.savez(folder / "prosody.npz", mean=self.mean, scale=self.scale)
+
+    def load(self, folder: Path) -> None:
+        with np.load(folder / "prosody.npz") as arrays:
+            self.mean, self.scale = arrays["mean"], arrays["scale"]
+        for array in (self.mean, self.scale):
+            require_finite(array, [len(self.mean)])
+        self.dim = len(self.mean)
+
+    def fingerprint(self) -> dict:
+        return {"encoder": "prosody", "afx-audio": importlib.metadata.version("afx-audio")}
+
+    def _statistics(self, clips: Sequence[Clip]) -> list[np.ndarray | NoFrames]:
+        return [read_media(clip, lambda path: statistics(read_audio(path, rate=RATE))) for clip in clips]
+
+    def _frame(self, row: np.ndarray) -> np.ndarray:
+        """Statistics [P] as one standardised frame [1, P]."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 where no clip differs from another
+            z = (row - self.mean) / self.scale
+        return np.nan_to_num(z, nan=0.0).clip(-LIMIT, LIMIT)[None].astype(np.float32)
+
+
+def statistics(samples: np.ndarray) -> np.ndarray:
+    """Statistics [P] of sound [N] at RATE; NaN where a clip has no frame to take one from."""
+    samples = np.pad(samples, (0, max(0, round(SHORTEST * RATE) - len(samples))))
+    descriptors = extract_egemaps_lld(samples, RATE)["egemaps_lld"]  # [25, T]
+    always, voiced = descriptors[:ALWAYS], ~np.isnan(descriptors[PITCH])
+    return np.concatenate(
+        [
+            *(_moments(row) for row in descriptors),
+            _means(always, voiced),
+            _means(always, ~voiced),
+            _changes(descriptors[LOUDNESS]),
+            _changes(descriptors[PITCH]),
+            _speech(descriptors[LOUDNESS], voiced),
+        ]
+    )
+
+
+def _moments(row: np.ndarray) -> np.ndarray:
+    """Mean, deviation and percentiles of the values of a row that are defined."""
+    row = row[np.isfinite(row)]
+    if len(row) == 0:
+        return np.full(2 + len(PERCENTILES), np.nan)
+    return np.array([row.mean(), row.std(), *np.percentile(row, PERCENTILES)])
+
+
+def _means(rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Mean of each row over the frames where `frames` is true."""
+    return rows[:, frames].mean(axis=1) if frames.any() else np.full(len(rows), np.nan)
+
+
+def _changes(row: np.ndarray) -> np.ndarray:
+    """Mean rise and mean fall from frame to frame, and the trend over the whole clip, per second."""
+    change = np.diff(row) / HOP
+    times, defined = np.arange(len(row)) * HOP, np.isfinite(row)
+    trend = np.polyfit(times[defined], row[defined], 1)[0] if defined.sum() > 2 else np.nan
+    return np.array([_mean(change[change > 0]), _mean(change[change < 0]), trend])
+
+
+def _speech(loudness: np.ndarray, voiced: np.ndarray) -> np.ndarray:
+    """How much is voiced, how often and how long at a time; loudness peaks (syllables) and seconds of the clip."""
+    seconds = len(voiced) * HOP
+    starts = np.flatnonzero(np.diff(voiced.astype(int), prepend=0) == 1)
+    peaks, _ = find_peaks(loudness, prominence=0.1 * max(np.ptp(loudness), 1e-9))
+    n = len(starts)
+    return np.array(
+        [voiced.mean(), n / seconds, voiced.sum() * HOP / n if n else np.nan, len(peaks) / seconds, np.log(seconds)]
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan
