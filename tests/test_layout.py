@@ -18,6 +18,7 @@ FLOORS = (
     "utils",
     "labels",
     "metrics",
+    "tables",
     "corpus",
     "encoders",
     "text",
@@ -53,7 +54,7 @@ IMPORTS_AT_MOST = {
     "stream_weights": set(),
     "sample": {"config", "utils", "labels", "encoders"},
     "submission": {"utils"},
-    "run": {"config", "utils", "labels", "corpus", "encoders", "text", "folds"},  # files and settings
+    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds"},  # files and settings
 }
 # Who knows of runs. All others are told what they need: they can be used and tested without one.
 IMPORTED_BY_AT_MOST = {"run": {"pipeline", "analysis", "report"}}

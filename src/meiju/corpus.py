@@ -1,65 +1,48 @@
 """Reads a corpus in the official layout into one table of clips, or says everything that is wrong with it.
 
-The quirks of the official files are accepted: `FileName` with an extension or `name` without, `Subtitle` or
-`sentence`, a byte-order mark, a nameless index column, empty subtitles. What cannot be accepted is collected, so that
-one run names every problem of a corpus before any long work starts.
+How tables are read: meiju.tables. Folders and tables are known by their names in any case; clips are found by their
+names, in one Unicode form. What cannot be accepted is collected, so that one run names every problem of a corpus before
+any long work starts. What is passed over is named.
 """
 
-import csv
 import difflib
 import hashlib
-import io
 import re
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from meiju.config import CorpusConfig
-from meiju.labels import OFFICIAL, TASKS, LabelSet
+from meiju.labels import OFFICIAL, TASKS, LabelSet, clean_label
+from meiju.tables import CorpusError, Problem, name_problems, names_clips, read_table
 from meiju.utils import files
+from meiju.utils.clip_files import (
+    MEDIA_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Tree,
+    clip_name,
+    describe_endings,
+    examples,
+    loose,
+    walk,
+)
 
 PARTS = ("training", "validation", "testing", "unlabelled")
 LABELLED = ("training", "validation")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
 UNSCORED_PARTS = ("training", "unlabelled")
 
-# The file types of clips. If a clip has several files (the baseline extracts its sound), the first type here is read.
-MEDIA_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4a", ".wav", ".flac", ".mp3")
-
-COLUMN_NAMES = {
-    "filename": "name",
-    "name": "name",
-    "subtitle": "sentence",
-    "sentence": "sentence",
-    "emotion": "emotion",
-    "intent": "intent",
+TABLE_SUFFIXES = (".csv", ".tsv")
+# How a table's name tells its part: by one of its words, such as Training_transcription.csv or val.csv.
+PART_WORDS = {
+    "training": r"train\w*",
+    "validation": r"val|valid\w*|dev",
+    "testing": r"test\w*",
+    "unlabelled": r"unlabell?ed|noannotation",
 }
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it."""
-
-    file: str
-    row: int | None
-    what: str
-    remedy: str
-    warning: bool = False
-
-    def __str__(self) -> str:
-        place = self.file if self.row is None else f"{self.file}, row {self.row}"
-        return f"{'warning: ' if self.warning else ''}{place}: {self.what} ({self.remedy})"
-
-
-class CorpusError(ValueError):
-    """A corpus that cannot be used; the message lists all its problems."""
-
-    def __init__(self, problems: list[Problem]):
-        self.problems = problems
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"the corpus has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{lines}")
 
 
 @dataclass(frozen=True)
@@ -67,16 +50,28 @@ class Corpus:
     """The clips of a corpus.
 
     clips: one row per clip, sorted by name, with columns name, part, sentence, emotion, intent (empty where unknown)
-    and path (of the media file, empty where there is none).
+    and path (of the media file, empty where there is none). remarks: what was passed over, or read in another spelling.
     """
 
     clips: pd.DataFrame
     labels: LabelSet
     warnings: list[Problem]
+    remarks: tuple[str, ...] = ()
 
     def part(self, part: str) -> pd.DataFrame:
         """The clips of one part, sorted by name."""
         return self.clips[self.clips.part == part].reset_index(drop=True)
+
+    def describe(self) -> str:
+        """One line per part: how many clips it has, and how many of them with a file, a sentence and labels."""
+        lines = []
+        for part in PARTS:
+            clips = self.part(part)
+            labelled = (clips[list(TASKS)] != "").all(axis=1)
+            counts = [(clips.path != "").sum(), (clips.sentence.str.strip() != "").sum(), labelled.sum()]
+            has = ", ".join(f"{n} with {what}" for n, what in zip(counts, ("file", "sentence", "labels"), strict=True))
+            lines.append(f"{part}: {len(clips)} clips" + (f", {has}" if len(clips) else ""))
+        return "\n".join(lines)
 
     def fingerprint(self, *columns: str) -> str:
         """Hash of the given columns of all clips; the order of rows in the files makes no difference to it."""
@@ -96,40 +91,47 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     needs_media: whether a clip without a media file is an error, or only a warning (its features are read elsewhere).
     """
     root = _find_root(config.root)
-    problems: list[Problem] = []
-    csv_files = _find_tables(root, problems)
-    media = _find_media(root, problems)
-    tables = [_read_table(file, root, part, problems) for part, file in csv_files.items()]
+    tree = walk(root, follow=config.follow_links)
+    problems = _link_problems(tree, root)
+    refused = any(not problem.warning for problem in problems)
+    csv_files = _find_tables(tree, root, problems)
+    media = _find_media(tree, root, problems)
+    tables, unusable = [], set()
+    unread = any(part not in csv_files for part in PARTS if part != "unlabelled")
+    for part, path in csv_files.items():
+        needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
+        file, optional = str(path.relative_to(root)), part == "unlabelled"
+        table, names = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
+        tables.append(table)
+        unread, unusable = unread or names is None, unusable | (names or set())
     if "unlabelled" not in csv_files:
-        tables.append(_pool_without_table(root, media))
+        tables.append(_pool_without_table(tree, root, media))
     clips = pd.concat(tables, ignore_index=True)
-    labels = _labels(config, clips)
+    labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
-    problems += _name_problems(clips)
-    problems += _media_problems(clips, media, root, missing_is_warning=not needs_media)
+    problems += name_problems(clips)
+    missing, without_row = _media_problems(clips, media, tree, root, unusable, missing_is_warning=not needs_media)
+    # One cause is told without its consequences: who knows what an unread table or a refused link holds?
+    problems += ([] if refused else missing) + ([] if unread else without_row)
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
     clips["path"] = [str(media[name].absolute()) if name in media else "" for name in clips.name]
     clips = clips[["name", "part", "sentence", *TASKS, "path"]].sort_values("name", ignore_index=True)
-    return Corpus(clips, labels, problems)
+    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
 
 
-def read_sentences(path: Path) -> dict[str, str]:
-    """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
-    if not path.is_file():
-        raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
-    problems: list[Problem] = []
-    table = _read_table(path, path.parent, "sentences", problems)
-    problems += _name_problems(table)
-    if problems:
-        raise CorpusError(problems)
-    return dict(zip(table.name, table.sentence, strict=True))
-
-
-def clip_name(file_name: str) -> str:
-    """The clip's name of an entry such as 'Track1_Training_00001.mp4': without the extension of a media file."""
-    stem, dot, suffix = file_name.strip().rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in MEDIA_SUFFIXES else file_name.strip()
+def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
+    """A remark on each task with classes that have fewer training clips than there are folds."""
+    remarks, training = [], corpus.part("training")
+    for task in TASKS:
+        counts = {label: int((training[task] == label).sum()) for label in corpus.labels[task]}
+        rare = [f"{label!r} ({n})" for label, n in counts.items() if n < n_folds]
+        if rare:
+            remarks.append(
+                f"{task}: fewer training clips than the {n_folds} folds have {', '.join(rare)}; "
+                "members of some folds never see them (a misspelt label?)"
+            )
+    return remarks
 
 
 def _find_root(root: Path | None) -> Path:
@@ -139,142 +141,131 @@ def _find_root(root: Path | None) -> Path:
         raise CorpusError([problem])
     if not root.is_dir():
         raise CorpusError([Problem(str(root), None, "is not a folder", "check --corpus.root")])
-    below = sorted(path.parent for path in root.glob("*/*/Annotation")) + sorted(
-        path.parent for path in root.glob("*/Annotation")
-    )
-    if not (root / "Annotation").is_dir() and len(below) > 1:
+    if _has_annotation(root):
+        return root
+    folders = [path for path in sorted(root.glob("*/")) + sorted(root.glob("*/*/")) if path.is_dir()]
+    below = [path for path in folders if _has_annotation(path)]
+    if len(below) > 1:
         names = ", ".join(str(path) for path in below)
         raise CorpusError([Problem(str(root), None, "holds several corpora", f"give one of {names} as --corpus.root")])
-    return below[0] if not (root / "Annotation").is_dir() and below else root
+    return below[0] if below else root
 
 
-def _find_tables(root: Path, problems: list[Problem]) -> dict[str, Path]:
-    """The csv file of each part, found by its name."""
-    tables = defaultdict(list)
-    for path in _files(root, (".csv",)):
-        part = _part_of(path.relative_to(root))
-        if part:
-            tables[part].append(path)
+def _has_annotation(folder: Path) -> bool:
+    return any(path.name.casefold() == "annotation" and path.is_dir() for path in folder.iterdir())
+
+
+def _link_problems(tree: Tree, root: Path) -> list[Problem]:
+    """Links that lead to nothing, and those that are not followed."""
+    problems = []
+    for path in tree.broken:
+        file, remedy = str(path.relative_to(root)), "mend or remove it"
+        problems.append(Problem(file, None, "is a link to nothing", remedy, warning=True, kind="a link to nothing"))
+    for path, target in sorted(tree.links_out.items()):
+        if target.is_dir() or path.suffix.lower() in (*MEDIA_SUFFIXES, *TABLE_SUFFIXES):
+            what, kind = f"is a link out of the corpus, to {target}", "a link out of the corpus"
+            remedy = "give --corpus.follow-links to follow such links"
+            problems.append(Problem(str(path.relative_to(root)), None, what, remedy, kind=kind))
+    return problems
+
+
+def _pool_folders(tree: Tree, root: Path) -> list[Path]:
+    """The folders of unlabelled clips, NoAnnotation as the organisers call it, each by its path and its real one."""
+    named = [path for path in tree.folders if path.parent == root and _part_of_words(path.name) == {"unlabelled"}]
+    return named + [tree.folders[path] for path in named]
+
+
+def _part_of_words(name: str) -> set[str]:
+    """The parts that a file's or folder's name speaks of."""
+    words = re.findall(r"[a-z]+", name.casefold().replace("no_", "no").replace("no-", "no").replace("no ", "no"))
+    return {part for part, pattern in PART_WORDS.items() if any(re.fullmatch(pattern, word) for word in words)}
+
+
+def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, Path]:
+    """The csv file of each part, found by its name; of several, the one that has a column of clips' names."""
+    pools, candidates = _pool_folders(tree, root), defaultdict(dict)
+    for path, real in tree.files.items():
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            parts = {"unlabelled"} if _is_below(pools, path, real) else _part_of_words(path.stem)
+            if len(parts) == 1:
+                candidates[parts.pop()].setdefault(real, path)
+    tables = {}
     for part in PARTS:
-        if len(tables[part]) > 1:
-            names = ", ".join(str(path.relative_to(root)) for path in tables[part])
+        paths = _likely([*candidates[part].values()], root)
+        if len(paths) > 1:
+            names = examples([path.relative_to(root) for path in paths])
             problems.append(Problem(str(root), None, f"several tables for {part}: {names}", "leave one of them"))
-        elif not tables[part] and part != "unlabelled":
+        elif paths:
+            tables[part] = paths[0]
+        elif part != "unlabelled":
             remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
             problems.append(Problem(str(root), None, f"no table of {part} clips", remedy))
-    return {part: tables[part][0] for part in PARTS if tables[part]}
+    return tables
 
 
-def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files below the corpus' folder with one of the suffixes, sorted.
+def _likely(paths: list[Path], root: Path) -> list[Path]:
+    """Of tables of one part, those of clips: feature extraction leaves others, such as one csv per clip's faces."""
+    if len(paths) > 1:
+        of_clips = [path for path in paths if names_clips(path)]
+        paths = of_clips or [path for path in paths if len(path.relative_to(root).parts) <= 2]
+    return paths
 
-    Hidden files, such as the ._x.csv that macOS puts into zips, and links out of the folder are ignored.
+
+def _is_below(folders: list[Path], *paths: Path) -> bool:
+    return any(path.is_relative_to(folder) for path in paths for folder in folders)
+
+
+def _find_media(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, Path]:
+    """Media file by clip name, from anywhere below the corpus' folder.
+
+    If a clip has a video and sounds (the baseline extracts its sound), the video is read.
     """
-    inside = root.resolve()
-    return [
-        path
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in suffixes
-        and not path.name.startswith(".")
-        and path.is_file()
-        and path.resolve().is_relative_to(inside)
-    ]
-
-
-def _part_of(path: Path) -> str | None:
-    """Which part a csv file describes, from its path below the corpus' folder."""
-    if path.parts[0] == "NoAnnotation":
-        return "unlabelled"
-    for part, pattern in (("training", "train"), ("validation", "valid"), ("testing", "test")):
-        if path.name.lower().startswith(pattern) or f"_{pattern}" in path.name.lower():
-            return part
-    return None
-
-
-def _read_table(path: Path, root: Path, part: str, problems: list[Problem]) -> pd.DataFrame:
-    """Rows of one csv file: name, sentence, emotion, intent, and where they come from (file, row)."""
-    file = str(path.relative_to(root))
-    needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
-    header, rows = _read_csv(path, file, problems)
-    columns = {
-        COLUMN_NAMES[cell.strip().lower()]: k for k, cell in enumerate(header) if cell.strip().lower() in COLUMN_NAMES
-    }
-    missing = [column for column in needed if column not in columns]
-    if header and missing:
-        accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
-        problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
-    elif header and not rows:
-        problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
-    good = []
-    for number, cells in rows:
-        if len(cells) != len(header):
-            what = f"{len(cells)} cells where the header has {len(header)}"
-            problems.append(Problem(file, number, what, "quote a sentence that holds a comma"))
-        elif not missing:
-            good.append({column: cells[columns[column]] for column in needed} | {"row": number})
-    table = pd.DataFrame(good, columns=[*needed, "row"]).reindex(
-        columns=["name", "sentence", *TASKS, "row"], fill_value=""
-    )
-    table["name"] = [clip_name(name) for name in table.name]
-    for task in TASKS:
-        table[task] = table[task].str.strip()
-    return table.assign(part=part, file=file)
-
-
-def _read_csv(path: Path, file: str, problems: list[Problem]) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and numbered rows of a csv file; both empty where it cannot be read."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        problems.append(Problem(file, row, "is not UTF-8", "save the file in the encoding UTF-8"))
-        return [], []
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = []
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, cells))
-    except csv.Error as error:
-        problems.append(Problem(file, reader.line_num, f"cannot be read as csv: {error}", "check its quotes"))
-        return [], []
-    if not rows:
-        problems.append(Problem(file, None, "is empty", "add a header line and one row per clip"))
-        return [], []
-    return rows[0][1], rows[1:]
-
-
-def _find_media(root: Path, problems: list[Problem]) -> dict[str, Path]:
-    """Media file by clip name, from anywhere below the corpus' folder."""
-    files_of: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(root, MEDIA_SUFFIXES):
-        files_of[path.stem].append(path)
+    files_of: dict[str, dict[Path, Path]] = defaultdict(dict)  # path by real path: links are no second file
+    for path, real in tree.files.items():
+        if path.suffix.lower() in MEDIA_SUFFIXES:
+            files_of[clip_name(path.name)].setdefault(real, path)
     media = {}
-    for name, paths in files_of.items():
-        ranks = [MEDIA_SUFFIXES.index(path.suffix.lower()) for path in paths]
-        best = [path for path, rank in zip(paths, ranks, strict=True) if rank == min(ranks)]
+    for name, by_real in files_of.items():
+        paths = list(by_real.values())
+        best = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES] or paths
         media[name] = best[0]
         if len(best) > 1:
-            other = best[1].relative_to(root)
-            what = f"clip {name} has a second file, {other}"
-            problems.append(Problem(str(best[0].relative_to(root)), None, what, "remove or rename one of them"))
+            what = f"clip {name} has a second file, {best[1].relative_to(root)}"
+            file, remedy = str(best[0].relative_to(root)), "remove or rename one of them"
+            problems.append(Problem(file, None, what, remedy, kind="a clip has a second file"))
     return media
 
 
-def _pool_without_table(root: Path, media: dict[str, Path]) -> pd.DataFrame:
+def _pool_without_table(tree: Tree, root: Path, media: dict[str, Path]) -> pd.DataFrame:
     """The unlabelled pool as the organisers distribute it: clips in NoAnnotation, and no transcripts."""
-    names = [name for name, path in media.items() if path.relative_to(root).parts[0] == "NoAnnotation"]
+    pools = _pool_folders(tree, root)
+    names = [name for name, path in media.items() if _is_below(pools, path, tree.files[path])]
     pool = pd.DataFrame({"name": names}, dtype=str).reindex(columns=["name", "sentence", *TASKS], fill_value="")
     return pool.assign(row=None, part="unlabelled", file="NoAnnotation")
 
 
-def _labels(config: CorpusConfig, clips: pd.DataFrame) -> LabelSet:
-    """The official label names, or those that the training part uses, in alphabetical order."""
-    if config.labels == "official":
-        return OFFICIAL
-    training = clips[clips.part == "training"]
-    return LabelSet(*(tuple(sorted(set(training[task]) - {""})) for task in TASKS))
+def _spell_labels(config: CorpusConfig, clips: pd.DataFrame) -> tuple[LabelSet, list[str]]:
+    """The label names, and what was read in another spelling; all labels of `clips` get the spelling of these names.
+
+    The names are the official ones, or those that the training part uses, in alphabetical order. Labels that differ by
+    case, width or invisible characters are one; of several spellings, most training clips decide.
+    """
+    names, remarks = [], []
+    for task in TASKS:
+        given = clips[task].str.strip()
+        cleaned = given.map(clean_label)
+        used = OFFICIAL[task]
+        if config.labels != "official":
+            counts = Counter(cleaned[clips.part == "training"])
+            used = sorted(set(counts) - {""}, key=lambda label: (-counts[label], label))
+        spelling: dict[str, str] = {}
+        for label in used:
+            spelling.setdefault(label.casefold(), label)
+        clips[task] = [spelling.get(label.casefold(), label) for label in cleaned]
+        changed = Counter((a, b) for a, b in zip(given, clips[task], strict=True) if a != b)
+        remarks += [f"{task} {a!r} is read as {b!r} ({n} clips)" for (a, b), n in sorted(changed.items())]
+        names.append(OFFICIAL[task] if config.labels == "official" else tuple(sorted(spelling.values())))
+    return LabelSet(*names), remarks
 
 
 def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
@@ -282,11 +273,15 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
     for clip in clips[clips.part.isin(LABELLED)].itertuples():
         for task in TASKS:
             label = getattr(clip, task)
-            if labels[task] and label not in labels[task]:  # no labels at all: the training table is reported already
+            if any(unicodedata.category(c) == "Cc" for c in label):
+                what, remedy = f"the {task} {label!r} holds a control character", "write it in plain letters"
+                problems.append(Problem(clip.file, clip.row, what, remedy, kind=f"{task} with a control character"))
+            elif labels[task] and label not in labels[task]:  # no labels at all: the table is reported already
                 close = difflib.get_close_matches(label.lower(), labels[task], n=1)
                 remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
                 what = f"unknown {task} {label!r}" if label else f"no {task}"
-                problems.append(Problem(clip.file, clip.row, what, remedy))
+                kind = f"unknown {task}" if label else f"no {task}"
+                problems.append(Problem(clip.file, clip.row, what, remedy, kind=kind))
     for task in TASKS:
         if len(labels[task]) == 1:
             what = f"every training clip has the {task} {labels[task][0]!r}"
@@ -294,38 +289,39 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
     return problems
 
 
-def _name_problems(clips: pd.DataFrame) -> list[Problem]:
-    """Names that are not plain, or occur twice."""
-    problems = []
-    first: dict[str, object] = {}
-    for clip in clips.itertuples():
-        if not re.fullmatch(r"[^\x00-\x1f/\\:\ud800-\udfff]{1,200}", clip.name) or clip.name.startswith("."):
-            remedy = "use a name in UTF-8 without a folder, a control character or a leading dot"
-            problems.append(Problem(clip.file, clip.row, f"{clip.name[:80]!r} cannot name a clip", remedy))
-        elif clip.name in first:
-            other = first[clip.name]
-            if other.part == clip.part:
-                what, remedy = f"{clip.name} is in row {other.row} already", "keep one of the rows"
-            else:
-                what = f"{clip.name} is in the {other.part} part too ({other.file}, row {other.row})"
-                remedy = "keep it in one part"
-            problems.append(Problem(clip.file, clip.row, what, remedy))
-        else:
-            first[clip.name] = clip
-    return problems
-
-
 def _media_problems(
-    clips: pd.DataFrame, media: dict[str, Path], root: Path, *, missing_is_warning: bool
-) -> list[Problem]:
-    problems = []
+    clips: pd.DataFrame,
+    media: dict[str, Path],
+    tree: Tree,
+    root: Path,
+    unusable: set[str],
+    *,
+    missing_is_warning: bool,
+) -> tuple[list[Problem], list[Problem]]:
+    """Rows without a media file, and media files without a row."""
     if missing_is_warning and not media:
-        return problems  # a corpus of features that were extracted before has no clips at all
+        return [], []  # a corpus of features that were extracted before has no clips at all
+    named = {tree.files[media[name]] for name in clips.name if name in media}
+    nameless = [name for name in sorted(set(media) - set(clips.name) - unusable) if tree.files[media[name]] not in named]
+    alike = {loose(name): media[name] for name in nameless}
+    alike |= {loose(path.stem): path for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES}
+    missing = []
     for clip in clips[~clips.name.isin(media)].itertuples():
         remedy = f"put {clip.name}.mp4 anywhere below {root}, or remove the row"
-        problems.append(Problem(clip.file, clip.row, f"no media file for {clip.name}", remedy, missing_is_warning))
-    for name in sorted(set(media) - set(clips.name)):
-        file = str(media[name].relative_to(root))
-        remedy = "add a row to its part's csv file, or remove the file"
-        problems.append(Problem(file, None, "no row names this clip", remedy, missing_is_warning))
-    return problems
+        if loose(clip.name) in alike:
+            remedy = f"there is {alike[loose(clip.name)].relative_to(root)}: give it the clip's name and a known ending"
+        what, kind = f"no media file for {clip.name}", "no media file for a row"
+        missing.append(Problem(clip.file, clip.row, what, remedy, missing_is_warning, kind))
+    remedy = "add a row to its part's csv file, or remove the file"
+    what, kind = "no row names this clip", "a media file that no row names"
+    without_row = [
+        Problem(str(media[name].relative_to(root)), None, what, remedy, missing_is_warning, kind) for name in nameless
+    ]
+    return missing, without_row
+
+
+def _passed_over(tree: Tree, root: Path, tables: list[Path]) -> list[str]:
+    """The files that are neither clips nor the tables of a part, in one line."""
+    used = {tree.files[path] for path in tables}
+    rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
+    return [f"passed over in {root}: {describe_endings(rest, below=root)}"] if rest else []

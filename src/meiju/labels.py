@@ -3,6 +3,7 @@
 The spelling and the order are the official baseline's (AI-S2-Lab/MEIJU2025-baseline).
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,12 @@ class LabelSet:
         """Label names of class numbers, the inverse of `encode`."""
         names = [*self[task], ""]  # the last entry is for UNKNOWN, -1
         return [names[k] for k in numbers]
+
+
+def clean_label(text: str) -> str:
+    """A label as tables may hold it, without invisible characters, full-width forms and needless spaces."""
+    shown = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(shown).split())
 
 
 def probability_column(task: str, label: str) -> str:

@@ -20,12 +20,13 @@ import pandas as pd
 
 from meiju import folds
 from meiju.config import Config, ConfigError, as_settings, parse_config
-from meiju.corpus import Corpus, CorpusError, read_corpus
+from meiju.corpus import Corpus, CorpusError, rare_classes, read_corpus
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
+from meiju.tables import tell
 from meiju.text import punctuation, transcription
-from meiju.utils import files, hub, log, provenance
+from meiju.utils import files, hub, log, provenance, spreadsheets
 from meiju.utils.compute import WorkersLost, pick_device
 from meiju.utils.hub import MissingModel
 
@@ -56,12 +57,15 @@ class Run:
 
     @property
     def corpus(self) -> Corpus:
-        """The clips; reading them prints their warnings. Raises CorpusError with all their problems."""
+        """The clips; reading them prints what there is and their warnings. Raises CorpusError with all problems."""
         if self._corpus is None:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
-            for problem in self._corpus.warnings:
-                print(problem, file=sys.stderr)
+            told = [*tell(self._corpus.warnings), *self._corpus.remarks]
+            for line in (*told, *rare_classes(self._corpus, self.config.folds)):
+                print(spreadsheets.one_line(line), file=sys.stderr)
+            if not self._quiet:
+                print(self._corpus.describe())
         return self._corpus
 
     @property

@@ -1,12 +1,99 @@
-"""Csv tables for people, safe to open in a spreadsheet, which would run a cell that begins with '=' as a formula.
+"""Csv tables from people and for people, who make and open them in spreadsheets.
 
-Such a cell gets an apostrophe in front, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection). Tables that
-programs read back are not written by these functions: there, names must not change.
+A spreadsheet would run a cell that begins with '=' as a formula: what is written for people gets an apostrophe in front
+of such a cell, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection). Tables that programs read back are not
+written by these functions: there, names must not change.
 """
+
+import csv
+import io
+import unicodedata
+from collections.abc import Container
+from pathlib import Path
 
 import pandas as pd
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # some locales accept the full-width ones
+SEPARATORS = ",;\t"
+
+
+class TableError(ValueError):
+    """A file that is no table; `row` is the line where the cause lies, counted from 1 as an editor shows it."""
+
+    def __init__(self, row: int | None, what: str, remedy: str):
+        super().__init__(f"{what} ({remedy})")
+        self.row, self.what, self.remedy = row, what, remedy
+
+
+def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[str]]]:
+    """The rows of a csv file that are not blank, each with the line where it begins; the first is the header.
+
+    The separator is the one that a first line `sep=;` names, as Excel writes it, or of comma, semicolon and tab the one
+    that finds most of `columns` in the header (see `column_name`). Raises TableError.
+    """
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        raise TableError(row, "is not UTF-8", "save the file in the encoding UTF-8") from None
+    skipped, separator, text = _opening(text, columns)
+    rows = _rows(text, separator, skipped)
+    if not rows:
+        raise TableError(None, "is empty", "add a header line and one row per clip")
+    return rows
+
+
+def column_name(cell: str) -> str:
+    """How the head of a column is compared: without case, width, and characters that nobody sees."""
+    shown = (c for c in unicodedata.normalize("NFKC", cell) if unicodedata.category(c) != "Cf")
+    return "".join(shown).strip().casefold()
+
+
+def read_header(path: Path, *, columns: Container[str]) -> list[str]:
+    """The heads of a csv file's columns as `column_name` gives them; of a file that is no table, anything."""
+    with path.open("rb") as file:
+        text = file.read(1 << 16).decode("utf-8-sig", "replace")
+    _, separator, text = _opening(text, columns)
+    return [column_name(cell) for cell in _split(_first_line(text), separator)]
+
+
+def _opening(text: str, columns: Container[str]) -> tuple[int, str, str]:
+    """How many lines come before the table, its separator, and the table."""
+    first, line_end, rest = text.partition("\n")
+    named = first.strip("\r \"'")
+    if named.lower().startswith("sep=") and line_end and len(named) == len("sep=") + 1:
+        return 1, named[-1], rest
+    header = _first_line(text)
+    return 0, max(SEPARATORS, key=lambda mark: sum(column_name(c) in columns for c in _split(header, mark))), text
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "")
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """The cells of one line; of one that is no csv, none."""
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+def _rows(text: str, separator: str, skipped: int) -> list[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, row = [], 1 + skipped
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((row, cells))
+            row = reader.line_num + 1 + skipped
+    except csv.Error as error:
+        remedy = 'double a quotation mark that belongs to the sentence ("") and put the sentence into quotes'
+        if str(error).startswith(("unexpected end of data", "field larger than")):
+            raise TableError(row, "a quote is opened here and not closed", f"close it, or {remedy}") from None
+        raise TableError(row, f"cannot be read as csv: {error}", f"check its quotes: {remedy}") from None
+    return rows
 
 
 def as_csv(table: pd.DataFrame, **options) -> str:
@@ -21,6 +108,9 @@ def _plain(cell: object) -> object:
 
 
 def one_line(text: str) -> str:
-    """The text in valid UTF-8, with spaces in place of line breaks and control characters."""
+    """The text in valid UTF-8, with spaces in place of line breaks and of characters that control a terminal."""
     text = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(" " if c < " " or c in "\x7f\x85\u2028\u2029" else c for c in text)
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in BIDI else c for c in text)
+
+
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the text after them around

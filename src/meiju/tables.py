@@ -1,0 +1,218 @@
+"""Reads the csv tables of clips, and tells what is wrong with them: all problems of a kind together.
+
+The quirks of the official files are accepted: `FileName` with an extension or `name` without, `Subtitle` or
+`sentence`, a byte-order mark, a nameless index column, empty subtitles; and what spreadsheets make of tables:
+semicolons or tabs as separators, a first line `sep=;`.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from meiju.labels import TASKS
+from meiju.utils import spreadsheets
+from meiju.utils.clip_files import SHOWN, clip_name, visible
+
+COLUMN_NAMES = {
+    "filename": "name",
+    "name": "name",
+    "subtitle": "sentence",
+    "sentence": "sentence",
+    "emotion": "emotion",
+    "intent": "intent",
+}
+LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it.
+
+    kind: of the problems of one kind and file, only the first few are told one by one; "" is told in any case.
+    """
+
+    file: str
+    row: int | None
+    what: str
+    remedy: str
+    warning: bool = False
+    kind: str = ""
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return spreadsheets.one_line(f"{'warning: ' if self.warning else ''}{place}: {self.what} ({self.remedy})")
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used; the message tells all its problems."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        lines = "\n".join(f"  {line}" for line in tell(problems))
+        super().__init__(f"the corpus has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{lines}")
+
+
+def tell(problems: Iterable[Problem]) -> list[str]:
+    """The problems, one per line; of many of one kind, the first few and how many more there are."""
+    groups: dict[tuple, list[Problem]] = defaultdict(list)
+    for number, problem in enumerate(problems):
+        file = problem.file if problem.row is not None else ""
+        groups[(problem.warning, file, problem.kind) if problem.kind else (number,)].append(problem)
+    lines = []
+    for group in groups.values():
+        lines += map(str, group[:SHOWN])
+        if len(group) > SHOWN:
+            one, more = group[0], len(group) - SHOWN
+            place = f"{one.file}: " if one.row is not None else ""
+            warning = "warning: " if one.warning else ""
+            lines.append(spreadsheets.one_line(f"{warning}{place}and {more} more of this kind: {one.kind}"))
+    return lines
+
+
+def read_table(
+    path: Path,
+    file: str,
+    part: str,
+    problems: list[Problem],
+    *,
+    needed: tuple[str, ...],
+    may_be_empty: bool = False,
+) -> tuple[pd.DataFrame, set[str] | None]:
+    """Rows of one csv file: columns name, sentence, emotion, intent ("" where not needed), row, part and file.
+
+    And the names in rows that cannot be used, so that nothing can be said of the media of these clips; None where this
+    holds for the whole table. What is wrong is added to `problems`. file: how problems name the table; needed: the
+    columns to read.
+    """
+    header, rows = _header_and_rows(path, file, problems)
+    columns = _columns(header, rows, needed, file, problems)
+    if header and not rows and not may_be_empty:
+        problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
+    good, unusable = [], set()
+    for row, cells in rows:
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells where the header has {len(header)}"
+            remedy = "quote a sentence that holds a comma"
+            problems.append(Problem(file, row, what, remedy, kind="another number of cells than the header has"))
+        if len(cells) != len(header) or not columns:
+            unusable |= {clip_name(cell) for cell in cells}
+        else:
+            good.append({column: cells[columns[column]] for column in needed} | {"row": row})
+    if columns:
+        unusable |= _report_swallowed(rows, columns["name"], file, problems)
+    table = pd.DataFrame(good, columns=[*needed, "row"])
+    table = table.reindex(columns=["name", "sentence", *TASKS, "row"], fill_value="")
+    table["name"] = [clip_name(name) for name in table.name]
+    return table.assign(part=part, file=file), unusable if header else None
+
+
+def names_clips(path: Path) -> bool:
+    """Whether a csv file has a column of clips' names, by its header alone."""
+    header = spreadsheets.read_header(path, columns=COLUMN_NAMES)
+    return any(COLUMN_NAMES.get(cell) == "name" for cell in header)
+
+
+def read_sentences(path: Path) -> dict[str, str]:
+    """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
+    if not path.is_file():
+        raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
+    problems: list[Problem] = []
+    table, _ = read_table(path, path.name, "sentences", problems, needed=("name", "sentence"))
+    problems += name_problems(table)
+    if problems:
+        raise CorpusError(problems)
+    return dict(zip(table.name, table.sentence, strict=True))
+
+
+def name_problems(clips: pd.DataFrame) -> list[Problem]:
+    """Names that are not plain, or occur twice."""
+    problems = []
+    first: dict[str, object] = {}
+    for clip in clips.itertuples():
+        if not re.fullmatch(r"[^\x00-\x1f/\\:\ud800-\udfff]{1,200}", clip.name) or clip.name.startswith("."):
+            remedy = "use a name in UTF-8 without a folder, a control character or a leading dot"
+            what = f"{clip.name[:80]!r} cannot name a clip"
+            problems.append(Problem(clip.file, clip.row, what, remedy, kind="cannot name a clip"))
+        elif clip.name in first:
+            other = first[clip.name]
+            if other.part == clip.part:
+                what, remedy = f"{clip.name} is in row {other.row} already", "keep one of the rows"
+            else:
+                what = f"{clip.name} is in the {other.part} part too ({other.file}, row {other.row})"
+                remedy = "keep it in one part"
+            problems.append(Problem(clip.file, clip.row, what, remedy, kind="the clip has a row already"))
+        else:
+            first[clip.name] = clip
+    return problems
+
+
+def _header_and_rows(path: Path, file: str, problems: list[Problem]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header and numbered rows of a csv file; both empty where it cannot be read."""
+    try:
+        (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
+    except spreadsheets.TableError as error:
+        problems.append(Problem(file, error.row, error.what, error.remedy))
+        return [], []
+    return header, rows
+
+
+def _columns(
+    header: list[str], rows: list[tuple[int, list[str]]], needed: tuple[str, ...], file: str, problems: list[Problem]
+) -> dict[str, int]:
+    """Which cell of a row holds each needed column; nothing where one is missing, or two differ that mean the same."""
+    if not header:
+        return {}
+    found: dict[str, list[int]] = defaultdict(list)
+    for k, cell in enumerate(header):
+        if spreadsheets.column_name(cell) in COLUMN_NAMES:
+            found[COLUMN_NAMES[spreadsheets.column_name(cell)]].append(k)
+    before = len(problems)
+    missing = [column for column in needed if column not in found]
+    if missing:
+        accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
+        problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
+    for column in needed:
+        differing = _first_difference(rows, found[column], clip_name if column == "name" else visible, len(header))
+        if differing is not None:
+            names = " and ".join(repr(header[k].strip()) for k in found[column])
+            what = f"several columns for {column}, {names}, which do not say the same"
+            problems.append(Problem(file, differing, what, "rename or delete all but one"))
+    return {} if len(problems) > before else {column: found[column][0] for column in needed}
+
+
+def _first_difference(rows: list[tuple[int, list[str]]], columns: list[int], plain, width: int) -> int | None:
+    """The first row in which these columns do not say the same."""
+    whole = ((row, cells) for row, cells in rows if len(cells) == width)
+    return next((row for row, cells in whole if len({plain(cells[k]).strip() for k in columns}) > 1), None)
+
+
+def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, problems: list[Problem]) -> set[str]:
+    """Find rows that a quote has swallowed: lines within a cell that name a clip as the rows of this table do.
+
+    A quote that is not closed takes in all rows up to the next one, and the table is valid csv all the same. Returns
+    the clips of these lines.
+    """
+    known, clips = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}, set()
+    for row, cells in rows:
+        lines = [re.split("[,;\t]", line) for cell in cells for line in LINE_BREAK.split(cell)[1:]]
+        names = [piece for line in lines if len(line) > 1 for piece in line if _is_name(piece, known)]
+        if names:
+            what = f"a quote opened here takes in the rows after it, the first of them that of {names[0].strip()[:40]}"
+            remedy = 'close the quote; a quotation mark inside a quoted sentence is doubled ("")'
+            problems.append(Problem(file, row, what, remedy))
+            clips |= set(map(clip_name, names))
+    return clips
+
+
+def _is_name(text: str, known: set[str]) -> bool:
+    text = text.strip()
+    return bool(text) and (_pattern(text) in known or clip_name(text) != visible(text))
+
+
+def _pattern(name: str) -> str:
+    """A clip's name with its numbers left out: what the names of a table have in common."""
+    return re.sub(r"\d+", "0", clip_name(name))

@@ -1,0 +1,102 @@
+"""The files of clips: which endings they have, what names they give, and how they are found below a folder."""
+
+import os
+import re
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VIDEO_SUFFIXES = tuple(".mp4 .mkv .mov .m4v .avi .webm .wmv .asf .flv .f4v .ts .m2ts .mts .mpg .mpeg .vob".split())
+VIDEO_SUFFIXES += tuple(".3gp .3g2 .ogv .mxf .rm .rmvb".split())
+SOUND_SUFFIXES = tuple(".m4a .wav .flac .mp3 .aac .ogg .oga .opus .wma .aif .aiff .aifc .amr .ac3 .mka .au .caf".split())
+MEDIA_SUFFIXES = VIDEO_SUFFIXES + SOUND_SUFFIXES  # what ffmpeg's libraries read and people keep clips in
+
+SHOWN = 3  # examples named in one line
+
+
+@dataclass
+class Tree:
+    """What lies below a folder: its files, sorted, with the place that each is really at; hidden ones are left out.
+
+    links_out: links to folders or files that are not below it, by where they lead; broken: links to nothing.
+    """
+
+    files: dict[Path, Path] = field(default_factory=dict)
+    folders: dict[Path, Path] = field(default_factory=dict)
+    links_out: dict[Path, Path] = field(default_factory=dict)
+    broken: list[Path] = field(default_factory=list)
+
+
+def walk(root: Path, *, follow: bool) -> Tree:
+    """Look through a folder. Links within it are followed, those that leave it with `follow` alone.
+
+    Each real folder is looked through once, by its own path before any link to it, so circles of links do no harm.
+    Hidden files, such as the ._x.csv that macOS puts into zips, are left out.
+    """
+    tree, inside = Tree(), Path(os.path.realpath(root))
+    waiting, links, seen = deque([(root, inside)]), [], set()
+    while waiting or links:
+        if not waiting:
+            links.sort(reverse=True)
+        path, real = waiting.popleft() if waiting else links.pop()
+        tree.folders[path] = real
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in os.scandir(path):
+            its_path, is_link = path / entry.name, entry.is_symlink()
+            target = Path(os.path.realpath(entry.path)) if is_link else real / entry.name
+            if entry.name.startswith("."):
+                continue
+            if is_link and not target.exists():
+                tree.broken.append(its_path)
+            elif is_link and not follow and not target.is_relative_to(inside):
+                tree.links_out[its_path] = target
+            elif entry.is_dir():
+                (links if is_link else waiting).append((its_path, target))
+            elif entry.is_file():
+                tree.files[its_path] = target
+    tree.files = dict(sorted(tree.files.items()))
+    return tree
+
+
+def without_sound_beside_video(paths: Iterable[Path]) -> list[Path]:
+    """The files without those of sound that lie beside a video of the same name: extraction leaves them there."""
+    paths = list(paths)
+    videos = {path.with_suffix("") for path in paths if path.suffix.lower() in VIDEO_SUFFIXES}
+    return [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES or path.with_suffix("") not in videos]
+
+
+def clip_name(file_name: str) -> str:
+    """The clip's name of an entry such as 'Track1_Training_00001.mp4': without the extension of a media file.
+
+    In one Unicode form (NFC), since macOS writes another one than tables hold, and without invisible characters.
+    """
+    name = visible(file_name).strip()
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in MEDIA_SUFFIXES else name
+
+
+def visible(text: str) -> str:
+    """The text in the Unicode form NFC, without invisible characters such as zero-width spaces."""
+    return "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
+
+
+def loose(name: str) -> str:
+    """What names have in common that differ in case, or in zeros lost by a spreadsheet."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.casefold())
+
+
+def examples(items: Sequence[object], *, shown: int = SHOWN) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(map(str, items[:shown])) + more
+
+
+def describe_endings(paths: Sequence[Path], *, below: Path) -> str:
+    """Files by ending, the commonest first: how many, and the first of them."""
+    count = Counter(path.suffix.lower() or "no ending" for path in paths)
+    first = {path.suffix.lower() or "no ending": path.relative_to(below) for path in reversed(paths)}
+    return examples([f"{n} {ending} ({first[ending]})" for ending, n in count.most_common()], shown=6)
