@@ -26,6 +26,7 @@ from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
 from meiju.serving.predictor import Predictor
 from meiju.utils import files
+from meiju.utils.spreadsheets import one_line
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ def main(arguments: Arguments) -> None:
         page.require_free(arguments.port)
         page.serve(Predictor(folder, device=arguments.device), title=arguments.run, port=arguments.port)
         return
-    clips, problems = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
+    clips, problems, remarks = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
+    for remark in remarks:
+        print(one_line(remark), file=sys.stderr)
     predictions = Predictor(folder, device=arguments.device).predict(clips) if clips else []
     records = outputs.as_records(predictions, problems)
     answer = outputs.FORMATS[arguments.format](records)

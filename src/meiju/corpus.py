@@ -127,10 +127,8 @@ def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
         counts = {label: int((training[task] == label).sum()) for label in corpus.labels[task]}
         rare = [f"{label!r} ({n})" for label, n in counts.items() if n < n_folds]
         if rare:
-            remarks.append(
-                f"{task}: fewer training clips than the {n_folds} folds have {', '.join(rare)}; "
-                "members of some folds never see them (a misspelt label?)"
-            )
+            what = f"{task}: classes with fewer training clips than there are folds ({n_folds}): {', '.join(rare)}"
+            remarks.append(f"{what}; members of some folds never see them (a misspelt label?)")
     return remarks
 
 

@@ -15,6 +15,7 @@ clips have changed, the frames of the others are taken over from an earlier stor
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,9 @@ from meiju.utils import files
 from meiju.utils.compute import run_jobs
 
 FILES = ("frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json")
+MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
+SHOWN_REASONS = 3
+NUMBER = re.compile(r"\d+")
 SHOWN = 10  # missing clips named in the terminal; the file names all
 
 
@@ -122,6 +126,35 @@ def describe(stream: str, store: Store, folder: Path) -> str:
     if len(store.missing) > SHOWN:
         lines.append(f"  and {len(store.missing) - SHOWN} more, see {folder / 'missing.csv'}")
     return "\n".join(lines)
+
+
+def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> str:
+    """What to tell where too few clips of a part have frames of the stream: how many have none, and why; else "".
+
+    parts: the names of the clips of each part. Too few are half of those that have what the stream reads, and none at
+    all. A clip without sound or sentence has nothing that could be lost; a pool may lack it in every clip.
+    """
+    lines, reasons = [], store.missing.set_index("name").reason
+    for part, names in parts.items():
+        without = reasons.reindex(names).dropna()
+        lost = without[[not _is_absence(reason, part) for reason in without]]
+        n_able = len(names) - len(without) + len(lost)
+        if len(lost) > MOST * n_able or (n_able == 0 < len(names) and part != "unlabelled"):
+            alike = [NUMBER.sub("#", reason.replace(name, "")) for name, reason in without.items()]
+            groups = without.groupby(np.array(alike), sort=False).agg(["size", "first"]).nlargest(SHOWN_REASONS, "size")
+            why = "; ".join(f"{n}: {reason}" for n, reason in groups.itertuples(index=False))
+            lines.append(f"{stream}: {len(without)} of {len(names)} {part} clips have no frames ({why})")
+    return "\n".join(lines)
+
+
+def _is_absence(reason: str, part: str) -> bool:
+    """Whether a clip has nothing to make frames of, rather than something that was lost.
+
+    Files of ready-made frames are made for all clips, except perhaps for those of the pool.
+    """
+    return reason.startswith(("no sentence", "there is no ", "there is neither ")) or (
+        part == "unlabelled" and reason.startswith("no ")
+    )
 
 
 def extract(
@@ -330,10 +363,12 @@ def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> tuple[np.ndarra
     if len(frames) == 0:
         return nothing, "is empty: it has no frames"
     with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite
-        frames = frames.astype(np.float16)
-    if not np.isfinite(frames).all():
-        return nothing, f"has {int((~np.isfinite(frames)).sum())} values that are not finite as float16"
-    return frames, note
+        kept = frames.astype(np.float16)
+    if not np.isfinite(kept).all():
+        return nothing, f"has {int((~np.isfinite(kept)).sum())} values that are not finite as float16"
+    if frames.any() and not kept.any():
+        return nothing, f"has no value that float16 tells from zero; the largest is {np.abs(frames).max():.1e}"
+    return kept, note
 
 
 class _Writer:

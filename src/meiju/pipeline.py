@@ -11,7 +11,8 @@ import pandas as pd
 from scipy.special import softmax
 
 from meiju import ensemble, evaluation, features, members, submission, teachers, text_tuning, training
-from meiju.corpus import UNSCORED_PARTS
+from meiju.config import ConfigError
+from meiju.corpus import PARTS, UNSCORED_PARTS
 from meiju.ensemble import Probabilities
 from meiju.evaluation import Stage
 from meiju.labels import TASKS
@@ -55,6 +56,8 @@ def extract_features(run: Run) -> None:
     clips = refine.as_clips(run.corpus.clips, run.result("transcripts"))
     to_fit = set(run.corpus.clips.name[run.corpus.clips.part.isin(UNSCORED_PARTS)])
     products: list[Path] = []
+    short: list[str] = []
+    parts = {part: list(run.corpus.part(part).name) for part in PARTS}
     for stream, encoder in run.encoders.items():
         folder = run.stream_folder(stream)
         store = features.extract(
@@ -72,6 +75,10 @@ def extract_features(run: Run) -> None:
         )
         print(features.describe(stream, store, folder))
         products += files.files_in(folder)
+        short += filter(None, [features.shortage(stream, store, parts)])
+    if short:
+        remedy = "mend what its frames are made from, or leave the stream out of --streams"
+        raise ConfigError("\n".join(["too little is left of a stream to go on:", *short, remedy]))
     run.finish("features", products)
 
 

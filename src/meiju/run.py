@@ -20,8 +20,9 @@ import pandas as pd
 
 from meiju import folds
 from meiju.config import Config, ConfigError, as_settings, parse_config
-from meiju.corpus import Corpus, CorpusError, rare_classes, read_corpus
+from meiju.corpus import PARTS, Corpus, CorpusError, rare_classes, read_corpus
 from meiju.encoders.base import Clip, Encoder
+from meiju.encoders.material import lack_of
 from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
 from meiju.tables import tell
@@ -36,6 +37,7 @@ _ACCESS = "make it writable, or name another folder with --home"
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
 REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ACCESS)
 
+READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
 ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>; an entry may be a folder of files
 
 
@@ -124,6 +126,25 @@ class Run:
             return None
         return self.variant(replace(self.config, pseudo=replace(pseudo, rounds=pseudo.rounds - 1)))
 
+    def require_material(self) -> None:
+        """Raise ConfigError where no clip of a part that is learnt from or scored has what a stream reads.
+
+        Such a stream would be found to be empty after long work, or members would judge by what they never saw.
+        """
+        lacking: dict[str, list[str]] = {}
+        for part in (part for part in PARTS if part != "unlabelled"):
+            rows = self.corpus.part(part)[["name", "sentence", "path"]]
+            clips = [Clip(*row) for row in rows.itertuples(index=False)]
+            for stream, encoder in self.encoders.items():
+                lack = "" if encoder.source == "sentence" and self.transcribes else lack_of(encoder, clips)
+                if lack:
+                    lacking.setdefault(stream, []).append(f"no {part} clip {lack}")
+        if lacking:
+            left = [f"{stream}={name}" for stream, name in self.config.encoders.items() if stream not in lacking]
+            remedy = f"leave it out with --streams {' '.join(left)}" if left else "there is nothing to learn from"
+            problems = [f"--streams: {stream} has nothing to read: {', '.join(why)}" for stream, why in lacking.items()]
+            raise ConfigError("\n".join([*problems, remedy]))
+
     def folder(self, step: str) -> Path:
         """Where the results of a step lie, or will lie."""
         if STEPS[step].for_people:
@@ -195,6 +216,8 @@ class Run:
         """
         folder = self.folder(step)
         if self._lost(step) != []:
+            if step in READING_STEPS:
+                self.require_material()
             self.under_way.enter_context(files.reserved(folder))
             self.under_way.enter_context(log.kept(self.config.work / "log", step, as_settings(self.config)))
             files.sweep(folder)

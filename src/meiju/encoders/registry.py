@@ -70,6 +70,14 @@ REGISTRY = {
 # A name before the colon is a family whose members are named after it, such as npy:FOLDER.
 FAMILIES = {"npy": _npy, "hf": _pretrained}
 
+# Which track of a clip's media an encoder reads.
+TRACKS = {LogMel: "audio", PretrainedAudio: "audio", PixelsPca: "video", PretrainedVisual: "video"}
+
+
+def track_of(encoder: Encoder) -> str:
+    """Which track of a clip's media is read, audio or video; "" for an encoder that reads none."""
+    return next((track for kind, track in TRACKS.items() if isinstance(encoder, kind)), "")
+
 
 def make_encoder(name: str, config: Config) -> Encoder:
     """The encoder called `name` in --streams, unfitted.

@@ -1,20 +1,29 @@
 """What is asked of a run: clips named one by one or by their folder, and their sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
-from meiju.corpus import MEDIA_SUFFIXES, CorpusError, read_sentences
 from meiju.encoders.base import Clip
 from meiju.encoders.media import MediaError, read_seconds
+from meiju.tables import CorpusError, read_sentences, tell
+from meiju.utils.clip_files import (
+    MEDIA_SUFFIXES,
+    clip_name,
+    describe_endings,
+    examples,
+    loose,
+    walk,
+    without_sound_beside_video,
+)
 
 KNOWN = ", ".join(MEDIA_SUFFIXES)
 
 
 def find_clips(
     places: Sequence[Path], *, text: str | None = None, texts: Path | None = None
-) -> tuple[list[Clip], dict[str, str]]:
-    """The clips at some files and folders, and what is wrong by the place where it is.
+) -> tuple[list[Clip], dict[str, str], list[str]]:
+    """The clips at some files and folders, what is wrong by the place where it is, and remarks on what is not used.
 
     text: the sentence of the only clip, which needs no file then; texts: a table of names and sentences. A damaged
     clip is named among the problems and given all the same: its sentence may do. Raises ConfigError where the
@@ -24,21 +33,22 @@ def find_clips(
     sentences = _read(texts)
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}
-    for path in _files(places, problems):
+    remarks: list[str] = []
+    for path in _files(places, problems, remarks):
         if path not in clips:
-            clips[path] = Clip(path.stem, sentences.get(path.stem, ""), str(path))
+            name = clip_name(path.name)
+            clips[path] = Clip(name, sentences.get(name, ""), str(path))
             problems |= {str(path): problem for problem in [problem_of(path)] if problem}
     if text is not None:
         require(
             len(places) <= 1 and len(clips) <= 1, "--text is the sentence of one clip; for several, use --texts FILE"
         )
         if not places:
-            return [Clip("text", text, "")], {}
-        return [Clip(clip.name, text, clip.path) for clip in clips.values()], problems
+            return [Clip("text", text, "")], {}, []
+        return [Clip(clip.name, text, clip.path) for clip in clips.values()], problems, remarks
     if texts is not None and clips:
-        found = any(clip.name in sentences for clip in clips.values())
-        require(found, f"--texts: {texts} names none of the clips; names are the files' without folder and extension")
-    return list(clips.values()), problems
+        remarks += _unused(texts, sentences, {clip.name for clip in clips.values()})
+    return list(clips.values()), problems, remarks
 
 
 def problem_of(path: Path) -> str:
@@ -62,30 +72,34 @@ def _read(texts: Path | None) -> dict[str, str]:
     try:
         return read_sentences(texts)
     except CorpusError as error:
-        raise ConfigError("--texts: " + "; ".join(map(str, error.problems))) from None
+        raise ConfigError("--texts: " + "; ".join(tell(error.problems))) from None
 
 
-def _files(places: Sequence[Path], problems: dict[str, str]) -> Iterator[Path]:
+def _unused(texts: Path, sentences: Iterable[str], names: set[str]) -> list[str]:
+    """Remarks on rows that name no clip, and on clips without a row. Raises ConfigError where a name is nearly one."""
+    rows, alone = [name for name in sentences if name not in names], sorted(names - set(sentences))
+    alike = {loose(name): name for name in alone}
+    near = [f"{name} for {alike[loose(name)]}" for name in rows if loose(name) in alike]
+    require(not near, f"--texts: {texts} has other capitals or zeros than the files: {examples(near)}")
+    found = f"--texts: {texts} names none of the clips; names are the files' without folder and extension"
+    require(len(alone) < len(names), found)
+    remarks = [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
+    return remarks + ([f"--texts: {len(alone)} clips have no row ({examples(alone)})"] if alone else [])
+
+
+def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str]) -> Iterator[Path]:
     """The files that may be clips, in the order of the places and sorted within a folder."""
     for place in places:
         if place.is_dir():
-            found = _in_folder(place)
-            if not found:
+            found = list(walk(place, follow=True).files)
+            media = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]
+            others = [path for path in found if path.suffix.lower() not in MEDIA_SUFFIXES]
+            if others:
+                remarks.append(f"passed over in {place}: {describe_endings(others, below=place)}")
+            if not media:
                 problems[str(place)] = f"the folder holds no clips; known endings are {KNOWN}"
-            yield from found
+            yield from without_sound_beside_video(media)
         elif place.is_file() and place.suffix.lower() in MEDIA_SUFFIXES:
             yield place
         else:
             problems[str(place)] = problem_of(place)
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    """Clips anywhere below a folder; of one with several files, such as its sound beside it, the first kind counts."""
-    best: dict[Path, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        suffix = path.suffix.lower()
-        if suffix in MEDIA_SUFFIXES and path.is_file() and not path.name.startswith("."):
-            other = best.get(path.with_suffix(""))
-            if other is None or MEDIA_SUFFIXES.index(suffix) < MEDIA_SUFFIXES.index(other.suffix.lower()):
-                best[path.with_suffix("")] = path
-    return list(best.values())

@@ -1,0 +1,38 @@
+"""What clips hold for an encoder to read, looked at before long work starts."""
+
+from collections.abc import Sequence
+
+import av
+
+from meiju.encoders.arrays import NpyFrames
+from meiju.encoders.base import Clip, Encoder
+from meiju.encoders.registry import track_of
+
+LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
+MEANT = {"audio": "sound", "video": "pictures"}
+
+
+def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
+    """Why none of these clips can have frames, as far as is seen without decoding them; "" where some may.
+
+    Raises ConfigError where several files of ready-made frames have a clip's name.
+    """
+    if isinstance(encoder, NpyFrames):
+        encoder.require_one_each([clip.name for clip in clips])
+        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}"
+    if encoder.source == "sentence":
+        return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
+    track = track_of(encoder)
+    paths = [clip.path for clip in clips if clip.path]
+    known = [held for held in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if held]
+    return f"has {MEANT[track]}" if track and known and not any(track in held for held in known) else ""
+
+
+def _tracks(path: str) -> set[str]:
+    """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
+    try:
+        with av.open(path) as container:
+            pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            return {kind for kind, tracks in (("video", pictures), ("audio", container.streams.audio)) if tracks}
+    except (av.FFmpegError, OSError):
+        return set()
