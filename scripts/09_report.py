@@ -7,12 +7,15 @@ Writes  submissions/<run>/: report.html, errors.csv (every clip judged wrongly),
 Run     .venv/bin/python scripts/09_report.py sample
 """
 
-from meiju.report import build
 from meiju.run import main
 
 
 def write_report(run):
-    build.write(run)
+    run.result("submission")  # a report belongs to the submission that it lies beside
+    if run.begin("report"):
+        from meiju.report import build  # takes seconds, and a report that was written before shall be named at once
+
+        build.write(run)
     print(f"report: {run.folder('report') / 'report.html'}")
 
 

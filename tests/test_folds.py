@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from meiju import folds
 from meiju.config import ConfigError
@@ -165,7 +166,6 @@ def test_folds_that_are_not_numbered_from_0_are_damaged(tmp_path):
 
 
 def test_a_clip_that_no_fold_holds_out_is_noticed(monkeypatch):
-    splitter = folds.MultilabelStratifiedKFold
-    monkeypatch.setattr(splitter, "split", lambda *_: [(None, np.arange(3)), (None, np.arange(3, 9))])
+    monkeypatch.setattr(MultilabelStratifiedKFold, "split", lambda *_: [(None, np.arange(3)), (None, np.arange(3, 9))])
     with pytest.raises(AssertionError, match="no fold"):
         draw(make_corpus())

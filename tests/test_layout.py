@@ -33,6 +33,7 @@ FLOORS = (
     "training",
     "text_tuning",
     "members",
+    "member_training",
     "ensemble",
     "evaluation",
     "pseudo",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from meiju.config import ConfigError
 from meiju.corpus import Corpus
@@ -22,6 +21,8 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
     from some folds; and integer columns would silently be read as 'is not class 0'. Clips with the same words
     and labels are kept together where the sentence is long enough to tell them apart.
     """
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
+
     training = corpus.part("training").sort_values("name", ignore_index=True)
     if len(training) < n_folds:
         raise ConfigError(f"--folds: {len(training)} training clips cannot fill {n_folds} folds")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
-from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,8 @@ class Score:
 
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
-    """F1 of class numbers [N]; a class that is never predicted counts as 0, as in the official scorer."""
-    return float(f1_score(truth, prediction, average=average, zero_division=0))
+    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0."""
+    return float(_f1_of_draws(truth, prediction[None], average)[0])
 
 
 def jrbm(emotion_f1: float, intent_f1: float) -> float:
@@ -46,6 +44,8 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
 
     A class without true and predicted clips scores 0, as in the official scorer.
     """
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second; only the report asks for it
+
     columns = precision_recall_fscore_support(truth, prediction, labels=range(n_classes), zero_division=0)
     return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
 
@@ -123,6 +123,8 @@ def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
     """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom."""
+    from scipy.stats import t as student  # takes a second; only runs with several seeds ask for it
+
     half = float(student.ppf((1 + level) / 2, freedom)) * deviation
     return estimate - half, estimate + half
 

@@ -1,37 +1,45 @@
 """What each of the numbered steps does, for the scripts and for whoever runs the same steps with variants.
 
-Each leaves alone what was done before with the same settings; steps it needs must have been carried out.
+Each step skips what was done before with the same settings; the steps that it needs must have been done. Modules that
+import torch or transformers are imported inside the functions that need them: that takes seconds, and a step that was
+done before shall say so at once.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from meiju import ensemble, evaluation, features, members, submission, teachers, text_tuning, training
+from meiju import ensemble, evaluation, features, members, submission, teachers
 from meiju.config import ConfigError
 from meiju.corpus import PARTS, UNSCORED_PARTS
 from meiju.ensemble import Probabilities
 from meiju.evaluation import Stage
 from meiju.labels import TASKS
-from meiju.members import Member, StageData
-from meiju.network import MemberNetwork
+from meiju.members import Member
 from meiju.run import Run
-from meiju.serving import bundle
-from meiju.text import refine, transcription
+from meiju.text import refine
 from meiju.utils import files, spreadsheets
 from meiju.utils.compute import pick_device
+
+if TYPE_CHECKING:
+    from meiju.member_training import StageData
+    from meiju.network import MemberNetwork
+    from meiju.training import Frames
 
 
 def transcribe(run: Run) -> None:
     """Step 01."""
-    clips = transcription.untranscribed(run.corpus.clips)
+    clips = run.untranscribed
     if not run.transcribes:
         what = f"{len(clips)} clips without a sentence keep none (--speech.model none)"
         print(f"transcription: nothing to do; {what if len(clips) else 'every clip has a sentence'}")
     elif run.begin("transcription"):
+        from meiju.text import transcription
+
         folder, inputs = run.folder("transcription"), {name: run.media[name] for name in clips.name}
         device, earlier = pick_device(run.config.device), run.other_transcriptions()
         table = transcription.transcribe(
@@ -85,9 +93,11 @@ def extract_features(run: Run) -> None:
 def train_stage1(run: Run) -> None:
     """Step 05: the members that count, and the nested ones; the encoders of tuned: streams come first."""
     if run.begin("stage1"):
+        from meiju import member_training
+
         _tune(run)
         plan, folder = members.plan(run.config, nested=True), run.folder("stage1")
-        members.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
+        member_training.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
         networks = [path for stream in run.config.tuned for path in files.files_in(run.tuned_folder(stream))]
         run.finish("stage1", [*members.paths(plan, folder), *networks])
 
@@ -116,9 +126,11 @@ def train_stage2(run: Run) -> None:
     """Step 07."""
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.begin("stage2"):
+        from meiju import member_training
+
         plan, folder = members.plan(run.config, nested=False), run.folder("stage2")
         data = stage_data(run, teachers.accepted(pseudo))
-        members.train(run.config, data, plan, folder, stage=2, label="stage 2")
+        member_training.train(run.config, data, plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
 
 
@@ -126,6 +138,8 @@ def make_submission(run: Run) -> None:
     """Step 08: the mean of all stage-2 members on the test clips, and what predict.py needs to know of the run."""
     if not run.begin("submission"):
         return
+    from meiju.serving import bundle
+
     config, corpus, out = run.config, run.corpus, run.folder("submission")
     names, stages = list(corpus.part("testing").name), read_stages(run)
     probabilities = ensemble.soft_vote(run.result("stage2"), config, names, stages[-1].weights)
@@ -152,8 +166,10 @@ def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
     return teachers.too_few(table, len(teachers.learnable(run.config, run.corpus, run.folds)), run.config.folds)
 
 
-def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> StageData:
+def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
     """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
+    from meiju.member_training import StageData
+
     start = run.result("stage1") if pseudo is not None and run.config.stage2.warm_start else None
     return StageData(
         run.corpus.clips,
@@ -176,6 +192,8 @@ def read_stages(run: Run) -> list[Stage]:
 
 def _tune(run: Run) -> None:
     """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
+    from meiju import text_tuning
+
     clips = run.corpus.clips
     for stream, model in run.config.tuned.items():
         lines = text_tuning.Lines(
@@ -200,6 +218,8 @@ def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
         return {task: np.empty((0, len(run.corpus.labels[task]))) for task in TASKS}
     if before is None:
         return ensemble.mean_over(run.result("stage1"), chosen, names)
+    from meiju import training
+
     total = dict.fromkeys(TASKS, 0.0)
     for _, network, frames in networks(before, "stage2", chosen, names):
         logits = training.predict(network, frames, np.arange(len(names)))
@@ -210,13 +230,15 @@ def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
 
 def networks(
     run: Run, step: str, chosen: Sequence[Member], names: Sequence[str]
-) -> Iterator[tuple[int, MemberNetwork, training.Frames]]:
+) -> "Iterator[tuple[int, MemberNetwork, Frames]]":
     """By number of heads, the chosen members of a finished stage as one stacked network, in their order.
 
     With the frames of clips `names` as they see them.
     """
+    from meiju import member_training, training
+
     for heads in sorted({member.heads for member in chosen}):
         stacked = [member for member in chosen if member.heads == heads]
         stores = stage_data(run).load_stores([member.held_out for member in stacked])
         frames = training.Frames(stores, list(names), pick_device(run.config.device))
-        yield heads, members.load_network(run.result(step), stacked, run.config.model, frames.device), frames
+        yield heads, member_training.load_network(run.result(step), stacked, run.config.model, frames.device), frames

@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize_scalar
 from scipy.special import rel_entr, softmax
-from scipy.stats import binom
 
 from meiju.config import PseudoConfig
 from meiju.labels import TASKS, LabelSet, probability_column
@@ -46,6 +44,8 @@ def assert_unseen(trained_on: np.ndarray, held_out: np.ndarray) -> None:
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature [0.1, 10] with the least log-loss on probabilities [N, K] of held-out rows with labels [N]."""
+    from scipy.optimize import minimize_scalar
+
     log = np.log(np.maximum(probabilities, 1e-12))
 
     def loss(log_temperature: float) -> float:
@@ -98,6 +98,8 @@ def chance_of(right: np.ndarray, n: np.ndarray, target: float, *, whole: bool) -
     is that of Clopper and Pearson 1934), which also holds where rows differ (Hoeffding 1956). Where a row may be right
     in part, the bound is that of Hoeffding and Bentkus for means of values in [0, 1] (arXiv 2110.01052, section 2.2).
     """
+    from scipy.stats import binom  # takes a second, and a finished step needs none of it
+
     wrong, limit = n - right, 1 - target
     binomial = binom.cdf(np.ceil(wrong), n, limit)
     if whole:
@@ -154,6 +156,8 @@ def carry_gate(config: PseudoConfig, gate: Gate, probabilities: np.ndarray, mean
         or excess(low) * excess(high) > 0
     ):
         return gate
+    from scipy.optimize import brentq
+
     return replace(gate, temperature=float(np.exp(brentq(excess, low, high))))
 
 

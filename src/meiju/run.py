@@ -26,7 +26,7 @@ from meiju.encoders.material import lack_of
 from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
 from meiju.tables import tell
-from meiju.text import punctuation, transcription
+from meiju.text import punctuation
 from meiju.utils import files, hub, log, provenance, spreadsheets
 from meiju.utils.compute import WorkersLost, pick_device
 from meiju.utils.hub import MissingModel
@@ -90,14 +90,23 @@ class Run:
         return self.corpus.media_hashes(self._known_files)
 
     @property
+    def untranscribed(self) -> pd.DataFrame:
+        """The clips that have a media file and no sentence, in any part."""
+        clips = self.corpus.clips
+        return clips[(clips.sentence.str.strip() == "") & (clips.path != "")]
+
+    @property
     def transcribes(self) -> bool:
         """Whether some clips' sentences come from speech recognition."""
-        return self.config.speech.model != "none" and len(transcription.untranscribed(self.corpus.clips)) > 0
+        return self.config.speech.model != "none" and len(self.untranscribed) > 0
 
     def heard(self) -> pd.DataFrame:
         """The clips, with a transcribed sentence where they have none. Raises NotYet if they are not transcribed."""
-        clips = self.corpus.clips
-        return transcription.fill(clips, self.result("transcription")) if self.transcribes else clips
+        if not self.transcribes:
+            return self.corpus.clips
+        from meiju.text import transcription  # imports transformers, which takes a second
+
+        return transcription.fill(self.corpus.clips, self.result("transcription"))
 
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
@@ -328,7 +337,9 @@ class Run:
                     path.unlink(missing_ok=True)
 
     def _transcription_decided_by(self) -> dict:
-        names = list(transcription.untranscribed(self.corpus.clips).name)
+        from meiju.text import transcription  # imports transformers, which takes a second
+
+        names = list(self.untranscribed.name)
         speech = transcription.fingerprint(self.config.speech, len(names))
         return {"speech": speech, "media": files.digest({name: self.media[name] for name in names})}
 

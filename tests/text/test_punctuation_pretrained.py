@@ -13,9 +13,9 @@ from transformers import BertConfig, BertForTokenClassification, BertModel
 from meiju.config import Config, ConfigError
 from meiju.encoders import fine_tuning
 from meiju.text import punctuation, refine
-from meiju.text.punctuation import MARKS, Restorer, TokenRestorer, TooFewSentences, evaluate
+from meiju.text.punctuation import MARKS, Restorer, TooFewSentences, evaluate
 from meiju.text.punctuation.base import parse
-from meiju.text.punctuation.pretrained import GAP, fit, marks_of_labels, open_pretrained, windows_of
+from meiju.text.punctuation.pretrained import GAP, TokenRestorer, fit, marks_of_labels, open_pretrained, windows_of
 from meiju.utils import hub
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from meiju.config import PRESETS, Config, ConfigError, CorpusConfig, SpeechConfi
 from meiju.encoders.media import write_clip
 from meiju.run import NotYet, Run
 from meiju.text import transcription
-from meiju.text.transcription import Listener, transcribe, untranscribed
+from meiju.text.transcription import Listener, transcribe
 from meiju.utils import files, hub
 from toy_models import write_whisper
 
@@ -363,11 +363,6 @@ def test_no_model_is_needed_where_nothing_is_missing(root, tmp_path, monkeypatch
     assert not run.transcribes
     assert run.folder("transcripts")
     assert run.heard().sentence.tolist() == ["走吧。", "好", "好", "why?", "好"]
-
-
-def test_clips_without_media_cannot_be_heard():
-    clips = pd.DataFrame({"name": ["a", "b", "c"], "sentence": ["", "　", "好"], "path": ["", "/b.mp4", "/c.mp4"]})
-    assert untranscribed(clips).name.tolist() == ["b"]
 
 
 def test_the_challenges_presets_expect_a_pool_without_transcripts():

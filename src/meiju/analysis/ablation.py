@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import evaluation, members, pipeline
+from meiju import evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
 from meiju.evaluation import OUT_OF_FOLD, SCORES, VALIDATION, System
 from meiju.metrics import bootstrap, interval, joint_score
@@ -161,7 +161,7 @@ def _train(varied: Run, pseudo: bool) -> None:
         pipeline.train_stage2(varied)
     else:  # without the nested members: there is no gate to fit
         plan = members.plan(varied.config, nested=False)
-        members.train(
+        member_training.train(
             varied.config, pipeline.stage_data(varied), plan, varied.folder("stage1"), stage=1, label="stage 1"
         )
 

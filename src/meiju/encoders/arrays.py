@@ -20,7 +20,7 @@ SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour has less, so mor
 
 
 class NpyFrames(Encoder):
-    """Reads <name>.npy from anywhere below a folder, or from a .zip; arrays are [frames, dim], [1, frames, dim] or [dim].
+    """Reads <name>.npy from anywhere below a folder, or from a .zip: [frames, dim], [1, frames, dim] or [dim].
 
     unit: frames are given in this unit, a power of two and the same for all clips. It is 1 unless the values are so
     large or small that float16, in which frames are kept, cannot hold them.

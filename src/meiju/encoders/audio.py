@@ -1,10 +1,9 @@
 """Embedded audio encoder: log-mel spectrogram of a clip's sound."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import numpy as np
-import transformers
-from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from meiju.encoders.base import Clip, Encoded, Encoder, Noted, noted, read_media
 from meiju.encoders.media import read_audio
@@ -17,6 +16,7 @@ class LogMel(Encoder):
     """Log-mel spectrogram: windows twice as long as the hop, natural logarithm of the mel energies."""
 
     source = "media"
+    track = "audio"
     in_workers = True
 
     def __init__(self, *, mels: int, fps: float):
@@ -25,6 +25,8 @@ class LogMel(Encoder):
         self.n_fft = 1 << (2 * self.hop - 1).bit_length()
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
+        from transformers.audio_utils import mel_filter_bank  # takes a second, and a finished step needs none of it
+
         filters = mel_filter_bank(
             num_frequency_bins=self.n_fft // 2 + 1,
             num_mel_filters=self.dim,
@@ -37,9 +39,11 @@ class LogMel(Encoder):
         return [read_media(clip, lambda path: self._frames(path, filters)) for clip in clips]
 
     def fingerprint(self) -> dict:
-        return {"encoder": "logmel", "mels": self.dim, "fps": self.fps, "transformers": transformers.__version__}
+        return {"encoder": "logmel", "mels": self.dim, "fps": self.fps, "transformers": version("transformers")}
 
     def _frames(self, path: str, filters: np.ndarray) -> np.ndarray | Noted:
+        from transformers.audio_utils import spectrogram, window_function
+
         notes: list[str] = []
         samples = read_audio(path, rate=RATE, notes=notes)
         samples = np.pad(

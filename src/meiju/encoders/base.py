@@ -53,6 +53,8 @@ class Encoder(ABC):
 
     source: str
     """What of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)."""
+    track: str = ""
+    """Which track of a clip's media is read, 'audio' or 'video'; empty for an encoder that reads no media."""
     in_workers: bool = False
     """Whether worker processes share the clips; False if a single process is as fast."""
     light: bool = True

@@ -37,6 +37,7 @@ class FaceGeometry(Encoder):
     """
 
     source = "media"
+    track = "video"
     in_workers = True
 
     def __init__(self, *, fps: float, crop: str = "auto"):

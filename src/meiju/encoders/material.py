@@ -6,7 +6,6 @@ import av
 
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.base import Clip, Encoder
-from meiju.encoders.registry import track_of
 
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
 MEANT = {"audio": "sound", "video": "pictures"}
@@ -22,10 +21,11 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
         return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}"
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
-    track = track_of(encoder)
     paths = [clip.path for clip in clips if clip.path]
-    known = [held for held in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if held]
-    return f"has {MEANT[track]}" if track and known and not any(track in held for held in known) else ""
+    known = [tracks for tracks in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if tracks]
+    if not encoder.track or not known or any(encoder.track in tracks for tracks in known):
+        return ""
+    return f"has {MEANT[encoder.track]}"
 
 
 def _tracks(path: str) -> set[str]:

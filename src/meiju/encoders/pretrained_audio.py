@@ -24,6 +24,7 @@ class PretrainedAudio(Pretrained):
     """
 
     source = "media"
+    track = "audio"
     in_workers = True
 
     def __init__(self, model: str, *, block: float, batch_seconds: float, **options):

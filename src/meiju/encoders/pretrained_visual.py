@@ -22,6 +22,7 @@ class PretrainedVisual(Pretrained):
     """
 
     source = "media"
+    track = "video"
     in_workers = True
 
     def __init__(self, model: str, *, fps: float, crop: str, batch_frames: int, **options):

@@ -35,6 +35,7 @@ class Prosody(Encoder):
     """
 
     source = "media"
+    track = "audio"
     in_workers = True
 
     def __init__(self):

@@ -1,50 +1,57 @@
-"""The registry of encoders: from a name in --streams to an encoder."""
+"""The registry of encoders: from a name in --streams to an encoder.
 
-import transformers
+The module of an encoder is imported when it is asked for: those of pretrained models take seconds.
+"""
 
 from meiju.config import Config, ConfigError
-from meiju.encoders.arrays import NpyFrames
-from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Encoder
-from meiju.encoders.face_geometry import FaceGeometry
-from meiju.encoders.pretrained import modality_of
-from meiju.encoders.pretrained_audio import PretrainedAudio
-from meiju.encoders.pretrained_text import PretrainedText
-from meiju.encoders.pretrained_visual import PretrainedVisual
-from meiju.encoders.prosody import Prosody
-from meiju.encoders.text import TfidfSvd
-from meiju.encoders.visual import PixelsPca
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 
 
 def _tfidf_svd(config: Config, _: str) -> Encoder:
+    from meiju.encoders.text import TfidfSvd
+
     return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
 
 
 def _logmel(config: Config, _: str) -> Encoder:
+    from meiju.encoders.audio import LogMel
+
     return LogMel(mels=config.audio.mels, fps=config.audio.fps)
 
 
 def _prosody(_: Config, __: str) -> Encoder:
+    from meiju.encoders.prosody import Prosody
+
     return Prosody()
 
 
 def _pixels_pca(config: Config, _: str) -> Encoder:
+    from meiju.encoders.visual import PixelsPca
+
     visual = config.visual
     return PixelsPca(fps=visual.fps, size=visual.size, dim=visual.dim, crop=visual.crop)
 
 
 def _face_geometry(config: Config, _: str) -> Encoder:
+    from meiju.encoders.face_geometry import FaceGeometry
+
     return FaceGeometry(fps=config.visual.fps, crop=config.visual.crop)
 
 
 def _npy(_: Config, place: str) -> Encoder:
+    from meiju.encoders.arrays import NpyFrames
+
     return NpyFrames(place)
 
 
 def _pretrained(config: Config, model: str) -> Encoder:
     """What a pretrained model looks at is told by its own configuration."""
+    import transformers
+
+    from meiju.encoders.pretrained import modality_of
+
     settings = hub.load(transformers.AutoConfig, model)
     modality = modality_of(settings)
     if modality is None:
@@ -54,9 +61,15 @@ def _pretrained(config: Config, model: str) -> Encoder:
     own = getattr(config, modality)
     options = {"layer": own.layer, "max_frames": own.max_frames, "device": pick_device(config.device)}
     if modality == "text":
+        from meiju.encoders.pretrained_text import PretrainedText
+
         return PretrainedText(model, batch_tokens=own.batch_tokens, adapt_epochs=own.adapt_epochs, **options)
     if modality == "audio":
+        from meiju.encoders.pretrained_audio import PretrainedAudio
+
         return PretrainedAudio(model, block=own.block, batch_seconds=own.batch_seconds, **options)
+    from meiju.encoders.pretrained_visual import PretrainedVisual
+
     return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)
 
 
@@ -69,14 +82,6 @@ REGISTRY = {
 }
 # A name before the colon is a family whose members are named after it, such as npy:FOLDER.
 FAMILIES = {"npy": _npy, "hf": _pretrained}
-
-# Which track of a clip's media an encoder reads.
-TRACKS = {LogMel: "audio", PretrainedAudio: "audio", PixelsPca: "video", PretrainedVisual: "video"}
-
-
-def track_of(encoder: Encoder) -> str:
-    """Which track of a clip's media is read, audio or video; "" for an encoder that reads none."""
-    return next((track for kind, track in TRACKS.items() if isinstance(encoder, kind)), "")
 
 
 def make_encoder(name: str, config: Config) -> Encoder:

@@ -4,13 +4,11 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import sklearn
 from scipy import sparse
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
@@ -41,6 +39,8 @@ class TfidfSvd(Encoder):
         self.idf = self.components = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        from sklearn.decomposition import TruncatedSVD  # takes a second, and a finished step needs none of it
+
         sentences = [clip.sentence for clip in clips if clip.sentence.strip()]
         if len(sentences) < 2:
             raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
@@ -97,10 +97,12 @@ class TfidfSvd(Encoder):
             "ngrams": list(self.ngrams),
             "words": list(WORD_NGRAMS),
             "idf": self.use_idf,
-            "scikit-learn": sklearn.__version__,
+            "scikit-learn": version("scikit-learn"),
         }
 
-    def _vectorizer(self, kind: str, **options) -> TfidfVectorizer:
+    def _vectorizer(self, kind: str, **options):
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         if kind == CHARACTERS:
             options |= {"analyzer": "char", "ngram_range": self.ngrams}
         else:

@@ -1,11 +1,10 @@
 """Embedded visual encoder: principal components of a clip's pictures."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import sklearn
-from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
@@ -19,6 +18,7 @@ class PixelsPca(Encoder):
     """Grey pixels of each frame, reduced by principal components (eigenfaces, Turk and Pentland 1991)."""
 
     source = "media"
+    track = "video"
     in_workers = True
 
     def __init__(self, *, fps: float, size: int, dim: int, crop: str = "frame"):
@@ -27,6 +27,8 @@ class PixelsPca(Encoder):
         require_models(crop)
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        from sklearn.decomposition import PCA  # takes a second, and a finished step needs none of it
+
         order = np.random.default_rng(seed).permutation(len(clips))
         read = (self._read([clips[k]])[0] for k in order[:FITTED_CLIPS])
         pixels = [_grey(pictures) for pictures in read if isinstance(pictures, Pictures)]
@@ -54,7 +56,7 @@ class PixelsPca(Encoder):
 
     def fingerprint(self) -> dict:
         settings = {"fps": self.fps, "size": self.size, "dim": self.wanted_dim, **crop_settings(self.crop)}
-        return {"encoder": "pixels-pca", **settings, "scikit-learn": sklearn.__version__}
+        return {"encoder": "pixels-pca", **settings, "scikit-learn": version("scikit-learn")}
 
     def _read(self, clips: Sequence[Clip]) -> list[Pictures | NoFrames]:
         return read_pictures(clips, fps=self.fps, size=self.size, crop=self.crop)

@@ -29,10 +29,7 @@ def render(run: Run, sections: Sequence[Section]) -> str:
 
 
 def write(run: Run) -> None:
-    """Step 09."""
-    run.result("submission")  # a report belongs to the submission that it lies beside
-    if not run.begin("report"):
-        return
+    """Step 09, once it has begun (`Run.begin`)."""
     out, ablation = run.folder("report"), run.ablation_folder / "ablation.md"
     table, gates = teachers.read(run.result("pseudo"))
     link = ablation.relative_to(out).as_posix() if ablation.exists() else None

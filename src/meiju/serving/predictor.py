@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import softmax
 from tqdm import tqdm
 
-from meiju import ensemble, features, members
+from meiju import ensemble, features, member_training, members
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 from meiju.encoders.registry import make_encoder
@@ -126,7 +126,7 @@ class Predictor:
         for heads in self.config.model.heads:
             chosen = [member for member in members.plan(self.config, nested=False) if member.heads == heads]
             try:
-                network = members.load_network(folder, chosen, self.config.model, self.device)
+                network = member_training.load_network(folder, chosen, self.config.model, self.device)
             except files.Damaged as error:  # or of another shape than the settings say
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
             by_heads[heads] = chosen, network

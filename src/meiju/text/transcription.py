@@ -45,11 +45,6 @@ class Heard:
     reason: str
 
 
-def untranscribed(clips: pd.DataFrame) -> pd.DataFrame:
-    """The clips that have a media file and no sentence, in any part."""
-    return clips[(clips.sentence.str.strip() == "") & (clips.path != "")]
-
-
 def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
     """What decides the transcription of `n_clips` clips, besides their media. Raises MissingModel."""
     try:

@@ -8,9 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-VIDEO_SUFFIXES = tuple(".mp4 .mkv .mov .m4v .avi .webm .wmv .asf .flv .f4v .ts .m2ts .mts .mpg .mpeg .vob".split())
-VIDEO_SUFFIXES += tuple(".3gp .3g2 .ogv .mxf .rm .rmvb".split())
-SOUND_SUFFIXES = tuple(".m4a .wav .flac .mp3 .aac .ogg .oga .opus .wma .aif .aiff .aifc .amr .ac3 .mka .au .caf".split())
+# fmt: off
+VIDEO_SUFFIXES = (
+    ".mp4", ".mkv", ".mov", ".m4v", ".avi", ".webm", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".m2ts", ".mts", ".mpg",
+    ".mpeg", ".vob", ".3gp", ".3g2", ".ogv", ".mxf", ".rm", ".rmvb",
+)
+SOUND_SUFFIXES = (
+    ".m4a", ".wav", ".flac", ".mp3", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".aifc", ".amr", ".ac3",
+    ".mka", ".au", ".caf",
+)
+# fmt: on
 MEDIA_SUFFIXES = VIDEO_SUFFIXES + SOUND_SUFFIXES  # what ffmpeg's libraries read and people keep clips in
 
 SHOWN = 3  # examples named in one line

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub
-import transformers
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
@@ -63,6 +62,8 @@ def identity(model: str) -> dict:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Switch off the progress bars and warnings of transformers."""
+    import transformers  # takes a second, and to find or identify a model needs none of it
+
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity(logging.ERROR)
@@ -94,6 +95,8 @@ def load(kind: type, model: str, **options):
 
 def load_tokenizer(model: str, **options):
     """The tokenizer of a model. Raises MissingModel if it has none; transformers would make an empty one."""
+    import transformers
+
     place = Path(locate(model))
     if not any(next(place.glob(pattern), None) for pattern in VOCABULARIES):
         raise MissingModel(f"{model} has no tokenizer: {place} holds none of {', '.join(VOCABULARIES)}")

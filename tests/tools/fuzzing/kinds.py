@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 
 from fuzzing import mutations
 from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
-from meiju import ensemble, features, folds, members, submission, teachers
+from meiju import ensemble, features, folds, member_training, members, submission, teachers
 from meiju.config import CorpusConfig, as_settings, from_settings, parse_config
 from meiju.corpus import LABELLED, read_corpus
 from meiju.encoders import media
@@ -266,7 +266,7 @@ def safetensors(case: Case) -> str:
             state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(changed.copy())
         path.write_bytes(save(state, metadata))
     if rng.random() < 0.5:
-        network = members.load_network(folder, plan, own.config.model)
+        network = member_training.load_network(folder, plan, own.config.model)
         expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
         return RIGHT
     return _predict(own, listed=rng.random() < LISTED)

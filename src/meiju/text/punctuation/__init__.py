@@ -8,14 +8,16 @@ hf:MODEL      a token classification model as it is
 import random
 import shutil
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import torch
-import transformers
+
+if TYPE_CHECKING:
+    import torch
 
 from meiju.config import Config, ConfigError
-from meiju.text.punctuation import pretrained
 from meiju.text.punctuation.base import (
     MARKS,
     MIN_SENTENCES,
@@ -28,7 +30,6 @@ from meiju.text.punctuation.base import (
     report,
 )
 from meiju.text.punctuation.crf import CrfRestorer, files_of, fit_and_report
-from meiju.text.punctuation.pretrained import TokenRestorer
 from meiju.utils import files, hub
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
     "MIN_SENTENCES",
     "CrfRestorer",
     "Restorer",
-    "TokenRestorer",
     "TooFewSentences",
     "as_subtitle",
     "evaluate",
@@ -61,10 +61,12 @@ def fingerprint(config: Config) -> dict:
     decided_by = {"punctuation": kind}
     if kind in ("hf", "fit"):
         try:
-            decided_by |= {"model": hub.identity(model), "transformers": transformers.__version__}
+            decided_by |= {"model": hub.identity(model), "transformers": version("transformers")}
         except hub.MissingModel as error:
             raise hub.MissingModel(f"--punctuation: {error}") from None
     if kind == "hf":
+        from meiju.text.punctuation import pretrained
+
         pretrained.marks_of_model(model)  # refuses a model without marks before any work
     if kind == "fit":
         decided_by |= {"epochs": config.punctuation_epochs, "lr": config.punctuation_lr}
@@ -72,7 +74,7 @@ def fingerprint(config: Config) -> dict:
 
 
 def make_restorer(
-    config: Config, punctuated: Sequence[str], folder: Path, *, drops_marks: bool, device: torch.device
+    config: Config, punctuated: Sequence[str], folder: Path, *, drops_marks: bool, device: "torch.device"
 ) -> tuple[Restorer, pd.DataFrame | None]:
     """The restorer that --punctuation names, and its scores: None where there is nothing to measure it on.
 
@@ -86,11 +88,15 @@ def make_restorer(
             path, n_jobs = folder / CRF, config.n_jobs
             restorer, scores = fit_and_report(punctuated, seed=config.seed, model_path=path, n_jobs=n_jobs)
         elif kind == "fit":
+            from meiju.text.punctuation import pretrained
+
             options = {"epochs": config.punctuation_epochs, "lr": config.punctuation_lr}
             restorer, scores = pretrained.fit_and_report(
                 model, punctuated, folder, **options, seed=config.seed, device=device
             )
         else:
+            from meiju.text.punctuation import pretrained
+
             marked = sorted({s for s in punctuated if is_punctuated(s)})
             restorer = pretrained.open_pretrained(model, marked, device=device)
             scores = report(restorer, marked) if marked else None
@@ -105,7 +111,7 @@ def make_restorer(
 
 
 def restore_unlearnt(
-    config: Config, sentences: Iterable[str], given: Sequence[str], folder: Path, *, device: torch.device
+    config: Config, sentences: Iterable[str], given: Sequence[str], folder: Path, *, device: "torch.device"
 ) -> dict[str, str]:
     """Punctuated sentences restored from their words alone, each by a restorer that did not learn from it.
 
@@ -124,6 +130,8 @@ def restore_unlearnt(
             path.parent.mkdir(exist_ok=True)
             restorer = CrfRestorer.fit([*others, *given], path=path, n_jobs=config.n_jobs)
         else:
+            from meiju.text.punctuation import pretrained
+
             restorer = pretrained.fit(model, [*others, *given], folder / f"part{k}", **options)
         restored |= dict(zip(part, restorer.restore_all([as_subtitle(sentence) for sentence in part]), strict=True))
     for k in range(PARTS):
@@ -131,7 +139,7 @@ def restore_unlearnt(
     return restored
 
 
-def load_restorer(folder: Path, *, device: torch.device) -> Restorer | None:
+def load_restorer(folder: Path, *, device: "torch.device") -> Restorer | None:
     """The restorer that `make_restorer` left in a folder; None where there was too little to learn from."""
     record = _read_record(folder)
     match record:
@@ -140,8 +148,12 @@ def load_restorer(folder: Path, *, device: torch.device) -> Restorer | None:
         case {"restorer": "crf", "drops marks": bool()}:
             restorer = CrfRestorer(folder / CRF)
         case {"restorer": "fit", "drops marks": bool()}:
+            from meiju.text.punctuation.pretrained import TokenRestorer
+
             restorer = TokenRestorer(str(folder / FITTED), device=device)
         case {"restorer": "hf", "drops marks": bool(), "model": str(model), "special tokens": bool(special_tokens)}:
+            from meiju.text.punctuation.pretrained import TokenRestorer
+
             restorer = TokenRestorer(model, device=device, special_tokens=special_tokens)
         case _:
             with files.reading(folder / RECORD):
