@@ -73,6 +73,8 @@ class TextConfig:
     """Hidden layer taken from hf: encoders, -1 is the last; None is the mean of the last four."""
     max_frames: int = 0
     """Pool the tokens of hf: encoders to at most this many frames; 0 keeps them all."""
+    prefix: str = ""
+    """Put before each sentence for hf: encoders, e.g. 'query: ' for the E5 family."""
     batch_tokens: int = 8192
     """Tokens of a batch of hf: encoders, padding included."""
     adapt_epochs: int = 0

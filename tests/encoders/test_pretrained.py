@@ -1,6 +1,9 @@
 """hf: encoders, on tiny random models saved as any pretrained model is."""
 
+import dataclasses
+import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import transformers
 from meiju import features
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
 from meiju.encoders import adaptation
-from meiju.encoders.base import Clip, Encoder, NoFrames
+from meiju.encoders.base import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.media import read_audio, read_frames, write_clip
 from meiju.encoders.pretrained import batches
 from meiju.encoders.registry import make_encoder
@@ -251,7 +254,7 @@ def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
         states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
     for layer, state in ((-1, states[-1]), (3, states[3]), (None, torch.stack(states[-4:]).mean(dim=0))):
         encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
-        (frames,) = encoder.finish([sound])
+        (frames,) = encoder.finish([Noted(sound, "")])
         np.testing.assert_allclose(frames, state[0], atol=1e-5)
 
 
@@ -262,20 +265,20 @@ def test_whisper_encodes_the_sound_alone_and_no_window(models):
     seen = []
     convolution = encoder.network.encoder.conv1
     convolution.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
-    together = encoder.finish(sounds)
+    together = encoder.finish([Noted(sound, "") for sound in sounds])
     assert seen == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
     assert [len(frames) for frames in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
     for sound, frames in zip(sounds, together, strict=True):
-        np.testing.assert_allclose(frames, encoder.finish([sound])[0], atol=1e-5)
+        np.testing.assert_allclose(frames, encoder.finish([Noted(sound, "")])[0], atol=1e-5)
 
 
 def test_no_batch_decides_what_the_others_give(models, clips):
     sound = read_audio(clips[0].path)
     encoder = encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3))
-    wanted = encoder.finish([sound])[0]
+    wanted = encoder.finish([Noted(sound, "")])[0]
     encoder = encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3))
-    encoder.finish([np.full_like(sound, np.nan)])
-    np.testing.assert_array_equal(encoder.finish([sound])[0], wanted)
+    encoder.finish([Noted(np.full_like(sound, np.nan), "")])
+    np.testing.assert_array_equal(encoder.finish([Noted(sound, "")])[0], wanted)
 
 
 def test_a_click_is_followed_by_silence(models, tmp_path):
@@ -470,6 +473,45 @@ def break_off_after(monkeypatch, encoder: Encoder, n_chunks: int) -> None:
         return finish(encoder, read)
 
     monkeypatch.setattr(encoder, "finish", break_off)
+
+
+@pytest.fixture
+def sentence_encoder(models, tmp_path):
+    def make(**modes):
+        folder = tmp_path / "-".join(modes)
+        shutil.copytree(models / "bert", folder)
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, **modes}))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(("mode", "pool"), [("mean_tokens", lambda h: h.mean(axis=0)), ("cls_token", lambda h: h[0])])
+def test_a_sentence_encoder_gives_one_vector_a_sentence_pooled_as_its_files_say(
+    models, sentence_encoder, clips, mode, pool
+):
+    folder = sentence_encoder(**{f"pooling_mode_{mode}": True, "pooling_mode_max_tokens": False})
+    for clip, vector, hidden in zip(
+        clips, encode(folder, clips), encode(models / "bert", clips, text=TextConfig(layer=-1)), strict=True
+    ):
+        if clip.sentence:
+            wanted = pool(hidden)
+            np.testing.assert_allclose(vector, wanted[None] / np.linalg.norm(wanted), atol=1e-5)
+
+
+def test_a_prefix_is_put_before_each_sentence(models, clips):
+    spoken = [clip for clip in clips if clip.sentence]
+    prefixed = [dataclasses.replace(clip, sentence=f"好 {clip.sentence}") for clip in spoken]
+    for first, second in zip(
+        encode(models / "bert", spoken, text=TextConfig(prefix="好 ")), encode(models / "bert", prefixed), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_pooling_that_is_not_known_is_refused(sentence_encoder):
+    with pytest.raises(ConfigError, match="neither by their mean nor by the first"):
+        encoder_of(sentence_encoder(pooling_mode_mean_tokens=True, pooling_mode_max_tokens=True))
 
 
 def test_minilm_matches_sentence_transformers(monkeypatch):

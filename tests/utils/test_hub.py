@@ -139,11 +139,12 @@ def test_a_network_that_fails_ends_in_the_same_words(cache, monkeypatch, error):
 
 def test_what_is_downloaded_is_one_set_of_weights_at_one_commit_and_found_again_offline(cache, folder, monkeypatch):
     names = ["config.json", "tokenizer.json", "flax_model.msgpack", "model.safetensors", "pytorch_model.bin"]
+    names += ["1_Pooling/config.json", "onnx/config.json"]
     asked = {}
 
     info = SimpleNamespace(sha=COMMIT, siblings=[SimpleNamespace(rfilename=name) for name in names])
 
-    def download(model, *, revision, allow_patterns, ignore_patterns, cache_dir):
+    def download(model, *, revision, allow_patterns, cache_dir):
         asked.update(revision=revision, patterns=allow_patterns)
         place = snapshot(Path(cache_dir), folder)
         (place.parents[1] / "refs" / "main").unlink()
@@ -154,8 +155,8 @@ def test_what_is_downloaded_is_one_set_of_weights_at_one_commit_and_found_again_
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     place = hub.locate(ID)
     assert asked["revision"] == COMMIT
-    assert "model.safetensors" in asked["patterns"]
-    assert not any("bin" in pattern or "msgpack" in pattern for pattern in asked["patterns"])
+    wanted = {"config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"}
+    assert set(asked["patterns"]) == wanted
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert hub.locate(ID) == place
     assert hub.identity(ID) == {"model": ID, "commit": COMMIT}

@@ -1,11 +1,13 @@
-"""Token features of pretrained language models."""
+"""Token features of pretrained language models, and sentence embeddings of those that were made for them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from torch import Tensor
 
 from meiju.config import ConfigError
 from meiju.encoders.adaptation import adapt
@@ -17,23 +19,33 @@ MAX_TOKENS = 512  # of a sentence; the rest is cut off
 
 
 class PretrainedText(Pretrained):
-    """One frame per token, special tokens included.
+    """One frame per token, special tokens included; of a sentence encoder, one frame per sentence.
 
-    For masked models (BERT, RoBERTa, MacBERT) and decoder-only ones. adapt_epochs: epochs of training on the sentences
-    of the corpus before features are taken (see `meiju.encoders.adaptation`).
+    For masked models (BERT, RoBERTa, MacBERT) and decoder-only ones. A sentence encoder (Sentence-BERT, Reimers and
+    Gurevych 2019) is known by its files: its embedding is pooled from the last layer, or `layer`, as these files say,
+    and scaled to length 1. prefix: put before each sentence. adapt_epochs: epochs of training on the sentences of the
+    corpus before features are taken (see `meiju.encoders.adaptation`).
     """
 
     source = "sentence"
     chunk = 256
 
-    def __init__(self, model: str, *, batch_tokens: int, adapt_epochs: int, **options):
+    def __init__(self, model: str, *, prefix: str, batch_tokens: int, adapt_epochs: int, **options):
         super().__init__(model, **options)
-        self.batch_tokens, self.adapt_epochs = batch_tokens, adapt_epochs
+        self.prefix, self.batch_tokens, self.adapt_epochs = prefix, batch_tokens, adapt_epochs
+        self.pooling = sentence_pooling(Path(self.place))
+        if self.pooling and self.layer is None:
+            self.layer = -1
         self.dim = self.settings.hidden_size
         self.tokenizer = load_tokenizer(self.place)
 
     def more_settings(self) -> dict:
-        return {"modality": "text", "adapt_epochs": self.adapt_epochs}
+        return {
+            "modality": "text",
+            "prefix": self.prefix,
+            "pooling": self.pooling,
+            "adapt_epochs": self.adapt_epochs,
+        }
 
     @property
     def learns(self) -> bool:
@@ -63,7 +75,8 @@ class PretrainedText(Pretrained):
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         spoken = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
         encoded: Encoded = [NoFrames("no sentence")] * len(clips)
-        tokens = tokenize(self.tokenizer, self.settings, [clips[k].sentence.strip() for k in spoken])
+        sentences = [self.prefix + clips[k].sentence.strip() for k in spoken]
+        tokens = tokenize(self.tokenizer, self.settings, sentences)
         for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
             for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
                 encoded[spoken[k]] = frames
@@ -73,7 +86,32 @@ class PretrainedText(Pretrained):
     def _frames(self, tokens: list[list[int]]) -> list[np.ndarray]:
         padded = self.tokenizer.pad({"input_ids": tokens}, return_tensors="pt")
         hidden = self.hidden(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
-        return [self.pool(h[: len(ids)]).float().cpu().numpy() for h, ids in zip(hidden, tokens, strict=True)]
+        each = [h[: len(ids)].float() for h, ids in zip(hidden, tokens, strict=True)]
+        return [(_pool_tokens(h, self.pooling) if self.pooling else self.pool(h)).cpu().numpy() for h in each]
+
+
+def sentence_pooling(place: Path) -> str | None:
+    """How a sentence encoder makes one vector of its tokens, 'mean' or 'cls'; None for any other model.
+
+    Read from the files of the sentence-transformers package. Raises ConfigError for a pooling of another kind.
+    """
+    path = place / hub.POOLING
+    if not path.is_file():
+        return None
+    try:
+        modes = [key for key, on in json.loads(path.read_text(encoding="utf-8")).items() if on is True]
+    except (ValueError, AttributeError):
+        raise hub.MissingModel(f"{path} is no JSON object; fetch the model again") from None
+    pooling = {("pooling_mode_mean_tokens",): "mean", ("pooling_mode_cls_token",): "cls"}.get(tuple(modes))
+    if pooling is None:
+        raise ConfigError(f"--streams: {path} pools tokens neither by their mean nor by the first of them")
+    return pooling
+
+
+def _pool_tokens(hidden: Tensor, pooling: str) -> Tensor:
+    """Token states [T, dim] to one vector [1, dim] of length 1."""
+    vector = hidden.mean(dim=0) if pooling == "mean" else hidden[0]
+    return torch.nn.functional.normalize(vector, dim=0)[None]
 
 
 def load_tokenizer(place: str) -> transformers.PreTrainedTokenizerBase:

@@ -63,7 +63,8 @@ def _pretrained(config: Config, model: str) -> Encoder:
     if modality == "text":
         from meiju.encoders.pretrained_text import PretrainedText
 
-        return PretrainedText(model, batch_tokens=own.batch_tokens, adapt_epochs=own.adapt_epochs, **options)
+        options |= {"prefix": own.prefix, "batch_tokens": own.batch_tokens, "adapt_epochs": own.adapt_epochs}
+        return PretrainedText(model, **options)
     if modality == "audio":
         from meiju.encoders.pretrained_audio import PretrainedAudio
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 import huggingface_hub
@@ -26,6 +27,7 @@ HUB_ID = r"[\w.-]{1,96}(/[\w.-]{1,96})?"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists is read, or its shards, by their index
 # Other files of a model that are read: configurations, vocabularies, and the merges or pieces of a tokenizer.
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
+POOLING = "1_Pooling/config.json"  # of a sentence encoder: how one vector is made of its tokens
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 
 
@@ -150,8 +152,12 @@ def _download(model: str) -> Path:
         stem, _, suffix = next((name for name in WEIGHTS if any(map(_shard_of(name), names))), "").partition(".")
         wanted = [*BESIDE_WEIGHTS, f"{stem}.{suffix}", f"{stem}-*-of-*.{suffix}"]
         # Subfolders hold other formats and training states, which are not read.
+        top = [name for name in names if "/" not in name and any(fnmatch(name, pattern) for pattern in wanted)]
         snapshot = huggingface_hub.snapshot_download(
-            model, revision=info.sha, allow_patterns=wanted, ignore_patterns=["*/*"], cache_dir=constants.HF_HUB_CACHE
+            model,
+            revision=info.sha,
+            allow_patterns=[*top, *({POOLING} & set(names))],
+            cache_dir=constants.HF_HUB_CACHE,
         )
     _point_main_to(Path(snapshot))
     if _cached(model) is None:
@@ -192,6 +198,7 @@ def _hashes(folder: Path) -> dict[str, str]:
         (shards for name in WEIGHTS if (shards := [p.name for p in folder.iterdir() if _shard_of(name)(p.name)])), []
     )
     beside = [path.name for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern)]
+    beside += [POOLING] if (folder / POOLING).is_file() else []
     stats = {name: (folder / name).stat() for name in sorted({*weights, *beside})}
     return {name: _hash_once(folder / name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
