@@ -292,7 +292,7 @@ def test_a_click_is_followed_by_silence(models, tmp_path):
 
 
 def test_clip_gives_projected_embeddings(models, clips):
-    encoded = encode(models / "clip", clips, visual=VisualConfig(fps=5))
+    encoded = encode(models / "clip", clips, visual=VisualConfig(crop="frame", fps=5))
     assert str(encoded[4]) == "there is no video track"
     model = transformers.CLIPVisionModelWithProjection.from_pretrained(models / "clip").eval()
     processor = transformers.AutoImageProcessor.from_pretrained(models / "clip")
@@ -305,7 +305,7 @@ def test_clip_gives_projected_embeddings(models, clips):
 
 @pytest.mark.parametrize("name", ["dinov2", "vit"])
 def test_vision_transformers_give_the_token_of_the_picture(models, clips, name):
-    encoded = encode(models / name, clips, visual=VisualConfig(fps=5, batch_frames=3))
+    encoded = encode(models / name, clips, visual=VisualConfig(crop="frame", fps=5, batch_frames=3))
     model = transformers.AutoModel.from_pretrained(models / name).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(models / name)
     with torch.inference_mode():
@@ -315,7 +315,7 @@ def test_vision_transformers_give_the_token_of_the_picture(models, clips, name):
 
 
 def test_clip_layers_are_taken_unprojected(models, clips):
-    (frames,) = encode(models / "clip", clips[:1], visual=VisualConfig(fps=5, layer=None))
+    (frames,) = encode(models / "clip", clips[:1], visual=VisualConfig(crop="frame", fps=5, layer=None))
     assert frames.shape == (5, 16)
 
 

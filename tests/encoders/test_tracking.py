@@ -17,6 +17,12 @@ def test_no_face_in_any_picture_is_no_track():
     assert follow_main_face([[], [], []]) is None
 
 
+def test_a_face_that_no_picture_is_sure_of_is_none():
+    doubtful = face(100, score=0.55)
+    assert follow_main_face([[doubtful]] * 3) is None
+    assert follow_main_face([[doubtful], [face(100, score=0.7)], [doubtful]]).found.all()
+
+
 def test_a_bystander_who_is_larger_in_one_picture_is_not_followed():
     detected = [[face(100), face(300, side=40)] for _ in range(5)]
     detected[2] = [face(300, side=75), face(100)]

@@ -52,16 +52,14 @@ def crop_to_face(pictures: Sequence[np.ndarray], size: int) -> np.ndarray | None
 
 def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures | NoFrames:
     notes: list[str] = []
-    if crop == "frame":
-        return Pictures(read_frames(path, fps=fps, size=size, notes=notes), "; ".join(notes))
-    pictures = read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
-    squares = crop_to_face(pictures, size)
-    if squares is None and crop == "face":
-        return NoFrames("no face found")
-    if squares is None:
-        squares = np.stack([_centre(picture, size) for picture in pictures])
-        notes.append(NO_FACE)
-    return Pictures(squares, "; ".join(notes))
+    if crop != "frame":
+        squares = crop_to_face(read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED), notes=notes), size)
+        if squares is not None:
+            return Pictures(squares, "; ".join(notes))
+        if crop == "face":
+            return NoFrames("no face found")
+        notes = [NO_FACE]
+    return Pictures(read_frames(path, fps=fps, size=size, notes=notes), "; ".join(notes))
 
 
 def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:
@@ -70,9 +68,3 @@ def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:
     turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
     square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def _centre(picture: np.ndarray, size: int) -> np.ndarray:
-    side = min(picture.shape[:2])
-    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-    return cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)

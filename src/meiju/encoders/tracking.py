@@ -7,6 +7,7 @@ import numpy as np
 
 from meiju.encoders.faces import Face
 
+BELIEVED = 0.6  # score that the detector must reach in one picture at least: noise looks like a face now and then
 REACH = 1.0  # distance that a face may move from one picture to the next, relative to its side
 GROWTH = 2.0  # factor by which its side may change
 
@@ -28,7 +29,7 @@ def follow_main_face(detected: Sequence[Sequence[Face]]) -> Track | None:
     That is the face with the largest sum of sides, weighted by scores, over all pictures: somebody else may be larger
     in some of them.
     """
-    tracks = _link(detected)
+    tracks = [t for t in _link(detected) if max(face.score for face in t.values()) >= BELIEVED]
     if not tracks:
         return None
     main = max(tracks, key=lambda track: sum(face.side * face.score for face in track.values()))
