@@ -10,10 +10,12 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from meiju.config import Config, ConfigError
+from meiju.encoders import prosody
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, NoFrames
 from meiju.encoders.media import write_clip
+from meiju.encoders.prosody import Prosody
 from meiju.encoders.registry import make_encoder
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
@@ -220,6 +222,82 @@ def test_logmel_without_sound(media):
     assert reason(encoder, file(media / "pictures.mp4")) == "there is no audio track"
     assert reason(encoder, file("")) == "no media file"
     assert "not decodable" in reason(encoder, file(media / "damaged.mp4"))
+
+
+# Prosody
+
+
+def voice(seconds: float, hertz: float, level: float = 0.2) -> np.ndarray:
+    """A glottal pulse train, softened: voiced, with all harmonics."""
+    pulses = np.diff(np.floor(np.arange(round(seconds * RATE) + 1) * hertz / RATE))
+    return (level * np.convolve(pulses, np.exp(-np.arange(200) / 20), "same")).astype(np.float32)
+
+
+def statistic(name: str, samples: np.ndarray) -> float:
+    """Mean of a descriptor over a clip."""
+    k = next(k for k, known in enumerate(prosody.EGEMAPS_LLD_NAMES) if known.startswith(name))
+    return prosody.statistics(samples)[(2 + len(prosody.PERCENTILES)) * k]
+
+
+@pytest.fixture(scope="module")
+def spoken(media) -> Prosody:
+    """Fitted on low and high voices, one softer than the other, and on clips without sound."""
+    for k, hertz in enumerate((110, 130, 220, 260)):
+        write_clip(media / f"voice{k}.mp4", None, voice(0.8, hertz, 0.1 * (k + 1)), fps=8)
+    encoder = Prosody()
+    encoder.fit([file(media / f"voice{k}.mp4") for k in range(4)] + [file(media / "pictures.mp4"), file("")], seed=0)
+    return encoder
+
+
+def test_prosody_hears_pitch_and_loudness():
+    low, high, loud = voice(0.6, 110), voice(0.6, 220), voice(0.6, 220, 0.8)
+    assert statistic("F0", high) - statistic("F0", low) == pytest.approx(12, abs=0.5)  # semitones
+    assert statistic("F0", loud) == pytest.approx(statistic("F0", high), abs=0.1)
+    assert statistic("Loudness", loud) > 1.5 * statistic("Loudness", high)
+    assert statistic("HNR", high) > statistic("HNR", high + 0.05 * np.random.default_rng(0).normal(size=len(high))) + 3
+
+
+def test_prosody_is_one_standardised_frame(media, spoken):
+    frames = np.concatenate(spoken.encode([file(media / f"voice{k}.mp4") for k in range(4)]))
+    assert frames.shape == (4, spoken.dim)
+    assert frames.dtype == np.float32
+    np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-4)
+    assert np.abs(frames.std(axis=0) - 1).min() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(RATE),
+        np.zeros(3),
+        np.full(RATE, 0.5),
+        0.1 * np.random.default_rng(0).normal(size=RATE),
+        voice(0.03, 90),
+    ],
+    ids=["silence", "three samples", "a constant", "noise", "a moment"],
+)
+def test_prosody_without_a_voice_is_finite(spoken, samples):
+    assert np.isnan(prosody.statistics(samples.astype(np.float32))).any() or len(samples) == 480
+    frame = spoken._frame(prosody.statistics(samples.astype(np.float32)))
+    assert np.isfinite(frame).all()
+    assert np.abs(frame).max() <= prosody.LIMIT
+
+
+def test_prosody_is_saved_and_loaded(media, spoken, tmp_path):
+    spoken.save(tmp_path)
+    loaded = Prosody()
+    loaded.load(tmp_path)
+    clips = [file(media / "voice0.mp4")]
+    assert loaded.dim == spoken.dim
+    np.testing.assert_array_equal(loaded.encode(clips)[0], spoken.encode(clips)[0])
+    assert not any(pickle_in(path) for path in tmp_path.iterdir())
+
+
+def test_prosody_without_sound(media, spoken):
+    assert reason(spoken, file(media / "pictures.mp4")) == "there is no audio track"
+    assert reason(spoken, file("")) == "no media file"
+    with pytest.raises(ConfigError, match="prosody needs sound"):
+        Prosody().fit([file(media / "pictures.mp4"), file("")], seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -406,7 +406,7 @@ def test_a_folder_is_used_without_the_network(models, clips, monkeypatch, name):
     assert encoder_of(models / name).fingerprint()
 
 
-ENCODERS = ("logmel", "pixels-pca", "hubert", "clip", "bert")
+ENCODERS = ("prosody", "logmel", "pixels-pca", "hubert", "clip", "bert")
 
 
 @pytest.fixture(scope="module")
@@ -431,10 +431,18 @@ def corpus(clips, tmp_path_factory) -> dict[str, Clip]:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_path, name):
-    encoder = make_encoder(name if name in ("logmel", "pixels-pca") else f"hf:{models / name}", Config("run"))
+    encoder = make_encoder(
+        name if name in ("prosody", "logmel", "pixels-pca") else f"hf:{models / name}", Config("run")
+    )
     store = extract(encoder, list(corpus.values()), tmp_path)
     broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
-    broken += {"logmel": ["silent"], "hubert": ["silent"], "pixels-pca": ["blind"], "clip": ["blind"]}.get(name, [])
+    broken += {
+        "prosody": ["silent"],
+        "logmel": ["silent"],
+        "hubert": ["silent"],
+        "pixels-pca": ["blind"],
+        "clip": ["blind"],
+    }.get(name, [])
     assert store.missing.name.tolist() == sorted(broken)
     assert store.missing.reason.str.len().gt(5).all()
     assert store.index.index.tolist() == list(corpus)
