@@ -197,7 +197,7 @@ def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testin
         numbers(predictor.predict(testing)),
     )
     kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
-    assert kinds == {".json", ".npz", ".safetensors", ".crfsuite"}
+    assert kinds == {".json", ".npz", ".safetensors"}
     assert str(home) not in (target / "model.json").read_text()
 
 
@@ -217,7 +217,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused(moved):
         Predictor(change_model(moved, settings=settings))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 4}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 5}'])
 def test_a_damaged_model_is_refused(moved, text):
     (moved / "submissions" / "sample" / "model.json").write_text(text)
     with pytest.raises(ConfigError, match="08_ensemble"):

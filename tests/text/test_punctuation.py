@@ -3,6 +3,7 @@ import random
 import re
 
 import numpy as np
+import pycrfsuite
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,11 +15,15 @@ from meiju.text.punctuation import (
     CrfRestorer,
     Restorer,
     TooFewSentences,
+    crf,
     evaluate,
     fit_and_report,
     is_punctuated,
     read_sentences,
 )
+from meiju.text.punctuation.base import parse
+from meiju.text.punctuation.tagger import Tagger
+from meiju.utils import files
 
 WHO = ("你", "小王", "老师", "他们", "妈妈")
 WHAT = ("去北京", "喝茶", "买书", "回家", "看电影", "上课")
@@ -259,3 +264,34 @@ def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path):
     path.write_bytes("好。\n\n走吗？\n".encode() + "你好。".encode("gb18030") + b"\n")
     with pytest.raises(ValueError, match=r"lines\.txt, line 4\b"):
         read_sentences(path)
+
+
+def test_taggers_give_the_probabilities_of_crfsuite(tmp_path):
+    items = [crf._features(p.characters, p.gap, {}) for p in map(parse, toy_sentences())]
+    tags = [crf._tags(parse(sentence).mark, "clause") for sentence in toy_sentences()]
+    trainer = pycrfsuite.Trainer("lbfgs", crf.CRF, verbose=False)
+    for features, of_sentence in zip(items, tags, strict=True):
+        trainer.append(pycrfsuite.ItemSequence(features), of_sentence)
+    trainer.train(str(tmp_path / "model.crfsuite"))
+    reference = pycrfsuite.Tagger()
+    reference.open(str(tmp_path / "model.crfsuite"))
+    Tagger.from_crfsuite(tmp_path / "model.crfsuite").save(tmp_path / "tagger.npz")
+    tagger = Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS)
+    assert sorted(tagger.labels) == sorted(reference.labels())
+    assert len(tagger.labels) > 3
+    for features in [*items[::7], [["unheard of"], ["b"], ["0=今", "Nn"]], [["b"]]]:
+        reference.set(pycrfsuite.ItemSequence(features))
+        expected = [[reference.marginal(label, t) for label in tagger.labels] for t in range(len(features))]
+        np.testing.assert_allclose(tagger.marginals(features), expected, atol=1e-9)
+
+
+def test_a_damaged_tagger_is_told(tmp_path):
+    Tagger(["E，", "I"], ["a", "b"], np.ones((2, 2)), np.zeros((2, 2))).save(tmp_path / "tagger.npz")
+    whole = (tmp_path / "tagger.npz").read_bytes()
+    assert Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS).labels == ["E，", "I"]
+    with pytest.raises(files.Damaged, match="other labels"):
+        Tagger.load(tmp_path / "tagger.npz", ["E。"])
+    for damaged in (b"", whole[:-1], whole[: len(whole) // 2], b"lCRF" + whole):
+        (tmp_path / "tagger.npz").write_bytes(damaged)
+        with pytest.raises(files.Damaged, match=r"tagger\.npz is damaged"):
+            Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS)

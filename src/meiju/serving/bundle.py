@@ -22,7 +22,7 @@ from meiju.text import refine
 from meiju.utils import files, hub
 
 MODEL = "model.json"
-FORMAT = 4  # of model.json
+FORMAT = 5  # of model.json
 TRANSCRIPTS, STAGE2 = "transcripts", "stage2"  # parts
 AGAIN = "run scripts/08_ensemble.py again, with the run's arguments"
 WHOLE_COPY = "ask whoever made the export for a whole copy, or export the run again"

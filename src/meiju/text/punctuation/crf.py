@@ -1,6 +1,6 @@
 """Restores ，。？！ in transcripts that lost them: subtitles and the output of speech recognition.
 
-Two linear-chain CRFs (Lafferty et al. 2001, by python-crfsuite) tag each character, one with the mark that follows it
+Two linear-chain CRFs (Lafferty et al. 2001, fitted by python-crfsuite) tag each character, one with the mark that follows it
 or none, the other also with the mark that its clause is going to end with, so that a question is known as one from its
 first word to its last. In cross-validation on dialogue lines without hints, their mean is 2 points of F1 better at 。
 than the first alone, and 6 better at ， than the second. The restorer is fitted on punctuated sentences, each seen
@@ -11,19 +11,23 @@ serves any language whose sentences it was shown.
 import itertools
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import pycrfsuite
 
 from meiju.text.punctuation.base import MARKS, Parsed, Restorer, full_width, hold_out, parse, report, versions
+from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import files
 
 SCHEMES = ("mark", "clause")
 END, INSIDE = "E", "I"  # tags: the end of a clause, or a place inside it; with the mark that ends the clause
+KNOWN_TAGS = [kind + mark for kind in (END, INSIDE) for mark in ("", *MARKS)]
 
 FAR = 9  # distances in characters are told apart up to this
 UNKNOWN = "u"
@@ -40,14 +44,11 @@ class CrfRestorer(Restorer):
 
     def __init__(self, path: Path):
         self.cohesion = files.read_json(path)
-        self.taggers = {}
-        for scheme in SCHEMES:
-            self.taggers[scheme] = pycrfsuite.Tagger()
-            self.taggers[scheme].open(str(_model_path(path, scheme)))
+        self.taggers = [Tagger.load(_model_path(path, scheme), KNOWN_TAGS) for scheme in SCHEMES]
 
     @classmethod
     def fit(cls, sentences: Sequence[str], *, path: Path, n_jobs: int = 1) -> "CrfRestorer":
-        """Learn from punctuated sentences; writes `path` (.json) and a .crfsuite model per tagging scheme beside it.
+        """Learn from punctuated sentences; writes `path` (.json) and the arrays of a tagger per scheme beside it.
 
         The order of the sentences makes no difference, and neither does the number of workers.
         """
@@ -61,22 +62,16 @@ class CrfRestorer(Restorer):
 
     def marks(self, parsed: Parsed) -> list[str]:
         """The mark after each character, or "" for none: the likeliest where marks are likely enough at all."""
-        features = pycrfsuite.ItemSequence(_features(parsed.characters, parsed.gap, self.cohesion))
-        for tagger in self.taggers.values():
-            tagger.set(features)
-        odds = ODDS[any(parsed.gap)]
-        chosen = []
-        for i in range(len(parsed.characters)):
-            probability = {mark: self._probability(mark, i) for mark in MARKS}
-            mark = max(MARKS, key=probability.get)
-            none = 1 - sum(probability.values())
-            chosen.append(mark if probability[mark] > odds * none else "")
-        return chosen
-
-    def _probability(self, mark: str, i: int) -> float:
-        """Probability that `mark` follows character i of the sentence the taggers are set to; 0 for one never seen."""
-        said = [tagger.marginal(END + mark, i) for tagger in self.taggers.values() if END + mark in tagger.labels()]
-        return sum(said) / len(self.taggers)
+        items = _features(parsed.characters, parsed.gap, self.cohesion)
+        probabilities = np.zeros((len(items), len(MARKS)))  # 0 for a mark that was never seen
+        for tagger in self.taggers:
+            of_tags = tagger.marginals(items)  # [T, tags]
+            for k, mark in enumerate(MARKS):
+                if END + mark in tagger.labels:
+                    probabilities[:, k] += of_tags[:, tagger.labels.index(END + mark)] / len(self.taggers)
+        none = 1 - probabilities.sum(axis=1)
+        is_set = probabilities.max(axis=1) > ODDS[any(parsed.gap)] * none
+        return [MARKS[k] if mark else "" for k, mark in zip(probabilities.argmax(axis=1), is_set, strict=True)]
 
 
 def fit_and_report(
@@ -100,15 +95,17 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str, path: Path) -> None:
-    """Write the .crfsuite model of one tagging scheme."""
+    """Write the tagger of one scheme."""
     trainer = pycrfsuite.Trainer("lbfgs", CRF, verbose=False)
     for sentence in sentences:
         parsed = parse(sentence)
         for gaps in versions(parsed):
             features = pycrfsuite.ItemSequence(_features(parsed.characters, gaps, cohesion))
             trainer.append(features, _tags(parsed.mark, scheme))
-    with files.aside(path) as model:
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / "model.crfsuite"
         trainer.train(str(model))
+        Tagger.from_crfsuite(model).save(path)
 
 
 def _tags(marks: list[str], scheme: str) -> list[str]:
@@ -121,7 +118,7 @@ def _tags(marks: list[str], scheme: str) -> list[str]:
 
 
 def _model_path(path: Path, scheme: str) -> Path:
-    return path.with_name(f"{path.stem}-{scheme}.crfsuite")
+    return path.with_name(f"{path.stem}-{scheme}.npz")
 
 
 def _cohesion(sentences: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,123 @@
+"""A fitted linear-chain CRF as arrays, and its probabilities computed in NumPy.
+
+CRFsuite fits the weights. Its own file is read once, by the process that has just written it: CRFsuite's reader trusts
+what a file says of itself, and a damaged one ends the process. So a run keeps arrays, which can be passed on.
+"""
+
+import itertools
+import struct
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from meiju.encoders.base import require_finite
+from meiju.utils import files
+
+# Of a .crfsuite file (CRFsuite 0.12, crf1d_model.c and cqdb.c), little-endian.
+HEADER = struct.Struct("<4sI4s9I")  # magic, size, type, version, 3 counts; where features, labels, attributes lie; ...
+CHUNK = struct.Struct("<4s2I")  # magic, size, number of features
+DATABASE = struct.Struct("<4s5I")  # magic, size, flag, byte order, number of strings, offset of their offsets
+FEATURE = np.dtype([("type", "<u4"), ("source", "<u4"), ("label", "<u4"), ("weight", "<f8")])
+LARGEST = 100.0  # weight, of either sign; those that are fitted stay far below
+STATE, TRANSITION = 0, 1  # types of features: the source is an attribute, or the label before
+
+
+class Tagger:
+    """Probabilities of the labels of a sequence.
+
+    attributes: what items can have, in order. Weights, float64: state [attributes, labels], transition [labels before,
+    labels].
+    """
+
+    def __init__(self, labels: Sequence[str], attributes: Sequence[str], state: np.ndarray, transition: np.ndarray):
+        self.labels, self.state, self.transition = list(labels), state, transition
+        self.attributes = {attribute: k for k, attribute in enumerate(attributes)}
+
+    def marginals(self, items: Sequence[Collection[str]]) -> np.ndarray:
+        """Probability [T, labels] of each label at each item, by the forward-backward algorithm.
+
+        items: the attributes of each; those that are not known count for nothing.
+        """
+        scores = self._scores(items)
+        # Constant factors cancel out, so each step is scaled to what a float holds.
+        potential = np.exp(scores - scores.max(axis=1, keepdims=True))
+        transition = np.exp(self.transition - self.transition.max())
+        forward, backward = potential.copy(), np.ones_like(potential)
+        for t in range(1, len(items)):
+            forward[t] *= forward[t - 1] @ transition
+            forward[t] /= forward[t].sum()
+        for t in range(len(items) - 2, -1, -1):
+            backward[t] = transition @ (potential[t + 1] * backward[t + 1])
+            backward[t] /= backward[t].sum()
+        both = forward * backward
+        return both / both.sum(axis=1, keepdims=True)
+
+    def save(self, path: Path) -> None:
+        """Write the arrays as .npz."""
+        rows, columns = self.state.nonzero()
+        arrays = {"rows": rows, "columns": columns, "weights": self.state[rows, columns], "transition": self.transition}
+        names = {"labels": _as_bytes(self.labels), "attributes": _as_bytes(self.attributes)}
+        with files.aside(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays, **names)
+
+    @classmethod
+    def load(cls, path: Path, known: Collection[str]) -> "Tagger":
+        """Read what `save` wrote. Raises Damaged if it is anything else, or has other labels than are known."""
+        with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            labels, attributes = _as_names(arrays["labels"]), _as_names(arrays["attributes"])
+            if len(set(labels)) < len(labels) or not set(labels) <= set(known):
+                raise ValueError("has other labels than a restorer")
+            state = np.zeros((len(attributes), len(labels)))
+            rows, columns, weights = (arrays[key] for key in ("rows", "columns", "weights"))
+            require_finite(weights, [len(weights)])
+            require_finite(arrays["transition"], [len(labels)] * 2)
+            if not (rows.dtype.kind == columns.dtype.kind == "i" and rows.shape == columns.shape == weights.shape):
+                raise ValueError("weights that belong nowhere")
+            if len(rows) and min(rows.min(), columns.min()) < 0:
+                raise ValueError("weights that belong nowhere")
+            if max(np.abs(weights).max(initial=0), np.abs(arrays["transition"]).max(initial=0)) > LARGEST:
+                raise ValueError(f"weights beyond {LARGEST}")
+            state[rows, columns] = weights
+            return cls(labels, attributes, state, arrays["transition"])
+
+    @classmethod
+    def from_crfsuite(cls, path: Path) -> "Tagger":
+        """The tagger of a .crfsuite file that this process has written."""
+        data = path.read_bytes()
+        *_, at_features, at_labels, at_attributes, _, _ = HEADER.unpack_from(data)
+        labels, attributes = _strings(data, at_labels), _strings(data, at_attributes)
+        *_, n_features = CHUNK.unpack_from(data, at_features)
+        features = np.frombuffer(data, FEATURE, count=n_features, offset=at_features + CHUNK.size)
+        state, transition = np.zeros((len(attributes), len(labels))), np.zeros([len(labels)] * 2)
+        for matrix, kind in ((state, STATE), (transition, TRANSITION)):
+            of_kind = features[features["type"] == kind]
+            matrix[of_kind["source"], of_kind["label"]] = of_kind["weight"]
+        return cls(labels, attributes, state, transition)
+
+    def _scores(self, items: Sequence[Collection[str]]) -> np.ndarray:
+        """The sum of the weights of each item's attributes, [T, labels]."""
+        known = [[self.attributes[attribute] for attribute in item if attribute in self.attributes] for item in items]
+        ends = np.cumsum([0, *map(len, known)])
+        total = np.cumsum(self.state[list(itertools.chain(*known))], axis=0)  # [attributes of all items, labels]
+        total = np.concatenate([np.zeros((1, len(self.labels))), total])
+        return total[ends[1:]] - total[ends[:-1]]
+
+
+def _strings(data: bytes, start: int) -> list[str]:
+    """The strings of a database in the file, by number."""
+    *_, n, at_offsets = DATABASE.unpack_from(data, start)
+    strings = []
+    for offset in np.frombuffer(data, "<u4", count=n, offset=start + at_offsets):
+        (size,) = struct.unpack_from("<I", data, start + offset + 4)  # behind the number; a zero byte is at the end
+        strings.append(data[start + offset + 8 : start + offset + 8 + size - 1].decode("utf-8"))
+    return strings
+
+
+def _as_bytes(names: Collection[str]) -> np.ndarray:
+    """Names as UTF-8 bytes, one per line: none holds white space."""
+    return np.frombuffer("\n".join(names).encode(), np.uint8)
+
+
+def _as_names(data: np.ndarray) -> list[str]:
+    return data.tobytes().decode("utf-8").split("\n") if data.size else []
