@@ -68,6 +68,17 @@ class Noise:
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
 
 
+class NoNoise(Noise):
+    """In place of random streams where only the sizes of a network are asked for: it takes no memory."""
+
+    def __init__(self, members: int):
+        self.generators, self.device = [None] * members, torch.device("meta")
+
+    def uniform(self, *shape: int) -> Tensor:
+        """A tensor [E, *shape] without values."""
+        return torch.empty(len(self.generators), *shape, device=self.device)
+
+
 class Linear(nn.Module):
     """E linear layers; initialised as torch.nn.Linear is (Kaiming uniform, which is U(±1/sqrt(in)))."""
 

@@ -17,7 +17,7 @@ from meiju.config import Config, ModelConfig
 from meiju.features import MemberStore
 from meiju.folds import draw_share
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
-from meiju.layers import Noise, Shape
+from meiju.layers import Noise, NoNoise, Shape
 from meiju.members import Member, missing, weights_name
 from meiju.network import MemberNetwork
 from meiju.text_tuning import store_of
@@ -109,8 +109,15 @@ def load_network(
     # What the noise initialises is replaced, and nothing is drawn in prediction.
     noise = Noise([0] * len(members), device)
     with files.reading(folder):
-        network = MemberNetwork(read_shape(folder, members), config, heads=heads, noise=noise)
-        network.load_weights(load_weights(folder, members))
+        shape, weights = read_shape(folder, members), load_weights(folder, members)
+        # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
+        with torch.device("meta"):
+            wanted = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members))).weights()
+        sizes = {key: tuple(weight.shape) for key, weight in weights.items()}
+        if sizes != {key: tuple(weight.shape) for key, weight in wanted.items()}:
+            raise ValueError("weights of other names or sizes than the settings ask for")
+        network = MemberNetwork(shape, config, heads=heads, noise=noise)
+        network.load_weights(weights)
     return network.eval()
 
 

@@ -210,11 +210,31 @@ def test_a_model_of_another_version_is_refused(moved, changes, says):
         Predictor(change_model(moved, **changes))
 
 
-def test_weights_that_do_not_fit_the_settings_are_refused(moved):
+@pytest.mark.parametrize(
+    ("section", "name", "value", "told"),
+    [
+        ("model", "width", 16, "cannot be loaded"),
+        ("model", "width", 10**9, "cannot be loaded"),
+        (None, "folds", 10**9, "lists 6 members where its settings ask for 2000000000"),
+        ("train", "seeds", 10**9, "lists 6 members where its settings ask for 6000000000"),
+    ],
+)
+def test_settings_that_do_not_fit_the_files_are_refused(moved, section, name, value, told):
     settings = json.loads((moved / "submissions" / "sample" / "model.json").read_text())["settings"]
-    settings["model"]["width"] = 16
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    (settings[section] if section else settings)[name] = value
+    with pytest.raises(ConfigError, match=told):
         Predictor(change_model(moved, settings=settings))
+
+
+def test_weights_that_tell_of_huge_streams_are_refused(moved):
+    for path in moved.glob("work/sample/stage2/*/*.safetensors"):
+        with safe_open(path, "pt") as file:
+            shape = json.loads(file.metadata()["shape"])
+        shape["streams"]["audio"] = 10**9
+        save_file(load_file(path), path, {"shape": json.dumps(shape)})
+    list_anew(moved / "submissions" / "sample")
+    with pytest.raises(ConfigError, match="other names or sizes"):
+        Predictor(moved / "submissions" / "sample", device="cpu")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 5}'])

@@ -89,6 +89,10 @@ class Bundle:
             require(weight.shape == (heads,), "weighs other head counts than its settings name")
             shares = bool((weight >= 0).all() and np.isclose(weight.sum(), 1))
             require(shares, f"the weights of {task} are no shares of 1")
+        # Before the members are listed one by one: settings that ask for a billion of them must not.
+        n_members = len(self.config.model.heads) * self.config.train.seeds * self.config.folds
+        n_listed = len(self.parts[STAGE2].files) if STAGE2 in self.parts else 0
+        require(n_members == n_listed, f"lists {n_listed} members where its settings ask for {n_members}")
         needed = _needed(self.config)
         require(set(self.parts) == set(needed), "describes other streams than its settings name")
         lost = [

@@ -1,11 +1,11 @@
 """Restores ，。？！ in transcripts that lost them: subtitles and the output of speech recognition.
 
-Two linear-chain CRFs (Lafferty et al. 2001, fitted by python-crfsuite) tag each character, one with the mark that follows it
-or none, the other also with the mark that its clause is going to end with, so that a question is known as one from its
-first word to its last. In cross-validation on dialogue lines without hints, their mean is 2 points of F1 better at 。
-than the first alone, and 6 better at ， than the second. The restorer is fitted on punctuated sentences, each seen
-twice: with no hint, and with spaces where its inner marks were, as subtitles have them. It needs no download, and
-serves any language whose sentences it was shown.
+Two linear-chain CRFs (Lafferty et al. 2001), fitted by python-crfsuite, tag each character, one with the mark that
+follows it or none, the other also with the mark that its clause is going to end with, so that a question is known as
+one from its first word to its last. In cross-validation on dialogue lines without hints, their mean is 2 points of F1
+better at 。 than the first alone, and 6 better at ， than the second. The restorer is fitted on punctuated sentences,
+each seen twice: with no hint, and with spaces where its inner marks were, as subtitles have them. It needs no
+download, and serves any language whose sentences it was shown.
 """
 
 import itertools
