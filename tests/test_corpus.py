@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meiju.config import Config, CorpusConfig
-from meiju.corpus import CorpusError, clip_name, read_corpus
+from meiju.corpus import CorpusError, rare_classes, read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.run import Run
+from meiju.tables import SHOWN
 from meiju.utils import files
+from meiju.utils.clip_files import clip_name
 
 TABLES = {
     "training": "Annotation/Training_transcription.csv",
@@ -267,7 +269,8 @@ def test_missing_columns(tmp_path):
     ("label", "says"),
     [
         ("suprise", "unknown emotion 'suprise' (did you mean surprise?)"),
-        ("Happy", "unknown emotion 'Happy' (did you mean happy?)"),
+        ("Hapy", "unknown emotion 'Hapy' (did you mean happy?)"),
+        ("sad\x1b[2J", "the emotion 'sad\\x1b[2J' holds a control character (write it in plain letters)"),
         ("xyzzy", f"unknown emotion 'xyzzy' (one of {', '.join(EMOTIONS)})"),
         ("", f"no emotion (one of {', '.join(EMOTIONS)})"),
     ],
@@ -318,8 +321,8 @@ def test_wrong_number_of_cells(tmp_path):
 
 def test_open_quote(tmp_path):
     root = write_corpus(tmp_path, media=["t1", "t2", "v1"])
-    (root / TABLES["testing"]).write_text('FileName,Subtitle\nx1.mp4,"why\n')
-    assert "cannot be read as csv" in only_problem(root)
+    (root / TABLES["testing"]).write_text('FileName,Subtitle\nx1.mp4,"why\nx2.mp4,no\nx3.mp4,no\n')
+    assert only_problem(root).startswith(f"{TABLES['testing']}, row 2: a quote is opened here and not closed")
 
 
 def test_media_without_row(tmp_path):
@@ -372,13 +375,36 @@ def test_names_that_are_not_plain_are_refused(tmp_path, name):
     assert re.search(r"Testing.*, row [34]: '.*' cannot name a clip", only_problem(root, needs_media=False))
 
 
-def test_link_out_of_the_corpus_is_not_read(tmp_path):
-    root = write_corpus(tmp_path / "corpus", media=["t1", "v1", "x1"])
-    outside = tmp_path / "secret.mp4"
-    outside.touch()
-    (root / "Training" / "t2.mp4").symlink_to(outside)
-    assert "no media file for t2" in only_problem(root)
-    assert open_corpus(root, needs_media=False).clips.path[1] == ""
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_links_out_of_the_corpus_are_followed_only_where_that_is_asked_for(tmp_path, linked):
+    root = write_corpus(tmp_path / "corpus", media=["t1", "v1", "x1"] if linked == "file" else [])
+    if linked == "file":
+        (tmp_path / "elsewhere.mp4").touch()
+        (root / "Training" / "t2.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    else:
+        write_corpus(tmp_path / "other")
+        (root / "Training").symlink_to(tmp_path / "other" / "Training")
+    problem = only_problem(root)  # and not the clips that are missing for it
+    assert problem.startswith(f"{'Training/t2.mp4' if linked == 'file' else 'Training'}: is a link out of the corpus")
+    assert "--corpus.follow-links" in problem
+    assert_plain(open_corpus(root, follow_links=True))
+
+
+def test_a_pool_behind_a_link_is_found_and_circles_of_links_end(tmp_path):
+    root = write_corpus(tmp_path / "corpus")
+    (root / "Pool").mkdir()
+    (root / "Pool" / "p1.mp4").touch()
+    (root / "NoAnnotation").symlink_to("Pool")
+    (root / "Pool" / "round").symlink_to("..")
+    assert open_corpus(root).part("unlabelled").name.tolist() == ["p1"]
+
+
+def test_a_link_to_nothing_is_told(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "Training" / "t9.mp4").symlink_to("nowhere.mp4")
+    assert [str(warning) for warning in open_corpus(root).warnings] == [
+        "warning: Training/t9.mp4: is a link to nothing (mend or remove it)"
+    ]
 
 
 def test_link_within_the_corpus_is_read(tmp_path):
@@ -388,13 +414,25 @@ def test_link_within_the_corpus_is_read(tmp_path):
     assert_plain(open_corpus(root))
 
 
-def test_hidden_files_and_tables_linked_from_outside_are_not_read(tmp_path):
+def test_hidden_files_are_not_read(tmp_path):
     root = write_corpus(tmp_path / "corpus")
     (root / "Annotation" / "._Training_transcription.csv").write_bytes(b"\0\5\x16\7")
     (root / "Annotation" / "._t1.mp4").touch()
-    (tmp_path / "Testing.csv").write_text("name,sentence\nother,hello\n")
-    (root / "Annotation" / "Testing_too.csv").symlink_to(tmp_path / "Testing.csv")
     assert_plain(open_corpus(root))
+
+
+def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
+    root = write_corpus(tmp_path)
+    for name in ("a.xyz", "b.xyz", "notes.csv"):
+        (root / "Training" / name).touch()
+    corpus = open_corpus(root)
+    assert corpus.remarks == (f"passed over in {root}: 2 .xyz (Training/a.xyz), 1 .csv (Training/notes.csv)",)
+    assert corpus.describe().splitlines() == [
+        "training: 2 clips, 2 with file, 1 with sentence, 2 with labels",
+        "validation: 1 clips, 1 with file, 1 with sentence, 1 with labels",
+        "testing: 1 clips, 1 with file, 1 with sentence, 0 with labels",
+        "unlabelled: 0 clips",
+    ]
 
 
 def test_a_missing_training_table_is_one_problem_where_it_gives_the_labels(tmp_path):
@@ -434,6 +472,161 @@ def test_six_faults_are_told_at_once(tmp_path):
     assert len(problems) == 6
     for start in expected:
         assert sum(problem.startswith(start) for problem in problems) == 1, start
+
+
+# What spreadsheets, other systems and other programs leave
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("named", [False, True])
+def test_other_separators(tmp_path, mark, named):
+    root = write_corpus(tmp_path, delimiter=mark)
+    for table in TABLES.values():
+        text = (root / table).read_text(encoding="utf-8")
+        (root / table).write_text(f"sep={mark}\n{text}" if named else text, encoding="utf-8")
+    assert_plain(open_corpus(root))
+
+
+def test_rows_are_counted_from_the_first_line_of_the_file(tmp_path):
+    root = write_corpus(tmp_path, media=["t1", "t2", "v1"])
+    (root / TABLES["testing"]).write_text("sep=;\nFileName;Subtitle\nx1.mp4;why;x\n")
+    assert only_problem(root).startswith(f"{TABLES['testing']}, row 3: 3 cells")
+
+
+@pytest.mark.parametrize("ending", [".mp4", ""])
+def test_a_quote_that_swallows_rows_is_told_where_it_opens(tmp_path, ending):
+    root = write_corpus(tmp_path, media=[])
+    rows = [f"x{k}{ending},no" for k in range(1, 9)]
+    rows[2], rows[5] = f'x3{ending},"go', f'x6{ending},bye"'
+    (root / TABLES["testing"]).write_text("\n".join(["FileName,Subtitle", *rows]) + "\n")
+    assert only_problem(root, needs_media=False).startswith(f"{TABLES['testing']}, row 4: a quote opened here takes in")
+
+
+def test_a_sentence_of_several_lines_is_read(tmp_path):
+    rows = {"testing": [["x1.mp4", "Well,\nyes, of course.\n2"]]}
+    corpus = open_corpus(write_corpus(tmp_path, rows=rows))
+    assert corpus.clips.sentence.tolist()[-1] == rows["testing"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("more", "cells", "names"),
+    [
+        ("Emotion", ["happy", "anger"], "'emotion' and 'Emotion'"),
+        ("sentence", ["", ""], "'Subtitle' and 'sentence'"),
+        ("name", ["t1", "t3"], "'FileName' and 'name'"),
+    ],
+)
+def test_two_columns_of_one_meaning(tmp_path, more, cells, names):
+    rows = [[*row, cell] for row, cell in zip(ROWS["training"], cells, strict=True)]
+    root = write_corpus(tmp_path, rows={"training": rows}, headers={"training": [*LABELLED_HEADER, more]})
+    assert names in only_problem(root)
+
+
+def test_two_columns_that_say_the_same(tmp_path):
+    rows = [[*row, row[0].removesuffix(".mp4"), row[2]] for row in ROWS["training"]]
+    header = [*LABELLED_HEADER, "name", "Emotion"]
+    assert_plain(open_corpus(write_corpus(tmp_path, rows={"training": rows}, headers={"training": header})))
+
+
+def test_names_match_in_any_unicode_form(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    rows = {"testing": [[f"{decomposed}1.mp4", ""], [f"{composed}2\u200b.mp4", ""]]}
+    root = write_corpus(tmp_path, rows=rows, media=["t1", "t2", "v1", f"{composed}1", f"{decomposed}2"])
+    assert open_corpus(root).part("testing").name.tolist() == [f"{composed}1", f"{composed}2"]
+
+
+def test_a_name_in_other_capitals_or_zeros_is_told(tmp_path):
+    root = write_corpus(tmp_path, media=["T1", "t02", "v1", "x1"])
+    problems = problems_of(root)
+    assert "there is Training/T1.mp4" in problems[0]
+    assert "there is Training/t02.mp4" in problems[1]
+
+
+@pytest.mark.parametrize("labels", ["official", "training-file"])
+def test_one_label_in_several_spellings_is_one_and_told(tmp_path, labels):
+    spellings = ["sad", "sad", "Sad", "sad\u200b", "ｓａｄ", "happy"]
+    rows = {"training": [[f"t{k}", "", label, "wishing" if k % 2 else "neutral"] for k, label in enumerate(spellings)]}
+    rows["validation"] = [["v1", "", "SAD", "wishing"]]
+    corpus = open_corpus(write_corpus(tmp_path, rows=rows, media=[]), needs_media=False, labels=labels)
+    assert corpus.part("training").emotion.tolist() == ["sad"] * 5 + ["happy"]
+    assert corpus.labels.emotion == (EMOTIONS if labels == "official" else ("happy", "sad"))
+    assert corpus.remarks == tuple(
+        f"emotion {spelling!r} is read as 'sad' (1 clips)" for spelling in sorted([*spellings[2:5], "SAD"])
+    )
+
+
+def test_a_class_smaller_than_the_number_of_folds_is_remarked_on(tmp_path):
+    rows = {"training": [[f"t{k}", "", "saad" if k == 9 else "sad", "ask" if k % 2 else "tell"] for k in range(10)]}
+    rows["validation"] = [["v1", "", "sad", "ask"]]
+    root = write_corpus(tmp_path, rows=rows, media=[])
+    (remark,) = rare_classes(open_corpus(root, needs_media=False, labels="training-file"), 5)
+    assert "emotion" in remark
+    assert "'saad' (1)" in remark
+    assert "'sad'" not in remark
+
+
+@pytest.mark.parametrize("suffix", [".wmv", ".ts", ".mpg", ".3gp", ".ogg", ".aac", ".M4V", ".opus"])
+def test_a_pool_of_any_media(tmp_path, suffix):
+    root = write_corpus(tmp_path)
+    (root / "noannotation").mkdir()
+    (root / "noannotation" / f"p1{suffix}").touch()
+    assert open_corpus(root).part("unlabelled").name.tolist() == ["p1"]
+
+
+@pytest.mark.parametrize("table", ["Unlabeled_transcription.csv", "unlabelled.CSV", "No_Annotation.csv", "a/pool.tsv"])
+def test_a_pools_table_by_other_names(tmp_path, table):
+    path = write_corpus(tmp_path, media=[*NAMES, "p1"]) / table.replace("a/", "UNLABELED/")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("name,sentence\np1,x\n")
+    assert open_corpus(tmp_path).part("unlabelled").name.tolist() == ["p1"]
+
+
+def test_a_pools_table_with_a_header_alone_is_a_corpus_without_a_pool(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "NoAnnotation").mkdir()
+    (root / "NoAnnotation" / "pool.csv").write_text("name,sentence\n")
+    assert_plain(open_corpus(root))
+
+
+def test_csv_files_of_single_clips_are_no_tables(tmp_path):
+    root = write_corpus(tmp_path)
+    for folder, name in (("Annotation", "Track1_Training_1"), ("Annotation", "Testing_1"), ("NoAnnotation", "n1")):
+        path = root / folder / "features" / name / f"{name}.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("frame, face_id\n1, 0\n")
+    (root / "NoAnnotation" / "transcription.csv").write_text("name,sentence\n")
+    assert open_corpus(root).clips.name.tolist() == NAMES
+
+
+def test_two_videos_of_a_clip_are_no_choice_to_make(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / "Training" / "t1.avi").touch()
+    assert "clip t1 has a second file" in only_problem(root)
+
+
+@pytest.mark.parametrize("cause", ["missing", "encoding", "cells"])
+def test_one_cause_is_not_buried_under_its_consequences(tmp_path, cause):
+    names = [f"x{k}" for k in range(1000)]
+    root = write_corpus(tmp_path, rows={"testing": [[name, "你"] for name in names]}, media=["t1", "t2", "v1", *names])
+    table = root / TABLES["testing"]
+    if cause == "missing":
+        table.unlink()
+    else:
+        text = table.read_text(encoding="utf-8")
+        table.write_bytes(text.encode("gb18030") if cause == "encoding" else text.replace("你", "a,b").encode())
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(root)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == (2 + SHOWN if cause == "cells" else 2)
+    assert cause != "cells" or "and 997 more of this kind" in lines[-1]
+
+
+def test_many_clips_without_a_file_are_told_in_a_few_lines(tmp_path):
+    root = write_corpus(tmp_path, rows={"testing": [[f"x{k}", ""] for k in range(500)]}, media=["t1", "t2", "v1"])
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(root)
+    assert len(caught.value.problems) == 500
+    assert len(str(caught.value).splitlines()) == 2 + SHOWN
 
 
 # Labels of the training file

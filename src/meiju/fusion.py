@@ -41,7 +41,8 @@ class Tokens(nn.Module):
         self.noise = noise
         self.modality_dropout = config.modality_dropout
         for name, dim in shape.streams.items():
-            # Standardises frames by the member's own training rows; set by training, saved with the weights.
+            # Standardises frames by the member's own training rows; set by training, saved with the weights. A scale
+            # of 0: none of these rows has the stream, so the member never learns to read it and must not be shown it.
             self.register_buffer(f"mean_{name}", torch.zeros(members, 1, 1, dim))
             self.register_buffer(f"scale_{name}", torch.ones(members, 1, 1, dim))
         # How much of each stream each task gets, in [0, 1]: set by training (meiju.stream_weights).
@@ -58,11 +59,12 @@ class Tokens(nn.Module):
         # -> tokens (E, B, tasks, S, D), present (E, B, S)
         tokens, present = [], []
         for name in self.names:
-            x = (batch.frames[name] - getattr(self, f"mean_{name}")) * getattr(self, f"scale_{name}")
+            scale = getattr(self, f"scale_{name}")  # (E, 1, 1, dim)
+            x = (batch.frames[name] - getattr(self, f"mean_{name}")) * scale
             x = self.input_dropout(x) if name in self.single else x
             x = nn.functional.gelu(self.norm[name](self.project[name](x)))  # (E, B, T, D)
             tokens.append(self.pool[name](x, batch.mask[name]))  # (E, B, tasks, D)
-            present.append(batch.mask[name].any(dim=2))  # (E, B)
+            present.append(batch.mask[name].any(dim=2) & (scale != 0).any(dim=-1).squeeze(-1))  # (E, B)
         present = self._hide(torch.stack(present, dim=-1))
         tokens = torch.stack(tokens, dim=3) * present[:, :, None, :, None] * self.stream_weight[:, None, :, :, None]
         return self.dropout(tokens), present

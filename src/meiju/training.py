@@ -77,15 +77,18 @@ class Frames:
         return frames[rows].to(self.device, torch.float32) * mask[..., None].to(self.device), mask.to(self.device)
 
     def moments(self, stream: str, clips: np.ndarray, member: int = 0) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (dim,) over the frames of some clips as a member sees them."""
+        """Mean and standard deviation (dim,) over the frames of some clips as a member sees them; infinite if none."""
         total, squares, n = 0.0, 0.0, 0
         for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
             frames, mask = self._gather(stream, chunk[None], torch.tensor([member]))
             total = total + frames.double().sum(dim=(0, 1, 2))
             squares = squares + frames.double().square().sum(dim=(0, 1, 2))
             n += int(mask.sum())
-        mean = total / max(n, 1)
-        std = (squares / max(n, 1) - mean.square()).clamp(min=0).sqrt()
+        if n == 0:
+            dim = self.dims[stream]
+            return torch.zeros(dim), torch.full((dim,), torch.inf)
+        mean = total / n
+        std = (squares / n - mean.square()).clamp(min=0).sqrt()
         return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
 
 
@@ -247,7 +250,8 @@ def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
 def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData]) -> None:
     """Give each member the mean of its own labelled rows' frames, and one scale for the whole stream.
 
-    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise.
+    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise. Where
+    a member has no such frames to learn from, the scale is 0, by which its network knows to leave the stream out.
     """
     for stream in frames.dims:
         moments = [frames.moments(stream, one.labelled.clips, e) for e, one in enumerate(data)]

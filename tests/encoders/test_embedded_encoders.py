@@ -19,6 +19,7 @@ from meiju.encoders.prosody import Prosody
 from meiju.encoders.registry import make_encoder
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
+from meiju.features import checked
 
 RATE = 16_000
 CONFIG = Config("run")
@@ -344,6 +345,7 @@ ARRAYS = {
     "half": np.ones((4, 3), np.float16),
     "one": np.array([1.0, 2.0, 3.0]),
     "whole": np.array([[1, 2, 3]]),
+    "batch": np.arange(6, dtype=np.float32).reshape(1, 2, 3),
 }
 
 
@@ -409,7 +411,7 @@ def test_npy_gives_the_arrays(place):
     assert encoder.dim == 3
     for name, frames in zip(ARRAYS, encoder.encode(named(*ARRAYS)), strict=True):
         assert frames.dtype in (np.float16, np.float32)
-        np.testing.assert_array_equal(frames, np.atleast_2d(ARRAYS[name]))
+        np.testing.assert_array_equal(frames, ARRAYS[name].reshape(-1, 3))
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -428,6 +430,47 @@ def test_npy_of_wide_values_is_not_finite_and_no_crash(tmp_path):
     np.save(tmp_path / "wide.npy", np.array([[1e300, 1.0]]))
     (frames,) = NpyFrames(str(tmp_path)).encode(named("wide"))
     assert not np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("factor", [1e5, 1e-9, 1e30])
+def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
+    frames = np.random.default_rng(0).normal(size=(9, 3))
+    np.save(tmp_path / "a.npy", factor * frames)
+    encoder = NpyFrames(str(tmp_path))
+    encoder.fit(named("a"), seed=0)
+    encoder.save(tmp_path)
+    loaded = NpyFrames(str(tmp_path))
+    loaded.load(tmp_path)
+    kept, _ = checked(loaded.encode(named("a"))[0], 3)
+    np.testing.assert_allclose(kept.astype(float) * loaded.unit, factor * frames, rtol=1e-3)
+    np.testing.assert_array_equal(kept, encoder.encode(named("a"))[0].astype(np.float16))
+
+
+def test_npy_of_usual_size_stays_as_it_is(place):
+    encoder = NpyFrames(str(place))
+    encoder.fit(named(*ARRAYS), seed=0)
+    assert encoder.unit == 1
+
+
+@pytest.mark.parametrize("unit", [0, -1.0, float("inf"), float("nan"), "1", None])
+def test_a_unit_that_is_none_is_refused(tmp_path, unit):
+    (tmp_path / "unit.json").write_text(json.dumps({"unit": unit}))
+    with pytest.raises(ValueError, match="unit"):
+        NpyFrames(str(tmp_path)).load(tmp_path)
+
+
+def test_two_files_of_one_name_are_no_choice_to_make(place):
+    if place.is_dir():
+        np.save(place / "two.npy", np.ones(3))
+    else:
+        with zipfile.ZipFile(place, "a") as archive:
+            archive.writestr("two.npy", npy(np.ones(3)))
+    encoder = NpyFrames(str(place))
+    encoder.fit(named("half"), seed=0)
+    with pytest.raises(ConfigError, match=r"several files for 1 clips \(.*two.npy and .*two.npy\)"):
+        encoder.require_one_each(["half", "two"])
+    with pytest.raises(ConfigError, match="several files"):
+        encoder.encode(named("two"))
 
 
 def test_npy_without_any_frames_is_refused(place):

@@ -27,16 +27,28 @@ def table(folder: Path, text: str) -> Path:
 
 
 def test_clips_of_a_folder_are_sorted_and_those_named_come_in_order(folder):
-    clips, problems = find_clips([folder / "b.mp4", folder])
+    clips, problems, remarks = find_clips([folder / "b.mp4", folder])
     assert [c.name for c in clips] == ["b", "a", "c"]
-    assert problems == {}
+    assert (problems, remarks) == ({}, [])
 
 
 def test_other_files_and_a_clips_second_file_are_left_aside(folder):
     (folder / "notes.txt").write_text("x")
     clip(folder / "._a.mp4")
     clip(folder / "a.m4a")
-    assert [Path(c.path).name for c in find_clips([folder])[0]] == ["a.mp4", "b.mp4", "c.MP4"]
+    clips, problems, remarks = find_clips([folder])
+    assert [Path(c.path).name for c in clips] == ["a.mp4", "b.mp4", "c.MP4"]
+    assert problems == {}
+    assert remarks == [f"passed over in {folder}: 1 .txt (notes.txt)"]
+
+
+def test_clips_of_other_endings_and_behind_links_are_found(folder, tmp_path):
+    (folder / "a.mp4").rename(folder / "a.3gp")
+    (tmp_path / "linked").symlink_to(folder)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "all").symlink_to(folder)
+    for place in (folder, tmp_path / "linked", tmp_path / "links"):
+        assert [c.name for c in find_clips([place])[0]] == ["a", "b", "c"]
 
 
 def test_every_problem_is_told_by_its_place(folder, tmp_path):
@@ -45,7 +57,7 @@ def test_every_problem_is_told_by_its_place(folder, tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "broken.mp4").write_bytes(b"x" * 1000)
     names = ("nothing", "a.txt", "empty.mp4", "broken.mp4", "none.mp4")
-    clips, problems = find_clips([*(tmp_path / name for name in names), folder / "a.mp4"])
+    clips, problems, _ = find_clips([*(tmp_path / name for name in names), folder / "a.mp4"])
     told = {Path(place).name: problem for place, problem in problems.items()}
     assert list(told) == list(names)
     for name, part in zip(names, ("no clips", ".mp4", "0 bytes", "not decodable", "no such file"), strict=True):
@@ -54,9 +66,9 @@ def test_every_problem_is_told_by_its_place(folder, tmp_path):
 
 
 def test_a_text_belongs_to_one_clip(folder):
-    (given,), _ = find_clips([folder / "a.mp4"], text="好")
+    (given,), *_ = find_clips([folder / "a.mp4"], text="好")
     assert (given.name, given.sentence) == ("a", "好")
-    (alone,), problems = find_clips([], text="好")
+    (alone,), problems, _ = find_clips([], text="好")
     assert (alone.sentence, alone.path, problems) == ("好", "", {})
     for places in ([folder], [folder / "a.mp4", folder / "none.mp4"]):
         with pytest.raises(ConfigError, match="--texts FILE"):
@@ -68,6 +80,22 @@ def test_sentences_come_from_a_table_as_corpora_have_them(folder, header):
     index = "0," if header[1] == "," else ""
     path = table(folder, f'{header}\n{index}a.mp4,"好,好"\n{index}other,x\n')
     assert {c.name: c.sentence for c in find_clips([folder], texts=path)[0]} == {"a": "好,好", "b": "", "c": ""}
+
+
+def test_rows_that_name_no_clip_and_clips_without_a_row_are_told(folder):
+    text = "name,sentence\na,x\n" + "".join(f"z{k},x\n" for k in range(5))
+    assert find_clips([folder], texts=table(folder, text))[2][1:] == [
+        "--texts: 5 rows name none of the clips (z0, z1, z2 and 2 more)",
+        "--texts: 2 clips have no row (b, c)",
+    ]
+
+
+@pytest.mark.parametrize(("file", "row"), [("0012", "12"), ("Clip_007", "clip_7"), ("Ä", "ä")])
+def test_a_row_that_nearly_names_a_clip_is_refused(tmp_path, file, row):
+    for name in (file, "other"):
+        clip(tmp_path / f"{name}.mp4")
+    with pytest.raises(ConfigError, match=f"{row} for {file}"):
+        find_clips([tmp_path], texts=table(tmp_path, f"name,sentence\nother,x\n{row},x\n"))
 
 
 @pytest.mark.parametrize(

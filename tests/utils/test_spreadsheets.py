@@ -30,5 +30,5 @@ def test_numbers_stay_numbers_and_gaps_stay_empty():
 
 
 def test_a_cell_is_one_line_of_utf8():
-    text = spreadsheets.as_csv(pd.DataFrame({"clip": ["a\nb\rc\x00d\x1b[2Je\udcff"]}))
-    assert text.encode() == b"clip\na b c d [2Je?\n"
+    text = spreadsheets.as_csv(pd.DataFrame({"clip": ["a\nb\rc\x00d\x1b[2Je\udcff\x9bf\u202eg"]}))
+    assert text.encode() == b"clip\na b c d [2Je? f g\n"
