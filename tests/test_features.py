@@ -125,6 +125,37 @@ def test_values_that_float16_cannot_hold_are_not_finite(tmp_path):
     assert np.isfinite(store.frames).all()
 
 
+def test_values_that_float16_takes_for_zero_are_told(tmp_path):
+    bad = {NAMES[1]: (np.full((2, DIM), 1e-9, np.float32), None), NAMES[2]: (np.zeros((1, DIM), np.float32), None)}
+    store = extract(Fake(bad=bad), tmp_path / "store")
+    assert store.missing.name.tolist() == [NAMES[1]]
+    assert "1.0e-09" in store.missing.reason.item()
+
+
+INFINITE = np.full((1, DIM), np.inf, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({0: INFINITE, 1: INFINITE}, []),  # half of a part of four is not most of it
+        ({0: INFINITE, 1: INFINITE, 2: np.zeros((1, DIM + 1))}, ["audio: 3 of 4 training clips", "2: has 3 values"]),
+        ({k: NoFrames("there is no audio track") for k in (0, 1, 2)}, []),
+        ({k: NoFrames("there is no audio track") for k in range(4)}, ["audio: 4 of 4 training clips", "audio track)"]),
+        ({k: NoFrames("no sentence") for k in range(4, 8)}, []),  # a pool may come without transcripts
+        ({k: NoFrames(f"no {NAMES[k]}.npy in x") for k in range(3)}, ["3 of 4 training", f"3: no {NAMES[0]}.npy"]),
+        ({k: NoFrames(f"no {NAMES[k]}.npy in x") for k in range(4, 8)}, []),
+        ({4: NoFrames("no sentence"), 5: INFINITE, 6: INFINITE}, ["3 of 4 unlabelled", "1: no sentence"]),
+    ],
+)
+def test_too_little_of_a_part_is_told_with_counts_and_reasons(tmp_path, bad, told):
+    store = extract(Fake(bad={NAMES[k]: (what, "") for k, what in bad.items()}), tmp_path / "store", CLIPS[:8])
+    said = features.shortage("audio", store, {"training": NAMES[:4], "unlabelled": NAMES[4:8], "testing": []})
+    assert bool(said) == bool(told)
+    assert all(part in said for part in told)
+    assert len(said.splitlines()) <= 1
+
+
 def test_notes_on_clips_are_kept_and_counted(tmp_path):
     bad = {NAMES[k]: (Noted(frames_of(k), "no face"), None) for k in (3, 50)} | {NAMES[0]: (NoFrames("silent"), "")}
     folder = tmp_path / "store"

@@ -3,10 +3,11 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from meiju.config import Config, parse_config
+from meiju.config import Config, ConfigError, parse_config
 from meiju.labels import LabelSet
 from meiju.run import STEPS, NotYet, Run
 from meiju.utils import files
@@ -275,3 +276,21 @@ def test_folds_are_asked_for_where_there_are_none(tmp_path):
     run = Run(Config("toy", home=tmp_path), corpus=CORPUS)
     with pytest.raises(NotYet, match="04_make_folds"):
         _ = run.folds
+
+
+def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
+    np.save(tmp_path / "training_00.npy", np.ones(3))
+    clips = CORPUS.clips.assign(sentence="")
+    corpus = dataclasses.replace(CORPUS, clips=clips)
+    run = make(tmp_path, "--streams", "text=tfidf-svd", "audio=logmel", f"own=npy:{tmp_path}", corpus=corpus)
+    with pytest.raises(ConfigError) as caught:
+        run.begin("transcripts")
+    told = str(caught.value).splitlines()
+    assert told == [
+        "--streams: text has nothing to read: no training clip has a sentence, no validation clip has a sentence, "
+        "no testing clip has a sentence",
+        f"--streams: own has nothing to read: no validation clip has a .npy in {tmp_path}, "
+        f"no testing clip has a .npy in {tmp_path}",
+        "leave it out with --streams audio=logmel",
+    ]
+    assert not (tmp_path / "work").exists()

@@ -304,6 +304,25 @@ def test_moments_are_over_the_frames_of_the_given_clips(frames):
     torch.testing.assert_close(std, own.std(dim=0, correction=0))
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_stream_that_a_member_never_saw_does_not_move_it(fusion):
+    """What no clip to learn from has would reach classifiers through weights as they were drawn."""
+    rng = np.random.default_rng(2)
+    rare = {name: rng.normal(size=(3 if k >= 60 else 0, 4)) for k, name in enumerate(NAMES)}
+    nowhere = {name: np.empty((0, 4)) for name in NAMES}
+    text = {name: rng.normal(size=(1, 5)) for name in NAMES}
+    with_it, without = (
+        Frames({"text": MemberStore(make_store(text)), "rare": MemberStore(make_store(clips))}, NAMES)
+        for clips in (rare, nowhere)
+    )
+    model = dataclasses.replace(MODEL, fusion=fusion)
+    data = [MemberData(rows_of(NUMBERS[:60]), None, 3)]
+    network = train(with_it, data, model=model)
+    seen, unseen = (predict(network, place, NUMBERS[60:]) for place in (with_it, without))
+    for task in TASKS:
+        np.testing.assert_allclose(seen[task], unseen[task], atol=1e-5)
+
+
 def test_members_may_see_a_clip_differently():
     """A stream with a store per member: each gathers its own frames, and learns and predicts as it would alone."""
     rng = np.random.default_rng(1)

@@ -15,8 +15,9 @@ from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, NoFrames
 from meiju.encoders.media import write_clip
+from meiju.encoders.material import lack_of
 from meiju.encoders.prosody import Prosody
-from meiju.encoders.registry import make_encoder
+from meiju.encoders.registry import REGISTRY, make_encoder
 from meiju.encoders.text import TfidfSvd
 from meiju.encoders.visual import PixelsPca
 from meiju.features import checked
@@ -536,6 +537,36 @@ def test_zip_entries_that_climb_write_nothing(tmp_path):
     encoder.encode(named("x", "y", "../x"))
     encoder.fingerprint()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# What clips hold
+
+
+@pytest.mark.parametrize(
+    ("name", "clip", "lack"),
+    [
+        ("logmel", "tone.mp4", ""),
+        ("logmel", "pictures.mp4", "has sound"),
+        ("pixels-pca", "high.mp4", "has pictures"),
+        ("pixels-pca", "damaged.mp4", ""),  # it cannot be opened: that is another problem
+    ],
+)
+def test_clips_without_a_track_are_told_before_they_are_decoded(media, name, clip, lack):
+    encoder = make_encoder(name, CONFIG)
+    assert lack_of(encoder, [file(media / clip)]) == lack
+    assert lack_of(encoder, [file(media / clip), file(media / "tone.mp4")]) == ""
+
+
+def test_sentences_and_arrays_that_no_clip_has_are_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(3))
+    assert lack_of(make_encoder("tfidf-svd", CONFIG), [sentence(" "), sentence("")]) == "has a sentence"
+    assert lack_of(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
+    assert lack_of(NpyFrames(str(tmp_path)), named("b", "a")) == ""
+
+
+def test_of_every_encoder_of_media_is_known_what_it_reads():
+    made = [make_encoder(name, CONFIG) for name in REGISTRY]
+    assert all(encoder.track for encoder in made if encoder.source == "media")
 
 
 # The registry
