@@ -14,8 +14,8 @@ from meiju.encoders import prosody
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, NoFrames
-from meiju.encoders.media import write_clip
 from meiju.encoders.material import lack_of
+from meiju.encoders.media import write_clip
 from meiju.encoders.prosody import Prosody
 from meiju.encoders.registry import REGISTRY, make_encoder
 from meiju.encoders.text import TfidfSvd
