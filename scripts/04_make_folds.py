@@ -14,7 +14,9 @@ def make_folds(run):
     if path.exists():
         print(f"folds: {path} is kept; delete it to have folds drawn anew")
     else:
-        folds.write(folds.draw(run.corpus, n_folds=run.config.folds, seed=run.config.seed), path)
+        config = run.config
+        drawn = folds.draw(run.corpus, n_folds=config.folds, by=config.folds_by, seed=config.seed)
+        folds.write(drawn, path)
     print(folds.describe(run.folds, run.corpus.part("training")))
 
 

@@ -69,7 +69,7 @@ def only_problem(root: Path, **options) -> str:
 def assert_plain(corpus):
     """The corpus is the one of ROWS."""
     clips = corpus.clips
-    assert clips.columns.tolist() == ["name", "part", "sentence", "emotion", "intent", "path"]
+    assert clips.columns.tolist() == ["name", "part", "sentence", "emotion", "intent", "dialogue", "speaker", "path"]
     assert clips.name.tolist() == NAMES
     assert clips.part.tolist() == ["training", "training", "validation", "testing"]
     assert clips.sentence.tolist() == ["走吧", "", "yes, of course", "why?"]
@@ -77,6 +77,14 @@ def assert_plain(corpus):
     assert clips.intent.tolist() == ["suggesting", "neutral", "agreeing", ""]
     assert [Path(path).name for path in clips.path] == [f"{name}.mp4" for name in NAMES]
     assert corpus.warnings == []
+
+
+def test_the_speaker_and_the_dialogue_of_a_clip_are_read_where_a_table_tells_them(tmp_path):
+    told = [[*row, f" person {k} ", "d1"] for k, row in enumerate(ROWS["training"])]
+    header = [*LABELLED_HEADER, "Speaker", "dialogue"]
+    clips = open_corpus(write_corpus(tmp_path, rows={"training": told}, headers={"training": header})).clips
+    assert clips.speaker.tolist() == ["person 0", "person 1", "", ""]
+    assert clips.dialogue.tolist() == ["d1", "d1", "", ""]
 
 
 # Quirks

@@ -21,6 +21,8 @@ def make_corpus(n=300, sentences=None, seed=0):
             "sentence": [f"this is sentence {k}" for k in range(n)] if sentences is None else sentences,
             "emotion": rng.choice(EMOTIONS, n, p=[0.2, 0.1, 0.1, 0.06, 0.15, 0.04, 0.35]),
             "intent": rng.choice(INTENTS, n, p=[0.3, 0.05, 0.1, 0.05, 0.05, 0.1, 0.05, 0.3]),
+            "dialogue": "",
+            "speaker": "",
             "path": "",
         }
     )
@@ -28,8 +30,8 @@ def make_corpus(n=300, sentences=None, seed=0):
     return Corpus(pd.concat([table, others], ignore_index=True), OFFICIAL, [])
 
 
-def draw(corpus, seed=7):
-    return folds.draw(corpus, n_folds=N_FOLDS, seed=seed)
+def draw(corpus, seed=7, by="auto"):
+    return folds.draw(corpus, n_folds=N_FOLDS, by=by, seed=seed)
 
 
 def fold_of(corpus):
@@ -169,3 +171,42 @@ def test_a_clip_that_no_fold_holds_out_is_noticed(monkeypatch):
     monkeypatch.setattr(MultilabelStratifiedKFold, "split", lambda *_: [(None, np.arange(3)), (None, np.arange(3, 9))])
     with pytest.raises(AssertionError, match="no fold"):
         draw(make_corpus())
+
+
+def grouped(column, n_groups=20, n=300):
+    """A corpus whose training clips have a value in `column`, clip k that of group k % n_groups."""
+    corpus = make_corpus(n)
+    clips = corpus.clips.assign(**{column: [f"{column}{k % n_groups}" for k in range(len(corpus.clips))]})
+    return Corpus(clips, OFFICIAL, [])
+
+
+@pytest.mark.parametrize("column", ["speaker", "dialogue"])
+def test_clips_of_one_speaker_or_dialogue_stay_together_and_classes_even(column):
+    corpus = grouped(column)
+    training, fold = corpus.part("training"), fold_of(corpus)
+    assert (fold.groupby(training[column]).nunique() == 1).all()
+    assert set(fold) == set(range(N_FOLDS))
+    commonest = pd.crosstab(training.emotion, fold).loc["neutral"]
+    assert commonest.max() <= 2 * commonest.min()
+
+
+def test_a_group_can_be_read_from_names_or_left_aside():
+    corpus = grouped("speaker")
+    training = corpus.part("training")
+    by_name = training.merge(draw(corpus, by=r"^clip_..."), on="name").fold
+    assert (by_name.groupby(training.name.str[:8]).nunique() == 1).all()
+    pd.testing.assert_frame_equal(draw(corpus, by="none"), draw(make_corpus()))
+    assert (training.merge(draw(corpus, by="none"), on="name").fold.groupby(training.speaker).nunique() > 1).any()
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("speaker", "300 training clips have no speaker, such as clip_0000"),
+        ("^other", "300 training clips have no group of names"),
+        ("^clip", "1 different values of group of names cannot fill 5 folds"),
+    ],
+)
+def test_groups_that_cannot_be_folds_are_refused(by, message):
+    with pytest.raises(ConfigError, match=message):
+        draw(make_corpus(), by=by)

@@ -355,6 +355,10 @@ class Config:
     """Peak learning rate of fit:ENCODER."""
     folds: int = 5
     """Folds of the training part."""
+    folds_by: str = "auto"
+    """Keep clips of one dialogue or speaker in one fold: dialogue or speaker takes that column of the training table,
+    auto the first of these that is there, none leaves such columns aside; any other text is a regular expression, whose
+    first match in a clip's name tells what the clip belongs to, e.g. '^[^_]+' of speaker1_clip7."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
     """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -386,6 +390,10 @@ class Config:
         )
         require(self.punctuation_epochs >= 1, f"--punctuation-epochs is at least 1; got {self.punctuation_epochs}")
         require(self.punctuation_lr > 0, f"--punctuation-lr is above 0; got {self.punctuation_lr}")
+        try:
+            re.compile(self.folds_by)
+        except re.error as error:
+            raise ConfigError(f"--folds-by is no regular expression: {error}; got {self.folds_by!r}") from None
         require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
         require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
@@ -568,7 +576,7 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "01_transcribe": ("device", "speech"),
     "02_refine_punctuation": ("seed", "device", "jobs", *PUNCTUATION),
     "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
-    "04_make_folds": ("seed", "folds", "corpus.labels"),
+    "04_make_folds": ("seed", "folds", "folds_by", "corpus.labels"),
     "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
     "06_pseudo_label": ("pseudo",),
     "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),

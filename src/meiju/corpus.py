@@ -17,7 +17,7 @@ import pandas as pd
 
 from meiju.config import CorpusConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet, clean_label
-from meiju.tables import CorpusError, Problem, name_problems, names_clips, read_table
+from meiju.tables import GROUPS, CorpusError, Problem, name_problems, names_clips, read_table
 from meiju.utils import files
 from meiju.utils.clip_files import (
     MEDIA_SUFFIXES,
@@ -49,8 +49,9 @@ PART_WORDS = {
 class Corpus:
     """The clips of a corpus.
 
-    clips: one row per clip, sorted by name, with columns name, part, sentence, emotion, intent (empty where unknown)
-    and path (of the media file, empty where there is none). remarks: what was passed over, or read in another spelling.
+    clips: one row per clip, sorted by name, with columns name, part, sentence, emotion, intent, dialogue, speaker
+    (empty where unknown) and path (of the media file, empty where there is none). remarks: what was passed over, or
+    read in another spelling.
     """
 
     clips: pd.DataFrame
@@ -116,7 +117,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
     clips["path"] = [str(media[name].absolute()) if name in media else "" for name in clips.name]
-    clips = clips[["name", "part", "sentence", *TASKS, "path"]].sort_values("name", ignore_index=True)
+    clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
     return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
 
 
@@ -238,7 +239,9 @@ def _pool_without_table(tree: Tree, root: Path, media: dict[str, Path]) -> pd.Da
     """The unlabelled pool as the organisers distribute it: clips in NoAnnotation, and no transcripts."""
     pools = _pool_folders(tree, root)
     names = [name for name, path in media.items() if _is_below(pools, path, tree.files[path])]
-    pool = pd.DataFrame({"name": names}, dtype=str).reindex(columns=["name", "sentence", *TASKS], fill_value="")
+    pool = pd.DataFrame({"name": names}, dtype=str).reindex(
+        columns=["name", "sentence", *TASKS, *GROUPS], fill_value=""
+    )
     return pool.assign(row=None, part="unlabelled", file="NoAnnotation")
 
 

@@ -1,6 +1,8 @@
 """Folds of the training part: drawn once, stored by clip name, joined by name ever after."""
 
+import re
 import unicodedata
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +11,76 @@ import pandas as pd
 from meiju.config import ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import TASKS
+from meiju.tables import GROUPS
 from meiju.utils import files
 
 SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
 
 
-def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
+def draw(corpus: Corpus, *, n_folds: int, by: str, seed: int) -> pd.DataFrame:
     """Folds of the training clips: columns name, fold (0 to n_folds - 1), sorted by name.
 
-    Stratified (Sechidis et al. 2011) over one-hot emotion, intent and their pair: without the pair, rare pairs miss
-    from some folds; and integer columns would silently be read as 'is not class 0'. Clips with the same words
-    and labels are kept together where the sentence is long enough to tell them apart.
+    by: what is kept together, see `group`. Where something is, folds are stratified by emotion-intent pair
+    (scikit-learn's StratifiedGroupKFold). Where nothing is, they are stratified (Sechidis et al. 2011) over one-hot
+    emotion, intent and their pair: without the pair, rare pairs miss from some folds; and integer columns would
+    silently be read as 'is not class 0'. Then, clips with the same words and labels are kept together where the
+    sentence is long enough to tell them apart. Raises ConfigError where clips or groups do not fill the folds.
     """
-    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
-
     training = corpus.part("training").sort_values("name", ignore_index=True)
     if len(training) < n_folds:
         raise ConfigError(f"--folds: {len(training)} training clips cannot fill {n_folds} folds")
+    what, group_of_clip = group(training, by)
+    fold = _draw_groups(training, what, group_of_clip, n_folds, seed) if what else _draw_clips(training, n_folds, seed)
+    return pd.DataFrame({"name": training.name, "fold": fold})
+
+
+def group(training: pd.DataFrame, by: str) -> tuple[str, pd.Series]:
+    """What folds keep together, and of which group each training clip is; what is "" where nothing is kept together.
+
+    by: 'dialogue' or 'speaker' (a column), 'auto' (the first of these columns that has values), 'none', or a regular
+    expression whose first match in a clip's name is its group. Raises ConfigError where a clip has no group.
+    """
+    if by == "auto":
+        by = next((column for column in GROUPS if (training[column] != "").any()), "none")
+    if by == "none":
+        return "", training.name
+    if by in GROUPS:
+        what, groups = by, training[by]
+        remedy = f"fill in the column {by}, or give --folds-by none"
+    else:
+        matches = [re.search(by, name) for name in training.name]
+        what, groups = "group of names", pd.Series([match.group() if match else "" for match in matches])
+        remedy = "give --folds-by another regular expression"
+    without = training.name[(groups == "").to_numpy()]
+    if len(without):
+        named = ", ".join(without[:3])
+        raise ConfigError(f"--folds-by {by}: {len(without)} training clips have no {what}, such as {named}; {remedy}")
+    return what, groups
+
+
+def _draw_groups(training: pd.DataFrame, what: str, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
+    if groups.nunique() < n_folds:
+        raise ConfigError(
+            f"--folds: {groups.nunique()} different values of {what} cannot fill {n_folds} folds; give fewer folds, "
+            "or --folds-by none"
+        )
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    pair = training.emotion + "\x1f" + training.intent
+    splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    fold = np.full(len(training), -1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # describe() tells how even the folds are
+        for number, (_, held_out) in enumerate(splitter.split(pair, pair, groups)):
+            fold[held_out] = number
+    if set(fold) != set(range(n_folds)):
+        raise ConfigError(f"--folds: {what} of very different sizes leave a fold empty; give fewer folds")
+    return fold
+
+
+def _draw_clips(training: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
+
     groups = _same_words(training)
     one_hot = _one_hot(training)
     # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
@@ -38,7 +93,7 @@ def draw(corpus: Corpus, *, n_folds: int, seed: int) -> pd.DataFrame:
         fold_of_group[held_out] = fold
     if (fold_of_group < 0).any():
         raise AssertionError(f"{(fold_of_group < 0).sum()} sentences were drawn into no fold")
-    return pd.DataFrame({"name": training.name, "fold": fold_of_group[groups]})
+    return fold_of_group[groups]
 
 
 def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,10 @@ COLUMN_NAMES = {
     "sentence": "sentence",
     "emotion": "emotion",
     "intent": "intent",
+    "speaker": "speaker",
+    "dialogue": "dialogue",
 }
+GROUPS = ("dialogue", "speaker")  # columns that a table may have or not: what folds keep together
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -82,7 +85,9 @@ def read_table(
     needed: tuple[str, ...],
     may_be_empty: bool = False,
 ) -> tuple[pd.DataFrame, set[str] | None]:
-    """Rows of one csv file: columns name, sentence, emotion, intent ("" where not needed), row, part and file.
+    """Rows of one csv file: columns name, sentence, emotion, intent, dialogue, speaker, row, part and file.
+
+    A column that is not needed, or that the file does not have, is "".
 
     And the names in rows that cannot be used, so that nothing can be said of the media of these clips; None where this
     holds for the whole table. What is wrong is added to `problems`. file: how problems name the table; needed: the
@@ -90,6 +95,7 @@ def read_table(
     """
     header, rows = _header_and_rows(path, file, problems)
     columns = _columns(header, rows, needed, file, problems)
+    read = [column for column in (*needed, *GROUPS) if column in columns]
     if header and not rows and not may_be_empty:
         problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
     good, unusable = [], set()
@@ -101,11 +107,12 @@ def read_table(
         if len(cells) != len(header) or not columns:
             unusable |= {clip_name(cell) for cell in cells}
         else:
-            good.append({column: cells[columns[column]] for column in needed} | {"row": row})
+            good.append({column: cells[columns[column]].strip() for column in read if column in GROUPS})
+            good[-1] |= {column: cells[columns[column]] for column in needed} | {"row": row}
     if columns:
         unusable |= _report_swallowed(rows, columns["name"], file, problems)
-    table = pd.DataFrame(good, columns=[*needed, "row"])
-    table = table.reindex(columns=["name", "sentence", *TASKS, "row"], fill_value="")
+    table = pd.DataFrame(good, columns=[*(read or needed), "row"])
+    table = table.reindex(columns=["name", "sentence", *TASKS, *GROUPS, "row"], fill_value="")
     table["name"] = [clip_name(name) for name in table.name]
     return table.assign(part=part, file=file), unusable if header else None
 
@@ -175,13 +182,14 @@ def _columns(
     if missing:
         accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
         problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
-    for column in needed:
+    wanted = [column for column in (*needed, *GROUPS) if column in found]
+    for column in wanted:
         differing = _first_difference(rows, found[column], clip_name if column == "name" else visible, len(header))
         if differing is not None:
             names = " and ".join(repr(header[k].strip()) for k in found[column])
             what = f"several columns for {column}, {names}, which do not say the same"
             problems.append(Problem(file, differing, what, "rename or delete all but one"))
-    return {} if len(problems) > before else {column: found[column][0] for column in needed}
+    return {} if len(problems) > before else {column: found[column][0] for column in wanted}
 
 
 def _first_difference(rows: list[tuple[int, list[str]]], columns: list[int], plain, width: int) -> int | None:
