@@ -1,16 +1,16 @@
 import pickle
 
-import cv2
 import numpy as np
 import pytest
 
 from meiju.config import Config, ConfigError, VisualConfig
 from meiju.encoders.base import Clip, NoFrames
-from meiju.encoders.face_geometry import SQUARE, FaceGeometry, align, mean_shape, upright
-from meiju.encoders.faces import find_faces, find_points
+from meiju.encoders.face_geometry import FaceGeometry, _movement
+from meiju.encoders.faces import Face
 from meiju.encoders.media import write_clip
 from meiju.encoders.pictures import NO_FACE
 from meiju.encoders.registry import make_encoder
+from meiju.encoders.tracking import Track
 from meiju.sample.drawing import draw_face, draw_speaker
 
 PICTURES = 4  # of a clip, two a second
@@ -56,12 +56,11 @@ def test_each_picture_with_the_face_is_a_frame(encoder, clips):
     assert (happy.note, late.note) == ("", "")
 
 
-def test_the_same_expression_of_somebody_else_lies_nearest_in_shape(encoder, clips):
+def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):
     names = [f"{emotion}-{person}" for person in range(2) for emotion in ("happy", "sad", "surprise")]
-    start = len(encoder.bases["appearance"])
-    shape = np.s_[start : start + len(encoder.bases["shape"])]
-    first = np.array([encoded.frames[-1, shape] for encoded in encoder.encode([clips[name] for name in names])])
-    distances = np.linalg.norm(first[:3, None] - first[None, 3:], axis=-1)
+    n_face = len(encoder.bases["face"])
+    last = np.array([encoded.frames[-1, :n_face] for encoded in encoder.encode([clips[name] for name in names])])
+    distances = np.linalg.norm(last[:3, None] - last[None, 3:], axis=-1)
     assert distances.argmin(axis=1).tolist() == [0, 1, 2]
 
 
@@ -119,26 +118,11 @@ def test_fitting_again_gives_the_same(encoder, clips):
         np.testing.assert_array_equal(again.bases[name], basis)
 
 
-def test_aligned_shapes_do_not_tell_place_size_or_turn():
-    rng = np.random.default_rng(0)
-    face = rng.normal(size=(30, 2))
-    angle = rng.uniform(-1, 1, 8)
-    turns = np.stack([np.stack([np.cos(angle), np.sin(angle)], -1), np.stack([-np.sin(angle), np.cos(angle)], -1)], -2)
-    same = rng.uniform(1, 9, (8, 1, 1)) * face @ turns + rng.normal(size=(8, 1, 2))
-    mean = mean_shape(same)
-    aligned = align(same.reshape(8, -1), mean)
-    np.testing.assert_allclose(aligned, np.repeat(aligned[:1], 8, axis=0), atol=1e-5)
-    assert np.linalg.norm(mean) == pytest.approx(1)
-
-
-def test_the_upright_face_is_the_same_however_it_is_turned():
-    rng = np.random.default_rng(0)
-    small = draw_face(draw_speaker(rng), "happy", "neutral", speech=np.zeros(3, np.float32), rng=rng)[-1]
-    picture = cv2.copyMakeBorder(cv2.resize(small, (288, 288)), 60, 60, 60, 60, cv2.BORDER_REPLICATE)
-    turn = cv2.getRotationMatrix2D((204, 204), 25, 1)
-    leaning = cv2.warpAffine(picture, turn, picture.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
-    one, other = (upright(p, find_points(p, find_faces(p)[0])) for p in (picture, leaning))
-    assert one.shape == (SQUARE, SQUARE)
-    # The evened grey brings out the noise of the drawing.
-    one, other = (cv2.GaussianBlur(square, (0, 0), 2).ravel() for square in (one, other))
-    assert np.corrcoef(one, other)[0, 1] > 0.95
+def test_movement_is_told_in_sides_of_the_face():
+    nod = [0, 12, 0, 12]
+    faces = [Face(np.array([100.0, 80 + down]), 60, 0.2, 0.9) for down in nod]
+    right, down, nearer, angle = _movement(Track(faces, np.array([True] * 4))).T
+    assert np.ptp(down) == pytest.approx(0.2)
+    assert (right, nearer) == (pytest.approx([0] * 4, abs=1e-6),) * 2
+    assert angle == pytest.approx([0.2] * 4)
+    assert len(_movement(Track(faces, np.array([True, False, False, True])))) == 2

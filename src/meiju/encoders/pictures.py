@@ -14,6 +14,7 @@ from meiju.encoders.tracking import follow_main_face
 
 SEARCHED = 360  # pixels: shorter side of the pictures in which faces are searched
 MARGIN = 1.3  # side of the crop, relative to the detected face, which reaches from brows to chin only
+MISSING_FACE = "no face found"
 NO_FACE = "no face found, so the whole picture is seen"
 
 
@@ -57,7 +58,7 @@ def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures | NoFrames
         if squares is not None:
             return Pictures(squares, "; ".join(notes))
         if crop == "face":
-            return NoFrames("no face found")
+            return NoFrames(MISSING_FACE)
         notes = [NO_FACE]
     return Pictures(read_frames(path, fps=fps, size=size, notes=notes), "; ".join(notes))
 

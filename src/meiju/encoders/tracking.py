@@ -59,16 +59,19 @@ def _distance(a: Face, b: Face) -> float:
 
 
 def _smooth(track: dict[int, Face], n_pictures: int) -> Track:
-    """A face for each picture: in gaps between its neighbours in time, then averaged with them (weights 1, 2, 1)."""
+    """A face for each picture, in gaps between its neighbours in time.
+
+    Side and angle are averaged with the neighbours (weights 1, 2, 1). The centre is not: a head that nods moves from
+    one picture to the next.
+    """
     numbers = sorted(track)
-    # Size and direction change by factors and turns: the logarithm and the unwrapped angle are averaged.
     values = np.array([[*track[k].centre, np.log(track[k].side), track[k].angle] for k in numbers])
     values[:, 3] = np.unwrap(values[:, 3])
     dense = np.column_stack([np.interp(range(n_pictures), numbers, column) for column in values.T])
-    padded = np.pad(dense, ((1, 1), (0, 0)), mode="edge")
-    smooth = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+    padded = np.pad(dense[:, 2:], ((1, 1), (0, 0)), mode="edge")
+    dense[:, 2:] = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     faces = [
         Face(row[:2], float(np.exp(row[2])), float(row[3]), track[k].score if k in track else 0.0)
-        for k, row in enumerate(smooth)
+        for k, row in enumerate(dense)
     ]
     return Track(faces, np.isin(np.arange(n_pictures), numbers))
