@@ -341,7 +341,7 @@ class Config:
     """Folder that holds work/, folds/ and submissions/."""
     seed: int = 0
     """Seed of everything that is drawn."""
-    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=logmel", "visual=face-geometry")
+    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=prosody", "visual=face-geometry")
     """What is seen of a clip: name=encoder, any number of them."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token

@@ -122,7 +122,7 @@ class Run:
                 problems.append(str(error))
                 missing = missing or isinstance(error, MissingModel)
         if missing:
-            problems.append("or do without downloads: --streams text=tfidf-svd audio=logmel visual=pixels-pca")
+            problems.append("or do without downloads: --streams text=tfidf-svd audio=prosody visual=face-geometry")
         if problems:
             raise ConfigError("\n".join(problems))
         return made

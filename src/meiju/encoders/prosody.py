@@ -15,13 +15,14 @@ from afx_audio.extractors.egemaps import EGEMAPS_LLD_NAMES, extract_egemaps_lld
 from scipy.signal import find_peaks
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, read_media, require_finite
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media, require_finite
 from meiju.encoders.media import read_audio
 
 RATE = 16000  # samples per second
 HOP = 0.01  # seconds between descriptors
 SHORTEST = 0.1  # seconds; shorter sound is padded with silence, since there is no pitch in it
-FITTED_CLIPS = 300  # clips that centre and scale are taken from; more change them little
+BLOCK = 60  # seconds that are analysed at once, so that memory does not grow with the length of a clip
+FITTED_CLIPS = 200  # clips that centre and scale are taken from; more change them little
 LIMIT = 5.0  # standard deviations; a failed pitch or formant lies far outside
 PERCENTILES = (10, 50, 90)
 LOUDNESS, PITCH = (next(k for k, name in enumerate(EGEMAPS_LLD_NAMES) if name.startswith(n)) for n in ("Loud", "F0"))
@@ -29,10 +30,7 @@ ALWAYS = PITCH  # descriptors before pitch are defined in every frame, the other
 
 
 class Prosody(Encoder):
-    """Statistics of eGeMAPS descriptors, each with mean 0 and deviation 1 over clips, cut off at LIMIT.
-
-    A statistic of voiced frames lies at the mean where a clip has no voiced frame.
-    """
+    """Statistics of eGeMAPS descriptors, each with mean 0 and deviation 1 over clips, cut off at LIMIT."""
 
     source = "media"
     track = "audio"
@@ -43,10 +41,10 @@ class Prosody(Encoder):
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(clips))[:FITTED_CLIPS]
-        rows = [row for row in self._statistics([clips[k] for k in order]) if not isinstance(row, NoFrames)]
-        if len(rows) < 2:
+        read = [one for one in _read([clips[k] for k in order]) if isinstance(one, Noted)]
+        if len(read) < 2:
             raise ConfigError("--streams: prosody needs sound, and the clips to fit it on have none")
-        values = np.stack(rows)
+        values = np.stack([one.frames for one in read])
         there = np.isfinite(values)
         n = np.maximum(there.sum(axis=0), 1)
         self.mean = np.where(there, values, 0).sum(axis=0) / n
@@ -54,7 +52,7 @@ class Prosody(Encoder):
         self.dim = len(self.mean)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [row if isinstance(row, NoFrames) else self._frame(row) for row in self._statistics(clips)]
+        return [one if isinstance(one, NoFrames) else Noted(self.frame(one.frames), one.note) for one in _read(clips)]
 
     def save(self, folder: Path) -> None:
         np.savez(folder / "prosody.npz", mean=self.mean, scale=self.scale)
@@ -69,20 +67,18 @@ class Prosody(Encoder):
     def fingerprint(self) -> dict:
         return {"encoder": "prosody", "afx-audio": importlib.metadata.version("afx-audio")}
 
-    def _statistics(self, clips: Sequence[Clip]) -> list[np.ndarray | NoFrames]:
-        return [read_media(clip, lambda path: statistics(read_audio(path, rate=RATE))) for clip in clips]
-
-    def _frame(self, row: np.ndarray) -> np.ndarray:
-        """Statistics [P] as one standardised frame [1, P]."""
-        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 where no clip differs from another
-            z = (row - self.mean) / self.scale
-        return np.nan_to_num(z, nan=0.0).clip(-LIMIT, LIMIT)[None].astype(np.float32)
+    def frame(self, values: np.ndarray) -> np.ndarray:
+        """Statistics [P] of a clip as one standardised frame [1, P]; at the mean where there is no statistic."""
+        differs = self.scale > 1e-9  # where no clip differs from another, there is nothing to tell
+        z = np.where(differs & np.isfinite(values), values - self.mean, 0) / np.where(differs, self.scale, 1)
+        return z.clip(-LIMIT, LIMIT)[None].astype(np.float32)
 
 
 def statistics(samples: np.ndarray) -> np.ndarray:
     """Statistics [P] of sound [N] at RATE; NaN where a clip has no frame to take one from."""
     samples = np.pad(samples, (0, max(0, round(SHORTEST * RATE) - len(samples))))
-    descriptors = extract_egemaps_lld(samples, RATE)["egemaps_lld"]  # [25, T]
+    blocks = np.array_split(samples, -(-len(samples) // (BLOCK * RATE)))
+    descriptors = np.hstack([extract_egemaps_lld(block, RATE)["egemaps_lld"] for block in blocks])  # [25, T]
     always, voiced = descriptors[:ALWAYS], ~np.isnan(descriptors[PITCH])
     return np.concatenate(
         [
@@ -94,6 +90,15 @@ def statistics(samples: np.ndarray) -> np.ndarray:
             _speech(descriptors[LOUDNESS], voiced),
         ]
     )
+
+
+def _read(clips: Sequence[Clip]) -> list[Noted | NoFrames]:
+    return [read_media(clip, _statistics_of_file) for clip in clips]
+
+
+def _statistics_of_file(path: str) -> Noted:
+    notes: list[str] = []
+    return Noted(statistics(read_audio(path, rate=RATE, notes=notes)), "; ".join(notes))
 
 
 def _moments(row: np.ndarray) -> np.ndarray:
