@@ -104,7 +104,7 @@ def see(pictures: Sequence[np.ndarray]) -> Parts:
 
 
 def _movement(track: Track) -> np.ndarray:
-    """How far to the right, down, and nearer than on average the face is, in its own sides, and its angle in radians.
+    """How far to the right, down, and nearer than at first the face is, in its own sides, and its angle in radians.
 
     [T, 4] float32 for the pictures in which it was found.
     """
@@ -112,7 +112,7 @@ def _movement(track: Track) -> np.ndarray:
     centre, side = np.array([face.centre for face in found]), np.array([[face.side] for face in found])
     place = np.hstack([centre / side.mean(), np.log(side)])
     angle = np.array([[face.angle] for face in found])
-    return np.hstack([place - place.mean(axis=0), angle]).astype(np.float32)
+    return np.hstack([place - place[0], angle]).astype(np.float32)
 
 
 def _principal(values: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
