@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -64,10 +65,9 @@ class Run:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
             told = [*tell(self._corpus.warnings), *self._corpus.remarks]
-            for line in (*told, *rare_classes(self._corpus, self.config.folds)):
-                print(spreadsheets.one_line(line), file=sys.stderr)
+            _say_once("\n".join([*told, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
             if not self._quiet:
-                print(self._corpus.describe())
+                _say_once(self._corpus.describe(), sys.stdout)
         return self._corpus
 
     @property
@@ -431,6 +431,16 @@ class Run:
         ablation = self.ablation_folder / "ablation.csv"
         known = files.file_digest(ablation) if ablation.exists() else None
         return {"submission": self.decided_by("submission"), "ablation": known}
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str, stream: TextIO) -> None:
+    """Print lines, unless this process did: run_all carries out all steps in one, and each reads the corpus."""
+    if text and text not in _said:
+        _said.add(text)
+        print(*map(spreadsheets.one_line, text.splitlines()), sep="\n", file=stream)
 
 
 @dataclass(frozen=True)

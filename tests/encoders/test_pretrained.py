@@ -167,6 +167,14 @@ def test_decoder_only_models_are_read_without_padding(models, clips):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_a_sentence_without_tokens_has_no_frames(models, clips, monkeypatch):
+    encoder = encoder_of(models / "bert")
+    monkeypatch.setattr("meiju.encoders.pretrained_text.tokenize", lambda *_: [[], []])
+    assert [str(none) for none in encoder.encode([clips[0], clips[0]])] == [
+        "the model has no token for anything in the sentence"
+    ] * 2
+
+
 def test_size_of_a_batch_makes_no_difference(models, clips):
     for a, b in zip(
         encode(models / "bert", clips), encode(models / "bert", clips, text=TextConfig(batch_tokens=1)), strict=True

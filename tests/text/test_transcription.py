@@ -167,6 +167,12 @@ def test_a_moments_sound_is_too_short(models, tmp_path):
     assert table.reason.tolist() == ["the sound is shorter than 0.1 seconds"]
 
 
+def test_a_clip_that_was_deleted_meanwhile_is_told(models, clips, tmp_path):
+    lost = clips.head(2).assign(path=[clips.path.iloc[0], str(tmp_path / "deleted.mp4")])
+    table = transcribe(models["ctc"], lost, tmp_path / "out", device=CPU)
+    assert table.reason.tolist()[1] == f"{tmp_path / 'deleted.mp4'} is gone"
+
+
 def test_whisper_is_told_the_language_and_never_to_translate(models):
     model = models["whisper"].model
     plain = SpeechConfig(model, "zh", prompt="")

@@ -77,6 +77,11 @@ class PretrainedText(Pretrained):
         encoded: Encoded = [NoFrames("no sentence")] * len(clips)
         sentences = [self.prefix + clips[k].sentence.strip() for k in spoken]
         tokens = tokenize(self.tokenizer, self.settings, sentences)
+        for k, ids in zip(spoken, tokens, strict=True):
+            if not ids:  # such as of an invisible character, where no token marks the beginning
+                encoded[k] = NoFrames("the model has no token for anything in the sentence")
+        spoken = [k for k, ids in zip(spoken, tokens, strict=True) if ids]
+        tokens = [ids for ids in tokens if ids]
         for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
             for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
                 encoded[spoken[k]] = frames

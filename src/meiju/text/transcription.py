@@ -208,6 +208,8 @@ class Listener:
             samples = read_audio(path, rate=self.rate)
         except MediaError as error:
             return str(error)
+        except FileNotFoundError:  # deleted since the corpus was read
+            return f"{path} is gone"
         if len(samples) < SHORTEST * self.rate:
             return f"the sound is shorter than {SHORTEST} seconds"
         return samples if is_loud(samples, self.rate) else "the sound is silent"

@@ -11,6 +11,7 @@ import os
 import pickle
 import random
 import shutil
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -25,7 +26,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from fuzzing import mutations
+from fuzzing import corpora, mutations
 from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
 from meiju import ensemble, features, folds, member_training, members, submission, teachers
 from meiju.config import CorpusConfig, as_settings, from_settings, parse_config
@@ -103,6 +104,20 @@ def corpus_table(case: Case) -> str:
     return _submit(case, pd.DataFrame(said, index=names), corpus.labels)
 
 
+def corpus_folder(case: Case) -> str:
+    """A corpus as spreadsheets, other systems and hurried people leave it: the same clips, or a clear refusal."""
+    rng, root = case.rng, case.folder / "corpus"
+    shutil.copytree(case.bench.root, root, copy_function=os.link)
+    for change in rng.sample(corpora.CHANGES, k=rng.choice((1, 1, 2, 3))):
+        change(root, rng)
+    labels, follow = rng.choice(("official", "training-file")), rng.random() < 0.5
+    corpus = read_corpus(CorpusConfig(root, labels=labels, follow_links=follow), needs_media=rng.random() < 0.8)
+    columns = ["name", "part", "sentence", *TASKS]
+    expect(corpus.clips[columns].equals(case.bench.run.corpus.clips[columns]), "other clips than those of the corpus")
+    expect(all(remark.strip() for remark in corpus.remarks), "a remark that says nothing")
+    return RIGHT
+
+
 def run_table(case: Case) -> str:
     """A table that a run reads back, or that tells the sentences of clips."""
     rng, own = case.rng, case.home()
@@ -171,6 +186,27 @@ def npy(case: Case) -> str:
         data = _npy(frames) if rng.random() < 0.5 else bad_npy(frames, case)
         (place / f"{clip.name}.npy").write_bytes(data)
     return _frames(place, clips, case)
+
+
+def npy_folder(case: Case) -> str:
+    """Frames that are whole, but of any size, in a batch of one, or there twice: kept as they are, or refused."""
+    rng, place = case.rng, case.folder / "frames"
+    factor, double = rng.choice((1e-30, 1e-9, 1e-4, 1.0, 1e5, 1e30)), rng.random() < 0.2
+    clips = [Clip(name, "", "") for name in ("a", "b", "café")]
+    given = [factor * np.random.default_rng(k).normal(size=(3, 4)) for k in range(3)]
+    for clip, frames in zip(clips, given, strict=True):
+        path = place / clip.name / f"{unicodedata.normalize(rng.choice(('NFC', 'NFD')), clip.name)}.npy"
+        path.parent.mkdir(parents=True)
+        np.save(path, frames[None] if rng.random() < 0.3 else frames)
+    if double:
+        np.save(place / "a.npy", given[0])
+    encoder = make_encoder(f"npy:{place}", case.bench.config)
+    encoder.fit(clips, seed=0)
+    for frames, encoded in zip(given, encoder.encode(clips), strict=True):
+        kept, why = features.checked(encoded, 4)
+        expect(len(kept) == 3 and not double, f"frames that are lost, or chosen from two files: {why}")
+        expect(np.allclose(kept * np.float64(encoder.unit), frames, rtol=2e-3, atol=1e-6 * factor), "other frames")
+    return RIGHT
 
 
 def zip_features(case: Case) -> str:
@@ -347,8 +383,10 @@ def sentence(case: Case) -> str:
 
 KINDS: dict[str, Callable[[Case], str]] = {
     "corpus table": corpus_table,
+    "corpus folder": corpus_folder,
     "run's table": run_table,
     "npy": npy,
+    "npy folder": npy_folder,
     "npz": npz,
     "zip of features": zip_features,
     "submission": zip_submission,
