@@ -83,21 +83,33 @@ def main(arguments: Arguments) -> None:
         from meiju.serving import page  # gradio takes seconds to import, and nothing else needs it
 
         page.require_free(arguments.port)
-        page.serve(Predictor(folder, device=arguments.device), title=arguments.run, port=arguments.port)
+        page.serve(_load(folder, arguments.device), title=arguments.run, port=arguments.port)
         return
     clips, problems, remarks = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
     for remark in remarks:
         print(one_line(remark), file=sys.stderr)
-    predictions = Predictor(folder, device=arguments.device).predict(clips) if clips else []
+    predictions = _load(folder, arguments.device).predict(clips) if clips else []
     records = outputs.as_records(predictions, problems)
     answer = outputs.FORMATS[arguments.format](records)
     if arguments.output is None:
         sys.stdout.write(answer)
     else:
-        files.write_text(arguments.output, answer)
+        try:
+            files.write_text(arguments.output, answer)
+        except OSError as error:
+            sys.stdout.write(answer)  # rather than to work for it once more
+            what = f"{error.strerror}: {error.filename}"
+            raise ConfigError(f"--output: {what}; the answer is printed here, name another file next time") from None
     failed = [f"{record['clip']}: {record['problem']}" for record in records if record["problem"]]
     if failed:
         raise SystemExit("\n".join(["error: not all clips could be used:", *failed]))
+
+
+def _load(folder: Path, device: str) -> Predictor:
+    predictor = Predictor(folder, device=device)
+    if predictor.made_up:
+        print(bundle.MADE_UP, file=sys.stderr)
+    return predictor
 
 
 if __name__ == "__main__":
@@ -105,5 +117,7 @@ if __name__ == "__main__":
         main(tyro.cli(Arguments, description=help_text(__doc__)))
     except (ConfigError, files.Damaged) as error:
         raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"error: {error.strerror or error}: {error.filename or 'no file is named'}") from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

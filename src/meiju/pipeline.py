@@ -138,6 +138,7 @@ def make_submission(run: Run) -> None:
     """Step 08: the mean of all stage-2 members on the test clips, and what predict.py needs to know of the run."""
     if not run.begin("submission"):
         return
+    from meiju.sample import corpus as sample_corpus
     from meiju.serving import bundle
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
@@ -156,6 +157,7 @@ def make_submission(run: Run) -> None:
         transcripts=run.result("transcripts"),
         stage2=run.result("stage2"),
         weights=stages[-1].weights,
+        made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])

@@ -71,10 +71,30 @@ def short(tmp_path_factory) -> Path:
 
 def ask(client, path: Path | None, sentence: str = "") -> tuple[dict, dict, str]:
     """Probabilities of emotions and intents by label, and what is said of them."""
-    *said, notes, clip = client.predict(path and gradio_client.handle_file(path), sentence, api_name="/predict")
+    *said, notes, clip, left = client.predict(path and gradio_client.handle_file(path), sentence, api_name="/predict")
     assert clip is None  # it is taken off the page
+    assert left == "" or path is None  # and its sentence with it
     emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in said)
     return emotions, intents, notes
+
+
+def upload(page: str, path: Path, origin: str | None = None) -> str:
+    """Drop a clip as a browser does; returns its place on the server."""
+    border = "xxborder"
+    head = f'--{border}\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\n\r\n'
+    body = head.encode() + path.read_bytes() + f"\r\n--{border}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={border}"} | ({"Origin": origin} if origin else {})
+    with OPEN(Request(f"{page}/gradio_api/upload", body, headers)) as reply:
+        (place,) = json.load(reply)
+    return place
+
+
+def predict(page: str, place: str) -> list:
+    """What the page answers of a dropped clip."""
+    body = json.dumps({"data": [{"path": place, "meta": {"_type": "gradio.FileData"}}, ""]}).encode()
+    event = json.load(OPEN(Request(f"{page}/gradio_api/call/predict", body, {"Content-Type": "application/json"})))
+    with OPEN(f"{page}/gradio_api/call/predict/{event['event_id']}") as reply:
+        return json.loads(reply.read().decode().split("data: ")[-1])
 
 
 def kept(uploads: Path) -> list[Path]:
@@ -109,7 +129,6 @@ def test_what_cannot_be_answered_is_told_in_words(client, tmp_path, uploads):
     cases = [
         (tmp_path / "long.mp4", "", "too long"),
         (tmp_path / "broken.mp4", "", "cannot be read"),
-        (None, " ", "Drop a clip"),
         (None, "好" * 1001, "too long"),
     ]
     for path, sentence, part in cases:
@@ -117,6 +136,41 @@ def test_what_cannot_be_answered_is_told_in_words(client, tmp_path, uploads):
         assert (emotions, intents) == ({}, {})
         assert part in notes
     assert kept(uploads) == []
+
+
+def test_a_press_with_nothing_leaves_the_answer_that_is_there(client):
+    ask(client, None, "好")
+    shown = client.predict(None, " ", api_name="/predict")
+    assert all(value == {"__type__": "update"} for value in shown)
+
+
+def test_two_people_who_drop_the_same_clip_are_both_answered(page, short, uploads):
+    places = [upload(page, short) for _ in range(2)]
+    assert places[0] == places[1]  # one file for both
+    answers = [predict(page, place) for place in places]
+    assert all("judged by" in json.dumps(answer, ensure_ascii=False) for answer in answers)
+    assert kept(uploads) == []
+    assert "no longer here" in json.dumps(predict(page, places[0]), ensure_ascii=False)
+
+
+@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", "http://127.0.0.1:1"])
+def test_pages_from_elsewhere_are_refused(page, short, uploads, origin):
+    for attempt in (lambda: upload(page, short, origin), lambda: OPEN(Request(page, headers={"Origin": origin}))):
+        with pytest.raises(HTTPError, match="403") as caught:
+            attempt()
+        caught.value.close()
+    assert kept(uploads) == []
+    place = upload(page, short, origin=page)  # its own
+    assert "judged by" in json.dumps(predict(page, place), ensure_ascii=False)
+
+
+def test_the_page_and_the_script_tell_that_the_sample_is_made_up(page, home, capsys):
+    with OPEN(page) as reply:
+        assert "drawn faces and made-up voices" in reply.read().decode()
+    run_script("predict.py", "sample", "--text", "好", "--home", str(home))
+    printed = capsys.readouterr()
+    assert "drawn faces and made-up voices" in printed.err
+    assert "drawn faces" not in printed.out
 
 
 def test_other_files_and_files_of_this_machine_are_refused(client, page, tmp_path):

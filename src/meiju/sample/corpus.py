@@ -261,6 +261,13 @@ def _draw_sentence(rng: np.random.Generator, emotion: str, intent: str) -> str:
     return re.sub("，$", "。", "".join(clauses))
 
 
+def is_sample(root: Path | None) -> bool:
+    """Whether a folder holds a sample corpus, of any seed."""
+    readme = root and root / "README.txt"
+    first_line = README.partition("\n")[0]
+    return bool(readme) and readme.is_file() and readme.read_bytes().startswith(first_line.encode())
+
+
 def _mark(rng: np.random.Generator, meaning: str) -> str:
     """The mark after a clause that shows an emotion or an intent."""
     if meaning == "questioning":

@@ -27,6 +27,10 @@ TRANSCRIPTS, STAGE2 = "transcripts", "stage2"  # parts
 AGAIN = "run scripts/08_ensemble.py again, with the run's arguments"
 WHOLE_COPY = "ask whoever made the export for a whole copy, or export the run again"
 REMEDY = f"{AGAIN}; of an exported folder, {WHOLE_COPY}"
+MADE_UP = (
+    "This run has learnt from the sample corpus: drawn faces and made-up voices. Its answers show that everything "
+    "works, and tell nothing about real clips."
+)
 SHOWN = 3  # files named in an error
 
 
@@ -55,12 +59,15 @@ class Part:
         """What is wrong with the files, one by one."""
         for name, stamp in self.files.items():
             path = self.folder / name
-            if not path.is_file():
-                yield f"{path} is missing"
-            elif path.stat().st_size != stamp.bytes:
-                yield f"{path} has {path.stat().st_size} bytes in place of {stamp.bytes}"
-            elif Stamp.of(path) != stamp:
-                yield f"{path} has changed"
+            try:
+                if not path.is_file():
+                    yield f"{path} is missing"
+                elif path.stat().st_size != stamp.bytes:
+                    yield f"{path} has {path.stat().st_size} bytes in place of {stamp.bytes}"
+                elif Stamp.of(path) != stamp:
+                    yield f"{path} has changed"
+            except OSError as error:
+                yield f"{path} cannot be read: {error.strerror}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ class Bundle:
 
     weights: of the head counts by task, or None for the plain mean; parts: by name, see `encoder_part`; models: what
     the pretrained models were that the run used as they are, by name, see `meiju.utils.hub.identity`; exported: whether
-    the files are a copy of those of a run. Raises ConfigError where these do not fit each other.
+    the files are a copy of those of a run; made_up: whether it has learnt from the sample corpus. Raises ConfigError
+    where these do not fit each other.
     """
 
     config: Config
@@ -78,6 +86,7 @@ class Bundle:
     parts: dict[str, Part]
     models: dict[str, dict]
     exported: bool = False
+    made_up: bool = False
 
     def __post_init__(self):
         for task in TASKS:
@@ -128,11 +137,13 @@ def write_model(
     transcripts: Path,
     stage2: Path,
     weights: dict[str, np.ndarray] | None,
+    made_up: bool = False,
 ) -> None:
     """Write model.json into `folder`, with the stamps of all files that prediction reads.
 
     encoders: the folder of each stream's encoder; transcripts, stage2: the folders of these steps; weights: of the
-    head counts by task, or None for the plain mean. Raises ConfigError where the run has lost a file.
+    head counts by task, or None for the plain mean; made_up: whether the corpus is the sample. Raises ConfigError where
+    the run has lost a file.
     """
     folders = {TRANSCRIPTS: transcripts, STAGE2: stage2} | {encoder_part(s): path for s, path in encoders.items()}
     listed = {part: _list(config, part, folders[part], names) for part, names in _needed(config).items()}
@@ -142,7 +153,7 @@ def write_model(
         part: Part(folders[part], {path.relative_to(folders[part]).as_posix(): Stamp.of(path) for path in paths})
         for part, paths in listed.items()
     }
-    _write(folder, Bundle(config, labels, weights, parts, _identities(config)))
+    _write(folder, Bundle(config, labels, weights, parts, _identities(config), made_up=made_up))
 
 
 def read(folder: Path) -> Bundle:
@@ -162,6 +173,7 @@ def read(folder: Path) -> Bundle:
             {name: _read_part(folder, part) for name, part in model["parts"].items()},
             dict(model["models"]),
             model["exported"] is True,
+            model["made up"] is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # ConfigError is a ValueError
         raise ConfigError(f"{path} is damaged ({str(error) or type(error).__name__}); {REMEDY}") from None
@@ -250,6 +262,7 @@ def _write(folder: Path, bundle: Bundle) -> None:
     model = {
         "format": FORMAT,
         "exported": bundle.exported,
+        "made up": bundle.made_up,
         "settings": settings,
         "classes": {task: list(bundle.labels[task]) for task in TASKS},
         "weights": bundle.weights and {task: weight.tolist() for task, weight in bundle.weights.items()},

@@ -14,8 +14,8 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
     """One record a clip, as plain JSON values, and one for each place with a problem that is no clip.
 
     Keys clip, emotion, intent (None without a prediction), probabilities (by task and label), streams (those used),
-    missing (reason by stream), sentence (as it was read), heard (whether speech recognition made it), problem (None
-    where there is none).
+    missing (reason by stream), notes (by stream that is used, such as what of it is damaged), sentence (as it was
+    read), heard (whether speech recognition made it), problem (None where there is none).
     """
     records = []
     for prediction in predictions:
@@ -29,13 +29,19 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
                 },
                 "streams": list(prediction.streams),
                 "missing": prediction.missing,
+                "notes": prediction.notes,
                 "sentence": prediction.clip.sentence,
                 "heard": prediction.heard,
                 "problem": problems.get(clip) or prediction.problem or None,
             }
         )
     known = {record["clip"] for record in records}
-    nothing = dict.fromkeys(TASKS) | {"probabilities": {task: {} for task in TASKS}, "streams": [], "missing": {}}
+    nothing = dict.fromkeys(TASKS) | {
+        "probabilities": {task: {} for task in TASKS},
+        "streams": [],
+        "missing": {},
+        "notes": {},
+    }
     nothing |= {"sentence": "", "heard": False}
     return records + [
         {"clip": place, **nothing, "problem": problem} for place, problem in problems.items() if place not in known
@@ -56,6 +62,7 @@ def as_csv(records: Sequence[dict]) -> str:
         told = {
             "streams": "+".join(record["streams"]),
             "missing": _told(record["missing"]),
+            "notes": _noted(record["notes"]),
             "sentence": record["sentence"],
             "heard": record["heard"],
             "problem": record["problem"],
@@ -70,7 +77,8 @@ def as_table(records: Sequence[dict]) -> str:
     for record in records:
         likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
         heard = [f"heard: {record['sentence']}"] if record["heard"] else []
-        note = "; ".join(filter(None, [*heard, record["problem"] or _told(record["missing"])]))
+        told = record["problem"] or _told(record["missing"])
+        note = "; ".join(filter(None, [*heard, told, _noted(record["notes"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
     columns = list(zip(*[[*row.values()] for row in rows], strict=True))
@@ -85,6 +93,10 @@ FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
 def _likeliest(probabilities: dict[str, float]) -> str:
     label = max(probabilities, key=probabilities.get, default=None)
     return f"{label} {probabilities[label]:.2f}" if label else "–"
+
+
+def _noted(notes: dict[str, str]) -> str:
+    return "; ".join(f"{stream}: {note}" for stream, note in notes.items())
 
 
 def _told(missing: dict[str, str]) -> str:

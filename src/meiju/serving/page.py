@@ -1,14 +1,16 @@
 """A page on this machine, to which one drops a clip to see what a run says of it.
 
-It answers at 127.0.0.1 only, loads nothing from elsewhere, and forgets a clip once it is answered.
+It answers at 127.0.0.1 only, to itself only, loads nothing from elsewhere, and forgets a clip once it is answered.
 """
 
+import json
 import os
 import signal
 import socket
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meiju.config import ConfigError
@@ -26,6 +29,7 @@ from meiju.corpus import MEDIA_SUFFIXES
 from meiju.encoders.base import Clip
 from meiju.encoders.media import read_seconds
 from meiju.labels import TASKS
+from meiju.serving.bundle import MADE_UP
 from meiju.serving.inputs import problem_of
 from meiju.serving.predictor import Prediction, Predictor
 
@@ -64,6 +68,8 @@ STYLE = """
 .bars .line {border: none;}
 """
 
+NOTHING = "Drop a clip, or type a sentence, first."
+
 Answer = tuple[dict[str, float] | None, dict[str, float] | None, str]
 
 
@@ -91,9 +97,10 @@ def running(predictor: Predictor, *, title: str, port: int) -> Iterator[str]:
     before = os.environ.get("GRADIO_TEMP_DIR")
     with tempfile.TemporaryDirectory(prefix="meiju-page-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        page = _build(predictor, title, Path(uploads).resolve())
+        waiting = _Waiting(Path(uploads).resolve())
+        page = _build(predictor, title, waiting)
         try:
-            yield _launch(page, port)
+            yield _launch(page, port, waiting)
         finally:
             page.close(verbose=False)
             os.environ.pop("GRADIO_TEMP_DIR")
@@ -105,10 +112,10 @@ def answer(predictor: Predictor, path: Path | None, sentence: str) -> Answer:
     """Probabilities of emotions and of intents by label, and in words what they rest on or why there are none."""
     sentence = sentence.strip()
     if path is None and not sentence:
-        return None, None, "Drop a clip, or type a sentence, first."
+        return None, None, NOTHING
     if len(sentence) > MAX_CHARACTERS:
         return None, None, f"The sentence is too long: it has {len(sentence)} characters, of at most {MAX_CHARACTERS}."
-    problem = problem_of(path) or _too_long(path) if path else ""
+    problem = _problem_of(path) if path else ""
     if problem:
         return None, None, f"**{_plain(path.name)}** {_plain(problem)}."
     try:
@@ -122,16 +129,23 @@ def answer(predictor: Predictor, path: Path | None, sentence: str) -> Answer:
     return emotions, intents, _in_words(name, prediction)
 
 
-def _too_long(path: Path) -> str:
-    """What is said of a clip that plays too long; its packets are looked at, none is decoded."""
-    seconds = read_seconds(path)
-    return f"is too long: it plays {seconds:.0f} seconds, of at most {MAX_SECONDS:.0f}" if seconds > MAX_SECONDS else ""
+def _problem_of(path: Path) -> str:
+    """Why a clip is not answered, or ""; its packets are looked at, none is decoded."""
+    if not path.exists():
+        return f"is no longer here: clips are deleted after {FORGOTTEN_AFTER // 60} minutes; drop it again"
+    problem = problem_of(path)
+    seconds = 0.0 if problem else read_seconds(path)
+    return problem or (
+        f"is too long: it plays {seconds:.0f} seconds, of at most {MAX_SECONDS:.0f}" if seconds > MAX_SECONDS else ""
+    )
 
 
 def _in_words(name: str, prediction: Prediction) -> str:
     lines = [f"**{_plain(name)}**: judged by {', '.join(prediction.streams)}."]
-    lines += [f"- heard in it: {_plain(prediction.clip.sentence)}"] if prediction.heard else []
+    if prediction.clip.sentence.strip():
+        lines.append(f"- {'heard in it' if prediction.heard else 'sentence'}: {_plain(prediction.clip.sentence)}")
     lines += [f"- not used: {stream} ({_plain(reason)})" for stream, reason in prediction.missing.items()]
+    lines += [f"- {stream}: {_plain(note)}" for stream, note in prediction.notes.items()]
     return "\n".join(lines)
 
 
@@ -140,18 +154,49 @@ def _plain(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-!|~$&" else c for c in " ".join(text.split()))
 
 
-def _build(predictor: Predictor, title: str, uploads: Path) -> gradio.Blocks:
+class _Waiting:
+    """The dropped clips that are still to be answered.
+
+    gradio keeps the same clip, dropped by several people, as one file: it goes when the last of them is answered.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder, self._times, self._lock = folder, Counter(), threading.Lock()
+
+    def add(self, path: Path) -> None:
+        """A clip has been dropped."""
+        with self._lock:
+            self._times[path.resolve()] += 1
+
+    def answered(self, path: Path) -> None:
+        """A clip has been answered, or cannot be."""
+        path = path.resolve()
+        with self._lock:
+            self._times[path] -= 1
+            if self._times[path] <= 0:
+                del self._times[path]
+                if path.is_relative_to(self._folder):
+                    path.unlink(missing_ok=True)
+
+
+def _build(predictor: Predictor, title: str, waiting: _Waiting) -> gradio.Blocks:
     def ask(path: str | None, sentence: str):
-        place = Path(path) if path else None
+        """The answer; then the clip, which is deleted, and its sentence are taken off the page."""
+        place, sentence = Path(path) if path else None, sentence or ""
+        if place is None and not sentence.strip():
+            gradio.Info(NOTHING)
+            return [gradio.update()] * 5  # an answer that is there stays
         try:
-            return *answer(predictor, place, sentence or ""), None
+            emotions, intents, notes = answer(predictor, place, sentence)
         finally:
-            if place and place.resolve().is_relative_to(uploads):
-                place.unlink(missing_ok=True)
+            if place:
+                waiting.answered(place)
+        return emotions, intents, notes, None, "" if place or emotions else sentence
 
     deletion = (FORGOTTEN_AFTER // 10, FORGOTTEN_AFTER)
     with gradio.Blocks(title="Emotion and intent", analytics_enabled=False, delete_cache=deletion) as page:
-        gradio.Markdown(f"# Emotion and intent of a clip\n{HELP}")
+        caution = f"\n\n**{MADE_UP}**" if predictor.made_up else ""
+        gradio.Markdown(f"# Emotion and intent of a clip\n{HELP}{caution}")
         with gradio.Row():
             with gradio.Column(scale=2, min_width=280):
                 clip = gradio.File(label="Clip", file_types=list(MEDIA_SUFFIXES), height=150)
@@ -161,17 +206,20 @@ def _build(predictor: Predictor, title: str, uploads: Path) -> gradio.Blocks:
             with gradio.Column(scale=3, min_width=320), gradio.Row(equal_height=True):
                 bars = [gradio.Label(label=task.capitalize(), elem_classes="bars", min_width=240) for task in TASKS]
         gradio.Markdown(f"<small>Run: {_plain(title)}. These are a model's guesses.</small>")
-        gradio.on(
-            [button.click, sentence.submit],
-            ask,
-            inputs=[clip, sentence],
-            outputs=[*bars, notes, clip],  # the clip is taken off the page: it is deleted
-            api_name="predict",
-        )
+        # One press at a time: until it is answered, neither the button nor the sentence can be used.
+        quiet = {"outputs": [button, sentence], "queue": False, "show_progress": "hidden", "api_name": False}
+        pressed = gradio.on([button.click, sentence.submit], lambda: _usable(False), trigger_mode="once", **quiet)
+        outputs = [*bars, notes, clip, sentence]
+        answered = pressed.then(ask, [clip, sentence], outputs, api_name="predict", trigger_mode="once")
+        answered.then(lambda: _usable(True), **quiet)
     return page
 
 
-def _launch(page: gradio.Blocks, port: int) -> str:
+def _usable(usable: bool) -> list[dict]:
+    return [gradio.update(interactive=usable)] * 2
+
+
+def _launch(page: gradio.Blocks, port: int, waiting: _Waiting) -> str:
     # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     _, url, _ = page.launch(
@@ -187,24 +235,43 @@ def _launch(page: gradio.Blocks, port: int) -> str:
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
-        app_kwargs={"middleware": [hosts, Middleware(_OwnPartsOnly)]},
+        app_kwargs={"middleware": [hosts, Middleware(_Guard, waiting=waiting)]},
         theme=gradio.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=STYLE,
     )
     return url
 
 
-class _OwnPartsOnly:
-    """Tells the browser to load nothing from elsewhere."""
+class _Guard:
+    """Refuses requests that other pages make, tells the browser to load nothing from elsewhere, and counts uploads."""
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
+    def __init__(self, app: ASGIApp, waiting: _Waiting):
+        self.app, self.waiting = app, waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
+        headers = dict(scope.get("headers", []))
+        # A browser names the page that asks, whatever that page wants; its own page is at the host that is asked.
+        if headers.get(b"origin", b"http://" + headers.get(b"host", b"")) != b"http://" + headers.get(b"host", b""):
+            await PlainTextResponse("refused: asked by a page from elsewhere", 403)(scope, receive, send)
+            return
+        is_upload, body = scope.get("path", "").endswith("/upload"), b""
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal body
             if message["type"] == "http.response.start":
                 policy = (b"content-security-policy", POLICY.encode())
                 message = message | {"headers": [*message.get("headers", []), policy]}
+            elif is_upload and message["type"] == "http.response.body":
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    self._count(body)
             await send(message)
 
-        await self.app(scope, receive, send_with_policy)
+        await self.app(scope, receive, send_guarded)
+
+    def _count(self, body: bytes) -> None:
+        """Note the clips that an upload's reply names; an error's reply names none."""
+        with suppress(ValueError):
+            paths = json.loads(body)
+            for path in paths if isinstance(paths, list) else []:
+                self.waiting.add(Path(path))

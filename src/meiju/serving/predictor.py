@@ -5,7 +5,7 @@ submission. What is read of the run, and how it is known to be whole, is told in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,7 +40,8 @@ class Prediction:
 
     clip: with its sentence as the text encoders read it; probabilities[task]: by label, in the order of the classes;
     none where nothing of the clip could be read. missing: why a stream of the run is not used, by stream; `streams` are
-    the others. heard: whether the sentence is what speech recognition made of the clip's sound.
+    the others. heard: whether the sentence is what speech recognition made of the clip's sound; notes: what
+    there is to say of streams that are used, such as that some of the sound is damaged.
     """
 
     clip: Clip
@@ -48,6 +49,7 @@ class Prediction:
     streams: tuple[str, ...]
     missing: dict[str, str]
     heard: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
 
     def label(self, task: str) -> str:
         """The likeliest label, or "" where there is no prediction."""
@@ -76,15 +78,24 @@ class Predictor:
         run.check()  # before any of it is opened
         self.device = pick_device(device)
         self.config = replace(run.config, device=self.device.type)
-        self.labels, self.weights = run.labels, run.weights
+        self.labels, self.weights, self.made_up = run.labels, run.weights, run.made_up
         for model in sorted(set(run.models) - {self.config.speech.model}):  # that one may never be needed
             run.check_model(model)
-        self._restorer = refine.load_restorer(self.config, run.parts[bundle.TRANSCRIPTS].folder)
         self.encoders: dict[str, Encoder | TunedText] = {}
         self.unusable: dict[str, str] = {}  # reason by stream
+        try:
+            self._load()
+        except files.Damaged as error:
+            if run.exported:  # there, nothing can be made anew
+                raise ConfigError(f"{error.what}; {bundle.WHOLE_COPY}") from None
+            raise
+
+    def _load(self) -> None:
+        parts = self._run.parts
+        self._restorer = refine.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
         for stream in self.config.encoders:
-            self._load_encoder(stream, run.parts[bundle.encoder_part(stream)].folder)
-        self._members = self._load_members(run.parts[bundle.STAGE2].folder)
+            self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
+        self._members = self._load_members(parts[bundle.STAGE2].folder)
         _, network = next(iter(self._members.values()))
         self._widths = network.shape.streams
 
@@ -191,11 +202,12 @@ class Predictor:
         """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
         of_clip = {stream: next(iter(by_fold.values()))[k] for stream, by_fold in seen.items()}
         missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
+        notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
         used = tuple(stream for stream in seen if stream not in missing)
         probabilities = {
             task: dict(zip(self.labels[task], said[task][k].tolist(), strict=True)) if used else {} for task in TASKS
         }
-        return Prediction(clip, probabilities, used, missing, heard)
+        return Prediction(clip, probabilities, used, missing, heard, notes)
 
 
 def _stores_of(
