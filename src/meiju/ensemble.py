@@ -37,7 +37,7 @@ def _check_classes(folder: Path, member: Member, its: Probabilities, first: Memb
     for task in TASKS:
         if its[task].shape != others[task].shape:
             what = f"{member.stem}.npz knows another number of {task} classes than {first.stem}.npz"
-            raise files.Damaged(f"{folder}: {what}; delete both and give the same commands again")
+            raise files.Damaged(f"{folder}: {what}", "delete both and give the same commands again")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelS
     if wrong:
         task = wrong[0]
         what = f"the predictions know {probabilities[task].shape[1]} {task} classes, the corpus {len(labels[task])}"
-        raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
+        raise files.Damaged(what, "delete the run's folder in work/ and give the same commands again")
     decided = {task: labels.decode(task, probabilities[task].argmax(axis=1)) for task in TASKS}
     return pd.DataFrame(decided, index=pd.Index(names, name="name"))
 

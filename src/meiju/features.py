@@ -104,7 +104,8 @@ def load(folder: Path) -> Store:
         notes = pd.read_csv(folder / "notes.csv", dtype=str, keep_default_na=False)
         if list(notes) != ["name", "note"]:
             raise ValueError("has other columns than name and note")
-    meta = files.read_json(folder / "meta.json")
+    with files.reading(folder / "meta.json", delete=folder):
+        meta = files.read_json(folder / "meta.json")
     with files.reading(folder / "frames.npy", delete=folder):
         # Copy-on-write, because torch warns of arrays that it could not write to.
         frames = np.load(folder / "frames.npy", mmap_mode="c", allow_pickle=False)

@@ -114,7 +114,11 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     types |= {f"{task}_confidence": float for task in TASKS} | {f"{task}_accepted": bool for task in TASKS}
     path = folder / "gates.csv"
     with files.reading(path):
-        gates = pd.read_csv(path, dtype={"fold": int, "threshold": float})[["fold", "task", *GATE]]
+        numbers = {"fold": int, **dict.fromkeys(GATE, float)}
+        gates = pd.read_csv(path, dtype={"task": str, **numbers})[["fold", "task", *GATE]]
+        pairs = list(zip(gates.fold, gates.task, strict=True))
+        if sorted(pairs) != sorted((fold, task) for fold in set(gates.fold) for task in TASKS):
+            raise ValueError("not one gate for each fold and task")
     path = folder / "pseudo_labels.csv"
     with files.reading(path):
         table = pd.read_csv(path, dtype=types, keep_default_na=False)

@@ -18,7 +18,17 @@ OLD = 24 * 3600  # seconds; another machine's temporary file that is older is ta
 
 
 class Damaged(RuntimeError):
-    """A result that cannot be read; the message names it and what to delete."""
+    """A result that cannot be read; the message names it and what to delete.
+
+    what: the first part of the message, for where the second is no remedy.
+    """
+
+    def __init__(self, what: str, remedy: str):
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
+
+    def __reduce__(self):
+        return Damaged, (self.what, str(self).removeprefix(f"{self.what}; "))
 
 
 class Busy(RuntimeError):
@@ -90,20 +100,25 @@ def reserved(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
-    """Raise Damaged if a result cannot be read, whatever the reason; it (or the folder `delete`) is to be deleted."""
+    """Raise Damaged if a result cannot be read, whatever the reason; it (or the folder `delete`) is to be deleted.
+
+    A missing file says nothing about the contents, and stays a FileNotFoundError, except where a folder is to be
+    deleted that should hold it.
+    """
     try:
         yield
     except Damaged:
         raise
     except Exception as error:  # numpy, pandas, zipfile and json raise a dozen kinds for damaged data
-        # A missing file or permission says nothing about the contents. A damaged archive can lead its reader to a
-        # position before its start, which is an "invalid argument".
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        # Nor does a permission. A damaged archive can lead its reader to a position before its start, which is an
+        # "invalid argument".
+        is_lost = delete is not None and isinstance(error, FileNotFoundError)
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL) and not is_lost:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Damaged(
-            f"{path} is damaged or was not written by this run ({reason}); delete {delete or 'it'} and give the same "
-            "commands again: only what is missing is computed again"
+            f"{path} is damaged or was not written by this run ({reason})",
+            f"delete {delete or 'it'} and give the same commands again: only what is missing is computed again",
         ) from error
 
 
