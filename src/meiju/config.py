@@ -356,9 +356,7 @@ class Config:
     folds: int = 5
     """Folds of the training part."""
     folds_by: str = "auto"
-    """Keep clips of one dialogue or speaker in one fold: dialogue or speaker takes that column of the training table,
-    auto the first of these that is there, none leaves such columns aside; any other text is a regular expression, whose
-    first match in a clip's name tells what the clip belongs to, e.g. '^[^_]+' of speaker1_clip7."""
+    """Kept together: 'dialogue' or 'speaker' (columns), the one there is (auto), none, or a pattern in clips' names."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
     """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -549,6 +547,23 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "custom": (
         "Any corpus in the official layout, with label names of its own.",
         Config("custom", corpus=CorpusConfig(labels="training-file")),
+    ),
+    "small": (
+        "As custom, with small pretrained encoders: for a laptop, after a download of 0.8 GB.",
+        Config(
+            "small",
+            corpus=CorpusConfig(labels="training-file"),
+            streams=(
+                "text=tfidf-svd",
+                "sentence=hf:intfloat/multilingual-e5-small",
+                "speech=hf:openai/whisper-base",
+                "prosody=prosody",
+                "visual=face-geometry",
+            ),
+            text=TextConfig(prefix="query: "),
+            audio=AudioConfig(layer=3),  # of 6: middle layers tell most of emotion
+            speech=SpeechConfig(model="openai/whisper-base"),
+        ),
     ),
 }
 

@@ -111,7 +111,8 @@ def _full_width(text: str) -> str:
 
 
 def _tables(root: Path) -> list[Path]:
-    return [path for path in sorted(root.rglob("*.csv")) if path.name in {Path(table).name for table in TABLES.values()}]
+    names = {Path(table).name for table in TABLES.values()}
+    return [path for path in sorted(root.rglob("*.csv")) if path.name in names]
 
 
 def _table(root: Path, rng: random.Random) -> Path:
