@@ -231,9 +231,15 @@ def test_last_hidden_state_of_speech_models_is_the_normalised_one(models, clips)
         output = model(torch.from_numpy(samples)[None], output_hidden_states=True)
         states = [model.encoder.layer_norm(h) for h in output.hidden_states]
     assert not torch.allclose(output.hidden_states[-1], output.last_hidden_state)  # what transformers 5 changed
-    for layer, wanted in ((-1, states[-1]), (None, torch.stack(states[-4:]).mean(dim=0)), (3, states[3])):
+    for layer, wanted in ((-1, states[-1]), (None, torch.stack(states[1:5]).mean(dim=0)), (3, states[3])):
         (frames,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=0, layer=layer))
         np.testing.assert_allclose(frames, wanted[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("depth", "layers"), [(1, [1]), (2, [1, 2]), (6, [2, 3, 4]), (24, [*range(6, 19)])])
+def test_sound_is_the_mean_of_the_middle_half_of_the_layers(models, depth, layers):
+    encoder = encoder_of(models / "hubert")
+    assert list(range(depth + 1))[encoder.usual_layers(depth)] == layers
 
 
 def test_long_sound_is_cut_into_blocks(models, clips):
@@ -260,7 +266,7 @@ def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
         inputs = processor(sound, sampling_rate=RATE, return_tensors="pt")
         wanted = model(**inputs, output_hidden_states=True)
         states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
-    for layer, state in ((-1, states[-1]), (3, states[3]), (None, torch.stack(states[-4:]).mean(dim=0))):
+    for layer, state in ((-1, states[-1]), (3, states[3]), (None, torch.stack(states[1:5]).mean(dim=0))):
         encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
         (frames,) = encoder.finish([Noted(sound, "")])
         np.testing.assert_allclose(frames, state[0], atol=1e-5)

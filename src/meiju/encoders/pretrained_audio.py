@@ -45,6 +45,10 @@ class PretrainedAudio(Pretrained):
     def more_settings(self) -> dict:
         return {"modality": "audio", "block": self.block}
 
+    def usual_layers(self, depth: int) -> slice:
+        """The middle half: the first layers hear sounds and the last ones words, and emotion is heard in between."""
+        return slice(max(1, round(depth / 4)), round(3 * depth / 4) + 1)
+
     def part_that_runs(self, network: nn.Module) -> nn.Module:
         return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
 
