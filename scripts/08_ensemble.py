@@ -6,8 +6,6 @@ Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, pr
 Run     .venv/bin/python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
-import pandas as pd
-
 from meiju import ensemble, evaluation, pipeline, submission, teachers
 from meiju.report.page import score_table
 from meiju.run import main
@@ -23,8 +21,7 @@ def make_submission(run):
         raise SystemExit("\n".join(problems))
     of_stages = pipeline.read_stages(run)
     table = evaluation.table(of_stages, config, corpus, run.folds)
-    together = table[table.heads == evaluation.ALL_HEADS]
-    print(score_table(pd.concat([together, evaluation.majority(config, corpus, run.folds)])))
+    print(score_table(evaluation.summary(table, config, corpus, run.folds)))
     few = pipeline.few_pseudo_labels(run, teachers.read(run.result("pseudo"))[0])
     if few:
         print(f"\n*** {few} ***\n")

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from meiju.config import REPOSITORY, ConfigError, require
+from meiju.config import REPOSITORY, ConfigError, end_if_unread, require
 from meiju.run import help_text
 from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
@@ -114,7 +114,8 @@ def _load(folder: Path, device: str) -> Predictor:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Arguments, description=help_text(__doc__)))
+        with end_if_unread():
+            main(tyro.cli(Arguments, description=help_text(__doc__)))
     except (ConfigError, files.Damaged) as error:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:

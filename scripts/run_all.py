@@ -1,7 +1,7 @@
-"""Run every step of one run, from clips to submission.zip and report.html, in one process: imports take seconds a step.
+"""Run all steps of a run, 00 to 09, in one process: from clips to submission.zip and report.html.
 
-Without arguments, the embedded, made-up sample is run, and its result compared with the reference in the repository.
-run_all.sh sets up .venv and calls this.
+Without arguments, it runs the sample and compares the result with the reference in the repository. run_all.sh sets up
+.venv and calls this.
 
 Reads   what the steps read
 Writes  what the steps write
@@ -12,7 +12,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from meiju.config import PRESETS, show_help
+from meiju.config import PRESETS, parse_config, show_help
+from meiju.run import help_text, plain_end
 from meiju.submission import compare_with_reference
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -29,9 +30,11 @@ def run_all(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     if {"-h", "--help", "--help-all"} & set(sys.argv):
-        show_help("run_all.sh", __doc__.partition("\n\nReads")[0], sys.argv)
+        show_help("./scripts/run_all.sh", help_text(__doc__), sys.argv)
     arguments = sys.argv[1:] or ["sample"]
-    run_all(arguments)
-    if arguments == ["sample"]:
-        folder = PRESETS["sample"][1].submission_dir
-        print(f"\nsample: {compare_with_reference(folder, folder / 'reference')}")
+    with plain_end():
+        parse_config("", arguments)  # a mistake on the command line is named before the first step
+        run_all(arguments)
+        if arguments == ["sample"]:
+            folder = PRESETS["sample"][1].submission_dir
+            print(f"\nsample: {compare_with_reference(folder, folder / 'reference')}")

@@ -124,6 +124,20 @@ def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
     assert capsys.readouterr().out.count("done before with these settings") == len(STEPS) - 1  # folds are kept
 
 
+def test_a_finished_step_says_so_at_once(home, root):
+    """Imports are nearly all of its time, and these libraries take a second each."""
+    heavy = {"torch", "transformers", "sklearn", "scipy.stats", "matplotlib"}
+    code = (
+        f"import atexit, runpy, sys; atexit.register(lambda: print(*({heavy} & set(sys.modules)), file=sys.stderr)); "
+    )
+    code += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    for step in ("05_train_stage1", "09_report"):
+        script = [str(SCRIPTS / f"{step}.py"), "sample", "--home", str(home), "--corpus.root", str(root), *TINY]
+        done = subprocess.run([sys.executable, "-c", code, *script], capture_output=True, text=True, check=True)
+        assert "done before with these settings" in done.stdout
+        assert done.stderr.strip() == "", f"{step} imports what it does not need"
+
+
 def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home, root, tmp_path):
     home = shutil.copytree(home, tmp_path / "home")
     first = {path.name for path in (home / "work/sample/stage1").iterdir()}
@@ -304,7 +318,7 @@ def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home,
 def test_a_step_names_the_lost_file_and_the_script_that_makes_it(own_home, root):
     (path,) = own_home.glob("work/sample/pseudo/*/gates.csv")
     path.unlink()
-    with pytest.raises(SystemExit, match=rf"{path} is lost or cut; run scripts/06_pseudo_label\.py again"):
+    with pytest.raises(SystemExit, match=rf"{path} is lost or cut; run .*06_pseudo_label\.py again"):
         run_step("07_train_stage2", own_home, root)
 
 

@@ -1,7 +1,10 @@
 """The numbered scripts tell what they do, and what decides their step."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +110,35 @@ def test_without_a_preset_those_that_there_are_are_listed(arguments):
     with pytest.raises(SystemExit, match="error: the first argument is a preset") as end:
         run_script("04_make_folds.py", *arguments)
     assert all(preset in end.value.code for preset in PRESETS)
+
+
+def test_run_all_names_a_mistake_before_the_first_step(capsys):
+    with pytest.raises(SystemExit, match=r"error: --train\.lr is above 0"):
+        run_script("run_all.py", "sample", "--train.lr", "0")
+    assert capsys.readouterr().out == ""
+
+
+def test_help_of_run_all_is_its_own(capsys):
+    text = help_of("run_all.py", "--help", capsys=capsys)
+    assert "./scripts/run_all.sh PRESET" in text
+    assert "Run all steps" in text
+
+
+@pytest.mark.parametrize(
+    ("script", "ends"), [("scripts/04_make_folds.py", "interrupted\n"), ("elsewhere.py", "KeyboardInterrupt\n")]
+)
+def test_an_interruption_while_a_script_imports_prints_no_traceback(script, ends):
+    code = f"import sys; sys.argv = [{str(SCRIPTS.parent / script)!r}]; import meiju; raise KeyboardInterrupt"
+    stderr = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+    assert stderr.endswith(ends)
+    assert ("Traceback" in stderr) == (script == "elsewhere.py")
+
+
+def test_output_that_nobody_reads_ends_a_program_without_a_traceback():
+    """As in `04_make_folds.py --help | head -1`."""
+    code = "from meiju.config import end_if_unread\nwith end_if_unread():\n    print('help')\n    raise SystemExit"
+    read, write = os.pipe()
+    os.close(read)
+    end = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (end.stderr, end.returncode) == ("", 1)

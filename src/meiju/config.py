@@ -11,7 +11,8 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
@@ -19,6 +20,7 @@ from typing import Literal, NoReturn, TypeVar
 import tyro
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = ".venv/bin/python scripts"  # how messages name a script, to be given in the repository's folder
 
 # How a stream is named whose encoder learns from labels, and so differs from fold to fold.
 TUNED = "tuned:"
@@ -27,8 +29,11 @@ TUNED = "tuned:"
 Flags = tyro.conf.AvoidSubcommands
 
 
-class ConfigError(ValueError):
-    """A setting that cannot work; the message names the flag and what it takes."""
+class ConfigError(Exception):
+    """A setting that cannot work; the message names the flag and what it takes.
+
+    No ValueError: tyro would catch it and put the names of our classes in front of the message.
+    """
 
 
 def require(ok: bool, message: str) -> None:
@@ -336,9 +341,9 @@ class Config:
     """Everything that decides a run."""
 
     run: str
-    """Name of the run; its results lie in work/<run>, folds/<run>.csv and submissions/<run>."""
+    """Name of its results: work/<run>, folds/<run>.csv, submissions/<run> (which other settings replace)."""
     home: Path = REPOSITORY
-    """Folder that holds work/, folds/ and submissions/."""
+    """Folder of work/, folds/ and submissions/."""
     seed: int = 0
     """Seed of everything that is drawn."""
     streams: tuple[str, ...] = ("text=tfidf-svd", "audio=prosody", "visual=face-geometry")
@@ -641,8 +646,22 @@ def show_help(
         settings = _showing(settings, (*ALWAYS_SHOWN, *shown))
         lines.append("  Below are the settings of this step; those of other steps are taken too (--help-all).")
     text = "\n".join([description.rstrip(), *lines])
-    tyro.cli(type(settings), prog=f"{program} PRESET", description=text, default=settings, args=["--help"])
+    with end_if_unread():
+        tyro.cli(type(settings), prog=f"{program} PRESET", description=text, default=settings, args=["--help"])
     raise SystemExit  # tyro has ended the program
+
+
+@contextmanager
+def end_if_unread() -> Iterator[None]:
+    """End the program without a traceback where nobody reads its output any more, as in `--help | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at the end, Python flushes once more
+        raise SystemExit(1) from None
 
 
 def _list_of_presets() -> str:

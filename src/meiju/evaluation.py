@@ -104,6 +104,12 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
     return pd.DataFrame(rows)
 
 
+def summary(table: pd.DataFrame, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `table` for all head counts together, and the score of the commonest class beside them."""
+    together = table[table.heads == ALL_HEADS]
+    return pd.concat([together, majority(config, corpus, folds)])
+
+
 def majority(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
     """The score of always taking the commonest class of the training part, as a yardstick: two rows as of `table`."""
     training = truth_of(corpus, "training", folds.name)

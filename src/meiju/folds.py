@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju.config import ConfigError
+from meiju.config import SCRIPTS, ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import TASKS
 from meiju.tables import GROUPS
@@ -157,7 +157,7 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
         folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)[["name", "fold"]]
         if set(folds.fold) != set(range(folds.fold.nunique())):
             raise ValueError("the folds are not numbered from 0")
-    anew = "delete it and run scripts/04_make_folds.py to draw folds anew"
+    anew = f"delete it and run {SCRIPTS}/04_make_folds.py to draw folds anew"
     if set(folds.name) != set(training.name) or folds.name.duplicated().any():
         raise ConfigError(f"{path} is not of this corpus' training clips; {anew}, or name another --run")
     if folds.fold.nunique() != n_folds:

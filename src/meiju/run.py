@@ -10,8 +10,8 @@ import errno
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TextIO
 import pandas as pd
 
 from meiju import folds
-from meiju.config import Config, ConfigError, as_settings, parse_config
+from meiju.config import SCRIPTS, Config, ConfigError, as_settings, end_if_unread, parse_config
 from meiju.corpus import PARTS, Corpus, CorpusError, rare_classes, read_corpus
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.material import lack_of
@@ -29,7 +29,7 @@ from meiju.labels import TASKS
 from meiju.tables import tell
 from meiju.text import punctuation
 from meiju.utils import files, hub, log, provenance, spreadsheets
-from meiju.utils.compute import WorkersLost, pick_device
+from meiju.utils.compute import WorkersLost, device_type
 from meiju.utils.hub import MissingModel
 
 # What the system may refuse, and what helps.
@@ -76,7 +76,7 @@ class Run:
         if self._folds is None:
             path = self.config.folds_path
             if not path.exists():
-                raise NotYet(f"there is no {path}; run scripts/04_make_folds.py first, with the same arguments")
+                raise NotYet(f"there is no {path}; run {SCRIPTS}/04_make_folds.py first, with the same arguments")
             self._folds = folds.read(path, self.corpus.part("training"), n_folds=self.config.folds)
         return self._folds
 
@@ -122,10 +122,26 @@ class Run:
                 problems.append(str(error))
                 missing = missing or isinstance(error, MissingModel)
         if missing:
-            problems.append("or do without downloads: --streams text=tfidf-svd audio=prosody visual=face-geometry")
+            problems += self._missing_models_of_text()
+            speech = "" if self.config.speech.model == "none" else "--speech.model none "
+            problems.append(f"or do without downloads: {speech}--streams {' '.join(Config.streams)}")
         if problems:
             raise ConfigError("\n".join(problems))
         return made
+
+    def _missing_models_of_text(self) -> list[str]:
+        """What to say of models of speech recognition and punctuation that are missing as well."""
+        problems = []
+        try:
+            if self.config.speech.model != "none":
+                hub.identity(self.config.speech.model)
+        except MissingModel as error:
+            problems.append(f"--speech.model, which clips without a sentence need: {error}")
+        try:
+            punctuation.fingerprint(self.config)
+        except MissingModel as error:
+            problems.append(str(error))
+        return problems
 
     @cached_property
     def round_before(self) -> "Run | None":
@@ -258,7 +274,7 @@ class Run:
         lost = self._lost(step)
         if lost == []:
             return self.folder(step)
-        again = f"run scripts/{STEPS[step].script}"
+        again = f"run {SCRIPTS}/{STEPS[step].script}"
         if lost is None:
             raise NotYet(
                 f"there is no {step} in {self.folder(step)} for these settings; {again} first, with the same arguments"
@@ -399,7 +415,7 @@ class Run:
             "folds": files.digest(self.folds.to_dict("list")),
             "labels": self.corpus.fingerprint("name", "part", *TASKS),
             "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
-            "device": pick_device(self.config.device).type,
+            "device": device_type(self.config.device),
         }
 
     def _stage1_decided_by(self) -> dict:
@@ -473,19 +489,28 @@ def main(step, kind: type[Config] = Config) -> None:
 
     kind: the class of its settings.
     """
-    try:
+    with plain_end():
         run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
+        pd.set_option("display.unicode.east_asian_width", True)  # aligns tables with Chinese labels
         with run.under_way:
             step(run)
-    except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged) as error:
-        raise SystemExit(f"error: {error}") from None
-    except OSError as error:
-        if error.errno not in REMEDIES:
-            raise
-        what = f"{error.strerror}: {error.filename or 'no file is named'}"
-        raise SystemExit(f"error: {what}; {REMEDIES[error.errno]}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on where this one stopped") from None
+
+
+@contextmanager
+def plain_end() -> Iterator[None]:
+    """End the program with one line instead of a traceback on bad input, refusals of the system, and Ctrl+C."""
+    with end_if_unread():
+        try:
+            yield
+        except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged) as error:
+            raise SystemExit(f"error: {error}") from None
+        except OSError as error:
+            if error.errno not in REMEDIES:
+                raise
+            what = f"{error.strerror}: {error.filename or 'no file is named'}"
+            raise SystemExit(f"error: {what}; {REMEDIES[error.errno]}") from None
+        except KeyboardInterrupt:
+            raise SystemExit("interrupted; the same command continues from here") from None
 
 
 def help_text(docstring: str) -> str:

@@ -26,6 +26,12 @@ def square(folder: Path, k: int) -> None:
     (folder / f"{k}.txt").write_text(str(k * k))
 
 
+def interrupted(folder: Path, k: int) -> None:
+    """As by Ctrl+C, which reaches all processes of a terminal."""
+    os.kill(os.getpid(), signal.SIGINT)
+    (folder / f"{k}.txt").touch()
+
+
 def always_killed(folder: Path, k: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -50,6 +56,18 @@ def test_jobs_of_a_killed_worker_are_done_by_another(tmp_path, backend, monkeypa
     assert sorted(run(square, tmp_path, backend)) == list(range(N_JOBS))
     assert (tmp_path / "begun-3").exists()
     assert [(tmp_path / f"{k}.txt").read_text() for k in range(N_JOBS)] == [str(k * k) for k in range(N_JOBS)]
+
+
+def test_workers_leave_an_interruption_to_the_main_process(tmp_path):
+    assert sorted(run(interrupted, tmp_path)) == list(range(N_JOBS))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cpu"])
+@pytest.mark.parametrize("torch_version", ["2.13.0", "2.13.0+cpu"])
+def test_the_device_is_known_without_torch_where_that_has_no_cuda(wanted, torch_version, monkeypatch):
+    monkeypatch.setattr(compute, "version", lambda _: torch_version)
+    assert compute.device_type(wanted) == compute.pick_device(wanted).type
 
 
 def test_jobs_that_kill_every_worker_end_in_a_remedy(tmp_path):

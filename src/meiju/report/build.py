@@ -9,7 +9,7 @@ import pandas as pd
 
 from meiju import evaluation, pipeline, teachers
 from meiju.config import as_settings
-from meiju.evaluation import ALL_HEADS, OUT_OF_FOLD, OVER_SEEDS, VALIDATION, Stage
+from meiju.evaluation import OUT_OF_FOLD, OVER_SEEDS, VALIDATION, Stage
 from meiju.labels import TASKS
 from meiju.metrics import per_class
 from meiju.report import diagnostics, figures, page
@@ -101,10 +101,9 @@ def _intro(run: Run) -> list[str]:
 
 
 def _scores(run: Run, table: pd.DataFrame, ablation: str | None) -> Section:
-    together = table[table.heads == ALL_HEADS]
-    shown = pd.concat([together, evaluation.majority(run.config, run.corpus, run.folds)])
+    shown = evaluation.summary(table, run.config, run.corpus, run.folds)
     shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
-    submitted = shown.index[shown.stage == together.stage.iloc[-1]]
+    submitted = shown.index[shown.stage == table.stage.iloc[-1]]
     return Section(
         "Scores",
         [

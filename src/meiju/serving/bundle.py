@@ -175,7 +175,7 @@ def read(folder: Path) -> Bundle:
             model["exported"] is True,
             model["made up"] is True,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # ConfigError is a ValueError
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ConfigError(f"{path} is damaged ({str(error) or type(error).__name__}); {REMEDY}") from None
 
 

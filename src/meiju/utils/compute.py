@@ -5,10 +5,12 @@ a worker or the main process is killed, and a job that was lost is done again.
 """
 
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,12 @@ def pick_device(wanted: str) -> "torch.device":
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: torch finds no CUDA device here; use --device auto")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_type(wanted: str) -> str:
+    """'cpu' or 'cuda', as `pick_device` decides; torch is imported only where it may have CUDA."""
+    without_cuda = wanted == "cpu" or (wanted == "auto" and version("torch").endswith("+cpu"))
+    return "cpu" if without_cuda else pick_device(wanted).type
 
 
 class WorkersLost(RuntimeError):
@@ -60,8 +68,10 @@ def run_jobs(
         while todo:
             n_before = len(todo)
             try:
+                with _without_interrupts():
+                    ends = cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()])
                 # Closed at once on an error: closed later, it would end the workers of the next call.
-                with closing(cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()])) as ends:
+                with closing(ends):
                     for number, memory in ends:
                         del todo[number]
                         peak = max(peak, memory)
@@ -80,6 +90,19 @@ def run_jobs(
         "%d jobs in %.1f s on %s, at most %d MB in one worker",
         len(jobs), time.perf_counter() - started, config.backend, peak >> 20,
     )  # fmt: skip
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl+C back while workers are started; they, and those started in their place, never see it.
+
+    It goes to all processes of a terminal, and each worker would print a traceback. The main process ends them anyway.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import torch
 
-from meiju.config import Config, ConfigError
+from meiju.config import SCRIPTS, Config, ConfigError
 from meiju.text.punctuation.base import (
     MARKS,
     MIN_SENTENCES,
@@ -174,5 +174,5 @@ def restorer_files(folder: Path) -> list[Path]:
 def _read_record(folder: Path) -> dict:
     path = folder / RECORD
     if not path.is_file():
-        raise ConfigError(f"the run has lost {path}; run scripts/02_refine_punctuation.py again, with its arguments")
+        raise ConfigError(f"the run has lost {path}; run {SCRIPTS}/02_refine_punctuation.py again, with its arguments")
     return files.read_json(path)
