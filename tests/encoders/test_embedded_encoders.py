@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from afx_audio.extractors.egemaps import EGEMAPS_LLD_NAMES
 from threadpoolctl import threadpool_limits
 
 from meiju.config import Config, ConfigError
@@ -237,8 +238,13 @@ def voice(seconds: float, hertz: float, level: float = 0.2) -> np.ndarray:
 
 def statistic(name: str, samples: np.ndarray) -> float:
     """Mean of a descriptor over a clip."""
-    k = next(k for k, known in enumerate(prosody.EGEMAPS_LLD_NAMES) if known.startswith(name))
+    k = next(k for k, known in enumerate(EGEMAPS_LLD_NAMES) if known.startswith(name))
     return prosody.statistics(samples)[(2 + len(prosody.PERCENTILES)) * k]
+
+
+def test_the_numbers_of_loudness_and_pitch_are_those_of_the_package():
+    assert EGEMAPS_LLD_NAMES[prosody.LOUDNESS].startswith("Loudness")
+    assert EGEMAPS_LLD_NAMES[prosody.PITCH].startswith("F0")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Embedded visual encoder: the expression and the movement of a clip's main face."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
-import sklearn
-from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
@@ -72,7 +71,7 @@ class FaceGeometry(Encoder):
 
     def fingerprint(self) -> dict:
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, **faces.fingerprint()}
-        return {"encoder": "face-geometry", **settings, "scikit-learn": sklearn.__version__}
+        return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
 
     def _see(self, clip: Clip) -> Parts | NoFrames:
         return read_media(clip, lambda path: see(read_whole_frames(path, fps=self.fps, shorter=SEARCHED)))
@@ -119,6 +118,8 @@ def _principal(values: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.nd
     """Centre [D] of values [N, D] and the basis [n, D] of their principal components, scaled to a mean length of 1."""
     if len(values) < 2:
         return np.zeros(values.shape[1], np.float32), np.zeros((0, values.shape[1]), np.float32)
+    from sklearn.decomposition import PCA  # takes a second, and a finished step needs none of it
+
     pca = PCA(min(n, *values.shape), svd_solver="randomized", random_state=seed).fit(values)
     length = np.sqrt(pca.explained_variance_.sum()) or 1.0  # pictures that are all alike have none
     return pca.mean_.astype(np.float32), (pca.components_ / length).astype(np.float32)

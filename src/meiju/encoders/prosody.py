@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from afx_audio.extractors.egemaps import EGEMAPS_LLD_NAMES, extract_egemaps_lld
-from scipy.signal import find_peaks
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media, require_finite
@@ -25,7 +23,7 @@ BLOCK = 60  # seconds that are analysed at once, so that memory does not grow wi
 FITTED_CLIPS = 200  # clips that centre and scale are taken from; more change them little
 LIMIT = 5.0  # standard deviations; a failed pitch or formant lies far outside
 PERCENTILES = (10, 50, 90)
-LOUDNESS, PITCH = (next(k for k, name in enumerate(EGEMAPS_LLD_NAMES) if name.startswith(n)) for n in ("Loud", "F0"))
+LOUDNESS, PITCH = 0, 10  # numbers of these descriptors in EGEMAPS_LLD_NAMES of afx-audio
 ALWAYS = PITCH  # descriptors before pitch are defined in every frame, the others in voiced frames alone
 
 
@@ -76,6 +74,8 @@ class Prosody(Encoder):
 
 def statistics(samples: np.ndarray) -> np.ndarray:
     """Statistics [P] of sound [N] at RATE; NaN where a clip has no frame to take one from."""
+    from afx_audio.extractors.egemaps import extract_egemaps_lld  # takes a second; a finished step needs none of it
+
     samples = np.pad(samples, (0, max(0, round(SHORTEST * RATE) - len(samples))))
     blocks = np.array_split(samples, -(-len(samples) // (BLOCK * RATE)))
     descriptors = np.hstack([extract_egemaps_lld(block, RATE)["egemaps_lld"] for block in blocks])  # [25, T]
@@ -124,6 +124,8 @@ def _changes(row: np.ndarray) -> np.ndarray:
 
 def _speech(loudness: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     """How much is voiced, how often and how long at a time; loudness peaks (syllables) and seconds of the clip."""
+    from scipy.signal import find_peaks
+
     seconds = len(voiced) * HOP
     starts = np.flatnonzero(np.diff(voiced.astype(int), prepend=0) == 1)
     peaks, _ = find_peaks(loudness, prominence=0.1 * max(np.ptp(loudness), 1e-9))
