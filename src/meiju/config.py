@@ -566,7 +566,6 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 "visual=face-geometry",
             ),
             text=TextConfig(prefix="query: "),
-            audio=AudioConfig(layer=3),  # of 6: middle layers tell most of emotion
             speech=SpeechConfig(model="openai/whisper-base"),
         ),
     ),
