@@ -303,9 +303,8 @@ def _media_problems(
     if missing_is_warning and not media:
         return [], []  # a corpus of features that were extracted before has no clips at all
     named = {tree.files[media[name]] for name in clips.name if name in media}
-    nameless = [
-        name for name in sorted(set(media) - set(clips.name) - unusable) if tree.files[media[name]] not in named
-    ]
+    rowless = sorted(set(media) - set(clips.name) - unusable)
+    nameless = [name for name in rowless if tree.files[media[name]] not in named]
     alike = {loose(name): media[name] for name in nameless}
     alike |= {loose(path.stem): path for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES}
     missing = []
