@@ -9,7 +9,7 @@ import jinja2
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
-from meiju.utils import spreadsheets
+from meiju.utils import spreadsheets, terminal
 
 MISSING = "–"
 A_LINE, HALF_A_LINE = 40, 17  # characters, on a telephone
@@ -107,14 +107,9 @@ class Section:
 def score_table(scores: pd.DataFrame) -> str:
     """The scores as a text table for the terminal, about 95 columns wide. scores: see `meiju.evaluation.table`."""
     table = Table("", "", score_frame(scores), SCORE_FORMATS)
-    widths = [max(map(len, column)) for column in zip(table.headers, *table.rows, strict=True)]
-
-    def line(cells: list[str]) -> str:
-        columns = zip(cells, widths, table.numeric, strict=True)
-        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in columns).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([line(table.headers), rule, *map(line, table.rows)])
+    rows = [table.headers, *table.rows]
+    rule = ["-" * max(map(terminal.width, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(terminal.aligned([table.headers, rule, *table.rows], table.numeric))
 
 
 SCORE_FORMATS = {"95 % over clips": "{}"}

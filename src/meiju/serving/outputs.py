@@ -7,7 +7,7 @@ import pandas as pd
 
 from meiju.labels import TASKS
 from meiju.serving.predictor import Prediction
-from meiju.utils import spreadsheets
+from meiju.utils import spreadsheets, terminal
 
 
 def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> list[dict]:
@@ -81,10 +81,8 @@ def as_table(records: Sequence[dict]) -> str:
         note = "; ".join(filter(None, [*heard, told, _noted(record["notes"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
-    columns = list(zip(*[[*row.values()] for row in rows], strict=True))
-    widths = [max(map(len, [name, *column])) for name, column in zip(rows[0], columns, strict=True)]
-    lines = [list(rows[0]), *([*row.values()] for row in rows)]
-    return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
+    lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)], [False] * len(rows[0]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}

@@ -1,0 +1,20 @@
+"""Tables for the terminal."""
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """Rows of cells as lines of aligned columns; `right`: which columns are set flush right."""
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        gaps = [" " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)]
+        cells = [gap + cell if flush else cell + gap for cell, gap, flush in zip(row, gaps, right, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def width(text: str) -> int:
+    """Columns that a text takes in a terminal: two for a wide character, such as a Chinese one, none for an accent."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
