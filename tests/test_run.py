@@ -5,23 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from meiju.config import Config, ConfigError, parse_config
 from meiju.labels import LabelSet
 from meiju.run import STEPS, NotYet, Run
+from meiju.text import punctuation
 from meiju.utils import files
 from toy_corpus import N_FOLDS, make_corpus, make_folds
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CORPUS = make_corpus()
 FOLDS = make_folds(CORPUS)
+STREAMS = ("--streams", "text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
 # In the order in which they depend on each other; transcription has nothing to do here, as every clip has a sentence.
 ORDER = ["transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report"]
 
 
 def make(home: Path, *flags: str, corpus=CORPUS, folds=FOLDS) -> Run:
-    given = ["sample", "--home", str(home), "--folds", str(N_FOLDS), "--device", "cpu", *flags]
+    given = ["sample", "--home", str(home), "--folds", str(N_FOLDS), "--device", "cpu", *STREAMS, *flags]
     return Run(parse_config("", given), corpus=corpus, folds=folds)
 
 
@@ -119,7 +120,7 @@ def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
 
 
 def test_what_networks_run_on_decides_stage_1(home, usual, monkeypatch):
-    monkeypatch.setattr("meiju.run.pick_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr("meiju.run.device_type", lambda device: "cuda")
     assert changed(usual, make(home)) == ORDER[ORDER.index("stage1") :]
 
 
@@ -294,3 +295,16 @@ def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
         "leave it out with --streams audio=logmel",
     ]
     assert not (tmp_path / "work").exists()
+
+
+def test_missing_models_are_named_together_with_what_runs_without_them(home, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: True)
+    given = ("--streams", "text=hf:some/encoder", "--speech.model", "some/listener", "--punctuation", "hf:some/marks")
+    with pytest.raises(ConfigError) as error:
+        make(home, *given).encoders  # noqa: B018
+    *missing, remedy = str(error.value).splitlines()
+    assert [model for model in ("encoder", "listener", "marks") if f"some/{model}" not in "".join(missing)] == []
+    with_remedy = make(home, *given, *remedy.partition("downloads: ")[2].split())
+    assert len(with_remedy.encoders) == 3
+    assert with_remedy.config.speech.model == "none"
+    assert punctuation.fingerprint(with_remedy.config)

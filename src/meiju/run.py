@@ -122,26 +122,29 @@ class Run:
                 problems.append(str(error))
                 missing = missing or isinstance(error, MissingModel)
         if missing:
-            problems += self._missing_models_of_text()
-            speech = "" if self.config.speech.model == "none" else "--speech.model none "
-            problems.append(f"or do without downloads: {speech}--streams {' '.join(Config.streams)}")
+            flags = [f"--streams {' '.join(Config.streams)}"]
+            for instead, check in (
+                ("--speech.model none", self._check_speech),
+                ("--punctuation crf", punctuation.fingerprint),
+            ):
+                try:
+                    check(self.config)
+                except MissingModel as error:
+                    problems.append(str(error))
+                    flags.append(instead)
+            problems.append(f"or do without downloads: {' '.join(flags)}")
         if problems:
             raise ConfigError("\n".join(problems))
         return made
 
-    def _missing_models_of_text(self) -> list[str]:
-        """What to say of models of speech recognition and punctuation that are missing as well."""
-        problems = []
-        try:
-            if self.config.speech.model != "none":
-                hub.identity(self.config.speech.model)
-        except MissingModel as error:
-            problems.append(f"--speech.model, which clips without a sentence need: {error}")
-        try:
-            punctuation.fingerprint(self.config)
-        except MissingModel as error:
-            problems.append(str(error))
-        return problems
+    @staticmethod
+    def _check_speech(config: Config) -> None:
+        """Raise MissingModel where the model that transcribes clips without a sentence is missing."""
+        if config.speech.model != "none":
+            try:
+                hub.identity(config.speech.model)
+            except MissingModel as error:
+                raise MissingModel(f"--speech.model: {error}") from None
 
     @cached_property
     def round_before(self) -> "Run | None":
