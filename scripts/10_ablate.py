@@ -26,16 +26,16 @@ def ablate(run):
     for k, variant in enumerate(chosen, start=1):
         print(f"== {k} of {len(chosen)}: {variant.name}, {variant.what}", flush=True)
         outcomes.append(ablation.carry_out(run, variant))
-    found, out = ablation.table(run, outcomes), run.ablation_folder
-    files.write_text(out / "ablation.csv", found.to_csv(index=False, float_format="%.5f"))
-    files.write_text(out / "ablation.md", ablation.as_markdown(found))
-    drawn = {"ablation.png": diagnostic_figures.differences(found, title="What each part is worth")}
-    curve = ablation.low_resource(found)
+    table, out = ablation.table(run, outcomes), run.ablation_folder
+    files.write_text(out / "ablation.csv", table.to_csv(index=False, float_format="%.5f"))
+    files.write_text(out / "ablation.md", ablation.as_markdown(table))
+    drawn = {"ablation.png": diagnostic_figures.differences(table, title="What each part is worth")}
+    curve = ablation.low_resource(table)
     if curve.share.nunique() > 1:
         drawn["low_resource.png"] = diagnostic_figures.low_resource(curve, title="With fewer labelled clips")
     for name, figure in drawn.items():
         files.write_bytes(out / name, to_png(figure))
-    print(ablation.for_terminal(found))
+    print(ablation.for_terminal(table))
     print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', *drawn))}")
 
 

@@ -38,7 +38,7 @@ class Arguments:
     clips: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="CLIP ...")] = ()
     """Clips, or folders of them."""
     text: str | None = None
-    """What is said in the clip; without a clip, it is judged alone."""
+    """Sentence of the clip; without a clip, the prediction is made from the sentence alone."""
     texts: Path | None = None
     """Table (csv) of clips' names and sentences: name or FileName, sentence or Subtitle."""
     format: Literal["table", "json", "csv"] = "table"

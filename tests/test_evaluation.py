@@ -185,8 +185,8 @@ def test_the_standard_deviation_over_folds_is_that_of_the_folds_scores(stages):
     assert by_fold.clips.sum() == PARTS["training"]
     for stage in ("stage 1", "stage 2"):
         row = table[(table.part == OUT_OF_FOLD) & (table.stage == stage) & (table.heads == ALL_HEADS)].iloc[0]
-        assert row.fold_spread == pytest.approx(by_fold[f"JRBM, {stage}"].std())
-    assert table[table.part == VALIDATION].fold_spread.isna().all()
+        assert row.fold_std == pytest.approx(by_fold[f"JRBM, {stage}"].std())
+    assert table[table.part == VALIDATION].fold_std.isna().all()
 
 
 def test_what_the_second_stage_gains_is_the_difference_of_the_scores(stages):

@@ -97,7 +97,7 @@ def test_an_interrupted_tuning_goes_on_to_the_same_frames(bert, tuned, tmp_path,
         try:
             text_tuning.extract(bert, CONFIG, make_lines(), tmp_path, seed=0, device=CPU)
         except KeyboardInterrupt:
-            assert len(list(tmp_path.glob("said-*"))) == 3
+            assert len(list(tmp_path.glob("predictions-*"))) == 3
     assert len(calls) == 1 + 6 + 4  # pairs and triples of four folds, and the one that broke off
     np.testing.assert_array_equal(frames_of(tmp_path, (0,)), frames_of(tuned, (0,)))
 

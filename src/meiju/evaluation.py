@@ -93,7 +93,7 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
     """One row per part, stage and head count, and one (heads ALL_HEADS) for all head counts together.
 
     Columns stage, system, heads, part, n_clips, E, I, JRBM, JRBM_low and JRBM_high (95 % bootstrap interval over clips
-    alone), fold_spread (standard deviation of JRBM over folds; NaN on Validation).
+    alone), fold_std (standard deviation of JRBM over folds; NaN on Validation).
     """
     rows = []
     for part, truth, fold in parts(corpus, folds):
@@ -166,7 +166,7 @@ def differences(
     (Efron's paired bootstrap over clips). Two systems that are equal but for their random starts lie outside it far
     too often. OVER_SEEDS, where every cell (head count and fold) of both systems has two seeds or more: the seeds are a
     sample too, resampled in each cell and independently in both systems (see `meiju.ensemble.resample_seeds`). The
-    variances over clips and over seeds are added, and the interval is the difference found, less and plus the root of
+    variances over clips and over seeds are added, and the interval is the difference -/+ the root of
     their sum times Student's t, with the degrees of freedom that the seeds of the smaller system allow. That the chance
     of training belongs in a comparison: Bouthillier et al. 2021, Accounting for variance in machine learning
     benchmarks, MLSys 3.
@@ -237,7 +237,7 @@ def _scored(truth: dict, predicted: dict, fold: np.ndarray | None, average: str)
     low, high = interval(bootstrap(truth, [predicted], average)["JRBM"][0])
     score = joint_score(truth, predicted, average)
     bounds = {"JRBM_low": low, "JRBM_high": high}
-    over_folds = {"fold_spread": _fold_sd(truth, predicted, fold, average)}
+    over_folds = {"fold_std": _fold_sd(truth, predicted, fold, average)}
     return {"n_clips": len(truth[TASKS[0]])} | vars(score) | bounds | over_folds
 
 

@@ -42,10 +42,10 @@ def _minimise(kernels: np.ndarray, y: np.ndarray) -> np.ndarray:
     start = np.zeros(len(kernels))
     bounds = [(np.log(LOWEST), np.log(HIGHEST))] * len(kernels)
     options = {"maxiter": ITERATIONS}
-    found = optimize.minimize(
+    solution = optimize.minimize(
         left_out_error, start, (kernels, y), method="L-BFGS-B", jac=True, bounds=bounds, options=options
     )
-    return np.exp(found.x)
+    return np.exp(solution.x)
 
 
 def left_out_error(log_variances: np.ndarray, kernels: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

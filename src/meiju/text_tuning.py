@@ -78,12 +78,12 @@ def extract(model: str, config: TuneConfig, lines: Lines, folder: Path, *, seed:
     for folds in tqdm(left_out, desc=f"fine-tuning {Path(model).name}", unit="network", disable=None):
         is_asked = len(folds) == ASKED
         lost = is_asked and not hub.has_weights(network_of(folder, folds))
-        if lost or not (folder / f"said-{_name(folds)}.npz").exists():
+        if lost or not (folder / f"predictions-{_name(folds)}.npz").exists():
             tuner = Tuner.train(model, config, lines, folds, seed=seed, device=device)
             if is_asked:
                 tuner.save(network_of(folder, folds))
             # Last: a network whose answers lie there is whole.
-            with files.aside(folder / f"said-{_name(folds)}.npz") as path, path.open("wb") as file:
+            with files.aside(folder / f"predictions-{_name(folds)}.npz") as path, path.open("wb") as file:
                 np.savez(file, frames=tuner.log_probabilities([clip.sentence for clip in lines.clips]))
     for held_out in (*_choose(lines.n_folds, 1), *_choose(lines.n_folds, 2)):
         _write_store(lines, folder, held_out)
@@ -185,7 +185,7 @@ def _write_store(lines: Lines, folder: Path, held_out: Folds) -> None:
     others = [fold for fold in range(lines.n_folds) if fold not in held_out]
     without = {}  # of each other fold, the frames by the network that was trained without it too
     for fold in others:
-        with np.load(folder / f"said-{_name((*held_out, fold))}.npz", allow_pickle=False) as arrays:
+        with np.load(folder / f"predictions-{_name((*held_out, fold))}.npz", allow_pickle=False) as arrays:
             without[fold] = arrays["frames"]
     frames = np.mean(list(without.values()), axis=0)
     for fold in others:

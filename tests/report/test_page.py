@@ -15,7 +15,7 @@ SCORES = pd.DataFrame(
         ("stage 2", "mean over heads", "out-of-fold", 2294, 0.56, 0.53, 0.54459, 0.52, 0.57, 0.011),
         ("stage 2", "mean over heads", "validation", 324, 0.55, 0.5, 0.52381, 0.47, 0.58, NAN),
     ],
-    columns=["stage", "system", "part", "n_clips", "E", "I", "JRBM", "JRBM_low", "JRBM_high", "fold_spread"],
+    columns=["stage", "system", "part", "n_clips", "E", "I", "JRBM", "JRBM_low", "JRBM_high", "fold_std"],
 )
 MISTAKES = Table(
     "Mistakes",

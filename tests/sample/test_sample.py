@@ -164,7 +164,7 @@ def test_rerun_draws_only_what_is_missing(corpus):
 
 
 def test_two_samples_never_mix(corpus):
-    with pytest.raises(ValueError, match="delete it"):
+    with pytest.raises(ConfigError, match="delete it"):
         make_tiny(corpus, seed=1)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
+from meiju.config import ConfigError
 from meiju.text.punctuation import (
     MARKS,
     MIN_SENTENCES,
@@ -262,7 +263,7 @@ def test_sentences_are_read_with_or_without_a_byte_order_mark(tmp_path, start, l
 def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_bytes("好。\n\n走吗？\n".encode() + "你好。".encode("gb18030") + b"\n")
-    with pytest.raises(ValueError, match=r"lines\.txt, line 4\b"):
+    with pytest.raises(ConfigError, match=r"lines\.txt, line 4\b"):
         read_sentences(path)
 
 

@@ -82,11 +82,11 @@ def main(arguments: Arguments) -> None:
     device = pick_device(arguments.device)
     arguments.output.mkdir(parents=True, exist_ok=True)
     size = measuring.QUICK if arguments.quick else measuring.Size()
-    found = [
+    tables = [
         measuring.run_apart(part, size, arguments.device, threads=arguments.threads)
         for part in tqdm(arguments.parts, "measuring", unit="part", disable=None)
     ]
-    text = markdown(pd.concat(found, ignore_index=True), machine(device, arguments.threads))
+    text = markdown(pd.concat(tables, ignore_index=True), machine(device, arguments.threads))
     files.write_text(arguments.output / "bench.md", text)
     print(text, end="")
 

@@ -69,14 +69,14 @@ def results(home: Path) -> dict[str, bytes]:
 
     That is the folder and, as a drawn clip's time of change counts, the fingerprints.
     """
-    found = {}
+    contents = {}
     for path in home.rglob("*"):
         if path.is_file() and not PASSING & {path.suffix, path.name}:
             content = path.read_bytes().replace(str(home).encode(), b"")
             if path.suffix == ".json":
                 content = re.sub(rb"[0-9a-f]{12,}", b"#", content)
-            found[re.sub("[0-9a-f]{12}", "#", str(path.relative_to(home)))] = content
-    return found
+            contents[re.sub("[0-9a-f]{12}", "#", str(path.relative_to(home)))] = content
+    return contents
 
 
 def endure(home: Path | None = None, kills: int = 30, seed: int = 0, flags: tuple[str, ...] = ()) -> None:

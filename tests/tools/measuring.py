@@ -109,11 +109,11 @@ def measure(name: str, size: Size, device: str, *, threads: int = 1) -> pd.DataF
         turns = pd.DataFrame([one_turn() for _ in range(size.turns)])
     turns.columns = pd.MultiIndex.from_tuples(turns.columns)
     by_what = {what: turns[what] for what in dict.fromkeys(turns.columns.get_level_values(0))}
-    found = {
-        what: pd.DataFrame({"median": own.median(), "ratio": own.div(own.iloc[:, 0], axis=0).median()})
-        for what, own in by_what.items()
+    tables = {
+        what: pd.DataFrame({"median": times.median(), "ratio": times.div(times.iloc[:, 0], axis=0).median()})
+        for what, times in by_what.items()
     }
-    table = pd.concat(found, names=["what", "case"]).reset_index()
+    table = pd.concat(tables, names=["what", "case"]).reset_index()
     return table.assign(part=name, unit=part.unit, to=part.to, peak=peak_memory() / 1e6)
 
 

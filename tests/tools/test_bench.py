@@ -22,20 +22,20 @@ def test_the_smallest_size_has_every_part_and_finite_ratios(tmp_path, monkeypatc
     assert re.match(rf".+, {os.cpu_count()} cores, 1 torch threads, networks on CPU", text)
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     by_part = {part: [row for row in rows if row[0] == part and len(row) == 6] for part in bench.PARTS}
-    assert {part: len(own) for part, own in by_part.items()} == {
+    assert {part: len(rows) for part, rows in by_part.items()} == {
         "members": 3,
         "clips": 8,
         "widths": 4,
         "extraction": 6,
         "pretrained": 3,
     }
-    for part, own in by_part.items():
-        ratios = [float(row[4]) for row in own]
+    for part, rows in by_part.items():
+        ratios = [float(row[4]) for row in rows]
         assert np.isfinite(ratios).all()
         # The first case of each thing is what the others are compared to.
         firsts = [
             ratio
-            for ratio, row, before in zip(ratios, own, [None, *own], strict=False)
+            for ratio, row, before in zip(ratios, rows, [None, *rows], strict=False)
             if not before or before[1] != row[1]
         ]
         assert set(firsts) == {1.0}, part
@@ -45,18 +45,18 @@ def test_the_smallest_size_has_every_part_and_finite_ratios(tmp_path, monkeypatc
 
 def test_a_part_runs_in_a_process_of_its_own():
     few = replace(bench.QUICK, turns=1, drawn=1, sentences=20)
-    found = bench.run_apart("extraction", few, "cpu")
-    assert set(found.part) == {"extraction"}
-    assert np.isfinite(found.ratio).all()
+    table = bench.run_apart("extraction", few, "cpu")
+    assert set(table.part) == {"extraction"}
+    assert np.isfinite(table.ratio).all()
 
 
 def test_ratios_are_taken_within_a_turn(monkeypatch):
     """A machine that is ten times slower in one turn leaves them alone."""
     turns = iter([{("step", "base"): 1, ("step", "other"): 3}, {("step", "base"): 10, ("step", "other"): 30}])
     monkeypatch.setitem(bench.PARTS, "made-up", bench.Part(lambda *_: lambda: next(turns), "ms", "base"))
-    found = bench.measure("made-up", replace(bench.QUICK, turns=2), "cpu")
-    assert dict(zip(found.case, found.ratio, strict=True)) == {"base": 1, "other": 3}
-    assert found["median"].tolist() == [5.5, 16.5]
+    table = bench.measure("made-up", replace(bench.QUICK, turns=2), "cpu")
+    assert dict(zip(table.case, table.ratio, strict=True)) == {"base": 1, "other": 3}
+    assert table["median"].tolist() == [5.5, 16.5]
 
 
 def test_the_twin_computes_what_a_member_does():
@@ -74,31 +74,30 @@ def test_the_twin_computes_what_a_member_does():
             _copy(twin.classify[task][0], member.classify[task].hidden)
             _copy(twin.classify[task][3], member.classify[task].output)
             for where in ("within", "between"):
-                stacked, own = getattr(member, where)[task].attention, getattr(twin, where)[task]
+                stacked, layer = getattr(member, where)[task].attention, getattr(twin, where)[task]
                 weights = (stacked.query.weight[0].T, stacked.key_value.weight[0].T)
-                own.in_proj_weight.copy_(torch.cat(weights))
-                own.in_proj_bias.copy_(torch.cat([stacked.query.bias[0, 0], stacked.key_value.bias[0, 0]]))
-                _copy(own.out_proj, stacked.output)
+                layer.in_proj_weight.copy_(torch.cat(weights))
+                layer.in_proj_bias.copy_(torch.cat([stacked.query.bias[0, 0], stacked.key_value.bias[0, 0]]))
+                _copy(layer.out_proj, stacked.output)
         frames = {s: torch.randn(4, 1 if s == "text" else 3, d) for s, d in shape.streams.items()}
         mask = {s: torch.ones(f.shape[:-1], dtype=torch.bool) for s, f in frames.items()}
         mask["audio"][0] = False
         mask["visual"][1, 2] = False
-        said = member(Batch({s: f[None] for s, f in frames.items()}, {s: m[None] for s, m in mask.items()}))
+        outputs = member(Batch({s: f[None] for s, f in frames.items()}, {s: m[None] for s, m in mask.items()}))
         main, auxiliary = twin.forward(Batch(frames, mask))
     for task in shape.classes:
-        torch.testing.assert_close(main[task], said.main[task][0], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(auxiliary[task], said.auxiliary[task][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(main[task], outputs.main[task][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(auxiliary[task], outputs.auxiliary[task][0], atol=1e-5, rtol=1e-4)
 
 
-def _copy(own, stacked):
-    own.weight.copy_(stacked.weight[0].T)
-    own.bias.copy_(stacked.bias[0, 0])
+def _copy(layer, stacked):
+    layer.weight.copy_(stacked.weight[0].T)
+    layer.bias.copy_(stacked.bias[0, 0])
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"), [(["--parts"], "--parts needs"), (["--threads", "0"], "--threads is at least 1")]
+    ("flags", "message"), [(["--parts"], "--parts needs"), (["--threads", "0"], "--threads is at least 1")]
 )
-def test_bad_flags_end_in_a_line(flags, said, capsys):
-    with pytest.raises(SystemExit):
+def test_bad_flags_end_in_a_line(flags, message):
+    with pytest.raises(SystemExit, match=message):
         run_script("bench.py", "--quick", *flags)
-    assert said in capsys.readouterr().err

@@ -52,19 +52,19 @@ class Twin(nn.Module):
             kept = there & (torch.rand(there.shape, device=there.device) >= self.config.modality_dropout)
             there = torch.where(kept.any(dim=-1, keepdim=True), kept, there)
         tokens = self.dropout(torch.stack(tokens, dim=2) * there[:, None, :, None])  # (B, tasks, S, D)
-        own = {}
+        attended = {}
         for k, task in enumerate(TASKS):
             x = self.before[task](tokens[:, k])
             seen, _ = self.within[task](x, x, x, key_padding_mask=~there, need_weights=False)
-            own[task] = tokens[:, k] + self._branch(seen)
+            attended[task] = tokens[:, k] + self._branch(seen)
         main = {}
         for task, other in zip(TASKS, reversed(TASKS), strict=True):
-            x = own[other]
-            seen, _ = self.between[task](own[task], x, x, key_padding_mask=~there, need_weights=False)
+            x = attended[other]
+            seen, _ = self.between[task](attended[task], x, x, key_padding_mask=~there, need_weights=False)
             seen = self._branch(seen)
-            x = own[task] + self.gate[task](torch.cat([own[task], seen], dim=-1)).sigmoid() * seen
+            x = attended[task] + self.gate[task](torch.cat([attended[task], seen], dim=-1)).sigmoid() * seen
             main[task] = self.classify[task]((x * there[..., None]).flatten(start_dim=1))
-        return main, {task: self.auxiliary[task]((x * there[..., None]).flatten(1)) for task, x in own.items()}
+        return main, {task: self.auxiliary[task]((x * there[..., None]).flatten(1)) for task, x in attended.items()}
 
     def _branch(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -86,11 +86,11 @@ def train_twin(
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.device.type == "cuda"):
             outputs = network(batch)
         loss = torch.zeros((), device=frames.device)
-        for said, share in zip(outputs, (1.0, config.auxiliary), strict=True):
+        for logits, share in zip(outputs, (1.0, config.auxiliary), strict=True):
             for task in TASKS:
                 target, weight = (torch.from_numpy(of[task])[chosen] for of in (rows.targets, rows.weight))
                 per_clip = functional.cross_entropy(
-                    said[task].float(),
+                    logits[task].float(),
                     target.to(frames.device),
                     reduction="none",
                     label_smoothing=config.label_smoothing,

@@ -123,7 +123,7 @@ def score_frame(scores: pd.DataFrame) -> pd.DataFrame:
         "clips": scores["n_clips"],
         **{name: scores[name] for name in ("E", "I", "JRBM")},
         "95 % over clips": pd.Series([f"{low:.4f}–{high:.4f}" for low, high in bounds], scores.index, dtype=str),
-        "fold sd": scores["fold_spread"].astype(float),
+        "fold sd": scores["fold_std"].astype(float),
     }
     return pd.DataFrame(columns).reset_index(drop=True)
 

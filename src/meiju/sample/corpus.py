@@ -173,7 +173,7 @@ def make_sample(
 def plan(seed: int, sizes: dict[str, int]) -> pd.DataFrame:
     """Everything about every clip of parts of the given sizes; a part's first clips do not depend on its size.
 
-    Columns: name, part, number (in its part), sentence (as the corpus gives it), punctuated (as it was said), emotion,
+    Columns: name, part, number (in its part), sentence (as the corpus gives it), punctuated (with its marks), emotion,
     intent, what text, face and voice show of both (text_emotion ... voice_intent), speaker, seconds.
     """
     return pd.DataFrame(_plan_clip(seed, part, number) for part, size in sizes.items() for number in range(size))
@@ -290,8 +290,8 @@ def _pick(rng: np.random.Generator, choices: str) -> str:
 def _claim(root: Path, seed: int) -> None:
     """Note the seed in the folder's README, so that two samples never mix in it."""
     readme, text = root / "README.txt", README.format(seed=seed)
-    own = readme.exists() and readme.read_text(encoding="utf-8") == text
-    if root.exists() and any(root.iterdir()) and not own:
+    is_sample = readme.exists() and readme.read_text(encoding="utf-8") == text
+    if root.exists() and any(root.iterdir()) and not is_sample:
         raise ConfigError(
             f"--corpus.root: {root} holds other data than the sample of seed {seed}; delete it or choose another folder"
         )

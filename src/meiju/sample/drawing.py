@@ -87,14 +87,14 @@ def draw_speaker(rng: np.random.Generator) -> Speaker:
 def draw_voice(speaker: Speaker, emotion: str, intent: str, *, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A hummed sentence [seconds * RATE] float32: syllables of a harmonic tone over noise and other sounds."""
     prosody = np.array(PROSODIES[emotion]) * rng.uniform(0.8, 1.2) + speaker.voice_habit
-    shift, spread, gain, tempo, decay, tremor = prosody + rng.normal(0, 1, 6) * [0.8, 0.3, 1.0, 0.05, 0.08, 0.06]
+    shift, deviation, gain, tempo, decay, tremor = prosody + rng.normal(0, 1, 6) * [0.8, 0.3, 1.0, 0.05, 0.08, 0.06]
     final_pitch, final_gain = INTONATIONS[intent]
     time = np.arange(int(seconds * RATE)) / RATE
     ending = np.clip(3 * time / seconds - 2, 0, 1)
 
     n_syllables = max(2, round(4 * max(tempo, 0.5) * seconds))
     syllable = np.minimum((time / seconds * n_syllables).astype(int), n_syllables - 1)
-    steps = rng.normal(0, max(spread, 0.1), n_syllables)[syllable]
+    steps = rng.normal(0, max(deviation, 0.1), n_syllables)[syllable]
     vibrato = max(tremor, 0) * np.sin(2 * np.pi * 6.5 * time)
     pitch = speaker.pitch * 2 ** ((shift + steps + vibrato + final_pitch * ending) / 12)
 

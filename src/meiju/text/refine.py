@@ -39,14 +39,14 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
     restorer, unlearnt, device = None, {}, pick_device(config.device)
     if config.punctuation not in UNLEARNT:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
-        own = [s for s in clips.sentence[clips.part.isin(UNSCORED_PARTS)] if is_punctuated(s)]
+        punctuated = [s for s in clips.sentence[clips.part.isin(UNSCORED_PARTS)] if is_punctuated(s)]
         differ = marks_differ(heard)
         try:
-            restorer, scores = make_restorer(config, [*own, *given], folder, drops_marks=differ, device=device)
+            restorer, scores = make_restorer(config, [*punctuated, *given], folder, drops_marks=differ, device=device)
             if differ:
                 print("punctuation: the training part has other marks than the rest, so all are set anew")
                 if not config.punctuation.startswith("hf:"):  # a model that is used as it is learnt from none of them
-                    unlearnt = restore_unlearnt(config, own, given, folder, device=device)
+                    unlearnt = restore_unlearnt(config, punctuated, given, folder, device=device)
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:

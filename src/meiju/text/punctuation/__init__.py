@@ -165,10 +165,10 @@ def load_restorer(folder: Path, *, device: "torch.device") -> Restorer | None:
 def restorer_files(folder: Path) -> list[Path]:
     """The files that `load_restorer` reads, whether they are there or not."""
     kind = _read_record(folder).get("restorer")
-    own = files_of(folder / CRF) if kind == "crf" else []
+    paths = files_of(folder / CRF) if kind == "crf" else []
     if kind == "fit":
-        own = [folder / FITTED / "config.json", *(path for path in (folder / FITTED).rglob("*") if path.is_file())]
-    return [folder / RECORD, *own]
+        paths = [folder / FITTED / "config.json", *(path for path in (folder / FITTED).rglob("*") if path.is_file())]
+    return [folder / RECORD, *paths]
 
 
 def _read_record(folder: Path) -> dict:

@@ -45,7 +45,7 @@ def is_punctuated(sentence: str) -> bool:
 def as_subtitle(sentence: str) -> str:
     """A sentence without its marks, as subtitles give it: a space for one inside it, nothing for one at its end."""
     return " ".join(
-        "".join(" " if c in MARKS else own for own, c in zip(sentence, full_width(sentence), strict=True)).split()
+        "".join(" " if mark in MARKS else c for c, mark in zip(sentence, full_width(sentence), strict=True)).split()
     )
 
 

@@ -154,8 +154,8 @@ def _features(characters: list[str], gaps: list[bool], cohesion: dict[str, str])
         if place == "n" and hinted:
             features.append(_light(around, since, to_end[i], cohesion))
         else:
-            own = _window(around, place, hinted, since, to_end[i], cohesion)
-            features.append(own + _clause(characters, i, start, to_end[i], place))
+            window = _window(around, place, hinted, since, to_end[i], cohesion)
+            features.append(window + _clause(characters, i, start, to_end[i], place))
         if gaps[i]:
             start = i + 1
     return features

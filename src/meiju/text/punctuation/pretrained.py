@@ -63,8 +63,8 @@ def marks_of_labels(names: Sequence[str]) -> list[str]:
     """
     marks = []
     for name in names:
-        said = "" if name.startswith("I-") else name.lower()
-        marks.append(next((mark for mark, pattern in NAMES if re.search(pattern, said)), ""))
+        label = "" if name.startswith("I-") else name.lower()
+        marks.append(next((mark for mark, pattern in NAMES if re.search(pattern, label)), ""))
     if not any(marks):
         raise ConfigError(f"--punctuation: none of the model's labels names a mark; they are {', '.join(names)}")
     if all(marks):
