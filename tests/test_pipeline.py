@@ -425,7 +425,7 @@ def test_of_changed_clips_only_these_are_encoded_again(own_home, root, tmp_path,
     out = capsys.readouterr().out
     assert "features of audio: 91 of 92 clips are as they were" in out
     assert "features of visual: 91 of 92 clips are as they were" in out
-    shutil.copy(clips["Training"][0], clips["Training"][1])  # pixels-pca learns from it
+    shutil.copy(clips["Training"][0], clips["Training"][1])  # face-geometry learns from it
     run_step("03_extract_features", own_home, corpus)
     out = capsys.readouterr().out
     assert "features of audio: 91 of 92 clips are as they were" in out

@@ -195,9 +195,9 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     """Clips a second that the embedded encoders and the decoder alone get through, in one process."""
     clips = _draw(size, folder)
     sentences = [Clip(c.name, c.sentence, "") for c in sample_corpus.plan(0, {"training": size.sentences}).itertuples()]
-    encoders = {name: make_encoder(name, Config("bench")) for name in ("tfidf-svd", "logmel", "pixels-pca")}
+    encoders = {name: make_encoder(name, Config("bench")) for name in ("tfidf-svd", "logmel", "face-geometry")}
     encoders["tfidf-svd"].fit(sentences, seed=0)
-    encoders["pixels-pca"].fit(clips, seed=0)
+    encoders["face-geometry"].fit(clips, seed=0)
 
     def turn() -> Measured:
         decode_sound = _speed(clips, lambda clip: _decode(clip, "audio"))
@@ -206,7 +206,7 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
             ("sound", "plain decoding"): decode_sound,
             ("sound", "logmel"): _speed_of(encoders["logmel"], clips),
             ("pictures", "plain decoding"): decode_pictures,
-            ("pictures", "pixels-pca"): _speed_of(encoders["pixels-pca"], clips),
+            ("pictures", "face-geometry"): _speed_of(encoders["face-geometry"], clips),
             ("text", "plain decoding of sound and pictures"): 1 / (1 / decode_sound + 1 / decode_pictures),
             ("text", "tfidf-svd"): _speed_of(encoders["tfidf-svd"], sentences),
         }
@@ -216,7 +216,7 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
 
 def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
     """Seconds a clip of 3 s takes hf: encoders of the presets' architectures, with random weights."""
-    config = Config("bench", visual=VisualConfig(crop="face", fps=2.0), device=device.type)
+    config = Config("bench", visual=VisualConfig(fps=2.0), device=device.type)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (15, size.side // 4, size.side // 4, 3), dtype=np.uint8)
     pictures = pictures.repeat(5, axis=0).repeat(4, axis=1).repeat(4, axis=2)
