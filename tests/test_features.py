@@ -389,3 +389,11 @@ def test_notes_without_their_columns_are_damaged(tmp_path):
     (tmp_path / "store" / "notes.csv").write_text("name\na\n")
     with pytest.raises(files.Damaged, match=r"notes\.csv is damaged"):
         features.load(tmp_path / "store")
+
+
+@pytest.mark.parametrize("lost", STORE)
+def test_a_store_that_has_lost_a_file_is_told_in_one_line(tmp_path, lost):
+    extract(Fake(), tmp_path / "store")
+    (tmp_path / "store" / lost).unlink()
+    with pytest.raises(files.Damaged, match=rf"{lost} is damaged .*delete {tmp_path / 'store'} and"):
+        features.load(tmp_path / "store")

@@ -249,3 +249,17 @@ def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, re
     teachers.write(tmp_path, change(table), gates)
     with pytest.raises(files.Damaged, match=rf"pseudo_labels\.csv is damaged .*{reason}"):
         teachers.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(",emotion,", ",emotion2,"), ("0.9", "0.9x"), ("1,intent", "0,intent"), ("precision", "precisio")]
+)
+def test_damaged_gates_are_told(tmp_path, old, new):
+    table, gates = pseudo_labels()
+    teachers.write(tmp_path, table, gates)
+    assert len(teachers.read(tmp_path)[1]) == len(gates)
+    text = (tmp_path / "gates.csv").read_text()
+    assert old in text
+    (tmp_path / "gates.csv").write_text(text.replace(old, new, 1))
+    with pytest.raises(files.Damaged, match=r"gates\.csv is damaged"):
+        teachers.read(tmp_path)

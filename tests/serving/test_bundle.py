@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import re
@@ -11,6 +12,7 @@ from meiju.encoders.base import Clip
 from meiju.serving import bundle
 from meiju.serving.bundle import export, find_run
 from meiju.serving.predictor import Predictor
+from meiju.utils import files
 from toy_run import run_script
 
 CLIPS = [Clip("a", "你今天去哪里了呢", ""), Clip("b", "好", "")]
@@ -171,3 +173,28 @@ def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
             weights=None,
         )
     assert not (tmp_path / "model.json").exists()
+
+
+@pytest.mark.parametrize("name", ["tfidf_svd.npz", "vocabulary.json", "fitted.json"])
+def test_who_received_a_damaged_export_is_told_to_ask_for_another(copy, name):
+    path = copy / "encoders" / "text" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    parts = read_plain(copy)["parts"]  # made by somebody who lists what is damaged
+    parts["encoders/text"]["files"][name] = vars(bundle.Stamp.of(path))
+    change(copy, parts=parts)
+    with pytest.raises(ConfigError, match=r"is damaged .*; ask whoever made the export") as caught:
+        Predictor(copy, device="cpu")
+    assert "delete" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_answer_that_cannot_be_written_is_printed(home, tmp_path, monkeypatch, capsys):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "write_text", full)
+    asked = ["sample", "--text", "好", "--home", str(home), "--format", "json", "--output", str(tmp_path / "a.json")]
+    with pytest.raises(SystemExit, match=r"error: --output: No space left on device: .*a\.json"):
+        run_script("predict.py", *asked)
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["emotion"]

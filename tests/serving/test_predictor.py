@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -369,3 +370,17 @@ def test_weights_so_large_that_they_give_no_numbers_are_told(moved, testing):
     predictor = Predictor(moved / "submissions" / "sample", device="cpu")
     with pytest.raises(ConfigError, match="no finite numbers"):
         predictor.predict(testing[:1])
+
+
+def test_what_is_lost_of_a_stream_that_is_used_is_told(predictor, tmp_path):
+    path = Path(write_clip(tmp_path / "a.mp4"))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
+        start, size = packets[4].pos, packets[4].size
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    (prediction,) = predictor.predict([Clip("a", "好", str(path))])
+    assert prediction.streams == ("text", "audio", "visual")
+    assert list(prediction.notes) == ["audio"]
+    assert "of the audio track is lost" in prediction.notes["audio"]

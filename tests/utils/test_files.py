@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import platform
 import subprocess
 import sys
@@ -104,3 +105,13 @@ def test_an_archive_that_sends_its_reader_before_its_start_is_damaged(tmp_path):
         raise OSError(errno.EINVAL, "Invalid argument")
     with pytest.raises(PermissionError), files.reading(tmp_path / "a.npz"):
         raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_file_that_a_folder_has_lost_is_damage_of_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), files.reading(tmp_path / "a"):
+        (tmp_path / "a").read_bytes()
+    told = pytest.raises(files.Damaged, match=f"delete {tmp_path} and")
+    with told as caught, files.reading(tmp_path / "a", delete=tmp_path):
+        (tmp_path / "a").read_bytes()
+    again = pickle.loads(pickle.dumps(caught.value))  # as from a worker
+    assert (str(again), again.what) == (str(caught.value), caught.value.what)

@@ -79,7 +79,7 @@ class TfidfSvd(Encoder):
 
     def load(self, folder: Path) -> None:
         self.vocabularies = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        with np.load(folder / "tfidf_svd.npz") as arrays:
+        with (folder / "tfidf_svd.npz").open("rb") as file, np.load(file) as arrays:
             self.idf, self.components = arrays["idf"], arrays["components"]
         if list(self.vocabularies) not in ([CHARACTERS], [CHARACTERS, WORDS]):
             raise ValueError("the vocabulary is not one of characters, or of characters and words")

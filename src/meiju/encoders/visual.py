@@ -48,7 +48,7 @@ class PixelsPca(Encoder):
         np.savez(folder / "pixels_pca.npz", mean=self.mean, components=self.components)
 
     def load(self, folder: Path) -> None:
-        with np.load(folder / "pixels_pca.npz") as arrays:
+        with (folder / "pixels_pca.npz").open("rb") as file, np.load(file) as arrays:
             self.mean, self.components = arrays["mean"], arrays["components"]
         require_finite(self.mean, [self.size**2])
         require_finite(self.components, [len(self.components), self.size**2])

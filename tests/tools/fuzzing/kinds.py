@@ -26,6 +26,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
+from fuzzing import clips as clip_kinds
 from fuzzing import corpora, mutations
 from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
 from meiju import ensemble, features, folds, member_training, members, submission, teachers
@@ -393,6 +394,9 @@ KINDS: dict[str, Callable[[Case], str]] = {
     "zip of features": zip_features,
     "submission": zip_submission,
     "mp4": mp4,
+    "container": clip_kinds.container,
+    "tagger": clip_kinds.tagger,
+    "model": clip_kinds.model,
     "safetensors": safetensors,
     "json": json_file,
     "setting": setting,

@@ -1,0 +1,156 @@
+"""Clips and models that others may hand over: containers that say odd things, and models that are damaged or ill meant.
+
+As in fuzzing.kinds, each function makes one input, reads it, and says in a word how that ended.
+"""
+
+import io
+import json
+import struct
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+import torch
+import transformers
+
+from fuzzing import mutations
+from meiju.encoders import media
+from meiju.text.punctuation.crf import KNOWN_TAGS
+from meiju.text.punctuation.tagger import Tagger
+from meiju.utils import hub
+
+if TYPE_CHECKING:
+    from fuzzing.kinds import Case
+
+RIGHT = "right"
+ENDINGS = (".mkv", ".ts", ".mov", ".flv", ".nut")
+PLAYLISTS = (
+    "ffconcat version 1.0\nfile {0}\n" * 20,
+    "#EXTM3U\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n",
+    "<?xml version='1.0'?><MPD><Period><BaseURL>{0}</BaseURL></Period></MPD>",
+)
+PLAIN = 65536  # 1 in the fixed-point numbers of a display matrix
+
+
+def container(case: "Case") -> str:
+    """A clip whose container says odd things, in parts damaged or joined; or a playlist that names one."""
+    rng, path = case.rng, case.folder / f"a{case.rng.choice(('.mp4', *ENDINGS))}"
+    match rng.randrange(5):
+        case 0:
+            path.write_text(rng.choice(PLAYLISTS).format(case.bench.clip))
+        case 1:
+            path.write_bytes(_with_matrix(case.bench.clip.read_bytes(), rng))
+        case 2:
+            path.write_bytes(_odd_wav(rng))
+        case _:
+            _remux(case.bench.clip, path, rng)
+    notes: list[str] = []
+    seconds = media.read_seconds(path)
+    _expect(0 <= seconds < 1e6, "a clip of no time, or of days")
+    _expect(seconds < 10 or "ffconcat" not in path.read_bytes()[:20].decode("latin-1"), "a playlist was opened")
+    if rng.random() < 0.5:
+        pictures = media.read_whole_frames(path, fps=4, shorter=24, notes=notes)
+        _expect(all(image.ndim == 3 and image.dtype == np.uint8 for image in pictures), "pictures of another form")
+    else:
+        samples = media.read_audio(path, notes=notes)
+        _expect(samples.ndim == 1 and bool(np.isfinite(samples).all()), "sound of another form")
+    _expect(all(note.isprintable() for note in notes), "a note that is not one line")
+    return "right, with a note" if notes else RIGHT
+
+
+def tagger(case: "Case") -> str:
+    """A tagger of a restorer, mostly damaged."""
+    from fuzzing.kinds import bad_npz  # which imports this module
+
+    numbers = np.random.default_rng(case.rng.randrange(2**32))
+    path = case.folder / "tagger.npz"
+    Tagger(KNOWN_TAGS[:3], ["a", "b"], numbers.normal(size=(2, 3)), numbers.normal(size=(3, 3))).save(path)
+    if case.rng.random() < 0.7:
+        path.write_bytes(bad_npz(path, case))
+    read = Tagger.load(path, KNOWN_TAGS)
+    probabilities = read.marginals([["a"], ["a", "b"], ["c"]])
+    _expect(probabilities.shape == (3, len(read.labels)), "not one probability a tag")
+    _expect(bool(np.allclose(probabilities.sum(axis=1), 1)), "no probabilities")
+    return RIGHT
+
+
+def model(case: "Case") -> str:
+    """A pretrained model that is damaged, or would run code."""
+    rng, folder = case.rng, case.folder / "model"
+    _write_bert(folder)
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    match rng.randrange(4):
+        case 0:
+            weights.unlink()
+            torch.save({"weight": case.payload}, folder / "pytorch_model.bin")
+        case 1:
+            code = f"from pathlib import Path\nPath({str(case.payload.path)!r}).touch()\nclass A: pass\n"
+            (folder / "code.py").write_text(code)
+            settings = json.loads(config.read_text()) | {"auto_map": {"AutoConfig": "code.A", "AutoModel": "code.A"}}
+            config.write_text(json.dumps(settings | {"model_type": rng.choice(("bert", "other"))}))
+        case 2:
+            path = rng.choice((config, weights, folder / "tokenizer.json"))
+            path.write_bytes(mutations.damage(path.read_bytes(), rng))
+        case 3:
+            config.write_text(json.dumps(mutations.change(_small(json.loads(config.read_text())), rng)))
+    hub.load_tokenizer(str(folder))
+    hub.load(transformers.AutoModel, str(folder))
+    return RIGHT
+
+
+def _write_bert(folder: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "你", "好"]
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    transformers.BertModel(transformers.BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    transformers.BertTokenizer(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder)
+
+
+def _small(settings: dict) -> dict:
+    """The settings whose numbers do not decide how much memory a network takes."""
+    return {key: value for key, value in settings.items() if not isinstance(value, int) or isinstance(value, bool)}
+
+
+def _with_matrix(data: bytes, rng) -> bytes:
+    """A clip with another display matrix in its tracks' headers (tkhd, version 0)."""
+    numbers = [rng.choice((0, PLAIN, -PLAIN, 1, -(2**31), 2**31 - 1)) for _ in range(9)]
+    at = data.find(b"tkhd")
+    while at >= 0:
+        start = at + 4 + 40
+        data = data[:start] + struct.pack(">9i", *numbers) + data[start + 36 :]
+        at = data.find(b"tkhd", at + 4)
+    return data
+
+
+def _odd_wav(rng) -> bytes:
+    """Sound of many channels and odd rates, or of floats that are no numbers."""
+    buffer, channels = io.BytesIO(), rng.choice((1, 2, 3, 7, 9, 20, 64))
+    with wave.open(buffer, "wb") as file:
+        file.setparams((channels, 2, rng.choice((1, 100, 8000, 44_100, 400_000)), 0, "NONE", ""))
+        file.writeframes(rng.randbytes(2 * channels * rng.choice((0, 1, 500))))
+    data = buffer.getvalue()
+    if rng.random() < 0.3:  # format 3: floats
+        data = data[:20] + struct.pack("<H", 3) + data[22:34] + struct.pack("<H", 32) + data[36:]
+    return data
+
+
+def _remux(source: Path, target: Path, rng) -> None:
+    """The tracks in another container, with packets damaged, left out, or stamped anew; at times twice."""
+    harm = rng.choice(("nothing", "damage", "drop", "restart", "twice"))
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        tracks = {track.index: new.add_stream_from_template(track) for track in old.streams}
+        for packet in old.demux():
+            if packet.dts is None or (harm == "drop" and rng.random() < 0.3):
+                continue
+            packet.stream = tracks[packet.stream.index]
+            new.mux(packet)
+    data = target.read_bytes()
+    if harm == "damage":
+        data = mutations.damage(data, rng)
+    target.write_bytes(data * 2 if harm == "twice" else data)
+
+
+def _expect(ok: bool, what: str) -> None:
+    if not ok:
+        raise AssertionError(what)
