@@ -142,7 +142,7 @@ def test_clips_of_one_name_are_kept_apart(predictor, tmp_path):
 def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     def predict(place: Path):
         model = json.loads((moved / "submissions" / "sample" / "model.json").read_text())
-        streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=pixels-pca"]
+        streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
         folder = change_model(moved, settings=model["settings"] | {"streams": streams})
         return Predictor(folder, device="cpu").predict([Clip("new", "好", ""), Clip("other", "好", "")])
 
@@ -162,7 +162,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
 def test_frames_that_float16_cannot_hold_are_not_used(moved, tmp_path):
     np.save(tmp_path / "new.npy", np.full((3, 64), 1e6, np.float32))
     model = json.loads((moved / "submissions" / "sample" / "model.json").read_text())
-    streams = ["text=tfidf-svd", f"audio=npy:{tmp_path}", "visual=pixels-pca"]
+    streams = ["text=tfidf-svd", f"audio=npy:{tmp_path}", "visual=face-geometry"]
     folder = change_model(moved, settings=model["settings"] | {"streams": streams})
     (prediction,) = Predictor(folder, device="cpu").predict([Clip("new", "好", "")])
     assert "not finite" in prediction.missing["audio"]
