@@ -235,7 +235,7 @@ def npz(case: Case) -> str:
             _check_probabilities(said[task], len(OFFICIAL[task]))
         members.trained_on(path.parent, member)
         return _submit(case, ensemble.as_labels(said, names, OFFICIAL), OFFICIAL)
-    stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "pixels_pca.npz")))
+    stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "face_geometry.npz")))
     path = run.encoder_folder(stream) / name
     path.write_bytes(bad_npz(path, case))
     return _predict(own, listed=rng.random() < LISTED)
