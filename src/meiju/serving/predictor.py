@@ -97,6 +97,9 @@ class Predictor:
             self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
         self._members = self._load_members(parts[bundle.STAGE2].folder)
         _, network = next(iter(self._members.values()))
+        classes = {task: len(self.labels[task]) for task in TASKS}
+        if network.shape.classes != classes:
+            raise ConfigError(f"{folder} lists {classes} labels, but its weights are of {network.shape.classes}")
         self._widths = network.shape.streams
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
