@@ -1,4 +1,4 @@
-"""03 - Turn every clip into frames, one store a stream.
+"""03 - Encode every clip into frames; each stream has its own store.
 
 Reads   the corpus' clips, work/<run>/transcripts/
 Writes  work/<run>/features/<stream>/: frames.npy, index.csv, missing.csv, meta.json

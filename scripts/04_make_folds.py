@@ -1,4 +1,4 @@
-"""04 - Draw the folds of the training part, once: a file of folds that is there already is kept.
+"""04 - Draw the folds of the training part, once: if the file of the folds exists, it is kept.
 
 Reads   the corpus' tables
 Writes  folds/<run>.csv: name, fold
@@ -12,7 +12,7 @@ from meiju.run import main
 def make_folds(run):
     path = run.config.folds_path
     if path.exists():
-        print(f"folds: {path} is kept; delete it to have folds drawn anew")
+        print(f"folds: {path} is kept; delete it to draw the folds again")
     else:
         config = run.config
         drawn = folds.draw(run.corpus, n_folds=config.folds, by=config.folds_by, seed=config.seed)

@@ -4,7 +4,7 @@ Members that hold out two folds are trained beside them: they tell how far the t
 Text encoders of tuned: streams are fine-tuned first, inside the folds.
 
 Reads   work/<run>/features/, work/<run>/transcripts/, folds/<run>.csv
-Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on unseen clips) a member
+Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on unseen clips) per member
 Run     .venv/bin/python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 

@@ -1,6 +1,6 @@
-"""06 - Label the unlabelled pool where the stage-1 members are sure, separately for every fold.
+"""06 - Label the clips of the unlabelled pool that stage-1 members are sure of, separately for every fold.
 
-With --pseudo.rounds 2 the second stage of round 1 is trained first and labels the pool anew.
+With --pseudo.rounds 2, stage 2 of round 1 is trained first, and its members label the pool again.
 
 Reads   work/<run>/stage1/
 Writes  work/<run>/pseudo/: pseudo_labels.csv (name, fold, and by task label, confidence, accepted), gates.csv

@@ -1,4 +1,4 @@
-"""07 - Stage 2: train anew on the labelled and the pseudo-labelled clips.
+"""07 - Stage 2: train again, on the labelled and the pseudo-labelled clips.
 
 Reads   work/<run>/features/, folds/<run>.csv, work/<run>/pseudo/
 Writes  work/<run>/stage2/: as stage 1

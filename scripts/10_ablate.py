@@ -1,7 +1,7 @@
 """10 - Train variants of a run, and compare each with it.
 
 A variant is the run with one thing changed; --variants takes names, groups (pseudo, fusion, punctuation, streams,
-low-resource) or all. What is there already is used again, and an interruption costs nothing. --model.heads 2 8 halves
+low-resource) or all. Finished members are used again, so it can be stopped at any time. --model.heads 2 8 halves
 the time of a run with four head counts, for the full run of the comparison as well.
 
 Reads   work/<run>/features/, folds/<run>.csv

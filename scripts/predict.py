@@ -1,8 +1,8 @@
-"""Say which emotion and which intent clips carry, with a finished run.
+"""Predict emotion and intent of clips with a finished run.
 
 RUN is a run's name, or the folder of its model.json. A clip without a sentence is transcribed where the run transcribed
 such clips. A stream that a clip lacks (no sound, no sentence) is not used, and the answer says so. If a clip has a
-problem, the others are answered all the same, and the exit status is 1.
+problem, the others are predicted all the same, and the exit status is 1.
 
 Reads   submissions/<run>/model.json and what it names, and the clips (files, or folders of them)
 Writes  the answer: to the terminal, or to --output FILE
@@ -31,7 +31,7 @@ from meiju.utils.spreadsheets import one_line
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is asked, and how the answer shall look."""
+    """What to predict, and the form of the answer."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A finished run's name, or the folder of its model.json."""
@@ -48,13 +48,13 @@ class Arguments:
     home: Path = REPOSITORY
     """Folder that holds submissions/ and work/."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run; auto takes CUDA where there is one."""
+    """Where networks run; auto uses CUDA if available."""
     export: Path | None = None
-    """New folder to which all that this script reads of the run is copied, so that it can be passed on."""
+    """New folder for a copy of all files of the run that predictions need, to pass on."""
     serve: bool = False
     """Open a page on this machine, to which clips can be dropped."""
     port: int = 7860
-    """Of the page."""
+    """Port of the page."""
 
     def __post_init__(self):
         asked = bool(self.clips) or self.text is not None

@@ -296,7 +296,7 @@ def bytes_of(home: Path) -> dict[str, bytes]:
 
 
 def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home, root):
-    """First that each is missed, lost or cut; then all are damaged, so that the steps run but once."""
+    """First that each is missing or truncated; then all are damaged, so that the steps run but once."""
     before, run = bytes_of(own_home), run_of(own_home, root)
     steps = ("transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report")
     files_read = sorted(set(files_that_steps_read(own_home)) - {own_home / "folds" / "sample.csv"})  # that one is kept
@@ -318,7 +318,7 @@ def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home,
 def test_a_step_names_the_lost_file_and_the_script_that_makes_it(own_home, root):
     (path,) = own_home.glob("work/sample/pseudo/*/gates.csv")
     path.unlink()
-    with pytest.raises(SystemExit, match=rf"{path} is lost or cut; run .*06_pseudo_label\.py again"):
+    with pytest.raises(SystemExit, match=rf"{path} is missing or truncated; run .*06_pseudo_label\.py again"):
         run_step("07_train_stage2", own_home, root)
 
 
@@ -383,7 +383,7 @@ def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, cap
         assert "features: done before" in capsys.readouterr().out
         run_step("05_train_stage1", own_home, root)
     out = capsys.readouterr().out
-    assert "stage1: results of other code are left aside" in out
+    assert "stage1: results of older code are not used" in out
     assert "(changed: meiju.fusion)" in out
     assert len({path.name for path in own_home.glob("work/sample/stage1/*")} - before) == 1
 

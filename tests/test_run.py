@@ -194,10 +194,10 @@ def test_what_is_lost_or_cut_is_noticed_and_made_anew(tmp_path, damage, capsys):
     run = make(tmp_path)
     whole, damaged = finish(run, "pseudo", whole="kept", damaged="abc")
     damage(damaged)
-    with pytest.raises(NotYet, match=rf"{damaged} is lost or cut; run .*06_pseudo_label\.py again"):
+    with pytest.raises(NotYet, match=rf"{damaged} is missing or truncated; run .*06_pseudo_label\.py again"):
         run.result("pseudo")
     finish(run, "pseudo", whole="other", damaged="abc")
-    assert f"{damaged} lost or cut: made anew" in capsys.readouterr().out
+    assert f"{damaged} missing or truncated: computed again" in capsys.readouterr().out
     assert run.result("pseudo") == damaged.parent
     assert (whole.read_text(), damaged.read_text()) == ("kept", "abc")
 
@@ -232,7 +232,7 @@ def test_results_of_other_code_are_named_and_left(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr("meiju.utils.provenance.code_of", lambda *roots: {"meiju.text.refine": "edited"})
     with (run := make(tmp_path)).under_way:
         assert run.begin("transcripts")
-    assert f"transcripts: results of other code are left aside, see {old.parent}" in capsys.readouterr().out
+    assert f"transcripts: results of older code are not used, see {old.parent}" in capsys.readouterr().out
     assert old.exists()
     assert run.folder("transcripts") != old.parent
 

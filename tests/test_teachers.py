@@ -73,7 +73,7 @@ def test_where_nothing_is_accepted_a_threshold_is_named_that_lets_a_clip_in(sett
 
 def test_a_shut_gate_is_said_to_be_shut():
     text = described(*pseudo_labels(emotion=np.inf, precision=np.nan))
-    assert "no confidence is known to reach the precision" in text
+    assert "no confidence threshold reaches the required precision" in text
     assert "nan" not in text
     assert "inf" not in text
     table, gates = pseudo_labels(emotion=0.6)
@@ -102,7 +102,7 @@ def test_few_pseudo_labels_are_no_second_stage(n_labelled, few):
     sentence = teachers.too_few(table, n_labelled, 2)
     assert bool(sentence) == few
     if few:
-        assert sentence.startswith("Stage 2 is hardly more than stage 1: beside 21 labelled clips, a fold has 1.0 ")
+        assert sentence.startswith("Stage 2 is nearly stage 1 again: for 21 labelled clips, a fold has 1.0 ")
 
 
 def test_no_pseudo_label_at_all():

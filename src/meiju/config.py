@@ -52,7 +52,7 @@ def require_pretrained(group: str, settings: object, *, batch: str) -> None:
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Where the clips are and how they are scored."""
+    """Where the clips are, and how predictions are scored."""
 
     root: Path | None = None
     """Folder of the corpus in the official layout, e.g. .../Track1/Mandarin."""
@@ -164,7 +164,7 @@ class VisualConfig:
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """How clips without a sentence get one."""
+    """Speech recognition for clips without a sentence."""
 
     model: str = "none"
     """Speech recognition model that hears clips without a sentence: a folder, a Hugging Face id, or none."""
@@ -192,23 +192,23 @@ class ModelConfig:
     """The network of one member."""
 
     fusion: Literal["interactive", "attention", "late", "concat"] = "interactive"
-    """How streams and tasks meet; see meiju.fusion."""
+    """How streams and tasks are fused; see meiju.fusion."""
     heads: tuple[int, ...] = (1, 2, 4, 8)
     """Attention heads: one set of members is trained for each number, and they are averaged."""
     width: int = 128
     """Width of tokens and hidden layers."""
     input_dropout: float = 0.5
-    """Share of the dimensions dropped in training of streams that have one frame a clip, such as tfidf-svd."""
+    """Share of the dimensions dropped in training of streams with one frame per clip, such as tfidf-svd."""
     dropout: float = 0.4
     """Share of token and hidden units dropped in training."""
     branch_dropout: float = 0.5
-    """Probability that a clip passes by an attention block in training."""
+    """Probability that a clip skips an attention block in training (stochastic depth)."""
     modality_dropout: float = 0.2
     """Probability that a stream of a clip is hidden in training."""
     weigh_streams: bool = True
     """Give each task of each stream as much as the stream tells of it; see meiju.stream_weights."""
     linear: float = 0.5
-    """Weight of a logistic regression on pooled frames in what a member says, beside its network; 0 is none."""
+    """Weight of the logistic-regression head, on pooled frames, in a member's probabilities; 0 is no head."""
 
     def __post_init__(self):
         require(len(self.heads) > 0, "--model.heads needs at least one number")
@@ -233,7 +233,7 @@ class TrainConfig:
     epochs: int = 16
     """Passes over a fold's labelled training rows."""
     batch_size: int = 32
-    """Labelled clips a step."""
+    """Labelled clips per step."""
     lr: float = 2e-3
     """Peak learning rate, reached after warm-up."""
     warmup: float = 0.1
@@ -243,17 +243,17 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of one member's gradient."""
     label_smoothing: float = 0.1
-    """Share of the target spread evenly over classes."""
+    """Share of the target that is divided evenly among the classes."""
     class_weights: float = 0.5
     """Exponent on inverse class frequency in the loss: 0 is none, 1 is fully balanced."""
     auxiliary: float = 0.3
     """Weight of the classifiers before the tasks interact."""
     together: int = 5
-    """Members trained side by side as one stacked network; what they learn is the same up to rounding."""
+    """Members trained side by side as one stacked network; results are the same up to rounding."""
     average_epochs: int = 5
-    """The weights are the mean over the ends of this many last epochs; 1 takes the last alone."""
+    """Average the weights at the ends of this many last epochs; 1 uses the last epoch alone."""
     labelled_share: float = 1.0
-    """Share of the labelled clips that is learnt from, drawn from every fold; all are judged (low-resource curve)."""
+    """Share of the labelled clips to train on, drawn from every fold; all are scored (low-resource curve)."""
 
     def __post_init__(self):
         for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
@@ -272,7 +272,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class PseudoConfig:
-    """Which predictions on the unlabelled pool become labels."""
+    """Which predictions on the unlabelled pool become pseudo-labels."""
 
     gate: Literal["precision", "fixed", "paper"] = "precision"
     """The lowest confidence that is shown to reach a precision, one calibrated confidence for all, or one as the
@@ -288,7 +288,7 @@ class PseudoConfig:
     joint_gate: bool = False
     """One gate for both tasks: a clip is accepted where the less sure of its two labels passes, or not at all."""
     soft: bool = False
-    """Learn from the calibrated probabilities of an accepted clip instead of its likeliest class."""
+    """Train on the calibrated probabilities of an accepted clip instead of its likeliest class."""
     rounds: int = 1
     """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
 
@@ -338,36 +338,36 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a run."""
+    """All settings of a run."""
 
     run: str
     """Name of its results: work/<run>, folds/<run>.csv, submissions/<run> (which other settings replace)."""
     home: Path = REPOSITORY
     """Folder of work/, folds/ and submissions/."""
     seed: int = 0
-    """Seed of everything that is drawn."""
+    """Seed of all random draws."""
     streams: tuple[str, ...] = ("text=tfidf-svd", "audio=prosody", "visual=face-geometry")
-    """What is seen of a clip: name=encoder, any number of them."""
+    """Input streams of a clip, each written name=encoder."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
     classification model whose labels name marks; with fit:ENCODER, fine-tuned; leave them as they are with none; or
     strip them of all marks, and of spaces beside Chinese characters, with stripped (to see what marks are worth)."""
     punctuation_texts: tuple[Path, ...] = ()
-    """Text files of punctuated sentences, one a line, to learn from beside the corpus' own."""
+    """Text files of punctuated sentences, one per line, to learn from besides those of the corpus."""
     punctuation_epochs: int = 3
     """Passes over the sentences that fit:ENCODER learns from."""
     punctuation_lr: float = 5e-5
     """Peak learning rate of fit:ENCODER."""
     folds: int = 5
-    """Folds of the training part."""
+    """Number of cross-validation folds."""
     folds_by: str = "auto"
     """Kept together: 'dialogue' or 'speaker' (columns), the one there is (auto), none, or a pattern in clips' names."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
     """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks train; auto takes CUDA where there is one."""
+    """Where networks run; auto uses CUDA if available."""
     jobs: int = 0
-    """Worker processes; 0 is one a CPU core. Results do not depend on it."""
+    """Worker processes; 0 is one per CPU core. Results do not depend on it."""
     corpus: Flags[CorpusConfig] = field(default_factory=CorpusConfig)
     speech: Flags[SpeechConfig] = field(default_factory=SpeechConfig)
     text: Flags[TextConfig] = field(default_factory=TextConfig)
@@ -639,7 +639,7 @@ def show_help(
     (group.setting) to show; all by default.
     """
     preset = next((name for name in arguments if name in PRESETS), "custom")
-    lines = ["", f"  PRESET sets what no flag gives (the defaults below are those of {preset}):", _list_of_presets()]
+    lines = [f"  PRESET sets what no flag gives (the defaults below are those of {preset}):", _list_of_presets()]
     settings = _as_kind(PRESETS[preset][1], kind)
     if shown is not None:
         settings = _showing(settings, (*ALWAYS_SHOWN, *shown))

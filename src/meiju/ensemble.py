@@ -42,7 +42,7 @@ def _check_classes(folder: Path, member: Member, its: Probabilities, first: Memb
 
 @dataclass(frozen=True)
 class Group:
-    """The members that judge the same clips: some cells (a head count and a fold each), each with the same seeds.
+    """The members that predict the same clips: some cells (a head count and a fold each), each with the same seeds.
 
     rows: [n] numbers of the clips. heads: [C] head count of each cell. probabilities[task]: [C, S, n, K], 32 bits.
     share[task]: [C] weights of the cells in the mean over all of them, which sum to 1.
@@ -86,7 +86,7 @@ def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[Group
 
 
 def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[Group]:
-    """Clips of other parts, in the order of `names`, which the members of all folds judge: one group."""
+    """Clips of other parts, in the order of `names`, which the members of all folds predict: one group."""
     return [_group(folder, config, range(config.folds), names, np.arange(len(names)))]
 
 
@@ -122,7 +122,7 @@ CHUNK = 2000  # clips whose resampled probabilities are held at once
 
 
 def resample_seeds(groups: Sequence[Group], *, n_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What the members would have decided had their seeds been others: class numbers [n_draws, N] of each task.
+    """Predictions of the members under resampled seeds: class numbers [n_draws, N] of each task.
 
     In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as
     `rescaled` says. Shares of cells stay as they are. Needs S of at least 2.

@@ -1,4 +1,4 @@
-"""Scores of a run's systems, and how far two systems differ: out of fold and on Validation."""
+"""Scores of a run's systems, and differences between systems: out of fold and on Validation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,14 +42,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class System:
-    """What is compared with others for one part: predicted class numbers by task [N], and the members behind them."""
+    """Predictions for one part, to be compared with others: class numbers by task [N], and the members."""
 
     predicted: dict[str, np.ndarray]
     groups: list[Group]
 
     @property
     def has_seeds(self) -> bool:
-        """Whether its members tell how far other seeds would have led."""
+        """Whether every cell has several seeds, so that the variance over seeds can be estimated."""
         return all(group.n_seeds > 1 for group in self.groups)
 
     @property
@@ -163,8 +163,8 @@ def differences(
     """Scores of each system less those of the first, with 95 % intervals: columns d_E, d_E_low, d_E_high and so on.
 
     The column `interval` says what they cover. OVER_CLIPS: the clips are a sample, the trained members are as they are
-    (Efron's paired bootstrap over clips). Two systems that are equal but for their random starts lie outside it far
-    too often. OVER_SEEDS, where every cell (head count and fold) of both systems has two seeds or more: the seeds are a
+    (Efron's paired bootstrap over clips). Two systems that differ only in their seeds fall outside it far too
+    often. OVER_SEEDS, where every cell (head count and fold) of both systems has two seeds or more: the seeds are a
     sample too, resampled in each cell and independently in both systems (see `meiju.ensemble.resample_seeds`). The
     variances over clips and over seeds are added, and the interval is the difference -/+ the root of
     their sum times Student's t, with the degrees of freedom that the seeds of the smaller system allow. That the chance
@@ -225,7 +225,7 @@ def truth_of(corpus: Corpus, part: str, names: Sequence[str]) -> dict[str, np.nd
 
 
 def _over_seeds(truth, system: System, average: str, n_draws: int, seed: list[int]) -> dict[str, np.ndarray] | None:
-    """E, I and JRBM [n_draws] of a system had its seeds been others; None where it has one seed."""
+    """E, I and JRBM [n_draws] of a system under resampled seeds; None where it has one seed."""
     if not system.has_seeds:
         return None
     rng = np.random.default_rng(seed)

@@ -157,13 +157,13 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
         folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)[["name", "fold"]]
         if set(folds.fold) != set(range(folds.fold.nunique())):
             raise ValueError("the folds are not numbered from 0")
-    anew = f"delete it and run {SCRIPTS}/04_make_folds.py to draw folds anew"
+    again = f"delete it and run {SCRIPTS}/04_make_folds.py to draw the folds again"
     if set(folds.name) != set(training.name) or folds.name.duplicated().any():
-        raise ConfigError(f"{path} is not of this corpus' training clips; {anew}, or name another --run")
+        raise ConfigError(f"{path} is not of this corpus' training clips; {again}, or choose another name with --run")
     if folds.fold.nunique() != n_folds:
         raise ConfigError(
             f"--folds: {path} holds {folds.fold.nunique()} folds where {n_folds} are asked for; "
-            f"give --folds {folds.fold.nunique()}, or {anew}"
+            f"give --folds {folds.fold.nunique()}, or {again}"
         )
     return folds.sort_values("name", ignore_index=True)
 

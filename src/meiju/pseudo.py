@@ -138,7 +138,7 @@ def _threshold(config: PseudoConfig, confidence: np.ndarray, correct: np.ndarray
 
 
 def carry_gate(config: PseudoConfig, gate: Gate, probabilities: np.ndarray, mean_confidence: float) -> Gate:
-    """The gate of a teacher that no held-out row can check any more: a student that now teaches in its turn.
+    """The gate of a student that becomes a teacher, and that no held-out row can check any more.
 
     Its temperature makes its mean confidence on the pool [N, K] what its own teacher's was, and the threshold stays:
     without evidence, a student is taken to know as much as its teacher and no more. The precision is the old one. The

@@ -1,9 +1,9 @@
-"""What depends on what, and where each step's results lie.
+"""What each step depends on, and where its results are.
 
-Results lie in work/<run>/<step>/<fingerprint>, where the fingerprint is a hash of the settings, the inputs and the code
-that decide them. So a step that was done with the same is found again, one with others is done anew, and results of
-different settings cannot mix: they lie in different folders. What is made of them for people, in submissions/<run>, has
-one place; there, results of other settings are replaced together.
+Results are in work/<run>/<step>/<fingerprint>. The fingerprint is a hash of the settings, the inputs and the code that
+decide them. So a step that was done with the same settings is skipped, a step with other settings is done again, and
+results of different settings are never mixed. Submission and report are in submissions/<run>, which holds the results
+of one set of settings: others replace them all together.
 """
 
 import errno
@@ -52,7 +52,7 @@ class Run:
     def __init__(
         self, config: Config, *, quiet: bool = False, corpus: Corpus | None = None, folds: pd.DataFrame | None = None
     ):
-        """quiet: do not say of each step that it was done before. corpus, folds: where they were read already."""
+        """quiet: do not print that a step was done before. corpus, folds: if they were read already."""
         self.config = config
         self._quiet, self._corpus, self._folds = quiet, corpus, folds
         self._decisions: dict[str, dict] = {}
@@ -185,7 +185,7 @@ class Run:
         return self.config.work / "features" / f"{stream}-{files.digest(decided_by)}"
 
     def other_stores(self, stream: str) -> list[Path]:
-        """The stores of a stream that other clips, settings or code have left."""
+        """The stores of a stream made from other clips, or with other settings or code."""
         today = self.stream_folder(stream)
         return sorted(folder for folder in today.parent.glob(f"{stream}-*") if folder != today)
 
@@ -238,9 +238,9 @@ class Run:
     def begin(self, step: str) -> bool:
         """Whether a step is still to be done; if it was done with these settings, inputs and code, says so.
 
-        Until it is finished, or broken off, its log is kept and its folder reserved. What was lost or cut of it is told
-        and removed, so that the step makes it anew; and so are results of other settings in submissions/<run>. Raises
-        Busy where another process is at it.
+        Until the step ends, its log is written and its folder is locked. If result files are missing or truncated, this
+        is reported and the rest is removed, so that the step computes them again; so are results of other settings in
+        submissions/<run>. Raises Busy if another process runs the step.
         """
         folder = self.folder(step)
         if self._lost(step) != []:
@@ -282,7 +282,7 @@ class Run:
             raise NotYet(
                 f"there is no {step} in {self.folder(step)} for these settings; {again} first, with the same arguments"
             )
-        raise NotYet(f"{lost[0]} is lost or cut; {again} again, with the same arguments: it makes anew what is missing")
+        raise NotYet(f"{lost[0]} is missing or truncated; {again} again, with the same arguments")
 
     def decided_by(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
@@ -323,8 +323,9 @@ class Run:
         return [path for path, size in sizes.items() if not path.exists() or path.stat().st_size != size]
 
     def _remove_lost(self, step: str, lost: list[Path]) -> None:
-        """Remove what is left of damaged results, so that the step makes them anew; of a folder, all of it."""
-        print(f"{step}: {lost[0]}{f' and {len(lost) - 1} more files' if len(lost) > 1 else ''} lost or cut: made anew")
+        """Remove what is left of damaged results (whole folders), so that the step computes them again."""
+        more = f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
+        print(f"{step}: {lost[0]}{more} missing or truncated: computed again")
         for path in lost:
             inside = path.relative_to(self.config.home.absolute()).parts
             whole = path if STEPS[step].for_people else self.config.home.absolute().joinpath(*inside[:ENTRY_DEPTH])
@@ -332,19 +333,19 @@ class Run:
         self._marker(step).unlink()
 
     def _leave_older_aside(self, step: str) -> None:
-        """Say where results of the same settings lie that older code has made; replace what has but one place."""
+        """Print where results of the same settings by older code are; remove those in submissions/<run>."""
         today = self.decided_by(step)
         for marker in sorted(self.folder(step).parent.glob(f"*/{self._marker(step).name}")):
             with suppress(files.Damaged):
                 older = files.read_json(marker).get("decided by")
                 if provenance.without_code(older) == provenance.without_code(today):
                     changed = ", ".join(provenance.changed_code(older, today))
-                    print(f"{step}: results of other code are left aside, see {marker.parent} (changed: {changed})")
+                    print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
         if STEPS[step].for_people:
             self._clear_submission_folder(step)
 
     def _clear_submission_folder(self, step: str) -> None:
-        """Remove what other settings or other code left of a step, and of the steps that go by it."""
+        """Remove results of other settings or code of a step, and of the steps that depend on it."""
         steps = [name for name, other in STEPS.items() if other.for_people]
         for name in steps[steps.index(step) :]:
             marker = self._marker(name)
@@ -413,7 +414,7 @@ class Run:
         }
 
     def _taught_by(self) -> dict:
-        """Folds and labels, and what the network runs on."""
+        """Folds, labels and device."""
         return {
             "folds": files.digest(self.folds.to_dict("list")),
             "labels": self.corpus.fingerprint("name", "part", *TASKS),
@@ -519,4 +520,4 @@ def plain_end() -> Iterator[None]:
 def help_text(docstring: str) -> str:
     """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines."""
     prose, heading, table = docstring.partition("\nReads ")
-    return prose + textwrap.indent(heading + table, "  ")
+    return prose.rstrip() + textwrap.indent(heading + table.rstrip(), "  ")

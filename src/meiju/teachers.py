@@ -1,4 +1,4 @@
-"""Who teaches which fold, and what it may know: the leak-free side of pseudo-labelling.
+"""Which members teach which fold, and what they may know: how pseudo-labels are kept free of leaks.
 
 The teachers of fold k are the stage-1 members that held fold k out. How far to trust them is measured on the other
 folds' rows, each scored by members that held out both its own fold and fold k. So nothing about fold k's held-out rows
@@ -78,7 +78,7 @@ def pool_of(corpus: Corpus) -> list[str]:
 
 
 def learnable(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
-    """The training clips that may be learnt from, with their fold (see --train.labelled-share)."""
+    """The training clips that members may train on, with their fold (see --train.labelled-share)."""
     training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
     return training[draw_share(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
 
@@ -143,7 +143,7 @@ def accepted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
-    """The sentence to show where stage 2 is hardly more than stage 1, or "" where it is more.
+    """The warning to show where stage 2 has hardly any pseudo-labels, or "" where it has enough.
 
     That is where a fold accepts, on average, less than one pseudo-labelled clip (for at least one task) for every
     LABELLED_PER_PSEUDO labelled clips of the training part that may be learnt from.
@@ -157,8 +157,8 @@ def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
     if len(table) == 0:
         accepts += ", as there are no unlabelled clips"
     return (
-        f"Stage 2 is hardly more than stage 1: beside {n_labelled} labelled clips, a fold has {accepts}; "
-        f"below one for every {LABELLED_PER_PSEUDO}, what it gains or loses is chance."
+        f"Stage 2 is nearly stage 1 again: for {n_labelled} labelled clips, a fold has {accepts}; "
+        f"with fewer than one for every {LABELLED_PER_PSEUDO}, any gain or loss is chance."
     )
 
 
@@ -169,7 +169,7 @@ def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, cor
     """
     n_folds = gates.fold.nunique()
     if len(table) == 0:
-        return "there are no unlabelled clips: no pseudo-labels, and nothing to learn in stage 2 that stage 1 has not"
+        return "there are no unlabelled clips, so there are no pseudo-labels and stage 2 learns nothing new"
     lines = [f"pseudo-labels of {len(table) // n_folds} unlabelled clips, mean over {n_folds} folds"]
     training = corpus.part("training")
     for task in TASKS:
@@ -181,7 +181,7 @@ def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, cor
     both = table[table.emotion_accepted & table.intent_accepted]
     if len(both):
         pairs = pair_counts(both, n_folds, corpus)
-        lines += ["pairs with both tasks accepted, clips a fold:", pairs.round(0).astype(int).to_string()]
+        lines += ["pairs with both tasks accepted, clips per fold:", pairs.round(0).astype(int).to_string()]
         lines += ["pairs of the training part, clips:", pair_counts(training, 1, corpus).astype(int).to_string()]
     return "\n".join(lines)
 
@@ -192,7 +192,7 @@ def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
     text = f"{task}: {n_accepted / n_folds:.0f} accepted (temperature {gates.temperature.mean():.2f}"
     is_open = np.isfinite(gates.threshold)
     if not is_open.any():
-        return f"{text}; no confidence is known to reach the precision asked for in any fold)"
+        return f"{text}; no confidence threshold reaches the required precision in any fold)"
     text += f", at a confidence of {gates.threshold[is_open].mean():.3f} or more"
     if not is_open.all():
         text += f" in {is_open.sum()} of {n_folds} folds, in the others none"
@@ -227,7 +227,7 @@ def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFra
 
 def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes: tuple[str, ...]) -> pd.DataFrame:
     counts = pd.DataFrame(
-        {"accepted a fold": kept.value_counts() / n_folds, "training clips": training.value_counts()},
+        {"accepted per fold": kept.value_counts() / n_folds, "training clips": training.value_counts()},
         index=list(classes),
     ).fillna(0)
     shares = (100 * counts / counts.sum().clip(lower=1)).round(1).add_suffix(" %")

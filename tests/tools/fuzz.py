@@ -1,4 +1,4 @@
-"""Read bad inputs by the thousand, and check that each ends in a clear error or in a correct result.
+"""Read many bad inputs, and check that each ends in a clear error or in a correct result.
 
 Tables, arrays, archives, clips, weights, JSON, settings and sentences of a tiny run are damaged in ways that the seed
 and the input's number decide. None may end in an error of another kind than the package's own, a crash, a hang, a

@@ -143,11 +143,11 @@ def members_together(size: Size, device: torch.device, folder: Path) -> Callable
 
     def turn() -> Measured:
         train_twin(frames, labelled, MODEL, config, heads=HEADS, classes=CLASSES)
-        took = {("training step a member", "1 alone, in a plain loop over torch.nn"): frames.step_ms()}
+        took = {("training step per member", "1 alone, in a plain loop over torch.nn"): frames.step_ms()}
         for n in size.together:
             data = [MemberData(labelled, None, seed) for seed in range(n)]
             train_members(frames, data, MODEL, config, heads=HEADS, pseudo_ratio=1.0)
-            took["training step a member", f"{n} together"] = frames.step_ms() / n
+            took["training step per member", f"{n} together"] = frames.step_ms() / n
         return took
 
     return turn
@@ -166,7 +166,7 @@ def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callabl
             started = time.perf_counter()
             frames = _frames(folder / str(n), few.labelled + n, device)
             took["opening the stores, a clip", case] = (time.perf_counter() - started) * 1000 / n
-            took["stage 2: training step a member", case] = _train(frames, few, n, together=5) / 5
+            took["stage 2: training step per member", case] = _train(frames, few, n, together=5) / 5
             if n <= size.linear_pool:
                 took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, few, n)
             took["prediction, a clip", case] = _predict(frames, few, n)
@@ -184,7 +184,7 @@ def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callab
     def turn() -> Measured:
         took: Measured = {}
         for w in size.widths:
-            took["stage 2: training step a member", f"width {w}"] = _train(frames[w], few, n, together=5) / 5
+            took["stage 2: training step per member", f"width {w}"] = _train(frames[w], few, n, together=5) / 5
             took["prediction, a clip", f"width {w}"] = _predict(frames[w], few, n)
         return took
 

@@ -154,7 +154,7 @@ def make_sample(
     """Write the sample corpus to the folder `root`, or what is still missing of it; returns how many clips were.
 
     A clip that is there is not drawn again; the tables come last, so a corpus with tables is whole.
-    n_jobs: processes that draw, -1 for one a core. Raises ConfigError if the folder holds anything else.
+    n_jobs: processes that draw, -1 for one per core. Raises ConfigError if the folder holds anything else.
     """
     _claim(root, seed)
     sizes = {"training": n_training, "validation": n_validation, "testing": n_test, "unlabelled": n_unlabelled}

@@ -44,7 +44,7 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
         try:
             restorer, scores = make_restorer(config, [*punctuated, *given], folder, drops_marks=differ, device=device)
             if differ:
-                print("punctuation: the training part has other marks than the rest, so all are set anew")
+                print("punctuation: the training part is punctuated unlike the rest, so all marks are restored")
                 if not config.punctuation.startswith("hf:"):  # a model that is used as it is learnt from none of them
                     unlearnt = restore_unlearnt(config, punctuated, given, folder, device=device)
         except TooFewSentences as error:

@@ -1,4 +1,4 @@
-"""Runs bad inputs by their numbers, in a process of its own: one that hangs or crashes is told of and passed over."""
+"""Runs bad inputs by their numbers, in a separate process: one that hangs or crashes is reported and skipped."""
 
 import multiprocessing
 import random

@@ -265,7 +265,7 @@ def fit_and_report(
 
 
 def _lessons(parsed: Parsed, reader: Reader) -> Iterator[dict[str, list[int]]]:
-    """Pieces with their labels; -100 is a piece that is not judged."""
+    """Pieces with their labels; -100 is a piece that the loss ignores."""
     for gaps in versions(parsed):
         ids, last = reader.read(replace(parsed, gap=gaps))
         labels = [LABELS.index(parsed.mark[i] or "O") if i >= 0 else -100 for i in last]
