@@ -99,7 +99,7 @@ class Predictor:
         _, network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
         if network.shape.classes != classes:
-            raise ConfigError(f"{folder} lists {classes} labels, but its weights are of {network.shape.classes}")
+            raise ConfigError(f"model.json lists {classes} labels, but its weights are of {network.shape.classes}")
         self._widths = network.shape.streams
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
