@@ -16,7 +16,7 @@ from toy_corpus import N_FOLDS, make_corpus, make_folds
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CORPUS = make_corpus()
 FOLDS = make_folds(CORPUS)
-STREAMS = ("--streams", "text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
+STREAMS = ("--streams", "text=tfidf-svd", "audio=logmel", "visual=face-geometry")
 # In the order in which they depend on each other; transcription has nothing to do here, as every clip has a sentence.
 ORDER = ["transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report"]
 

@@ -341,7 +341,7 @@ class Config:
     """All settings of a run."""
 
     run: str
-    """Name of its results: work/<run>, folds/<run>.csv, submissions/<run> (which other settings replace)."""
+    """Name of its folders; with other settings, submissions/<run> is replaced."""
     home: Path = REPOSITORY
     """Folder of work/, folds/ and submissions/."""
     seed: int = 0
