@@ -50,6 +50,15 @@ def change_model(home: Path, **changes) -> Path:
     return path.parent
 
 
+def with_ready_frames(home: Path, place: Path) -> Path:
+    """The folder of a run that has ready-made frames in place of its sound."""
+    model = json.loads((home / "submissions" / "sample" / "model.json").read_text())
+    for encoder in home.glob("work/sample/features/audio-*/encoder"):
+        (encoder / "unit.json").write_text('{"unit": 1.0}')
+    streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
+    return change_model(home, settings=model["settings"] | {"streams": streams})
+
+
 def list_anew(folder: Path) -> None:
     """Have model.json list the files as they are now."""
     model = json.loads((folder / "model.json").read_text())
@@ -141,10 +150,9 @@ def test_clips_of_one_name_are_kept_apart(predictor, tmp_path):
 
 def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     def predict(place: Path):
-        model = json.loads((moved / "submissions" / "sample" / "model.json").read_text())
-        streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
-        folder = change_model(moved, settings=model["settings"] | {"streams": streams})
-        return Predictor(folder, device="cpu").predict([Clip("new", "好", ""), Clip("other", "好", "")])
+        return Predictor(with_ready_frames(moved, place), device="cpu").predict(
+            [Clip("new", "好", ""), Clip("other", "好", "")]
+        )
 
     ready = tmp_path / "ready"
     ready.mkdir()
@@ -161,10 +169,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
 
 def test_frames_that_float16_cannot_hold_are_not_used(moved, tmp_path):
     np.save(tmp_path / "new.npy", np.full((3, 64), 1e6, np.float32))
-    model = json.loads((moved / "submissions" / "sample" / "model.json").read_text())
-    streams = ["text=tfidf-svd", f"audio=npy:{tmp_path}", "visual=face-geometry"]
-    folder = change_model(moved, settings=model["settings"] | {"streams": streams})
-    (prediction,) = Predictor(folder, device="cpu").predict([Clip("new", "好", "")])
+    (prediction,) = Predictor(with_ready_frames(moved, tmp_path), device="cpu").predict([Clip("new", "好", "")])
     assert "not finite" in prediction.missing["audio"]
 
 

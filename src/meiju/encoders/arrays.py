@@ -60,7 +60,8 @@ class NpyFrames(Encoder):
         files.write_json(folder / "unit.json", {"unit": self.unit})
 
     def load(self, folder: Path) -> None:
-        unit = files.read_json(folder / "unit.json")["unit"]
+        path = folder / "unit.json"
+        unit = files.read_json(path)["unit"] if path.exists() else None
         if type(unit) is not float or not 0 < unit < math.inf:
             raise ValueError(f"a unit of {unit!r}")
         self.unit = unit
