@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import torch
-import transformers
+from transformers import AutoModel, BertConfig, BertModel, BertTokenizer  # now, as importing them takes seconds
 
 from fuzzing import mutations
 from meiju.encoders import media
@@ -96,15 +96,15 @@ def model(case: "Case") -> str:
         case 3:
             config.write_text(json.dumps(mutations.change(_small(json.loads(config.read_text())), rng)))
     hub.load_tokenizer(str(folder))
-    hub.load(transformers.AutoModel, str(folder))
+    hub.load(AutoModel, str(folder))
     return RIGHT
 
 
 def _write_bert(folder: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "你", "好"]
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    transformers.BertModel(transformers.BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
-    transformers.BertTokenizer(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    BertTokenizer(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder)
 
 
 def _small(settings: dict) -> dict:
