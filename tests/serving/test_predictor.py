@@ -348,6 +348,7 @@ def test_predictions_keep_their_clip(predictor):
         {"parts": {"transcripts": 1}},
         {"parts": {}},
         {"exported": None, "weights": "none"},
+        {"weights": {}},
         {"classes": {"emotion": ["sad", "sad"], "intent": ["a", "b"]}},
         {"classes": {"emotion": ["sad"]}},
         {"weights": {"emotion": [0.5, 0.6], "intent": [0.5, 0.5]}},

@@ -169,7 +169,7 @@ def read(folder: Path) -> Bundle:
         return Bundle(
             from_settings(model["settings"]),
             LabelSet(**{task: tuple(model["classes"][task]) for task in TASKS}),
-            model["weights"] and {task: np.array(model["weights"][task], dtype=float) for task in TASKS},
+            _read_weights(model["weights"]),
             {name: _read_part(folder, part) for name, part in model["parts"].items()},
             dict(model["models"]),
             model["exported"] is True,
@@ -276,6 +276,10 @@ def _write(folder: Path, bundle: Bundle) -> None:
         },
     }
     files.write_json(folder / MODEL, model)
+
+
+def _read_weights(weights: dict | None) -> dict[str, np.ndarray] | None:
+    return None if weights is None else {task: np.array(weights[task], dtype=float) for task in TASKS}
 
 
 def _read_part(folder: Path, part: dict) -> Part:
