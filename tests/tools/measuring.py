@@ -29,7 +29,7 @@ from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.registry import make_encoder
 from meiju.labels import EMOTIONS, INTENTS, TASKS
 from meiju.layers import Noise, Shape
-from meiju.linear import LogisticRegressionHead
+from meiju.linear import PLAIN_VARIANCE, LogisticRegressionHead
 from meiju.network import MemberNetwork
 from meiju.sample import corpus as sample_corpus
 from meiju.training import PREDICT_BATCH, Frames, MemberData, Rows, hard_rows, predict, train_members
@@ -304,7 +304,8 @@ def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:
     head = LogisticRegressionHead(1, Shape(frames.dims, frames.single, CLASSES))
     parts = [head.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(rows.clips).split(PREDICT_BATCH)]
     pooled, there = (torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
-    head.fit(0, pooled, there, rows.targets, rows.weight)
+    variances = {task: np.full(len(frames.dims), PLAIN_VARIANCE) for task in TASKS}
+    head.fit(0, head.standardise(0, pooled, there), rows.targets, rows.weight, variances)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / n_pool
 
