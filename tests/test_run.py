@@ -54,7 +54,7 @@ def changed(usual, run) -> list[str]:
         ("--audio.mels 32", "features"),
         ("--visual.fps 3", "features"),
         ("--streams text=tfidf-svd audio=logmel", "features"),
-        ("--streams audio=prosody visual=face-geometry text=tfidf-svd", "stage1"),  # the order of the network's tokens
+        ("--streams audio=logmel visual=face-geometry text=tfidf-svd", "stage1"),  # the order of the network's tokens
         ("--model.width 64", "stage1"),
         ("--model.fusion late", "stage1"),
         ("--model.linear 0", "stage1"),

@@ -29,13 +29,13 @@ def test_the_smallest_size_has_every_part_and_finite_ratios(tmp_path, monkeypatc
         "extraction": 6,
         "pretrained": 3,
     }
-    for part, rows in by_part.items():
-        ratios = [float(row[4]) for row in rows]
+    for part, its_rows in by_part.items():
+        ratios = [float(row[4]) for row in its_rows]
         assert np.isfinite(ratios).all()
         # The first case of each thing is what the others are compared to.
         firsts = [
             ratio
-            for ratio, row, before in zip(ratios, rows, [None, *rows], strict=False)
+            for ratio, row, before in zip(ratios, its_rows, [None, *its_rows], strict=False)
             if not before or before[1] != row[1]
         ]
         assert set(firsts) == {1.0}, part
