@@ -420,7 +420,15 @@ def test_a_copied_home_and_touched_clips_are_known_again(home, root, tmp_path, c
 def test_of_changed_clips_only_these_are_encoded_again(own_home, root, tmp_path, capsys):
     corpus = shutil.copytree(root, tmp_path / "corpus")
     clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
-    streams = ("--streams", "text=tfidf-svd", "audio=prosody", "visual=face-geometry", "mel=logmel")
+    streams = (
+        "--streams",
+        "text=tfidf-svd",
+        "audio=prosody",
+        "visual=face-geometry",
+        "mel=logmel",
+        "--visual.crop",
+        "auto",
+    )
     run_step("03_extract_features", own_home, corpus, *streams)
     shutil.copy(clips["Testing"][0], clips["Testing"][1])
     capsys.readouterr()

@@ -55,7 +55,7 @@ def with_ready_frames(home: Path, place: Path) -> Path:
     model = json.loads((home / "submissions" / "sample" / "model.json").read_text())
     for encoder in home.glob("work/sample/features/audio-*/encoder"):
         (encoder / "unit.json").write_text('{"unit": 1.0}')
-    streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
+    streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=pixels-pca"]
     return change_model(home, settings=model["settings"] | {"streams": streams})
 
 
@@ -156,7 +156,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
 
     ready = tmp_path / "ready"
     ready.mkdir()
-    np.save(ready / "new.npy", np.ones((3, 156), np.float32))
+    np.save(ready / "new.npy", np.ones((3, 64), np.float32))
     new, other = predict(ready)
     assert new.streams == ("text", "audio")
     assert other.streams == ("text",)
@@ -168,7 +168,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
 
 
 def test_frames_that_float16_cannot_hold_are_not_used(moved, tmp_path):
-    np.save(tmp_path / "new.npy", np.full((3, 156), 1e6, np.float32))
+    np.save(tmp_path / "new.npy", np.full((3, 64), 1e6, np.float32))
     (prediction,) = Predictor(with_ready_frames(moved, tmp_path), device="cpu").predict([Clip("new", "好", "")])
     assert "not finite" in prediction.missing["audio"]
 
