@@ -1,10 +1,23 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
-from meiju.layers import Attention, AttentionPool, Dropout, LayerNorm, Linear, Noise, clip_gradients, reset
+from meiju.layers import (
+    GOLDEN,
+    Attention,
+    AttentionPool,
+    Dropout,
+    LayerNorm,
+    Linear,
+    Noise,
+    clip_gradients,
+    reset,
+    splitmix64,
+)
 
 SEEDS = [11, 12, 13]
 E = len(SEEDS)
@@ -111,6 +124,40 @@ def test_a_members_dropout_does_not_depend_on_its_neighbours():
     for e in range(E):
         assert torch.equal(together[e], alone[e])
     assert not torch.equal(together[0], together[1])
+
+
+def test_draws_are_those_of_splitmix64():
+    """Against the first values of its published C code from the state 1234567, as signed numbers."""
+    drawn = splitmix64(1234567 + torch.arange(1, 4) * GOLDEN)
+    assert drawn.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423 - 2**64]
+
+
+def test_draws_do_not_depend_on_how_they_are_asked_for():
+    whole = Noise(SEEDS).uniform(3 * Noise.CHUNK)
+    noise = Noise(SEEDS)
+    parts = [noise.uniform(5, 7), noise.uniform(), noise.uniform(2 * Noise.CHUNK), noise.uniform(3)]
+    parts = torch.cat([part.reshape(len(SEEDS), -1) for part in parts], dim=1)
+    assert torch.equal(parts, whole[:, : parts.shape[1]])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_draws_do_not_depend_on_the_device():
+    assert torch.equal(Noise(SEEDS, "cuda").kept(0.3, 100, 100).cpu(), Noise(SEEDS).kept(0.3, 100, 100))
+
+
+def test_draws_are_uniform_and_members_unlike():
+    draws = Noise([0, 1, 2**32 - 1]).uniform(100_000).numpy()
+    for own in draws:
+        assert own.min() >= 0
+        assert own.max() < 1
+        assert kstest(own, "uniform").pvalue > 1e-4
+    between = np.corrcoef([*draws, *np.roll(draws, 1, axis=1)])
+    assert np.abs(between - np.eye(len(between))).max() < 0.02
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.999, 1.0])
+def test_kept_is_as_often_as_asked(rate):
+    assert Noise([3]).kept(rate, 100_000).float().mean().item() == pytest.approx(1 - rate, abs=0.005)
 
 
 def test_dropout_keeps_the_mean_and_rests_outside_training():

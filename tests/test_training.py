@@ -43,14 +43,19 @@ def make_store(clips):
 
 
 @pytest.fixture(scope="module")
-def frames():
+def stores():
     # Emotion shows in the text's one frame, intent in some frames of sound. One clip has no sound.
     rng = np.random.default_rng(0)
     text, audio = {}, {}
     for k, name in enumerate(NAMES):
         text[name] = rng.normal(size=(1, 5)) + 3 * np.eye(5)[LABELS["emotion"][k]]
         audio[name] = rng.normal(size=(0 if k == 7 else rng.integers(1, 6), 4)) + 3 * np.eye(4)[LABELS["intent"][k]]
-    return Frames({"text": MemberStore(make_store(text)), "audio": MemberStore(make_store(audio))}, NAMES)
+    return {"text": MemberStore(make_store(text)), "audio": MemberStore(make_store(audio))}
+
+
+@pytest.fixture(scope="module")
+def frames(stores):
+    return Frames(stores, NAMES)
 
 
 def rows_of(clips):
@@ -96,6 +101,26 @@ def test_members_learn_the_same_together_and_alone(frames, pseudo, fusion):
         for task, logits in predict(alone, frames, NUMBERS).items():
             np.testing.assert_allclose(predicted[task][e], logits[0], atol=1e-3)
     assert not np.allclose(predicted["emotion"][0], predicted["emotion"][1], atol=1e-2)
+
+
+def test_groups_of_any_size_teach_members_the_same(frames):
+    """What a member draws is its own, however many train beside it."""
+    data = [MemberData(rows_of(NUMBERS[k : k + 40]), None, seed=k) for k in range(20)]
+    by_size = [
+        np.concatenate([predict(train(frames, data[k : k + size]), frames, NUMBERS)["emotion"] for k in starts])
+        for size, starts in ((20, [0]), (5, range(0, 20, 5)), (1, range(20)))
+    ]
+    for predicted in by_size[1:]:
+        np.testing.assert_allclose(predicted, by_size[0], atol=1e-3)
+
+
+def test_batches_padded_to_one_length_teach_the_same(frames, stores):
+    """As on a GPU: all batches are as long as the longest clip."""
+    padded = Frames(stores, NAMES, one_length=True)
+    assert padded.batch(torch.tensor([[7]])).mask["audio"].shape[-1] == frames.longest["audio"]
+    first, second = (predict(train(place, three_members(True)), place, NUMBERS) for place in (frames, padded))
+    for task in TASKS:
+        np.testing.assert_allclose(first[task], second[task], atol=1e-3)
 
 
 def test_pseudo_rows_are_learnt_from(frames):

@@ -248,8 +248,9 @@ class TrainConfig:
     """Exponent on inverse class frequency in the loss: 0 is none, 1 is fully balanced."""
     auxiliary: float = 0.3
     """Weight of the classifiers before the tasks interact."""
-    together: int = 5
-    """Members trained side by side as one stacked network; results are the same up to rounding."""
+    together: int | None = None
+    """Members trained side by side as one stacked network, with the same results up to rounding; None is 5 on a CPU,
+    and on a GPU as many as fit."""
     average_epochs: int = 5
     """Average the weights at the ends of this many last epochs; 1 uses the last epoch alone."""
     labelled_share: float = 1.0
@@ -258,7 +259,7 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
             value = getattr(self, name)
-            require(value >= 1, f"--train.{name.replace('_', '-')} is at least 1; got {value}")
+            require(value is None or value >= 1, f"--train.{name.replace('_', '-')} is at least 1; got {value}")
         require(self.average_epochs <= self.epochs, "--train.average-epochs is at most --train.epochs")
         require(self.lr > 0, f"--train.lr is above 0; got {self.lr}")
         require(0 <= self.warmup < 1, f"--train.warmup is a share of all steps, in [0, 1); got {self.warmup}")

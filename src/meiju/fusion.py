@@ -73,7 +73,7 @@ class Tokens(nn.Module):
         """Hide streams of some clips while training, never the last one of a clip (modality dropout)."""
         if not self.training or self.modality_dropout == 0:
             return present
-        kept = present & (self.noise.uniform(*present.shape[1:]) >= self.modality_dropout)
+        kept = present & self.noise.kept(self.modality_dropout, *present.shape[1:])
         return torch.where(kept.any(dim=-1, keepdim=True), kept, present)
 
 
@@ -186,7 +186,7 @@ class BranchDropout(nn.Module):
         x = self.units(x)
         if not self.training or self.rate == 0:
             return x
-        return x * (self.noise.uniform(x.shape[1], 1, 1) >= self.rate) / (1 - self.rate)
+        return x * self.noise.kept(self.rate, x.shape[1], 1, 1) / (1 - self.rate)
 
 
 class Interactive(nn.Module):

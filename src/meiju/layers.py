@@ -17,6 +17,7 @@ from torch.nn import functional
 
 # The score of what is not there. Finite, so that a clip with nothing there at all stays finite too.
 MASKED = -1e4
+GOLDEN = -0x61C8864680B583EB  # 2^64 / golden ratio as int64, the step of SplitMix64's state
 
 
 @dataclass(frozen=True)
@@ -57,26 +58,59 @@ class Batch:
 
 
 class Noise:
-    """One random stream per member, so that what a member draws does not depend on its neighbours."""
+    """One random stream per member, so that what a member draws does not depend on its neighbours or the device.
+
+    Draw n of a member is a hash of its seed and of n: SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    pseudorandom number generators", figure 17), all members at once, four draws of 16 bits from each hash.
+    """
+
+    CHUNK = 2**14  # hashes of a member at once: their memory stays in a processor's cache
 
     def __init__(self, seeds: list[int], device: torch.device | str = "cpu"):
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.device = torch.device(device)
+        self.n_members, self.device = len(seeds), torch.device(device)
+        self.keys = splitmix64(torch.tensor(seeds, device=self.device))[:, None]
+        self.n_hashed = 0
+        self.waiting = torch.empty(self.n_members, 0, dtype=torch.int16, device=self.device)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform draws in [0, 1), [E, *shape]."""
-        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self.generators])
+        """Uniform draws in [0, 1), multiples of 2^-16: [E, *shape]."""
+        return (self._draw(*shape).float() + 2**15) / 2**16
+
+    def kept(self, rate: float, *shape: int) -> Tensor:
+        """Which of `shape` dropout keeps, each with a probability of 1 - rate (to 2^-16): [E, *shape] bool."""
+        return self._draw(*shape) >= min(round(rate * 2**16) - 2**15, 2**15 - 1)
+
+    def _draw(self, *shape: int) -> Tensor:
+        """Uniform draws of int16: [E, *shape]."""
+        n = math.prod(shape)
+        if n > self.waiting.shape[1]:
+            n_new = max(self.CHUNK, n // 4 + 1)
+            places = torch.arange(self.n_hashed + 1, self.n_hashed + n_new + 1, device=self.device)
+            drawn = splitmix64(self.keys + places * GOLDEN).view(torch.int16)
+            self.waiting, self.n_hashed = torch.cat([self.waiting, drawn], dim=1), self.n_hashed + n_new
+        draws, self.waiting = self.waiting.split([n, self.waiting.shape[1] - n], dim=1)
+        return draws.view(self.n_members, *shape)
+
+
+def splitmix64(state: Tensor) -> Tensor:
+    """The output function of SplitMix64: int64 to int64, each bit of which depends on all bits of the other."""
+    state = state.clone()
+    # On tensors >> copies the sign, which a mask takes away; products overflow, as they should.
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
+        state ^= (state >> shift) & (2 ** (64 - shift) - 1)
+        state *= factor
+    return state
 
 
 class NoNoise(Noise):
     """In place of random streams where only the sizes of a network are asked for: it takes no memory."""
 
     def __init__(self, members: int):
-        self.generators, self.device = [None] * members, torch.device("meta")
+        self.n_members, self.device = members, torch.device("meta")
 
     def uniform(self, *shape: int) -> Tensor:
         """A tensor [E, *shape] without values."""
-        return torch.empty(len(self.generators), *shape, device=self.device)
+        return torch.empty(self.n_members, *shape, device=self.device)
 
 
 class Linear(nn.Module):
@@ -125,7 +159,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        return x * (self.noise.uniform(*x.shape[1:]) >= self.rate) / (1 - self.rate)
+        return x * self.noise.kept(self.rate, *x.shape[1:]) / (1 - self.rate)
 
 
 class Attention(nn.Module):

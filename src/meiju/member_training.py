@@ -1,5 +1,6 @@
 """Trains the members of a stage in worker processes, and loads them as stacked networks."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,12 @@ from meiju.layers import Noise, NoNoise, Shape
 from meiju.members import Member, missing, weights_name
 from meiju.network import MemberNetwork
 from meiju.text_tuning import store_of
-from meiju.training import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
+from meiju.training import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, predict, step_bytes, train_members
 from meiju.utils import files
 from meiju.utils.compute import pick_device, run_jobs
+
+TOGETHER_ON_CPU = 5  # members: more do not share a processor's cache
+GPU_SHARE = 0.25  # of a GPU's memory, for the steps of members that train together; frames may take half of it
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ class StageData:
 
 def train(config: Config, data: StageData, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
     """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
-    groups = _groups(config, data, members, stage)
+    device = pick_device(config.device).type
+    groups = _groups(config, data, members, stage, device)
     todo = [group for group in groups if missing([m for m, _ in group], folder)]
     folder.mkdir(parents=True, exist_ok=True)
-    device = pick_device(config.device).type
     # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
     n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()
     jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
@@ -124,10 +128,10 @@ def load_network(
 Group = list[tuple[Member, MemberData]]
 
 
-def _groups(config: Config, data: StageData, members: list[Member], stage: int) -> list[Group]:
-    """Members that train together: same heads, number of steps and batches; at most `train.together` of them.
+def _groups(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
+    """Members that train together: same heads, number of steps and batches; at most `_group_size` of them.
 
-    Who trains with whom is decided by the plan alone, never by what is done already.
+    Who trains with whom is decided by the plan and the device alone, never by what is done already.
     """
     alike: dict[tuple, Group] = {}
     for member in members:
@@ -136,8 +140,26 @@ def _groups(config: Config, data: StageData, members: list[Member], stage: int) 
         per_step = n_pseudo(member_data, config.train.batch_size, config.stage2.ratio)
         key = (member.heads, len(member.held_out), steps, per_step)
         alike.setdefault(key, []).append((member, member_data))
-    size = config.train.together
-    return [group[k : k + size] for group in alike.values() for k in range(0, len(group), size)]
+    groups = []
+    for (*_, per_step), those in alike.items():
+        size = _group_size(config, data, those, config.train.batch_size + per_step, device)
+        groups += [those[k : k + size] for k in range(0, len(those), size)]
+    return groups
+
+
+def _group_size(config: Config, data: StageData, alike: Group, n_clips: int, device: str) -> int:
+    """How many of these members, whose steps have `n_clips` clips, train side by side.
+
+    More of them keep a GPU busier, so there it is an equal part for each GPU, as far as a part of its memory goes.
+    """
+    if config.train.together is not None:
+        return config.train.together
+    if device == "cpu":
+        return TOGETHER_ON_CPU
+    frames = Frames(data.load_stores([alike[0][0].held_out]), list(data.clips.name))
+    memory = GPU_SHARE * torch.cuda.get_device_properties(0).total_memory
+    fit = int(memory / step_bytes(frames, n_clips, config.model.width))
+    return max(1, min(fit, math.ceil(len(alike) / torch.cuda.device_count())))
 
 
 def _member_data(config: Config, data: StageData, member: Member, stage: int) -> MemberData:

@@ -22,7 +22,7 @@ class MemberNetwork(nn.Module):
 
     def __init__(self, shape: Shape, config: ModelConfig, *, heads: int, noise: Noise):
         super().__init__()
-        self.shape, self.n_members = shape, len(noise.generators)
+        self.shape, self.n_members = shape, noise.n_members
         self.fusion = FUSIONS[config.fusion](self.n_members, shape, config, heads, noise)
         self.regression = LogisticRegressionHead(self.n_members, shape) if config.linear else None
         self.regression_share = config.linear

@@ -4,11 +4,13 @@ Axes as in meiju.layers: E members, B clips, T frames, K classes.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from meiju.config import ModelConfig, TrainConfig
 from meiju.features import MemberStore
@@ -26,15 +28,37 @@ MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly space
 class Frames:
     """The frames of all streams of given clips, gathered into batches by clip number.
 
-    Where members see a clip differently, a stream's store has spans of each of them.
+    Where members see a clip differently, a stream's store has spans of each of them. On a CPU, frames are read from
+    memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of what is free holds them all, and
+    in pinned memory of the host otherwise, from where batches are copied.
+
+    one_length: pad all batches alike, to the longest clip there is, as a GPU wants it (fixed shapes, and no need to
+    wait for the length of a batch); on a CPU, each batch is padded to its longest clip.
     """
 
-    def __init__(self, stores: dict[str, MemberStore], names: list[str], device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        stores: dict[str, MemberStore],
+        names: list[str],
+        device: torch.device | str = "cpu",
+        *,
+        one_length: bool | None = None,
+    ):
         self.device = torch.device(device)
+        self.one_length = self.device.type != "cpu" if one_length is None else one_length
+        spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
+        self.longest = {stream: int((span[..., 1] - span[..., 0]).max()) for stream, span in spans.items()}
+        # Torch warns of a read-only array, hence mode 'c' of memory-mapping.
+        frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
+        self.kept_on = self.device
+        if self.device.type == "cuda":
+            size = sum(array.numel() * array.element_size() for array in frames.values())
+            if size > torch.cuda.mem_get_info(self.device)[0] / 2:
+                self.kept_on = torch.device("cpu")
+                frames = {stream: array.pin_memory() for stream, array in frames.items()}
         # (E, N, 2) start and stop, or (1, N, 2) where all members see the same.
-        self.spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
-        # Memory-mapped: only the frames of a batch are read. Torch warns of a read-only array, hence mode 'c'.
-        self.frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
+        self.spans = {stream: span.to(self.kept_on) for stream, span in spans.items()}
+        self.frames = {stream: array.to(self.kept_on) for stream, array in frames.items()}
 
     @property
     def dims(self) -> dict[str, int]:
@@ -44,7 +68,7 @@ class Frames:
     @property
     def single(self) -> frozenset[str]:
         """The streams that have at most one frame per clip."""
-        return frozenset(s for s, span in self.spans.items() if (span[..., 1] - span[..., 0]).max() <= 1)
+        return frozenset(stream for stream, length in self.longest.items() if length <= 1)
 
     @property
     def shared(self) -> bool:
@@ -61,20 +85,29 @@ class Frames:
         return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
 
     def _gather(self, stream: str, clips: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-        spans = self.spans[stream]
+        spans, frames = self.spans[stream], self.frames[stream]
+        clips, members = clips.to(self.kept_on), members.to(self.kept_on)
         seen_by = members[:, None] if len(spans) > 1 else 0
         start, stop = spans[seen_by, clips].unbind(-1)  # (E, B)
         n_frames = stop - start
         seen = n_frames.clamp(max=MAX_FRAMES)
-        t = torch.arange(max(int(seen.max()), 1))
+        longest = min(self.longest[stream], MAX_FRAMES) if self.one_length else int(seen.max())
+        t = torch.arange(max(longest, 1), device=self.kept_on)
         # Frame t of `seen` lies at t * n / seen: every frame of a short clip, evenly spaced ones of a long clip.
         offset = t * n_frames[..., None] // seen.clamp(min=1)[..., None]  # (E, B, T)
         mask = t < seen[..., None]
-        rows = torch.where(mask, start[..., None] + offset, 0)
-        frames = self.frames[stream]
         if len(frames) == 0:  # a stream that no clip has
             return torch.zeros(*mask.shape, frames.shape[1], device=self.device), mask.to(self.device)
-        return frames[rows].to(self.device, torch.float32) * mask[..., None].to(self.device), mask.to(self.device)
+        rows = torch.where(mask, start[..., None] + offset, 0)
+        # Frames may be kept as float16: fewer bytes are copied if they are widened afterwards.
+        picked = self._to_device(frames[rows]).float()
+        mask = self._to_device(mask)
+        return picked * mask[..., None], mask
+
+    def _to_device(self, x: Tensor) -> Tensor:
+        if self.kept_on == self.device:
+            return x
+        return x.pin_memory().to(self.device, non_blocking=True)
 
     def moments(self, stream: str, clips: np.ndarray, member: int = 0) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (dim,) over the frames of some clips as a member sees them; infinite if none."""
@@ -90,6 +123,16 @@ class Frames:
         mean = total / n
         std = (squares / n - mean.square()).clamp(min=0).sqrt()
         return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
+
+
+def step_bytes(frames: Frames, n_clips: int, width: int) -> int:
+    """About how much memory a training step of one member takes, with batches of so many clips and tokens so wide.
+
+    Nearly all of it is one float32 per value of a frame, for the frames as they are, standardised and masked and for a
+    gradient, and per unit of a frame, for what the layers before the pooling keep for theirs.
+    """
+    lengths = {stream: min(longest, MAX_FRAMES) for stream, longest in frames.longest.items()}
+    return 4 * n_clips * sum(lengths[stream] * (4 * dim + 10 * width) for stream, dim in frames.dims.items())
 
 
 @dataclass(frozen=True)
@@ -157,7 +200,7 @@ def train_members(
     if start is not None:
         network.load_weights(start)
     _fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams)
-    draw = _Draw(data, config.batch_size, n_pseudo_per_step)
+    draw = _Draw(data, config.batch_size, n_pseudo_per_step, frames.device)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
     average = torch.optim.swa_utils.AveragedModel(network)
@@ -169,7 +212,7 @@ def train_members(
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.device.type == "cuda"):
             logits = network(frames.batch(clips))
         optimizer.zero_grad(set_to_none=True)
-        _loss(logits, targets, weights, config, frames.device).backward()
+        _loss(logits, targets, weights, config).backward()
         clip_gradients(parameters, config.clip)
         optimizer.step()
         schedule.step()
@@ -211,38 +254,45 @@ def class_weight(labels: np.ndarray, n_classes: int, power: float) -> np.ndarray
 
 
 class _Draw:
-    """Endless shuffled batches: each member walks through its own rows in its own random order."""
+    """Endless shuffled batches: each member walks through its own rows in its own random order.
 
-    def __init__(self, data: list[MemberData], n_labelled: int, n_pseudo: int):
+    All rows' targets and weights lie on the device, so that a step copies row numbers alone.
+    """
+
+    def __init__(self, data: list[MemberData], n_labelled: int, n_pseudo: int, device: torch.device):
         self.walks = []
         for one in data:
             for_labelled, for_pseudo = np.random.SeedSequence(one.seed).spawn(2)
-            walks = [(one.labelled, _walk(len(one.labelled), n_labelled, for_labelled))]
+            walks = [_walk(0, len(one.labelled), n_labelled, for_labelled)]
             if n_pseudo:
-                walks.append((one.pseudo, _walk(len(one.pseudo), n_pseudo, for_pseudo)))
+                walks.append(_walk(len(one.labelled), len(one.pseudo), n_pseudo, for_pseudo))
             self.walks.append(walks)
+        self.device, self.members = device, torch.arange(len(data))[:, None]
+        self.clips = _stacked(data, lambda rows: rows.clips)
+        self.targets = {task: _stacked(data, lambda rows, t=task: rows.targets[t]).to(device) for task in TASKS}
+        self.weights = {task: _stacked(data, lambda rows, t=task: rows.weight[t]).to(device) for task in TASKS}
 
     def step(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Clip numbers (E, B), targets by task (E, B, K), weights by task (E, B)."""
-        picked = [[(rows, next(walk)) for rows, walk in walks] for walks in self.walks]
-
-        def stack(of) -> Tensor:
-            return torch.from_numpy(
-                np.stack([np.concatenate([of(rows)[k] for rows, k in member]) for member in picked])
-            )
-
-        targets = {task: stack(lambda rows, task=task: rows.targets[task]) for task in TASKS}
-        weights = {task: stack(lambda rows, task=task: rows.weight[task]) for task in TASKS}
-        return stack(lambda rows: rows.clips), targets, weights
+        rows = torch.from_numpy(np.stack([np.concatenate([next(walk) for walk in walks]) for walks in self.walks]))
+        picked = self.members.to(self.device), rows.to(self.device)
+        targets = {task: self.targets[task][picked] for task in TASKS}
+        weights = {task: self.weights[task][picked] for task in TASKS}
+        return self.clips[self.members, rows], targets, weights
 
 
-def _walk(n_rows: int, size: int, seed: np.random.SeedSequence):
-    """Yields row numbers [size] without end: one random order of all rows after another."""
+def _stacked(data: list[MemberData], of: Callable[[Rows], np.ndarray]) -> Tensor:
+    """Something of every member's rows, [E, N, ...]; N is that of the member with most rows, others end in zeros."""
+    return pad_sequence([torch.from_numpy(np.concatenate([of(rows) for rows in one.rows])) for one in data], True)
+
+
+def _walk(first: int, n_rows: int, size: int, seed: np.random.SeedSequence) -> Iterator[np.ndarray]:
+    """Yields row numbers [size], counted from `first`, without end: one random order of all rows after another."""
     rng = np.random.default_rng(seed)
     waiting = np.empty(0, dtype=np.int64)
     while True:
         while len(waiting) < size:
-            waiting = np.concatenate([waiting, rng.permutation(n_rows)])
+            waiting = np.concatenate([waiting, first + rng.permutation(n_rows)])
         yield waiting[:size]
         waiting = waiting[size:]
 
@@ -316,14 +366,14 @@ def _rate(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-def _loss(logits: Logits, targets, weights, config: TrainConfig, device: torch.device) -> Tensor:
+def _loss(logits: Logits, targets: dict[str, Tensor], weights: dict[str, Tensor], config: TrainConfig) -> Tensor:
     """Sum over members of the weighted cross-entropy of both tasks, main and auxiliary classifiers if any.
 
     Divided by the number of labelled clips alone, so that pseudo-labelled ones come on top and take nothing away.
     """
-    total = torch.zeros((), device=device)
+    total = 0.0
     for task in TASKS:
-        target, weight = targets[task].to(device), weights[task].to(device)
+        target, weight = targets[task], weights[task]
         smooth = target * (1 - config.label_smoothing) + config.label_smoothing / target.shape[-1]
         outputs = [(logits.main, 1.0)] + ([(logits.auxiliary, config.auxiliary)] if logits.auxiliary else [])
         for output, share in outputs:
