@@ -33,6 +33,7 @@ def fitted(labels, weight=None, batch=None, members=1):
     pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
     weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
     targets = {t: np.eye(SHAPE.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
+    linear.set_moments(members - 1, pooled, there)
     linear.fit(members - 1, linear.standardise(members - 1, pooled, there), targets, weight, VARIANCES)
     return linear
 

@@ -107,7 +107,7 @@ def test_without_pseudo_labels_of_its_fold_a_member_has_none(data):
 
 def test_members_that_train_together_have_the_same_heads_and_steps(data):
     plan = members.plan(CONFIG, nested=True)
-    groups = member_training._groups(CONFIG, data, plan, stage=1, device="cpu")
+    groups = member_training.group_members(CONFIG, data, plan, stage=1, device="cpu")
     assert sorted(member for group in groups for member, _ in group) == sorted(plan)
     for group in groups:
         assert len(group) <= CONFIG.train.together
@@ -122,10 +122,10 @@ def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatc
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     plan = [member for member in members.plan(config, nested=False) if member.heads == 1]
-    groups = member_training._groups(config, data, plan, stage=1, device="cuda")
+    groups = member_training.group_members(config, data, plan, stage=1, device="cuda")
     assert max(map(len, groups)) == largest
     assert sum(map(len, groups)) == len(plan) == 15
-    assert max(map(len, member_training._groups(config, data, plan, stage=1, device="cpu"))) == 5
+    assert max(map(len, member_training.group_members(config, data, plan, stage=1, device="cpu"))) == 5
 
 
 def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monkeypatch):

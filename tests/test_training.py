@@ -134,8 +134,28 @@ def test_a_logistic_regression_head_learns_from_pseudo_rows_of_its_own_member_al
     mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *three_members(True)[2:]])
     assert not torch.equal(with_pseudo.regression.weight_emotion, without.regression.weight_emotion)
     torch.testing.assert_close(mixed.regression.weight_emotion[1], with_pseudo.regression.weight_emotion[2])
-    # The pseudo-labels of intent have weight 0: they shift where the frames' mean lies, and nothing else.
     assert not torch.equal(mixed.regression.weight_emotion[0], with_pseudo.regression.weight_emotion[1])
+
+
+def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_by_lot(frames, monkeypatch):
+    """The same for all members, and its labelled rows come first."""
+    first, second, _ = three_members(True)
+    whole = train(frames, [first]).regression.weight_emotion
+    monkeypatch.setattr(training, "REGRESSION_ROWS", len(first.pseudo))
+    assert torch.equal(train(frames, [first]).regression.weight_emotion, whole)
+    monkeypatch.setattr(training, "REGRESSION_ROWS", 6)
+    some = train(frames, [first]).regression.weight_emotion
+    assert not torch.allclose(some, whole)
+    (labelled, drawn), (_, again) = (training._rows_of_regression(one, N_CLIPS) for one in (first, second))
+    assert labelled is first.labelled
+    assert len(drawn) == len(again) == 6
+    shared = np.intersect1d(first.pseudo.clips, second.pseudo.clips)
+    both = training._rows_of_regression(dataclasses.replace(first, pseudo=pseudo_of(shared)), N_CLIPS)[1]
+    assert set(drawn.clips) & set(shared) <= set(both.clips)
+    for task in TASKS:
+        place = np.searchsorted(first.pseudo.clips, drawn.clips)
+        np.testing.assert_array_equal(drawn.targets[task], first.pseudo.targets[task][place])
+        np.testing.assert_array_equal(drawn.weight[task], first.pseudo.weight[task][place])
 
 
 def test_a_logistic_regression_head_learns_from_soft_targets(frames):

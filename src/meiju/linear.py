@@ -58,11 +58,14 @@ class LogisticRegressionHead(nn.Module):
             there.append(mask.any(dim=2).expand(-1, -1, self._width(stream)))
         return torch.cat(pooled, dim=-1), torch.cat(there, dim=-1)
 
-    def standardise(self, member: int, pooled: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Set a member's centre and scale by its rows [N, P], as from `pool`; return the rows standardised by them."""
+    def set_moments(self, member: int, pooled: np.ndarray, there: np.ndarray) -> None:
+        """Set a member's centre and scale by rows [N, P], as from `pool`."""
         centre, scale = self._moments(pooled, there)
         self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(scale)
-        return self._standardised(pooled, there, centre, scale)
+
+    def standardise(self, member: int, pooled: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Rows [N, P], as from `pool`, by the member's centre and scale."""
+        return self._standardised(pooled, there, self.centre[member].cpu().numpy(), self.scale[member].cpu().numpy())
 
     def by_stream(self, values: np.ndarray) -> list[np.ndarray]:
         """Values [N, P] cut into those of each stream."""
@@ -80,9 +83,11 @@ class LogisticRegressionHead(nn.Module):
         widths = [self._width(stream) for stream in self.dims]
         for task in TASKS:
             # A coefficient of variance v is one of variance 1 on values that are sqrt(v) times as large.
-            deviation = np.sqrt(PRIOR * np.repeat(variances[task], widths))
+            deviation = np.sqrt(PRIOR * np.repeat(variances[task], widths)).astype(x.dtype)
             row, label, share = one_class_per_row(targets[task], weight[task])
-            weights, bias = _logistic((x * deviation)[row], label, share, n_classes=targets[task].shape[1])
+            scaled = x[row]
+            scaled *= deviation  # in place: with a large pool, rows are many megabytes
+            weights, bias = _logistic(scaled, label, share, n_classes=targets[task].shape[1])
             getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights * deviation[:, None])
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
 

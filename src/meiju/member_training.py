@@ -61,7 +61,7 @@ class StageData:
 def train(config: Config, data: StageData, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
     """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
     device = pick_device(config.device).type
-    groups = _groups(config, data, members, stage, device)
+    groups = group_members(config, data, members, stage, device)
     todo = [group for group in groups if missing([m for m, _ in group], folder)]
     folder.mkdir(parents=True, exist_ok=True)
     # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
@@ -69,7 +69,7 @@ def train(config: Config, data: StageData, members: list[Member], folder: Path, 
     jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
     n_done = len(members) - sum(map(len, todo))
     with tqdm(total=len(members), initial=n_done, desc=label, unit="member", disable=None) as bar:
-        for k in run_jobs(config.compute, _train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
+        for k in run_jobs(config.compute, train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
             bar.update(len(todo[k]))
 
 
@@ -128,7 +128,7 @@ def load_network(
 Group = list[tuple[Member, MemberData]]
 
 
-def _groups(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
+def group_members(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
     """Members that train together: same heads, number of steps and batches; at most `_group_size` of them.
 
     Who trains with whom is decided by the plan and the device alone, never by what is done already.
@@ -201,7 +201,7 @@ def _soft_targets(table: pd.DataFrame, task: str, labels: LabelSet) -> np.ndarra
     return probabilities / probabilities.sum(axis=1, keepdims=True) * table[f"{task}_accepted"].to_numpy()[:, None]
 
 
-def _train_group(config: Config, data: StageData, group: Group, folder: Path, device: str, number: int) -> None:
+def train_group(config: Config, data: StageData, group: Group, folder: Path, device: str, number: int) -> None:
     """Train one group and write its members; runs in a worker process."""
     if device == "cpu":
         torch.set_num_threads(1)

@@ -22,6 +22,7 @@ from meiju.network import MemberNetwork
 from meiju.stream_weights import LOWEST, stream_variances
 
 PREDICT_BATCH = 256  # clips at once
+REGRESSION_ROWS = 20_000  # pseudo-labelled clips that a logistic-regression head learns from at most
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
 
 
@@ -59,6 +60,10 @@ class Frames:
         # (E, N, 2) start and stop, or (1, N, 2) where all members see the same.
         self.spans = {stream: span.to(self.kept_on) for stream, span in spans.items()}
         self.frames = {stream: array.to(self.kept_on) for stream, array in frames.items()}
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return next(iter(self.spans.values())).shape[1]
 
     @property
     def dims(self) -> dict[str, int]:
@@ -146,6 +151,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.clips)
 
+    def take(self, rows: np.ndarray) -> "Rows":
+        """Some of the rows, by number."""
+        return Rows(
+            self.clips[rows],
+            {task: targets[rows] for task, targets in self.targets.items()},
+            {task: weight[rows] for task, weight in self.weight.items()},
+        )
+
 
 @dataclass(frozen=True)
 class MemberData:
@@ -199,7 +212,7 @@ def train_members(
     _standardise(network, frames, data)
     if start is not None:
         network.load_weights(start)
-    _fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams)
+    fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams)
     draw = _Draw(data, config.batch_size, n_pseudo_per_step, frames.device)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -312,33 +325,47 @@ def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData])
         )
 
 
-def _fit_to_pooled_frames(
+def fit_to_pooled_frames(
     network: MemberNetwork, frames: Frames, data: list[MemberData], *, weigh_streams: bool
 ) -> None:
-    """Set each member's weights of streams by its labelled rows, and fit its logistic-regression head to all its rows.
+    """Set each member's weights of streams by its labelled rows, and fit its logistic-regression head.
 
-    The fusion network gets a stream's token times the square root of its variance, beside that of the best stream.
+    The fusion network gets a stream's token times the square root of its variance, beside that of the best stream. The
+    head learns from the labelled rows and, so that its time and memory end somewhere, REGRESSION_ROWS of the others.
     """
     head = network.regression or LogisticRegressionHead(network.n_members, network.shape)
-    clips = np.unique(np.concatenate([rows.clips for one in data for rows in one.rows]))
+    rows_of_members = [_rows_of_regression(one, len(frames)) for one in data]
+    clips = np.unique(np.concatenate([rows.clips for parts in rows_of_members for rows in parts]))
     pooled, there = _pooled(head, frames, clips, member=0)
-    for e, one in enumerate(data):
+    for e, (labelled, *others) in enumerate(rows_of_members):
         if e and not frames.shared:
             pooled, there = _pooled(head, frames, clips, member=e)
-        its_rows = np.searchsorted(clips, np.concatenate([rows.clips for rows in one.rows]))
+        place = np.searchsorted(clips, labelled.clips)
+        head.set_moments(e, pooled[place], there[place])
         variances = {task: np.full(len(frames.dims), PLAIN_VARIANCE) for task in TASKS}
         if weigh_streams:
-            rows = its_rows[: len(one.labelled)]
-            labelled = head.by_stream(head.standardise(e, pooled[rows], there[rows]))
+            by_stream = head.by_stream(head.standardise(e, pooled[place], there[place]))
             for k, task in enumerate(TASKS):
-                variances[task] = stream_variances(labelled, one.labelled.targets[task], one.labelled.weight[task])
+                variances[task] = stream_variances(by_stream, labelled.targets[task], labelled.weight[task])
                 share = np.sqrt(variances[task] / max(variances[task].max(), LOWEST))
                 network.fusion.tokens.stream_weight[e, k] = torch.from_numpy(share)
         if network.regression is not None:
-            x = head.standardise(e, pooled[its_rows], there[its_rows])
-            targets = {t: np.concatenate([rows.targets[t] for rows in one.rows]) for t in TASKS}
-            weight = {t: np.concatenate([rows.weight[t] for rows in one.rows]) for t in TASKS}
-            head.fit(e, x, targets, weight, variances)
+            parts = (labelled, *others)
+            place = np.searchsorted(clips, np.concatenate([rows.clips for rows in parts]))
+            targets = {t: np.concatenate([rows.targets[t] for rows in parts]) for t in TASKS}
+            weight = {t: np.concatenate([rows.weight[t] for rows in parts]) for t in TASKS}
+            head.fit(e, head.standardise(e, pooled[place], there[place]), targets, weight, variances)
+
+
+def _rows_of_regression(data: MemberData, n_clips: int) -> list[Rows]:
+    """Its labelled rows, and its pseudo-labelled ones; of more than REGRESSION_ROWS those of clips drawn by lot.
+
+    The lot is the same for all members, so that what they share is pooled once.
+    """
+    if data.pseudo is None:
+        return [data.labelled]
+    lot = np.random.default_rng(0).permutation(n_clips)[data.pseudo.clips]
+    return [data.labelled, data.pseudo.take(np.sort(np.argsort(lot)[:REGRESSION_ROWS]))]
 
 
 def _pooled(

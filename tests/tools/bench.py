@@ -2,6 +2,7 @@
 
 members     a training step of 1 to 40 members side by side, to one of a plain loop over torch.nn
 clips       stage 2 and prediction with 2,000 to 200,000 unlabelled clips, a clip, to the fewest
+steps       steps 06 to 08 with as many, a clip, to the fewest
 widths      the same with frames 32 to 1,024 wide, to the narrowest
 extraction  the embedded encoders, to decoding alone
 pretrained  hf: encoders as large as the presets', with random weights (only where it is asked for)
@@ -40,7 +41,7 @@ USUAL = tuple(part for part in measuring.PARTS if part != "pretrained")
 class Arguments:
     """What is measured, and where."""
 
-    parts: tuple[Literal["members", "clips", "widths", "extraction", "pretrained"], ...] = USUAL
+    parts: tuple[Literal["members", "clips", "steps", "widths", "extraction", "pretrained"], ...] = USUAL
     """Which parts; pretrained only where it is named."""
     quick: bool = False
     """Sizes that take seconds: does it work at all."""

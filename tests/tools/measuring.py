@@ -7,6 +7,7 @@ of its own (see `run_apart`), whose peak of memory is the part's. All data is ma
 Axes as in meiju.layers.
 """
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,17 +23,28 @@ import torch
 import transformers
 from threadpoolctl import threadpool_limits
 
-from meiju import features
-from meiju.config import Config, ModelConfig, TrainConfig, VisualConfig
+from meiju import ensemble, evaluation, features, member_training, members, teachers
+from meiju.config import Config, ModelConfig, PseudoConfig, TrainConfig, VisualConfig
+from meiju.corpus import Corpus
 from meiju.encoders import media
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.registry import make_encoder
-from meiju.labels import EMOTIONS, INTENTS, TASKS
+from meiju.labels import EMOTIONS, INTENTS, TASKS, LabelSet
 from meiju.layers import Noise, Shape
-from meiju.linear import PLAIN_VARIANCE, LogisticRegressionHead
+from meiju.member_training import StageData
+from meiju.members import Member
 from meiju.network import MemberNetwork
 from meiju.sample import corpus as sample_corpus
-from meiju.training import PREDICT_BATCH, Frames, MemberData, Rows, hard_rows, predict, train_members
+from meiju.training import (
+    PREDICT_BATCH,
+    Frames,
+    MemberData,
+    Rows,
+    fit_to_pooled_frames,
+    hard_rows,
+    predict,
+    train_members,
+)
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 from meiju.utils.log import peak_memory
@@ -54,7 +66,6 @@ class Size:
     labelled: int = 1835  # clips, those of 4 folds of the challenge's 2,294
     together: tuple[int, ...] = (1, 5, 20, 40)  # members
     pools: tuple[int, ...] = (2_000, 20_000, 200_000)  # unlabelled clips
-    linear_pool: int = 20_000  # the logistic-regression head is fitted to pools of so many clips at most
     asked: int = 4_000  # clips predicted at most, evenly spaced over the pool
     widths: tuple[int, ...] = (32, 128, 512, 1024)
     width_pool: int = 1_000
@@ -70,7 +81,6 @@ QUICK = Size(
     labelled=192,
     together=(1, 5),
     pools=(50, 100),
-    linear_pool=100,
     asked=100,
     widths=(32, 64),
     width_pool=50,
@@ -167,12 +177,87 @@ def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callabl
             frames = _frames(folder / str(n), few.labelled + n, device)
             took["opening the stores, a clip", case] = (time.perf_counter() - started) * 1000 / n
             took["stage 2: training step per member", case] = _train(frames, few, n, together=5) / 5
-            if n <= size.linear_pool:
-                took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, few, n)
+            took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, few, n)
             took["prediction, a clip", case] = _predict(frames, few, n)
         return took
 
     return turn
+
+
+def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """Steps 06 to 08, by the number of unlabelled clips: all of them pseudo-labelled, one head count, one epoch.
+
+    Steps by themselves train in other processes; here members train in this one, so that its memory is that of both.
+    """
+    config = Config(
+        "bench",
+        device=device.type,
+        model=ModelConfig(heads=(HEADS,)),
+        train=TrainConfig(epochs=1, average_epochs=1),
+        pseudo=PseudoConfig(gate="fixed", threshold=1e-3, plausible_pairs=False),
+    )
+    corpora = {n: _corpus(size, n) for n in size.pools}
+    for n, (corpus, folds) in corpora.items():
+        _frames(folder / str(n), len(corpus.clips), device)
+        _draw_members(folder / str(n) / "stage1", members.plan(config, nested=True), corpus, folds)
+
+    def turn() -> Measured:
+        took: Measured = {}
+        for n, (corpus, folds) in corpora.items():
+            home, case = folder / str(n), f"{n:,} clips"
+            stage2 = Path(tempfile.mkdtemp(dir=home))
+            started = time.perf_counter()
+            teachers.write(home, *teachers.label_first_round(config, corpus, folds, home / "stage1"))
+            took["06, a clip", case] = (time.perf_counter() - started) * 1000 / n
+            started = time.perf_counter()
+            stores = {stream: home / stream for stream in ("text", *N_FRAMES)}
+            pseudo = teachers.accepted(teachers.read(home)[0])
+            data = StageData(corpus.clips, corpus.labels, folds, stores, pseudo=pseudo)
+            plan = members.plan(config, nested=False)
+            for group in member_training.group_members(config, data, plan, 2, device.type):
+                member_training.train_group(config, data, group, stage2, device.type, 0)
+            took["07, a clip", case] = (time.perf_counter() - started) * 1000 / n
+            started = time.perf_counter()
+            stages = [
+                evaluation.read_stage(name, config, corpus, folds, place)
+                for name, place in (("stage 1", home / "stage1"), ("stage 2", stage2))
+            ]
+            evaluation.table(stages, config, corpus, folds)
+            ensemble.soft_vote(stage2, config, list(corpus.part("testing").name))
+            took["08, a clip", case] = (time.perf_counter() - started) * 1000 / n
+            shutil.rmtree(stage2)
+        return took
+
+    return turn
+
+
+def _corpus(size: Size, n_pool: int) -> tuple[Corpus, pd.DataFrame]:
+    """Clips without files, with labels at random, and their folds; named as those of `_frames`."""
+    rng = np.random.default_rng(0)
+    few = min(size.labelled, 512)
+    parts = {"training": few, "validation": few // 4, "testing": few // 4, "unlabelled": n_pool}
+    clips = pd.DataFrame({"part": np.repeat(list(parts), list(parts.values()))})
+    clips["name"] = _names(len(clips))
+    labelled = clips.part.isin(["training", "validation"])
+    for task, classes in (("emotion", EMOTIONS), ("intent", INTENTS)):
+        clips[task] = np.where(labelled, rng.choice(classes, len(clips)), "")
+    clips[["sentence", "path", "dialogue", "speaker"]] = ""
+    names = clips.name[clips.part == "training"]
+    folds = pd.DataFrame({"name": names, "fold": np.arange(len(names)) % Config("bench").folds})
+    return Corpus(clips, LabelSet(EMOTIONS, INTENTS), []), folds
+
+
+def _draw_members(folder: Path, plan: list[Member], corpus: Corpus, folds: pd.DataFrame) -> None:
+    """Predictions of members as training writes them, drawn at random."""
+    folder.mkdir()
+    fold = folds.set_index("name").fold.reindex(corpus.clips.name).to_numpy()
+    names = corpus.clips.name.to_numpy(dtype=str)
+    for member in plan:
+        rng = np.random.default_rng([*member.held_out])
+        unseen = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
+        logits = {t: rng.normal(size=(unseen.sum(), k)).astype(np.float32) for t, k in CLASSES.items()}
+        seen = names[~np.isnan(fold) & ~np.isin(fold, member.held_out)]
+        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=seen, **logits)
 
 
 def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
@@ -249,6 +334,7 @@ def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], M
 PARTS = {
     "members": Part(members_together, "ms", "the plain loop"),
     "clips": Part(clips_of_the_pool, "ms", "the smallest pool"),
+    "steps": Part(steps_of_a_pool, "ms", "the smallest pool"),
     "widths": Part(widths_of_a_stream, "ms", "the narrowest frames"),
     "extraction": Part(extraction, "clips/s", "plain decoding"),
     "pretrained": Part(pretrained, "s", "BERT"),
@@ -264,7 +350,7 @@ def _now(device: torch.device) -> float:
 
 def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -> Watched:
     """Random frames of clips from memory-mapped stores, which are written if they are not there."""
-    names = [f"clip_{k:07}" for k in range(n_clips)]
+    names = _names(n_clips)
     rng = np.random.default_rng(0)
     stores = {}
     for stream, dim, (low, high) in (
@@ -277,6 +363,10 @@ def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -
             features.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
         stores[stream] = features.MemberStore(features.load(folder / stream))
     return Watched(stores, names, device)
+
+
+def _names(n_clips: int) -> list[str]:
+    return [f"clip_{k:07}" for k in range(n_clips)]
 
 
 def _rows(start: int, stop: int) -> Rows:
@@ -298,14 +388,12 @@ def _train(frames: Watched, size: Size, n_pool: int, *, together: int) -> float:
 
 
 def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:
-    """Milliseconds a clip of pooling the pool's frames and fitting the head of one member to them."""
-    rows = _rows(size.labelled, size.labelled + n_pool)
+    """Milliseconds a clip of all that fitting the head of one member to the pool takes."""
+    data = MemberData(_rows(0, size.labelled), _rows(size.labelled, size.labelled + n_pool), 0)
+    shape = Shape(frames.dims, frames.single, CLASSES)
+    network = MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
     started = _now(frames.device)
-    head = LogisticRegressionHead(1, Shape(frames.dims, frames.single, CLASSES))
-    parts = [head.pool(frames.batch(chunk[None])) for chunk in torch.from_numpy(rows.clips).split(PREDICT_BATCH)]
-    pooled, there = (torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))
-    variances = {task: np.full(len(frames.dims), PLAIN_VARIANCE) for task in TASKS}
-    head.fit(0, head.standardise(0, pooled, there), rows.targets, rows.weight, variances)
+    fit_to_pooled_frames(network, frames, [data], weigh_streams=False)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / n_pool
 

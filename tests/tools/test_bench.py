@@ -25,6 +25,7 @@ def test_the_smallest_size_has_every_part_and_finite_ratios(tmp_path, monkeypatc
     assert {part: len(rows) for part, rows in by_part.items()} == {
         "members": 3,
         "clips": 8,
+        "steps": 6,
         "widths": 4,
         "extraction": 6,
         "pretrained": 3,
