@@ -334,7 +334,9 @@ def fit_to_pooled_frames(
     head learns from the labelled rows and, so that its time and memory end somewhere, REGRESSION_ROWS of the others.
     """
     head = network.regression or LogisticRegressionHead(network.n_members, network.shape)
-    rows_of_members = [_rows_of_regression(one, len(frames)) for one in data]
+    rows_of_members = [
+        [one.labelled] if network.regression is None else _rows_of_regression(one, len(frames)) for one in data
+    ]
     clips = np.unique(np.concatenate([rows.clips for parts in rows_of_members for rows in parts]))
     pooled, there = _pooled(head, frames, clips, member=0)
     for e, (labelled, *others) in enumerate(rows_of_members):

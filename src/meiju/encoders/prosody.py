@@ -3,7 +3,8 @@
 What the field measures of emotion in a voice: the 25 descriptors of eGeMAPS (Eyben et al. 2016, IEEE Transactions on
 Affective Computing 7(2)) every 10 ms - loudness, spectral balance, slopes and flux, four cepstral coefficients, and in
 voiced frames pitch, jitter, shimmer, the harmonics-to-noise ratio, harmonic differences and three formants - and their
-statistics over the clip, with how much and how fast it is spoken.
+statistics over the clip, with how much and how fast it is spoken. The melody is measured once more, by a network that
+hears pitch more surely (meiju.encoders.intonation).
 """
 
 import importlib.metadata
@@ -14,6 +15,7 @@ import numpy as np
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media, require_finite
+from meiju.encoders.intonation import intonation
 from meiju.encoders.media import read_audio
 
 RATE = 16000  # samples per second
@@ -63,7 +65,8 @@ class Prosody(Encoder):
         self.dim = len(self.mean)
 
     def fingerprint(self) -> dict:
-        return {"encoder": "prosody", "afx-audio": importlib.metadata.version("afx-audio")}
+        packages = ("afx-audio", "swift-f0", "onnxruntime")
+        return {"encoder": "prosody", **{package: importlib.metadata.version(package) for package in packages}}
 
     def frame(self, values: np.ndarray) -> np.ndarray:
         """Statistics [P] of a clip as one standardised frame [1, P]; at the mean where there is no statistic."""
@@ -88,6 +91,7 @@ def statistics(samples: np.ndarray) -> np.ndarray:
             _changes(descriptors[LOUDNESS]),
             _changes(descriptors[PITCH]),
             _speech(descriptors[LOUDNESS], voiced),
+            intonation(samples, RATE),
         ]
     )
 
