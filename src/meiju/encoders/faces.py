@@ -55,17 +55,11 @@ def find_faces(picture: np.ndarray) -> list[Face]:
 
 
 def describe(picture: np.ndarray, face: Face) -> np.ndarray:
-    """What the mesh's network sees in a face of an RGB picture, [N_FEATURES] float32.
-
-    The mean over the face, turned upright, and its mirror image: most expressions are symmetric, the light is not.
-    """
+    """What the mesh's network sees in a face of an RGB picture, turned upright: [N_FEATURES] float32."""
     turn = turn_upright(face.centre, MESH_MARGIN * face.side, face.angle, MESH_SIDE)
     square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), borderMode=cv2.BORDER_REPLICATE)
-    seen = []
-    for image in (square, np.ascontiguousarray(square[:, ::-1])):
-        _network(MESH).setInput(cv2.dnn.blobFromImage(image, 1 / 255))
-        seen.append(_network(MESH).forward(MESH_LAYER).ravel())
-    return np.mean(seen, axis=0)
+    _network(MESH).setInput(cv2.dnn.blobFromImage(square, 1 / 255))
+    return _network(MESH).forward(MESH_LAYER).ravel()
 
 
 def turn_upright(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
