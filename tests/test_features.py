@@ -320,6 +320,35 @@ def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, k
         assert (tmp_path / "second" / name).read_bytes() == undisturbed[name]
 
 
+class Sampling(Fake):
+    """Learns from a few clips."""
+
+    learns_from = 5
+
+    def fit(self, clips, *, seed):
+        super().fit(clips, seed=seed)
+        self.given = [clip.name for clip in clips]
+
+
+def test_a_changed_clip_that_was_not_drawn_to_learn_from_changes_no_other(tmp_path):
+    def extract_all(folder, *, changed=None, clips=CLIPS):
+        encoder = Sampling()
+        options = {"meta": {}, "seed": 0, "n_jobs": 1, "label": "fake", "earlier": [tmp_path / "first"]}
+        inputs = INPUTS | ({changed: "another hash"} if changed else {})
+        features.extract(encoder, clips, clips, tmp_path / folder, inputs=inputs, **options)
+        return encoder
+
+    first = extract_all("first")
+    assert len(set(first.given)) == Sampling.learns_from
+    assert sorted(first.given) != NAMES[: len(first.given)]
+    other = next(name for name in NAMES if name not in first.given)
+    assert extract_all("second", changed=other).encoded == [other]
+    assert extract_all("third", changed=first.given[0]).encoded == NAMES
+    # One clip less moves one clip of the draw at most.
+    fewer = extract_all("fourth", clips=[clip for clip in CLIPS if clip.name != first.given[0]])
+    assert set(first.given) - set(fewer.given) == {first.given[0]}
+
+
 def test_nothing_is_taken_from_a_store_of_other_settings(tmp_path):
     options = {"seed": 0, "n_jobs": 1, "label": "fake", "inputs": INPUTS}
     features.extract(Fake(), CLIPS, CLIPS[:3], tmp_path / "first", meta={"code": "older"}, **options)

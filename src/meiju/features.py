@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from meiju.config import ComputeConfig
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted
 from meiju.utils import files
-from meiju.utils.compute import run_jobs
+from meiju.utils.compute import map_in_workers, run_jobs
 
 FILES = ("frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json")
 MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
@@ -174,13 +173,15 @@ def extract(
 ) -> Store:
     """Write the store of one stream, or finish one that was cut off; one that is whole is opened as it is.
 
-    clips: all clips, sorted by name; fit_clips: those the encoder may learn from. inputs: by clip name, a hash of what
+    clips: all clips, sorted by name; fit_clips: those the encoder may learn from; of
+    them it is given as many as it wants. inputs: by clip name, a hash of what
     its frames are made from. meta is kept in meta.json, and names whatever decides the frames besides the clips.
     earlier: folders of other stores of the stream: where their meta is the same, frames of clips with the same input
     are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.utils.compute. Raises Busy
     where another process extracts the same.
     """
     inputs = inputs or {}
+    fit_clips, encoder.n_jobs = _drawn(fit_clips, encoder.learns_from, seed), n_jobs
     with files.reserved(folder):
         if is_whole(folder):
             _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)  # its folder may have been lost
@@ -227,6 +228,11 @@ def write(folder: Path, names: Sequence[str], encoded: Encoded, *, dim: int) -> 
         for name, frames in zip(names[done:], encoded[done:], strict=True):
             writer.add(name, *checked(frames, dim), "")
         writer.finish({"dim": dim})
+
+
+def _drawn(clips: Sequence[Clip], n: int | None, seed: int) -> list[Clip]:
+    """At most `n` of the clips, by a lot that depends on each clip's name alone: one more clip changes one at most."""
+    return list(clips) if n is None else sorted(clips, key=lambda clip: files.digest([seed, clip.name]))[:n]
 
 
 def _copy_folder(source: Path, target: Path) -> None:
@@ -309,10 +315,7 @@ def _encode_here(encoder: Encoder, todo: Sequence[Sequence[Clip]], n_jobs: int) 
     """Encode in this process, which a GPU belongs to, while workers read ahead."""
     if not todo:
         return
-    read = encoder.reader()
-    options = {"return_as": "generator", "pre_dispatch": "2 * n_jobs", "max_nbytes": None}
-    inputs = joblib.Parallel(n_jobs=min(n_jobs, len(todo)), **options)(joblib.delayed(read)(clips) for clips in todo)
-    for of_chunk in inputs:
+    for of_chunk in map_in_workers(encoder.reader(), todo, n_jobs=min(n_jobs, len(todo))):
         yield [checked(encoded, encoder.dim) for encoded in encoder.finish(of_chunk)]
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from meiju.encoders.media import MediaError
+from meiju.utils.compute import map_in_workers
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class Encoder(ABC):
     """Whether worker processes do all of the encoding; False if one process should run a large network."""
     chunk: int = 32
     """Clips that are encoded together."""
+    learns_from: int | None = None
+    """How many clips `fit` is given at most, drawn by lot; None is all there are to learn from."""
+    n_jobs: int = 1
+    """Worker processes that `fit` may read clips with."""
     dim: int = 0
     """Width of a frame; known after fitting or loading."""
 
@@ -71,6 +77,12 @@ class Encoder(ABC):
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:  # noqa: B027
         """Learn from clips of the training and unlabelled parts, without labels; by default nothing."""
+
+    def read_to_fit(self, read: Callable[[Clip], Any], clips: Sequence[Clip]) -> list[Any]:
+        """`read(clip)` of each clip that `fit` learns from, by worker processes, with a progress bar."""
+        label = f"{self.fingerprint()['encoder']} learns"
+        results = map_in_workers(read, clips, n_jobs=self.n_jobs)
+        return list(tqdm(results, label, total=len(clips), unit="clip", disable=None, leave=False))
 
     @abstractmethod
     def encode(self, clips: Sequence[Clip]) -> Encoded:

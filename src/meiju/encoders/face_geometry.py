@@ -15,7 +15,6 @@ from meiju.encoders.media import read_whole_frames
 from meiju.encoders.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.encoders.tracking import Track, follow_main_face
 
-FITTED_CLIPS = 400  # clips that the components are fitted on; more change them little and need memory
 SCENE = 24  # pixels: side of a whole picture
 # Parts of a frame: how many principal components are kept of each, and their mean length. Movement weighs less: where
 # it says nothing, a length of 1 costs .02 of the weighted F1 of emotion, and a gesture shows all the same.
@@ -35,6 +34,7 @@ class FaceGeometry(Encoder):
     source = "media"
     track = "video"
     in_workers = True
+    learns_from = 400  # more change them little and need memory
 
     def __init__(self, *, fps: float, crop: str = "auto"):
         if crop == "frame":
@@ -45,8 +45,7 @@ class FaceGeometry(Encoder):
         self.bases: Parts = {}  # [components, n] each; none of a part that no clip to learn from showed
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        order = np.random.default_rng(seed).permutation(len(clips))[:FITTED_CLIPS]
-        seen = [read for k in order if not isinstance(read := self._see(clips[k]), NoFrames)]
+        seen = [read[0] for read in self.read_to_fit(self._see, clips) if not isinstance(read, NoFrames)]
         if not seen:
             raise ConfigError("--streams: face-geometry needs pictures, and the clips to fit it on have none")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
@@ -57,7 +56,8 @@ class FaceGeometry(Encoder):
         self.dim = sum(map(len, self.bases.values()))
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [read if isinstance(read := self._see(clip), NoFrames) else self._frames(read) for clip in clips]
+        seen = map(self._see, clips)
+        return [read if isinstance(read, NoFrames) else self._frames(*read) for read in seen]
 
     def save(self, folder: Path) -> None:
         arrays = {f"centre_{name}": centre for name, centre in self.centres.items()}
@@ -76,10 +76,13 @@ class FaceGeometry(Encoder):
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, "lengths": LENGTHS, **faces.fingerprint()}
         return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
 
-    def _see(self, clip: Clip) -> Parts | NoFrames:
-        return read_media(clip, lambda path: see(read_whole_frames(path, fps=self.fps, shorter=SEARCHED)))
+    def _see(self, clip: Clip) -> tuple[Parts, str] | NoFrames:
+        """What a clip shows, and notes on the damage of its file."""
+        notes: list[str] = []
+        pictures = read_media(clip, lambda path: read_whole_frames(path, fps=self.fps, shorter=SEARCHED, notes=notes))
+        return pictures if isinstance(pictures, NoFrames) else (see(pictures), "; ".join(notes))
 
-    def _frames(self, parts: Parts) -> Noted | NoFrames:
+    def _frames(self, parts: Parts, notes: str) -> Noted | NoFrames:
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0
         if not with_face and self.crop == "face":
             return NoFrames(MISSING_FACE)
@@ -89,7 +92,7 @@ class FaceGeometry(Encoder):
             (parts[name] - self.centres[name]) @ basis.T if name in shown else np.zeros((n, len(basis)), np.float32)
             for name, basis in self.bases.items()
         ]
-        return Noted(np.concatenate(columns, axis=1), "" if with_face else NO_FACE)
+        return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
 
 
 def see(pictures: Sequence[np.ndarray]) -> Parts:

@@ -22,7 +22,6 @@ RATE = 16000  # samples per second
 HOP = 0.01  # seconds between descriptors
 SHORTEST = 0.1  # seconds; shorter sound is padded with silence, since there is no pitch in it
 BLOCK = 60  # seconds that are analysed at once, so that memory does not grow with the length of a clip
-FITTED_CLIPS = 200  # clips that centre and scale are taken from; more change them little
 LIMIT = 5.0  # standard deviations; a failed pitch or formant lies far outside
 PERCENTILES = (10, 50, 90)
 LOUDNESS, PITCH = 0, 10  # numbers of these descriptors in EGEMAPS_LLD_NAMES of afx-audio
@@ -35,13 +34,13 @@ class Prosody(Encoder):
     source = "media"
     track = "audio"
     in_workers = True
+    learns_from = 200  # more change them little
 
     def __init__(self):
         self.mean = self.scale = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        order = np.random.default_rng(seed).permutation(len(clips))[:FITTED_CLIPS]
-        read = [one for one in _read([clips[k] for k in order]) if isinstance(one, Noted)]
+        read = [one for one in self.read_to_fit(_read, clips) if isinstance(one, Noted)]
         if len(read) < 2:
             raise ConfigError("--streams: prosody needs sound, and the clips to fit it on have none")
         values = np.stack([one.frames for one in read])
@@ -52,7 +51,9 @@ class Prosody(Encoder):
         self.dim = len(self.mean)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [one if isinstance(one, NoFrames) else Noted(self.frame(one.frames), one.note) for one in _read(clips)]
+        return [
+            one if isinstance(one, NoFrames) else Noted(self.frame(one.frames), one.note) for one in map(_read, clips)
+        ]
 
     def save(self, folder: Path) -> None:
         np.savez(folder / "prosody.npz", mean=self.mean, scale=self.scale)
@@ -96,8 +97,8 @@ def statistics(samples: np.ndarray) -> np.ndarray:
     )
 
 
-def _read(clips: Sequence[Clip]) -> list[Noted | NoFrames]:
-    return [read_media(clip, _statistics_of_file) for clip in clips]
+def _read(clip: Clip) -> Noted | NoFrames:
+    return read_media(clip, _statistics_of_file)
 
 
 def _statistics_of_file(path: str) -> Noted:

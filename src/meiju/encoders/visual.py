@@ -11,8 +11,6 @@ from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, require_finite
 from meiju.encoders.pictures import Pictures, crop_settings, read_pictures, require_models
 
-FITTED_CLIPS = 300  # clips that the components are fitted on; more change them little and need memory
-
 
 class PixelsPca(Encoder):
     """Grey pixels of each frame, reduced by principal components (eigenfaces, Turk and Pentland 1991)."""
@@ -20,6 +18,7 @@ class PixelsPca(Encoder):
     source = "media"
     track = "video"
     in_workers = True
+    learns_from = 300  # more change them little and need memory
 
     def __init__(self, *, fps: float, size: int, dim: int, crop: str = "frame"):
         self.fps, self.size, self.wanted_dim, self.crop = fps, size, dim, crop
@@ -29,8 +28,7 @@ class PixelsPca(Encoder):
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         from sklearn.decomposition import PCA  # takes a second, and a finished step needs none of it
 
-        order = np.random.default_rng(seed).permutation(len(clips))
-        read = (self._read([clips[k]])[0] for k in order[:FITTED_CLIPS])
+        read = self.read_to_fit(self._read_one, clips)
         pixels = [_grey(pictures) for pictures in read if isinstance(pictures, Pictures)]
         if sum(map(len, pixels)) < 2:
             raise ConfigError("--streams: pixels-pca needs pictures, and the clips to fit it on have none")
@@ -57,6 +55,9 @@ class PixelsPca(Encoder):
     def fingerprint(self) -> dict:
         settings = {"fps": self.fps, "size": self.size, "dim": self.wanted_dim, **crop_settings(self.crop)}
         return {"encoder": "pixels-pca", **settings, "scikit-learn": version("scikit-learn")}
+
+    def _read_one(self, clip: Clip) -> Pictures | NoFrames:
+        return self._read([clip])[0]
 
     def _read(self, clips: Sequence[Clip]) -> list[Pictures | NoFrames]:
         return read_pictures(clips, fps=self.fps, size=self.size, crop=self.crop)

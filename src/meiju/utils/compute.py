@@ -92,6 +92,15 @@ def run_jobs(
     )  # fmt: skip
 
 
+def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
+    """function(item) of each item in order, by worker processes of this machine, which are a few items ahead."""
+    with _without_interrupts():
+        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None)
+        results = parallel(joblib.delayed(function)(item) for item in items)
+    with closing(results):
+        yield from results
+
+
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Hold Ctrl+C back while workers are started; they, and those started in their place, never see it.
