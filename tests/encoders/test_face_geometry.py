@@ -1,5 +1,6 @@
 import pickle
 
+import av
 import numpy as np
 import pytest
 
@@ -54,6 +55,21 @@ def test_each_picture_with_the_face_is_a_frame(encoder, clips):
     assert happy.frames.dtype == np.float32
     assert len(late.frames) == 2  # it begins without a face
     assert (happy.note, late.note) == ("", "")
+
+
+def test_damage_of_the_file_is_noted(encoder, tmp_path):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (16, 96, 96, 3), dtype=np.uint8)  # noise, so that each packet is large
+    clip = write(tmp_path / "damaged.mp4", frames)
+    with av.open(clip.path) as container:
+        place = [(packet.pos, packet.size) for packet in container.demux() if packet.size][8]
+    data = bytearray((tmp_path / "damaged.mp4").read_bytes())
+    data[place[0] : sum(place)] = b"\xff" * place[1]
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    (seen,) = encoder.encode([clip])
+    damage, nobody = seen.note.split("; ")
+    assert "of the video track is lost" in damage
+    assert nobody == NO_FACE
 
 
 def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):

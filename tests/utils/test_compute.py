@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 
 from meiju.config import ComputeConfig, ConfigError
 from meiju.utils import compute
-from meiju.utils.compute import WorkersLost, run_jobs
+from meiju.utils.compute import WorkersLost, map_in_workers, run_jobs
 
 N_JOBS = 8
 
@@ -125,3 +126,13 @@ def test_nothing_is_left_to_joblib_for_its_callers(tmp_path):
     needs("dask")
     for _ in run_jobs(ComputeConfig("dask"), square, [(tmp_path, 0)], n_jobs=1, folder=tmp_path):
         assert type(joblib.parallel.get_active_backend()[0]).__name__ == "LokyBackend"
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_map_in_workers_is_in_order_and_can_be_left_early(n_jobs):
+    assert list(map_in_workers(math.sqrt, [k * k for k in range(50)], n_jobs=n_jobs)) == list(range(50))
+    results = map_in_workers(math.sqrt, range(1000), n_jobs=n_jobs)
+    assert next(results) == 0
+    results.close()
+    with pytest.raises(ValueError, match=r"domain|nonnegative"):
+        list(map_in_workers(math.sqrt, [1, -1], n_jobs=n_jobs))
