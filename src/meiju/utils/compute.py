@@ -56,10 +56,7 @@ def run_jobs(
     is lost is done again, so it must cope with files of an earlier attempt. Raises ConfigError if the cluster cannot
     be reached or does not see the folder, and WorkersLost.
     """
-    # On an error or interruption, remaining jobs are dropped; the error itself is reported elsewhere.
-    warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
-    # Joblib restarts a worker that has grown by 300 MB, as importing torch does, and warns about it.
-    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+    _ignore_warnings_of_joblib()
     started, peak = time.perf_counter(), 0
     todo = dict(enumerate(jobs))
     attempts = ATTEMPTS
@@ -94,11 +91,19 @@ def run_jobs(
 
 def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
     """function(item) of each item in order, by worker processes of this machine, which are a few items ahead."""
+    _ignore_warnings_of_joblib()
     with _without_interrupts():
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None)
         results = parallel(joblib.delayed(function)(item) for item in items)
     with closing(results):
         yield from results
+
+
+def _ignore_warnings_of_joblib() -> None:
+    # On an error or interruption, remaining jobs are dropped; the error itself is reported elsewhere.
+    warnings.filterwarnings("ignore", r"\d+ tasks (which were still being|have been successfully)", UserWarning)
+    # Joblib restarts a worker that has grown by 300 MB, as importing torch does, and warns about it.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
 
 
 @contextmanager
