@@ -242,6 +242,7 @@ def test_pseudo_labels_and_gates_are_read_as_they_were_written(stage1, tmp_path)
         (lambda table: table.drop(columns="intent_accepted"), "has no column intent_accepted"),
         (lambda table: table.iloc[1:], "not all folds have the same clips"),
         (lambda table: table.assign(emotion_confidence="sure"), "sure"),
+        (lambda table: table.assign(intent_confidence=1.5), "no probability"),
     ],
 )
 def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, reason):
@@ -252,7 +253,14 @@ def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, re
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(",emotion,", ",emotion2,"), ("0.9", "0.9x"), ("1,intent", "0,intent"), ("precision", "precisio")]
+    ("old", "new"),
+    [
+        (",emotion,", ",emotion2,"),
+        ("0.9", "0.9x"),
+        ("1,intent", "0,intent"),
+        ("precision", "precisio"),
+        (",1.0,", ",0.0,"),
+    ],
 )
 def test_damaged_gates_are_told(tmp_path, old, new):
     table, gates = pseudo_labels()

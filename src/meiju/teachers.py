@@ -119,12 +119,16 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         pairs = list(zip(gates.fold, gates.task, strict=True))
         if sorted(pairs) != sorted((fold, task) for fold in set(gates.fold) for task in TASKS):
             raise ValueError("not one gate for each fold and task")
+        if not (gates.temperature > 0).all() or gates.threshold.isna().any():
+            raise ValueError("a gate without a temperature above 0 or without a threshold")
     path = folder / "pseudo_labels.csv"
     with files.reading(path):
         table = pd.read_csv(path, dtype=types, keep_default_na=False)
         lost = set(types) - set(table)
         if lost:
             raise ValueError(f"has no column {min(lost)}")
+        if not all(table[column].between(0, 1).all() for column in CONFIDENCES):
+            raise ValueError("a confidence that is no probability")
         sizes = table.fold.value_counts()
         if sizes.nunique() > 1 or (len(sizes) and set(sizes.index) != set(gates.fold)):
             raise ValueError("not all folds have the same clips")

@@ -7,6 +7,7 @@ from av.stream import Disposition
 
 from meiju.encoders import tracks
 from meiju.encoders.media import MediaError, read_audio, read_frames, read_seconds, read_whole_frames, write_clip
+from meiju.encoders.tracks import Clock
 
 RATE = 16_000
 
@@ -387,3 +388,19 @@ def test_a_track_without_a_decoder_is_told(clip):
     clip.write_bytes(clip.read_bytes().replace(b"avc1", b"xxxx"))
     with pytest.raises(MediaError, match="no kind that can be decoded"):
         read_frames(clip, fps=8, size=32)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([0, 1, 2, 0, 1], [0, 1, 2, 3, 4]),  # starts again
+        ([0, 1, 1e6, 3, 4], [0, 1, 2, 3, 4]),  # one stamp is damaged
+        ([1e6, 1, 2, 3], [1e6, 1e6 + 1, 1e6 + 2, 1e6 + 3]),  # so is the first
+        ([5e5, 5e5 + 1], [5e5, 5e5 + 1]),  # a recording that began days ago
+        ([0, 1, 60, 61], [0, 1, 60, 61]),  # a long still picture
+        ([0, 2, 1.9, 3], [0, 2, 1.9, 3]),  # not in order, as packets are
+    ],
+)
+def test_time_goes_on_where_stamps_start_again_or_leap(stamps, expected):
+    clock = Clock(1.0)
+    assert [clock.read(stamp, step=1) for stamp in stamps] == expected

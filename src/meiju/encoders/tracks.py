@@ -17,6 +17,7 @@ FORMATS = (
 )
 MAX_PIXELS = 8192 * 4320  # of a picture, the largest that cameras write; decoding takes memory and time for each
 
+LEAP = 3600  # seconds from one time stamp to the next that no clip has
 READING_ERRORS = 100  # after which a file is not read on
 
 COVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image  # no film
@@ -132,14 +133,15 @@ def packets(container: av.container.InputContainer, tracks: list[av.stream.Strea
 
 
 class Clock:
-    """Makes time stamps that start again midway go on from where they were."""
+    """Makes time stamps that start again midway, or leap ahead because one is damaged, go on from where they were."""
 
     def __init__(self, tolerance: float):
         self.tolerance, self.latest, self.shift = tolerance, -math.inf, 0.0
 
     def read(self, seconds: float, *, step: float) -> float:
-        """The time of a stamp; at a restart, `step` after the latest one."""
-        if seconds + self.shift < self.latest - self.tolerance:
+        """The time of a stamp; at a restart or a leap, `step` after the latest one."""
+        ahead = seconds + self.shift - self.latest
+        if ahead < -self.tolerance or LEAP < ahead < math.inf:
             self.shift = self.latest + step - seconds
         self.latest = max(self.latest, seconds + self.shift)
         return seconds + self.shift

@@ -1,5 +1,6 @@
 """What people and their programs do to a corpus' folder without meaning ill; each change is of one kind."""
 
+import codecs
 import csv
 import random
 import shutil
@@ -28,7 +29,9 @@ def second_column(root: Path, rng: random.Random) -> None:
     same = rng.random() < 0.5
 
     def add(rows: Rows) -> Rows:
-        return [[*row, head if k == 0 else row[column] if same else "x"] for k, row in enumerate(rows)]
+        return [
+            [*row, head if k == 0 else row[column] if same and column < len(row) else "x"] for k, row in enumerate(rows)
+        ]
 
     _rewrite(root, rng, add)
 
@@ -36,7 +39,7 @@ def second_column(root: Path, rng: random.Random) -> None:
 def stray_quotes(root: Path, rng: random.Random) -> None:
     """Quotation marks before one sentence and behind the same or a later one, or none behind."""
     path = _table(root, rng)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _read(path).splitlines()
     a, b = sorted(rng.randrange(1, len(lines)) for _ in range(2))
     lines[a] = lines[a].replace(",", ',"', 1)
     if rng.random() < 0.7:
@@ -129,12 +132,23 @@ def _rewrite(
     **dialect,
 ) -> None:
     path = _table(root, rng)
-    rows = list(csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()))
+    rows = list(csv.reader(_read(path).splitlines()))
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding=encoding, newline="") as file:
         file.write(before)
         csv.writer(file, **dialect).writerows(change(rows))
     shutil.move(part, path)  # the file there may be the bench's own, by a hard link
+
+
+def _read(path: Path) -> str:
+    """A table's text, in whichever encoding an earlier change has left it."""
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("gb18030")
 
 
 def _replace(path: Path, data: bytes) -> None:
