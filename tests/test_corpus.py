@@ -429,6 +429,13 @@ def test_hidden_files_are_not_read(tmp_path):
     assert_plain(open_corpus(root))
 
 
+def test_characters_that_a_conversion_lost_are_remarked_on(tmp_path):
+    rows = {"training": [["t1.mp4", "\ufffd\ufffd吧", "happy", "suggesting"], ["t2.mp4", "\ufffd", "sad", "neutral"]]}
+    (remark,) = open_corpus(write_corpus(tmp_path, rows=rows)).remarks
+    assert "2 sentences hold \ufffd (the first is that of t1)" in remark
+    assert open_corpus(write_corpus(tmp_path / "plain")).remarks == ()
+
+
 def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
     root = write_corpus(tmp_path)
     for name in ("a.xyz", "b.xyz", "notes.csv"):

@@ -50,8 +50,8 @@ class Corpus:
     """The clips of a corpus.
 
     clips: one row per clip, sorted by name, with columns name, part, sentence, emotion, intent, dialogue, speaker
-    (empty where unknown) and path (of the media file, empty where there is none). remarks: what was passed over, or
-    read in another spelling.
+    (empty where unknown) and path (of the media file, empty where there is none). remarks: what was passed over,
+    read in another spelling, or lost.
     """
 
     clips: pd.DataFrame
@@ -118,7 +118,15 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         raise CorpusError(problems)
     clips["path"] = [str(media[name].absolute()) if name in media else "" for name in clips.name]
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
-    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
+    remarks = [*_passed_over(tree, root, [*csv_files.values()]), *remarks, *_lost_characters(clips)]
+    return Corpus(clips, labels, problems, tuple(remarks))
+
+
+def _lost_characters(clips: pd.DataFrame) -> list[str]:
+    """A remark where sentences hold the mark that programs set for what they cannot decode."""
+    lost = clips.name[clips.sentence.str.contains("\ufffd")]
+    why = "characters were lost when the table was converted; save it as UTF-8 from its source"
+    return [f"{len(lost)} sentences hold \ufffd (the first is that of {lost.iloc[0]}): {why}"] if len(lost) else []
 
 
 def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
