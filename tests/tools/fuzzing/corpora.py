@@ -55,7 +55,8 @@ def invisible(root: Path, rng: random.Random) -> None:
     def change(rows: Rows) -> Rows:
         chosen = [rng.random() < 0.3 for _ in rows]
         return [
-            [f"\ufeff{row[0]}", row[1], *map(odd, row[2:])] if k and chosen[k] else row for k, row in enumerate(rows)
+            [f"\ufeff{row[0]}", row[1], *map(odd, row[2:])] if k and len(row) > 1 and chosen[k] else row
+            for k, row in enumerate(rows)
         ]
 
     _rewrite(root, rng, change)
