@@ -103,14 +103,10 @@ def splitmix64(state: Tensor) -> Tensor:
 
 
 class NoNoise(Noise):
-    """In place of random streams where only the sizes of a network are asked for: it takes no memory."""
+    """In place of random streams where only the sizes of a network are asked for: nothing is drawn."""
 
     def __init__(self, members: int):
         self.n_members, self.device = members, torch.device("meta")
-
-    def uniform(self, *shape: int) -> Tensor:
-        """A tensor [E, *shape] without values."""
-        return torch.empty(self.n_members, *shape, device=self.device)
 
 
 class Linear(nn.Module):

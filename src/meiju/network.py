@@ -26,7 +26,9 @@ class MemberNetwork(nn.Module):
         self.fusion = FUSIONS[config.fusion](self.n_members, shape, config, heads, noise)
         self.regression = LogisticRegressionHead(self.n_members, shape) if config.linear else None
         self.regression_share = config.linear
-        reset(self.to(noise.device), noise)
+        self.to(noise.device)
+        if noise.device.type != "meta":  # arithmetic on it imports torch's compiler, which takes a second
+            reset(self, noise)
 
     def forward(self, batch: Batch) -> Logits:
         """The logits that gradient steps learn from: the head takes no part in them, it is fitted by itself."""
