@@ -129,9 +129,20 @@ def train_stage2(run: Run) -> None:
         from meiju import member_training
 
         plan, folder = members.plan(run.config, nested=False), run.folder("stage2")
-        data = stage_data(run, teachers.accepted(pseudo))
+        accepted = teachers.accepted(pseudo)
+        _tell_of_large_pool(run, accepted)
+        data = stage_data(run, accepted)
         member_training.train(run.config, data, plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
+
+
+def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
+    """Print that logistic-regression heads learn from a part of the pseudo-labels, where they do."""
+    from meiju.training import REGRESSION_ROWS
+
+    most = accepted.fold.value_counts().max() if len(accepted) else 0
+    if run.config.model.linear and most > REGRESSION_ROWS:
+        print(f"logistic-regression heads learn from {REGRESSION_ROWS} of up to {most} pseudo-labelled clips, by lot")
 
 
 def make_submission(run: Run) -> None:

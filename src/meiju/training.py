@@ -280,7 +280,8 @@ class _Draw:
             if n_pseudo:
                 walks.append(_walk(len(one.labelled), len(one.pseudo), n_pseudo, for_pseudo))
             self.walks.append(walks)
-        self.device, self.members = device, torch.arange(len(data))[:, None]
+        self.members = torch.arange(len(data))[:, None]
+        self.members_there = self.members.to(device)
         self.clips = _stacked(data, lambda rows: rows.clips)
         self.targets = {task: _stacked(data, lambda rows, t=task: rows.targets[t]).to(device) for task in TASKS}
         self.weights = {task: _stacked(data, lambda rows, t=task: rows.weight[t]).to(device) for task in TASKS}
@@ -288,7 +289,7 @@ class _Draw:
     def step(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Clip numbers (E, B), targets by task (E, B, K), weights by task (E, B)."""
         rows = torch.from_numpy(np.stack([np.concatenate([next(walk) for walk in walks]) for walks in self.walks]))
-        picked = self.members.to(self.device), rows.to(self.device)
+        picked = self.members_there, rows.to(self.members_there.device)
         targets = {task: self.targets[task][picked] for task in TASKS}
         weights = {task: self.weights[task][picked] for task in TASKS}
         return self.clips[self.members, rows], targets, weights
@@ -339,24 +340,24 @@ def fit_to_pooled_frames(
     ]
     clips = np.unique(np.concatenate([rows.clips for parts in rows_of_members for rows in parts]))
     pooled, there = _pooled(head, frames, clips, member=0)
-    for e, (labelled, *others) in enumerate(rows_of_members):
+    for e, parts in enumerate(rows_of_members):
         if e and not frames.shared:
             pooled, there = _pooled(head, frames, clips, member=e)
-        place = np.searchsorted(clips, labelled.clips)
-        head.set_moments(e, pooled[place], there[place])
+        labelled, place = parts[0], np.searchsorted(clips, np.concatenate([rows.clips for rows in parts]))
+        n = len(labelled)
+        head.set_moments(e, pooled[place[:n]], there[place[:n]])
+        x = head.standardise(e, pooled[place], there[place])
         variances = {task: np.full(len(frames.dims), PLAIN_VARIANCE) for task in TASKS}
         if weigh_streams:
-            by_stream = head.by_stream(head.standardise(e, pooled[place], there[place]))
+            by_stream = head.by_stream(x[:n])
             for k, task in enumerate(TASKS):
                 variances[task] = stream_variances(by_stream, labelled.targets[task], labelled.weight[task])
                 share = np.sqrt(variances[task] / max(variances[task].max(), LOWEST))
                 network.fusion.tokens.stream_weight[e, k] = torch.from_numpy(share)
         if network.regression is not None:
-            parts = (labelled, *others)
-            place = np.searchsorted(clips, np.concatenate([rows.clips for rows in parts]))
             targets = {t: np.concatenate([rows.targets[t] for rows in parts]) for t in TASKS}
             weight = {t: np.concatenate([rows.weight[t] for rows in parts]) for t in TASKS}
-            head.fit(e, head.standardise(e, pooled[place], there[place]), targets, weight, variances)
+            head.fit(e, x, targets, weight, variances)
 
 
 def _rows_of_regression(data: MemberData, n_clips: int) -> list[Rows]:

@@ -388,4 +388,5 @@ def test_what_is_lost_of_a_stream_that_is_used_is_told(predictor, tmp_path):
     path.write_bytes(data)
     (prediction,) = predictor.predict([Clip("a", "好", str(path))])
     assert prediction.streams == ("text", "audio", "visual")
+    assert list(prediction.notes) == ["audio"]
     assert "of the audio track is lost" in prediction.notes["audio"]

@@ -45,7 +45,7 @@ def test_the_smallest_size_has_every_part_and_finite_ratios(tmp_path, monkeypatc
 
 
 def test_a_part_runs_in_a_process_of_its_own():
-    few = replace(bench.QUICK, turns=1, drawn=1, sentences=20)
+    few = replace(bench.QUICK, turns=1, drawn=2, sentences=20)
     table = bench.run_apart("extraction", few, "cpu")
     assert set(table.part) == {"extraction"}
     assert np.isfinite(table.ratio).all()

@@ -38,15 +38,15 @@ def intonation(samples: np.ndarray, rate: int) -> np.ndarray:
     low, lower, median, higher, high = np.percentile(spoken, PERCENTILES)
     starts = np.flatnonzero(np.diff(voiced, prepend=False, append=False)).reshape(-1, 2)
     pieces = [pitch[start:stop] for start, stop in starts if stop - start >= SHORTEST]
-    slopes = np.array([_slope(np.arange(len(piece)) * FRAME_PERIOD, piece) for piece in pieces])
+    slopes = np.array([slope(np.arange(len(piece)) * FRAME_PERIOD, piece) for piece in pieces])
     values[3:] = [
         *(spoken.mean(), spoken.std(), low, lower, median, higher, high, high - low, higher - lower),
-        *(_mean(change[change > 0]), _mean(change[change < 0]), _mean(abs(change)), _std(change), _mean(abs(bend))),
-        *(_slope(times, spoken), spoken[:EDGE].mean() - spoken.mean(), spoken[-EDGE:].mean() - spoken.mean()),
-        *(len(pieces) / seconds, _mean(np.array([len(piece) * FRAME_PERIOD for piece in pieces]))),
-        *(_mean(slopes), _std(slopes), _mean(np.array([np.ptp(piece) for piece in pieces]))),
+        *(mean(change[change > 0]), mean(change[change < 0]), mean(abs(change)), _std(change), mean(abs(bend))),
+        *(slope(times, spoken), spoken[:EDGE].mean() - spoken.mean(), spoken[-EDGE:].mean() - spoken.mean()),
+        *(len(pieces) / seconds, mean(np.array([len(piece) * FRAME_PERIOD for piece in pieces]))),
+        *(mean(slopes), _std(slopes), mean(np.array([np.ptp(piece) for piece in pieces]))),
         *(level.mean(), level.std(), _correlation(spoken, level)),
-        _mean(said.loudness_db[~voiced]) - level.mean(),
+        mean(said.loudness_db[~voiced]) - level.mean(),
     ]
     return values
 
@@ -64,8 +64,8 @@ def _differences(pitch: np.ndarray, voiced: np.ndarray, order: int) -> np.ndarra
     return np.diff(pitch, order)[whole]
 
 
-def _slope(times: np.ndarray, values: np.ndarray) -> float:
-    """Of the straight line through the values, per second."""
+def slope(times: np.ndarray, values: np.ndarray) -> float:
+    """Of the straight line through values at these times."""
     return float(np.polyfit(times, values, 1)[0])
 
 
@@ -73,7 +73,8 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else np.nan
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
+    """The mean; NaN of no values."""
     return float(values.mean()) if len(values) else np.nan
 
 

@@ -4,8 +4,7 @@ What the field measures of emotion in a voice: descriptors of eGeMAPS (Eyben et 
 Computing 7(2)) every 10 ms - loudness, spectral balance, slopes and flux, four cepstral coefficients, and in voiced
 frames pitch, the harmonics-to-noise ratio, harmonic differences and three formants - and their statistics over the
 clip, with how much and how fast it is spoken. Jitter and shimmer are left out: here they told nothing, and took a third
-of the time. The melody is measured once more, by a network that
-hears pitch more surely (meiju.encoders.intonation).
+of the time. The melody is measured once more, by a network that hears pitch more surely (meiju.encoders.intonation).
 """
 
 import importlib.metadata
@@ -17,7 +16,7 @@ import numpy as np
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media, require_finite
-from meiju.encoders.intonation import intonation
+from meiju.encoders.intonation import intonation, mean, slope
 from meiju.encoders.media import read_audio
 
 RATE = 16000  # samples per second
@@ -133,8 +132,8 @@ def _changes(row: np.ndarray) -> np.ndarray:
     """Mean rise and mean fall from frame to frame, and the trend over the whole clip, per second."""
     change = np.diff(row) / HOP
     times, defined = np.arange(len(row)) * HOP, np.isfinite(row)
-    trend = np.polyfit(times[defined], row[defined], 1)[0] if defined.sum() > 2 else np.nan
-    return np.array([_mean(change[change > 0]), _mean(change[change < 0]), trend])
+    trend = slope(times[defined], row[defined]) if defined.sum() > 2 else np.nan
+    return np.array([mean(change[change > 0]), mean(change[change < 0]), trend])
 
 
 def _speech(loudness: np.ndarray, voiced: np.ndarray) -> np.ndarray:
@@ -148,7 +147,3 @@ def _speech(loudness: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     return np.array(
         [voiced.mean(), n / seconds, voiced.sum() * HOP / n if n else np.nan, len(peaks) / seconds, np.log(seconds)]
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else np.nan
