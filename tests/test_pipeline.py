@@ -397,9 +397,8 @@ def test_comments_and_docstrings_are_no_code(home, root, capsys):
 
 def test_what_lies_in_the_submissions_folder_belongs_together(own_home, root, capsys):
     out = own_home / "submissions" / "sample"
-    other = ("--stage2.weight", "0.7")
-    for step in ("07_train_stage2", "08_ensemble"):
-        run_step(step, own_home, root, *other)
+    other = ("--ensemble", "out-of-fold")
+    run_step("08_ensemble", own_home, root, *other)
     assert "submission: replaces that of other settings" in capsys.readouterr().out
     assert not (out / "report.html").exists()
     with pytest.raises(SystemExit, match="08_ensemble"):
@@ -432,19 +431,15 @@ def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, 
 def test_of_changed_clips_only_these_are_encoded_again(own_home, root, tmp_path, capsys):
     corpus = shutil.copytree(root, tmp_path / "corpus")
     clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
-    streams = ("--streams", "text=tfidf-svd", "audio=prosody", "visual=pixels-pca", "mel=logmel")
-    run_step("03_extract_features", own_home, corpus, *streams)
     shutil.copy(clips["Testing"][0], clips["Testing"][1])
-    capsys.readouterr()
-    run_step("03_extract_features", own_home, corpus, *streams)
+    run_step("03_extract_features", own_home, corpus)
     out = capsys.readouterr().out
     assert "features of audio: 91 of 92 clips are as they were" in out
     assert "features of visual: 91 of 92 clips are as they were" in out
-    assert "features of mel: 91 of 92 clips are as they were" in out
     shutil.copy(clips["Training"][0], clips["Training"][1])  # pixels-pca learns from it
-    run_step("03_extract_features", own_home, corpus, "--streams", "text=tfidf-svd", "visual=pixels-pca", "mel=logmel")
+    run_step("03_extract_features", own_home, corpus)
     out = capsys.readouterr().out
-    assert "features of mel: 91 of 92 clips are as they were" in out
+    assert "features of audio: 91 of 92 clips are as they were" in out
     assert "features of visual: 91 of" not in out
 
 

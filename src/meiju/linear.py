@@ -8,7 +8,6 @@ Axes as in meiju.layers, and P pooled values of all streams.
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from meiju.labels import TASKS
@@ -126,6 +125,8 @@ def one_class_per_row(targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarr
 
 def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights [P, K] and bias [1, K] of a multinomial regression; with clips of one class or none, a bias alone."""
+    from sklearn.linear_model import LogisticRegression  # takes a second, and predictions need none of it
+
     classes = np.unique(y)
     weights = np.zeros((x.shape[1], n_classes))
     bias = np.full((1, n_classes), NEVER_SEEN if len(classes) else 0.0)

@@ -17,15 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from meiju import features
 from meiju.config import TuneConfig
 from meiju.encoders.base import Clip, Encoded, NoFrames
-from meiju.encoders.pretrained import batches
-from meiju.encoders.pretrained_text import load_tokenizer, tokenize
 from meiju.labels import TASKS
 from meiju.utils import files, hub
 
@@ -100,7 +97,10 @@ class Tuner:
         cls, model: str, config: TuneConfig, lines: Lines, without: Folds, *, seed: int, device: torch.device
     ) -> "Tuner":
         """Fine-tune a pretrained model on the labelled sentences of the folds that are not left out."""
+        import transformers  # takes a second or two, and only runs with tuned: streams need it
+
         from meiju.encoders.fine_tuning import fine_tune
+        from meiju.encoders.pretrained_text import load_tokenizer, tokenize
 
         transformers.set_seed(seed)
         classes = lines.classes
@@ -140,12 +140,19 @@ class Tuner:
     @classmethod
     def load(cls, folder: Path, classes: dict[str, int], device: torch.device) -> "Tuner":
         """Read what `save` wrote."""
+        import transformers
+
+        from meiju.encoders.pretrained_text import load_tokenizer
+
         network = hub.load(transformers.AutoModelForSequenceClassification, str(folder), dtype=torch.float32)
         return cls(network, load_tokenizer(str(folder)), classes, device)
 
     @torch.inference_mode()
     def log_probabilities(self, sentences: Sequence[str]) -> np.ndarray:
         """Log-probabilities of emotion and intent side by side, [N, classes] float32; zeros for an empty sentence."""
+        from meiju.encoders.pretrained import batches
+        from meiju.encoders.pretrained_text import tokenize
+
         frames = np.zeros((len(sentences), sum(self.classes.values())), np.float32)
         with_words = [k for k, sentence in enumerate(sentences) if sentence.strip()]
         tokens = tokenize(self.tokenizer, self.network.config, [sentences[k].strip() for k in with_words])

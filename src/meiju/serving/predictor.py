@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,14 @@ from meiju.members import Member
 from meiju.network import MemberNetwork
 from meiju.serving import bundle
 from meiju.text import refine
-from meiju.text.transcription import Listener
 from meiju.text_tuning import TunedText
 from meiju.training import Frames, predict
 from meiju.utils import files
 from meiju.utils.compute import pick_device
 from meiju.utils.hub import MissingModel
+
+if TYPE_CHECKING:
+    from meiju.text.transcription import Listener
 
 CHUNK = 32  # clips that are encoded and judged together
 ALL = -1  # in place of a fold: what members of every fold see
@@ -147,7 +150,9 @@ class Predictor:
         return by_heads
 
     @cached_property
-    def _listener(self) -> Listener:
+    def _listener(self) -> "Listener":
+        from meiju.text.transcription import Listener  # imports transformers, which takes a second or two
+
         self._run.check_model(self.config.speech.model)
         return Listener(self.config.speech, device=self.device)
 
