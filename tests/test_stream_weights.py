@@ -4,7 +4,7 @@ from scipy.optimize import check_grad
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-from meiju.stream_weights import left_out_error, stream_variances
+from meiju.stream_weights import POWER, left_out_error, stream_variances
 
 
 def draw(n=80, seed=0):
@@ -32,6 +32,19 @@ def test_a_stream_that_tells_nothing_gets_little():
     streams, targets = draw(n=400)
     variances = stream_variances(streams, targets, np.ones(len(targets)))
     assert variances[0] > 5 * variances[1:].max()
+
+
+def test_the_variances_of_least_error_are_drawn_together():
+    streams, _ = draw(n=400)
+    told = streams[0][:, 0] + streams[1][:, 0] / 2 + np.random.default_rng(1).normal(size=400) / 2
+    targets = np.eye(2)[(told > 0).astype(int)]
+    variances = stream_variances(streams[:2], targets, np.ones(len(targets)))
+    chosen = variances.max() * (variances / variances.max()) ** (1 / POWER)
+    kernels, y = np.stack([x @ x.T for x in streams[:2]]), targets - targets.mean(axis=0)
+    least = left_out_error(np.log(chosen), kernels, y)[0]
+    assert least < left_out_error(np.log(variances), kernels, y)[0]
+    for change in np.vstack([np.eye(2), -np.eye(2)]):
+        assert least < left_out_error(np.log(chosen) + 0.2 * change, kernels, y)[0]
 
 
 def test_clips_of_weight_zero_decide_nothing():

@@ -15,8 +15,8 @@ from meiju.layers import Batch, Shape
 
 # A regression's coefficients have this many times the variance that ridge regression chose for them (meiju.
 # stream_weights): it predicts logits, which differ more than the 0 and 1 that ridge regression predicts.
-PRIOR = 4.0
-PLAIN_VARIANCE = 1 / 8  # of every stream where none is chosen
+PRIOR = 3.0
+PLAIN_VARIANCE = 1 / 6  # of every stream where none is chosen
 NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
 
 

@@ -331,7 +331,7 @@ def fit_to_pooled_frames(
 ) -> None:
     """Set each member's weights of streams by its labelled rows, and fit its logistic-regression head.
 
-    The fusion network gets a stream's token times the square root of its variance, beside that of the best stream. The
+    The fusion network gets a stream's token times the cube root of its variance, beside that of the best stream. The
     head learns from the labelled rows and, so that its time and memory end somewhere, REGRESSION_ROWS of the others.
     """
     head = network.regression or LogisticRegressionHead(network.n_members, network.shape)
@@ -352,7 +352,7 @@ def fit_to_pooled_frames(
             by_stream = head.by_stream(x[:n])
             for k, task in enumerate(TASKS):
                 variances[task] = stream_variances(by_stream, labelled.targets[task], labelled.weight[task])
-                share = np.sqrt(variances[task] / max(variances[task].max(), LOWEST))
+                share = np.cbrt(variances[task] / max(variances[task].max(), LOWEST))
                 network.fusion.tokens.stream_weight[e, k] = torch.from_numpy(share)
         if network.regression is not None:
             targets = {t: np.concatenate([rows.targets[t] for rows in parts]) for t in TASKS}
