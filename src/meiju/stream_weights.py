@@ -20,7 +20,7 @@ POWER = 0.75  # of a variance's ratio to the largest: what is chosen on few clip
 
 
 def stream_variances(streams: Sequence[np.ndarray], targets: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The prior variance of each stream's coefficients [S]: which minimises the error on left-out clips, drawn together.
+    """The prior variance of each stream's coefficients [S]: those of the least error on left-out clips, drawn together.
 
     streams: per stream values [N, P] of a mean squared length of about 1; targets [N, K]; weight [N] of each clip. The
     error is squared, and the ratio of a variance to the largest is raised to POWER. A stream that no clip of a weight
