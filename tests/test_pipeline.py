@@ -431,11 +431,14 @@ def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, 
 def test_of_changed_clips_only_these_are_encoded_again(own_home, root, tmp_path, capsys):
     corpus = shutil.copytree(root, tmp_path / "corpus")
     clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
+    with_voice = ("--streams", "text=tfidf-svd", "audio=logmel", "visual=pixels-pca", "voice=prosody")
+    run_step("03_extract_features", own_home, corpus, *with_voice)
     shutil.copy(clips["Testing"][0], clips["Testing"][1])
-    run_step("03_extract_features", own_home, corpus)
+    capsys.readouterr()
+    run_step("03_extract_features", own_home, corpus, *with_voice)
     out = capsys.readouterr().out
-    assert "features of audio: 91 of 92 clips are as they were" in out
-    assert "features of visual: 91 of 92 clips are as they were" in out
+    for stream in ("audio", "visual", "voice"):
+        assert f"features of {stream}: 91 of 92 clips are as they were" in out
     shutil.copy(clips["Training"][0], clips["Training"][1])  # pixels-pca learns from it
     run_step("03_extract_features", own_home, corpus)
     out = capsys.readouterr().out

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 ROWS = 800  # clips that the variances are chosen on: time grows with their third power
 LOWEST, HIGHEST = 1e-3, 10.0  # bounds of a variance
 ITERATIONS = 15  # of the optimiser; the decisions of members no longer change after some ten
-POWER = 0.75  # of a variance's ratio to the largest: what is chosen on few clips overstates how much streams differ
+POWER = 0.75  # of a variance's ratio to the largest; by measurement (docs/experiments.md, weights of streams)
 
 
 def stream_variances(streams: Sequence[np.ndarray], targets: np.ndarray, weight: np.ndarray) -> np.ndarray:
