@@ -40,11 +40,12 @@ def stray_quotes(root: Path, rng: random.Random) -> None:
     """Quotation marks before one sentence and behind the same or a later one, or none behind."""
     path = _table(root, rng)
     lines = _read(path).splitlines()
+    mark = next(mark for mark in "\t;," if mark in lines[-1])  # an earlier change may have set another separator
     a, b = sorted(rng.randrange(1, len(lines)) for _ in range(2))
-    lines[a] = lines[a].replace(",", ',"', 1)
+    lines[a] = lines[a].replace(mark, f'{mark}"', 1)
     if rng.random() < 0.7:
-        first, _, rest = lines[b].rpartition(",")
-        lines[b] = f'{first}",{rest}' if lines[b].count(",") > 1 and a != b else f'{lines[b]}"'
+        first, _, rest = lines[b].rpartition(mark)
+        lines[b] = f'{first}"{mark}{rest}' if lines[b].count(mark) > 1 and a != b else f'{lines[b]}"'
     _replace(path, "\n".join(lines).encode())
 
 
