@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from meiju import ensemble
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
@@ -19,15 +19,14 @@ FOLDS = pd.DataFrame({"name": NAMES[::-1], "fold": [0, 2, 1, 1, 0, 2, 2, 0, 1]})
 def write_member(folder, member, names):
     """Predictions that differ by member, clip and class; returns the probabilities by clip."""
     rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
-    logits = {task: rng.normal(size=(len(names), n)).astype(np.float32) for task, n in CLASSES.items()}
+    said = {task: log_softmax(rng.normal(size=(len(names), n)), axis=-1) for task, n in CLASSES.items()}
     np.savez(
         folder / f"{member.stem}.npz",
         names=np.array(names),
         trained_on=np.array(["other", *set(NAMES) - set(names)]),
-        **logits,
+        **said,
     )
-    probabilities = {task: softmax(values.astype(np.float64), axis=-1) for task, values in logits.items()}
-    return {name: {task: probabilities[task][k] for task in TASKS} for k, name in enumerate(names)}
+    return {name: {task: np.exp(said[task][k]) for task in TASKS} for k, name in enumerate(names)}
 
 
 def random_systems(n=400, heads=(1, 2, 4)):

@@ -7,7 +7,7 @@ from meiju import members
 from meiju.config import Config, ModelConfig, TrainConfig
 from meiju.members import Member
 from meiju.utils import files
-from toy_corpus import N_FOLDS, write_member
+from toy_corpus import N_FOLDS
 
 CONFIG = Config("toy", folds=N_FOLDS, model=ModelConfig(heads=(1, 2), width=4), train=TrainConfig(seeds=2))
 
@@ -22,20 +22,21 @@ def test_a_plan_has_every_head_count_seed_and_choice_of_folds_once(nested, held_
 
 
 ONE = Member(1, 0, (0,))
-GOOD = {"emotion": np.zeros((2, 3)), "intent": np.zeros((2, 2))}
+GOOD = {"emotion": np.log(np.full((2, 3), 1 / 3)), "intent": np.log(np.full((2, 2), 1 / 2))}
 
 
 @pytest.mark.parametrize(
-    ("names", "logits", "reason"),
+    ("names", "said", "reason"),
     [
         (["a", "a"], GOOD, "a clip stands twice"),
         (["a"], GOOD, r"predictions of 1 clips have the shapes \[\(2, 3\), \(2, 2\)\]"),
         (["a", "b"], GOOD | {"intent": np.zeros(2)}, "have the shapes"),
         (["a", "b"], GOOD | {"emotion": np.full((2, 3), np.nan)}, "no finite numbers"),
+        (["a", "b"], GOOD | {"emotion": np.ones((2, 3))}, "no logarithms of probabilities"),
     ],
 )
-def test_predictions_that_are_not_whole_are_named(tmp_path, names, logits, reason):
-    write_member(tmp_path, ONE, names, ["c"], logits)
+def test_predictions_that_are_not_whole_are_named(tmp_path, names, said, reason):
+    np.savez(tmp_path / f"{ONE.stem}.npz", names=np.array(names), trained_on=np.array(["c"]), **said)
     with pytest.raises(files.Damaged, match=rf"{ONE.stem}\.npz is damaged .*{reason}.*; delete it"):
         members.probabilities(tmp_path, ONE, ["a"])
 

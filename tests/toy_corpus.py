@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax
 
 from meiju.corpus import Corpus
 from meiju.labels import TASKS, LabelSet
@@ -39,12 +40,12 @@ def make_folds(corpus: Corpus) -> pd.DataFrame:
 def write_member(
     folder: Path, member: Member, names: Sequence[str], trained_on: Iterable[str], logits: dict[str, np.ndarray]
 ) -> None:
-    """A member's predictions as training writes them."""
+    """A member's predictions as training writes them: log-probabilities."""
     np.savez(
         folder / f"{member.stem}.npz",
         names=np.array(names, dtype=str),
         trained_on=np.array(sorted(trained_on), dtype=str),
-        **{task: logits[task].astype(np.float32) for task in TASKS},
+        **{task: log_softmax(logits[task], axis=-1).astype(np.float32) for task in TASKS},
     )
 
 

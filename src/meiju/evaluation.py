@@ -95,13 +95,16 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
     Columns stage, system, heads, part, n_clips, E, I, JRBM, JRBM_low and JRBM_high (95 % bootstrap interval over clips
     alone), fold_std (standard deviation of JRBM over folds; NaN on Validation).
     """
-    rows = []
+    tables = []
     for part, truth, fold in parts(corpus, folds):
+        named, predictions = [], []
         for stage in stages:
             for heads, probabilities in [*stage.by_heads[part].items(), (ALL_HEADS, stage.together[part])]:
-                named = {"stage": stage.name, "system": _system(heads, stage), "heads": heads, "part": part}
-                rows.append(named | _scored(truth, decide(probabilities), fold, config.corpus.average))
-    return pd.DataFrame(rows)
+                named.append({"stage": stage.name, "system": _system(heads, stage), "heads": heads, "part": part})
+                predictions.append(decide(probabilities))
+        scored = _scored(truth, predictions, fold, config.corpus.average)
+        tables.append(pd.DataFrame([name | numbers for name, numbers in zip(named, scored, strict=True)]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def summary(table: pd.DataFrame, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +122,7 @@ def majority(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFram
     for part, truth, fold in parts(corpus, folds):
         predicted = {task: np.full(len(truth[task]), commonest[task]) for task in TASKS}
         named = {"stage": "majority", "system": name, "heads": "", "part": part}
-        rows.append(named | _scored(truth, predicted, fold, config.corpus.average))
+        rows += [named | numbers for numbers in _scored(truth, [predicted], fold, config.corpus.average)]
     return pd.DataFrame(rows)
 
 
@@ -232,13 +235,14 @@ def _over_seeds(truth, system: System, average: str, n_draws: int, seed: list[in
     return score_draws(truth, ensemble.resample_seeds(system.groups, n_draws=n_draws, rng=rng), average)
 
 
-def _scored(truth: dict, predicted: dict, fold: np.ndarray | None, average: str) -> dict:
-    """The columns of `table` that are numbers."""
-    low, high = interval(bootstrap(truth, [predicted], average)["JRBM"][0])
-    score = joint_score(truth, predicted, average)
-    bounds = {"JRBM_low": low, "JRBM_high": high}
-    over_folds = {"fold_std": _fold_sd(truth, predicted, fold, average)}
-    return {"n_clips": len(truth[TASKS[0]])} | vars(score) | bounds | over_folds
+def _scored(truth: dict, predictions: Sequence[dict], fold: np.ndarray | None, average: str) -> Iterator[dict]:
+    """The columns of `table` that are numbers, for each of some systems' predictions."""
+    for predicted, drawn in zip(predictions, bootstrap(truth, predictions, average)["JRBM"], strict=True):
+        low, high = interval(drawn)
+        score = joint_score(truth, predicted, average)
+        bounds = {"JRBM_low": low, "JRBM_high": high}
+        over_folds = {"fold_std": _fold_sd(truth, predicted, fold, average)}
+        yield {"n_clips": len(truth[TASKS[0]])} | vars(score) | bounds | over_folds
 
 
 def _system(heads: int | str, stage: Stage) -> str:

@@ -103,10 +103,10 @@ def splitmix64(state: Tensor) -> Tensor:
 
 
 class NoNoise(Noise):
-    """In place of random streams where only the sizes of a network are asked for: nothing is drawn."""
+    """In place of random streams where weights are loaded, or only their sizes are asked for: nothing is drawn."""
 
-    def __init__(self, members: int):
-        self.n_members, self.device = members, torch.device("meta")
+    def __init__(self, members: int, device: torch.device | str):
+        self.n_members, self.device = members, torch.device(device)
 
 
 class Linear(nn.Module):

@@ -18,7 +18,7 @@ from meiju.config import Config, ModelConfig
 from meiju.features import MemberStore
 from meiju.folds import draw_share
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
-from meiju.layers import Noise, NoNoise, Shape
+from meiju.layers import NoNoise, Shape
 from meiju.members import Member, missing, weights_name
 from meiju.network import MemberNetwork
 from meiju.text_tuning import store_of
@@ -110,17 +110,15 @@ def load_network(
     config: the network they were trained with; what streams they see lies beside their weights.
     """
     (heads,) = {member.heads for member in members}
-    # What the noise initialises is replaced, and nothing is drawn in prediction.
-    noise = Noise([0] * len(members), device)
     with files.reading(folder):
         shape, weights = read_shape(folder, members), load_weights(folder, members)
         # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
         with torch.device("meta"):
-            wanted = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members))).weights()
+            wanted = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members), "meta")).weights()
         sizes = {key: tuple(weight.shape) for key, weight in weights.items()}
         if sizes != {key: tuple(weight.shape) for key, weight in wanted.items()}:
             raise ValueError("weights of other names or sizes than the settings ask for")
-        network = MemberNetwork(shape, config, heads=heads, noise=noise)
+        network = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members), device))
         network.load_weights(weights)
     return network.eval()
 
@@ -217,11 +215,11 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
         frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
     )
     asked = _asked_clips(data, members)
-    logits = predict(network, frames, asked)
+    said = predict(network, frames, asked)
     for e, (member, member_data) in enumerate(group):
         seen = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
         unseen = ~np.isin(asked, seen)
-        arrays = {task: logits[task][e, unseen] for task in TASKS}
+        arrays = {task: said[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
             # The writer of safetensors gives a poorer message on a full disk.

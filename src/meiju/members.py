@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from meiju.config import Config
 from meiju.labels import TASKS
@@ -60,7 +59,7 @@ def probabilities(folder: Path, member: Member, names: Sequence[str]) -> dict[st
             if lost not in arrays["trained_on"]:
                 raise ValueError(f"has no prediction of {lost}")
         raise KeyError(f"{member.stem} has no prediction of {lost}: it trained on it")
-    return {task: softmax(arrays[task][rows].astype(np.float64), axis=-1) for task in TASKS}
+    return {task: np.exp(arrays[task][rows].astype(np.float64)) for task in TASKS}
 
 
 def trained_on(folder: Path, member: Member) -> np.ndarray:
@@ -80,6 +79,8 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
             raise ValueError("the clips' names are no texts")
         if any(arrays[task].dtype.kind != "f" or not np.isfinite(arrays[task]).all() for task in TASKS):
             raise ValueError("the predictions are no finite numbers")
+        if any(arrays[task].max(initial=0) > 1e-3 for task in TASKS):
+            raise ValueError("the predictions are no logarithms of probabilities")
         if len(set(arrays["names"])) < len(arrays["names"]):
             raise ValueError("a clip stands twice")
         return arrays

@@ -99,7 +99,8 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     n = len(truth["emotion"])
-    draws = rng.multinomial(n, np.full(n, 1 / n), size=n_draws)  # how often each clip is drawn
+    # How often each clip is drawn; as floats, whose matrix products are fast.
+    draws = rng.multinomial(n, np.full(n, 1 / n), size=n_draws).astype(float)
     e, i = (
         np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")

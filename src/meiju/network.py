@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from meiju.config import ModelConfig
 from meiju.fusion import FUSIONS, Logits
 from meiju.labels import TASKS
-from meiju.layers import Batch, Noise, Shape, reset
+from meiju.layers import Batch, Noise, NoNoise, Shape, reset
 from meiju.linear import LogisticRegressionHead
 
 HEAD_KEYS = "linear."  # how the names of the head's weights begin on disk; the fusion network's stand as they are
@@ -17,7 +17,8 @@ HEAD_KEYS = "linear."  # how the names of the head's weights begin on disk; the 
 class MemberNetwork(nn.Module):
     """The stacked networks of one member per random stream, each initialised from its own stream.
 
-    regression: the logistic-regression head (meiju.linear), or None where --model.linear is 0.
+    regression: the logistic-regression head (meiju.linear), or None where --model.linear is 0. Where `noise` is
+    NoNoise, weights hold whatever lies in memory, until they are loaded.
     """
 
     def __init__(self, shape: Shape, config: ModelConfig, *, heads: int, noise: Noise):
@@ -27,7 +28,7 @@ class MemberNetwork(nn.Module):
         self.regression = LogisticRegressionHead(self.n_members, shape) if config.linear else None
         self.regression_share = config.linear
         self.to(noise.device)
-        if noise.device.type != "meta":  # arithmetic on it imports torch's compiler, which takes a second
+        if not isinstance(noise, NoNoise):
             reset(self, noise)
 
     def forward(self, batch: Batch) -> Logits:
@@ -35,13 +36,10 @@ class MemberNetwork(nn.Module):
         return self.fusion(batch)
 
     def log_probabilities(self, batch: Batch) -> dict[str, Tensor]:
-        """What the members predict: by task (E, B, K) float32, the log of the mean of both parts' probabilities.
-
-        Without a head these are the logits as they are, equal to log-probabilities but for a constant per clip.
-        """
+        """What the members predict: by task (E, B, K) float32, the log of the mean of both parts' probabilities."""
         main = {task: logits.float() for task, logits in self(batch).main.items()}
         if self.regression is None:
-            return main
+            return {task: main[task].log_softmax(-1) for task in TASKS}
         regression, share = self.regression(batch), self.regression_share
         return {
             task: ((1 - share) * main[task].softmax(-1) + share * regression[task].softmax(-1)).clamp(min=1e-12).log()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import rel_entr, softmax
 
 from meiju.config import PseudoConfig
 from meiju.labels import TASKS, LabelSet, probability_column
@@ -45,6 +44,7 @@ def assert_unseen(trained_on: np.ndarray, held_out: np.ndarray) -> None:
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature [0.1, 10] with the least log-loss on probabilities [N, K] of held-out rows with labels [N]."""
     from scipy.optimize import minimize_scalar
+    from scipy.special import softmax
 
     log = np.log(np.maximum(probabilities, 1e-12))
 
@@ -58,6 +58,8 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [N, K] with their logarithms divided by the temperature."""
+    from scipy.special import softmax
+
     return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
 
 
@@ -98,6 +100,7 @@ def chance_of(right: np.ndarray, n: np.ndarray, target: float, *, whole: bool) -
     is that of Clopper and Pearson 1934), which also holds where rows differ (Hoeffding 1956). Where a row may be right
     in part, the bound is that of Hoeffding and Bentkus for means of values in [0, 1] (arXiv 2110.01052, section 2.2).
     """
+    from scipy.special import rel_entr
     from scipy.stats import binom  # takes a second, and a finished step needs none of it
 
     wrong, limit = n - right, 1 - target

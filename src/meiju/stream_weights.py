@@ -10,7 +10,6 @@ NeuroImage 264).
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import linalg, optimize
 from threadpoolctl import threadpool_limits
 
 ROWS = 800  # clips that the variances are chosen on: time grows with their third power
@@ -42,6 +41,8 @@ def stream_variances(streams: Sequence[np.ndarray], targets: np.ndarray, weight:
 
 
 def _minimise(kernels: np.ndarray, y: np.ndarray) -> np.ndarray:
+    from scipy import optimize  # takes a fifth of a second, and predictions need none of it
+
     start = np.zeros(len(kernels))
     bounds = [(np.log(LOWEST), np.log(HIGHEST))] * len(kernels)
     options = {"maxiter": ITERATIONS}
@@ -57,6 +58,8 @@ def left_out_error(log_variances: np.ndarray, kernels: np.ndarray, y: np.ndarray
     kernels [S, N, N], y [N, K]. With A = 1 + sum of v_s K_s, the residual of a left-out clip i is
     (A^-1 y)_i / (A^-1)_ii (Rasmussen and Williams 2006, section 5.4.2).
     """
+    from scipy import linalg
+
     variances = np.exp(log_variances)
     a = np.tensordot(variances, kernels, axes=1)
     a[np.diag_indices_from(a)] += 1

@@ -238,13 +238,13 @@ def train_members(
 def predict(network: MemberNetwork, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
     """Log-probabilities of every member (see MemberNetwork) for clip numbers [N]: by task, [E, N, K] float32."""
     network.eval()
-    outputs: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
+    said: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
         batch = batch_for_all(frames, chunk, network.n_members)
-        logits = network.log_probabilities(batch)
+        log_probabilities = network.log_probabilities(batch)
         for task in TASKS:
-            outputs[task].append(logits[task].cpu().numpy())
-    return {task: np.concatenate(parts, axis=1) for task, parts in outputs.items()}
+            said[task].append(log_probabilities[task].cpu().numpy())
+    return {task: np.concatenate(parts, axis=1) for task, parts in said.items()}
 
 
 def hard_rows(clips: np.ndarray, labels: dict[str, np.ndarray], classes: dict[str, int], power: float) -> Rows:

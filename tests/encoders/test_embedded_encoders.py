@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from afx_audio.extractors.egemaps import EGEMAPS_LLD_NAMES, extract_egemaps_lld
+from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
 from meiju.config import Config, ConfigError
@@ -128,6 +129,30 @@ def test_words_tell_apart_what_characters_do_not(tmp_path):
         assert np.abs(first - second).max() > 0.1
     assert {"no", "no on"} <= set(loaded.vocabularies["words"])
     np.testing.assert_array_equal(loaded.encode([sentence("no b")]), encoder.encode([sentence("no b")]))
+
+
+@pytest.mark.parametrize("idf", [True, False])
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Really  not\tsure, don't ask", "sure -- Really!", "not now ... not now", "STRASSE straße"],
+        ["你  吃饭了吗", "我不想吃饭，OK？", "生日快乐！！", "好 好 好"],
+    ],
+)
+def test_frames_are_those_of_scikit_learn(sentences, idf):
+    encoder = TfidfSvd(dim=3, ngrams=(1, 3), idf=idf)
+    encoder.fit([sentence(text) for text in sentences], seed=0)
+    vectorizers = [TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, use_idf=idf)]
+    if "words" in encoder.vocabularies:
+        pattern = r"[\w']+|[^\w\s]"
+        vectorizers.append(TfidfVectorizer(token_pattern=pattern, ngram_range=(1, 2), sublinear_tf=True, use_idf=idf))
+    asked = [*sentences, "ok not 吃", "ß"]
+    marked, asked_marked = ([f"\x02{text}\x03" for text in texts] for texts in (sentences, asked))
+    weights = np.hstack([v.fit(marked).transform(asked_marked).toarray() for v in vectorizers])
+    expected = weights @ encoder.components.T
+    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-6)
+    frames = np.concatenate(encoder.encode([sentence(text) for text in asked]))
+    np.testing.assert_allclose(frames, expected, atol=1e-5)
 
 
 def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():

@@ -66,6 +66,7 @@ def test_what_is_named_counts_and_what_it_names_in_turn(package):
         ("third", "spare = 2", "spare = 7", []),
         ("other", "return x", "return -x", []),
         ("other", "class Hint: ...", "class Hint:\n    a = 1", []),
+        ("main", "run: other.Hint", "run: other.Hint | None", []),
         ("main", "def helper(x):\n", 'def helper(x):  # why\n    """Words."""\n', []),
     ],
 )

@@ -1,14 +1,15 @@
 """Embedded text encoder: tf-idf and SVD of a transcript."""
 
 import json
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from meiju.config import ConfigError
@@ -19,7 +20,7 @@ BEGIN, END = "\x02", "\x03"  # they mark the beginning and end of a sentence in 
 # First words of the Unicode names of scripts without spaces between words.
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 CHARACTERS, WORDS = "characters", "words"
-WORD = r"[\w']+|[^\w\s]"  # or a punctuation mark, BEGIN or END
+WORD = re.compile(r"[\w']+|[^\w\s]")  # or a punctuation mark, BEGIN or END
 WORD_NGRAMS = (1, 2)
 
 
@@ -39,14 +40,19 @@ class TfidfSvd(Encoder):
         self.idf = self.components = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        from sklearn.decomposition import TruncatedSVD  # takes a second, and a finished step needs none of it
+        # These imports take a second; encoding and finished steps need none of them.
+        from scipy import sparse
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
 
         sentences = [clip.sentence for clip in clips if clip.sentence.strip()]
         if len(sentences) < 2:
             raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
         kinds = [CHARACTERS, WORDS] if _is_spaced(sentences) else [CHARACTERS]
-        options = {"min_df": 2 if len(sentences) >= 100 else 1, "use_idf": self.use_idf}
-        vectorizers = {kind: self._vectorizer(kind, **options) for kind in kinds}
+        options = {"min_df": 2 if len(sentences) >= 100 else 1, "use_idf": self.use_idf, "sublinear_tf": True}
+        vectorizers = {
+            kind: TfidfVectorizer(analyzer=partial(self._ngrams, kind), dtype=np.float32, **options) for kind in kinds
+        }
         marked = [_marked(sentence) for sentence in sentences]
         weights = sparse.hstack([v.fit_transform(marked) for v in vectorizers.values()], format="csr")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
@@ -61,17 +67,23 @@ class TfidfSvd(Encoder):
         self.dim = len(self.components)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        marked, frames, start = [_marked(clip.sentence) for clip in clips], 0.0, 0
-        for kind, vocabulary in self.vocabularies.items():
-            columns = slice(start, start := start + len(vocabulary))
-            vectorizer = self._vectorizer(kind, vocabulary=vocabulary)
-            vectorizer.idf_ = self.idf[columns]
-            frames = frames + np.asarray(vectorizer.transform(marked) @ self.components[:, columns].T, dtype=np.float32)
-        frames /= np.maximum(np.linalg.norm(frames, axis=1, keepdims=True), 1e-6)
         return [
-            row[None] if clip.sentence.strip() else NoFrames("no sentence")
-            for clip, row in zip(clips, frames, strict=True)
+            self._frame(clip.sentence)[None] if clip.sentence.strip() else NoFrames("no sentence") for clip in clips
         ]
+
+    def _frame(self, sentence: str) -> np.ndarray:
+        """[dim] float32, as scikit-learn's TfidfVectorizer and TruncatedSVD would give it."""
+        frame, start = np.zeros(self.dim, np.float32), 0
+        for kind, vocabulary in self.vocabularies.items():
+            ngrams = self._ngrams(kind, _marked(sentence))
+            counts = Counter(vocabulary[ngram] for ngram in ngrams if ngram in vocabulary)
+            columns = start + np.array(list(counts), dtype=int)
+            weights = (1 + np.log(list(counts.values()))) * self.idf[columns]
+            weights /= max(np.linalg.norm(weights), 1e-6)
+            # Not a matrix product: the last digits of one depend on the number of threads.
+            frame += (self.components[:, columns] * weights).sum(axis=1)
+            start += len(vocabulary)
+        return frame / max(np.linalg.norm(frame), 1e-6)
 
     def save(self, folder: Path) -> None:
         (folder / "vocabulary.json").write_text(json.dumps(self.vocabularies, ensure_ascii=False), encoding="utf-8")
@@ -100,14 +112,14 @@ class TfidfSvd(Encoder):
             "scikit-learn": version("scikit-learn"),
         }
 
-    def _vectorizer(self, kind: str, **options):
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        if kind == CHARACTERS:
-            options |= {"analyzer": "char", "ngram_range": self.ngrams}
-        else:
-            options |= {"token_pattern": WORD, "ngram_range": WORD_NGRAMS}
-        return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
+    def _ngrams(self, kind: str, sentence: str) -> Iterator[str]:
+        """Every n-gram of a marked sentence: of its characters, or of its words and punctuation marks."""
+        sentence = sentence.lower()
+        items = WORD.findall(sentence) if kind == WORDS else re.sub(r"\s\s+", " ", sentence)
+        shortest, longest = WORD_NGRAMS if kind == WORDS else self.ngrams
+        for n in range(shortest, longest + 1):
+            for k in range(len(items) - n + 1):
+                yield " ".join(items[k : k + n]) if kind == WORDS else items[k : k + n]
 
 
 def _marked(sentence: str) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 from tqdm import tqdm
 
 from meiju import ensemble, features, member_training, members
@@ -198,10 +197,10 @@ class Predictor:
         }
         by_heads = {}
         for heads, (chosen, network) in self._members.items():
-            logits = predict(network, Frames(_stores_of(chosen, stores), names, self.device), np.arange(n_clips))
-            if not all(np.isfinite(logits[task]).all() for task in TASKS):
+            said = predict(network, Frames(_stores_of(chosen, stores), names, self.device), np.arange(n_clips))
+            if not all(np.isfinite(said[task]).all() for task in TASKS):
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
-            by_heads[heads] = {task: softmax(logits[task].astype(np.float64), axis=-1).mean(axis=0) for task in TASKS}
+            by_heads[heads] = {task: np.exp(said[task].astype(np.float64)).mean(axis=0) for task in TASKS}
         return ensemble.combine(by_heads, self.weights)
 
     def _prediction(

@@ -1,7 +1,7 @@
 """Which code a result was made by, so that results of an older version of the code are not used.
 
-Only statements count: comments, docstrings and layout may change. And only code that is used counts, followed from
-name to name: an edit of one encoder does not affect the frames of the others.
+Only statements count: comments, docstrings, type hints and layout may change. And only code that is used counts,
+followed from name to name: an edit of one encoder does not affect the frames of the others.
 """
 
 import ast
@@ -89,13 +89,19 @@ def _code_in(decided_by: object) -> Iterator[tuple[str, str]]:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    """A module's statements, without docstrings."""
+    """A module's statements, without docstrings and type hints."""
     path = PACKAGE.parent / module.replace(".", "/")
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
             node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+        if isinstance(node, ast.AnnAssign):  # a name without a value needs one to be a statement
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
     return tree
 
 
@@ -148,33 +154,26 @@ def _source(module: str, name: str) -> str:
 
 @cache
 def _uses(module: str, name: str) -> tuple[Symbol, ...]:
-    """The symbols that a definition uses, of its own module or of imported ones; type hints do not count."""
+    """The symbols that a definition uses, of its own module or of imported ones."""
     return tuple(_named_by(_definitions(module)[name], module))
 
 
 def _named_by(node: ast.stmt, module: str) -> Iterator[Symbol]:
-    imports, hints, inside = _imports(module), set(_inside_hints(node)), list(ast.walk(node))
+    imports, inside = _imports(module), list(ast.walk(node))
     attributes = [inner for inner in inside if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name)]
     of_module: set[int] = set()
     for attribute in attributes:
         target, defined = imports.get(attribute.value.id, ("", "."))
         if defined == "":  # members.plan: of the module, only what is named
             of_module.add(id(attribute.value))
-            if id(attribute.value) not in hints:
-                yield target, attribute.attr
+            yield target, attribute.attr
     for name in inside:
-        if isinstance(name, ast.Name) and id(name) not in hints and id(name) not in of_module:
+        if isinstance(name, ast.Name) and id(name) not in of_module:
             target, defined = imports.get(name.id, (module, name.id))
             if defined:
                 yield target, defined
             else:  # the module as a value: all of it
                 yield from ((target, every) for every in (_definitions(target) if _is_module(target) else ("",)))
-
-
-def _inside_hints(node: ast.stmt) -> Iterator[int]:
-    for outer in ast.walk(node):
-        for hint in (getattr(outer, "annotation", None), getattr(outer, "returns", None)):
-            yield from (id(inner) for inner in ast.walk(hint)) if hint is not None else ()
 
 
 def _hash(text: str) -> str:
