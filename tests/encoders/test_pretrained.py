@@ -333,6 +333,40 @@ def test_clip_layers_are_taken_unprojected(models, clips):
     assert frames.shape == (5, 16)
 
 
+@pytest.fixture
+def with_processor(models, tmp_path):
+    """Makes a folder of the ViT with another processor."""
+
+    def make(**settings):
+        transformers.ViTModel.from_pretrained(models / "vit").save_pretrained(tmp_path)
+        transformers.CLIPImageProcessor(**settings).save_pretrained(tmp_path)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_center_crop": False},
+        {"crop_size": {"height": 33, "width": 33}},
+        {"do_rescale": False, "image_mean": [100.0, 120.0, 140.0]},
+        {"do_normalize": False, "rescale_factor": 1 / 127.5},
+    ],
+)
+def test_pictures_are_processed_as_the_processor_does(with_processor, settings):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
+    settings = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}} | settings
+    encoder = encoder_of(with_processor(**settings))
+    wanted = transformers.CLIPImageProcessor(**settings)(list(pictures), return_tensors="pt").pixel_values
+    torch.testing.assert_close(encoder.processed(torch.from_numpy(pictures)), wanted)
+
+
+def test_a_processor_that_crops_to_more_than_there_is_is_refused(with_processor):
+    with pytest.raises(ConfigError, match="crops pictures of 32 pixels to 40"):
+        encoder_of(with_processor(size={"shortest_edge": 32}, crop_size={"height": 40, "width": 40}))
+
+
 # What all share
 
 

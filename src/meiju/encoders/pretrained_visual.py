@@ -32,6 +32,10 @@ class PretrainedVisual(Pretrained):
         self.processor = hub.load(transformers.AutoImageProcessor, self.place)
         # Pictures are read in the size that the processor wants, so that it does not resize; it may still crop.
         self.size = _side(self.processor.size)
+        crops = getattr(self.processor, "do_center_crop", False)
+        self.crop_to = _side(self.processor.crop_size) if crops else self.size
+        if self.crop_to > self.size:
+            raise ConfigError(f"--streams: {model} crops pictures of {self.size} pixels to {self.crop_to}")
         vision = getattr(self.settings, "vision_config", self.settings)
         if not hasattr(vision, "patch_size"):
             raise ConfigError(
@@ -71,12 +75,26 @@ class PretrainedVisual(Pretrained):
     @torch.inference_mode()
     def _frames(self, pictures: np.ndarray) -> Tensor:
         """Frames (N, dim) of pictures [N, size, size, 3] uint8, float32 on the CPU."""
-        inputs = self.processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
-        pixels = inputs.pixel_values.to(self.dtype)
+        pixels = self.processed(torch.from_numpy(pictures).to(self.device)).to(self.dtype)
         if self.projected:
-            return self.network(pixel_values=pixels.to(self.device)).image_embeds.float().cpu()
+            return self.network(pixel_values=pixels).image_embeds.float().cpu()
         hidden = self.hidden(pixel_values=pixels)  # (N, tokens, dim)
         return (hidden[:, 0] if self._has_token else hidden.mean(dim=1)).float().cpu()
+
+    def processed(self, pictures: Tensor) -> Tensor:
+        """What the processor makes of pictures (N, size, size, 3) uint8: (N, 3, crop_to, crop_to) float32.
+
+        On the device: the processor, which works on the CPU, takes longer than a network on a GPU.
+        """
+        its, start = self.processor, (self.size - self.crop_to) // 2
+        kept = slice(start, start + self.crop_to)
+        pixels = pictures[:, kept, kept].permute(0, 3, 1, 2).float()
+        if its.do_rescale:
+            pixels = pixels * its.rescale_factor
+        if its.do_normalize:
+            mean, std = (torch.tensor(x, device=pixels.device)[:, None, None] for x in (its.image_mean, its.image_std))
+            pixels = (pixels - mean) / std
+        return pixels
 
     @property
     def _has_token(self) -> bool:
