@@ -120,7 +120,7 @@ class AudioConfig:
     fps: float = 25.0
     """Frames of logmel per second."""
     layer: int | None = None
-    """Hidden layer taken from hf: encoders, -1 is the last; None is the mean of the middle half."""
+    """Hidden layer taken from hf: encoders, -1 is the last; None is the means of the lower and the middle third."""
     max_frames: int = 32
     """Pool the frames of hf: encoders (50 a second as a rule) to at most this many; 0 keeps them all."""
     block: float = 20.0

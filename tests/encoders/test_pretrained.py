@@ -219,7 +219,7 @@ def test_sound_in_a_batch_gives_the_frames_it_gives_alone(models, clips, name, l
     for clip, frames in zip(clips, together, strict=True):
         if not isinstance(frames, NoFrames):
             n = len(read_audio(clip.path))
-            assert frames.shape == (n // 320, 16)
+            assert frames.shape == (n // 320, 16 if layer else 32)
             np.testing.assert_allclose(frames, encode(models / name, [clip], audio=settings)[0], atol=1e-4)
 
 
@@ -231,15 +231,29 @@ def test_last_hidden_state_of_speech_models_is_the_normalised_one(models, clips)
         output = model(torch.from_numpy(samples)[None], output_hidden_states=True)
         states = [model.encoder.layer_norm(h) for h in output.hidden_states]
     assert not torch.allclose(output.hidden_states[-1], output.last_hidden_state)  # what transformers 5 changed
-    for layer, wanted in ((-1, states[-1]), (None, torch.stack(states[1:5]).mean(dim=0)), (3, states[3])):
+    for layer, wanted in ((-1, states[-1]), (None, usual_of_five(states)), (3, states[3])):
         (frames,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=0, layer=layer))
         np.testing.assert_allclose(frames, wanted[0], atol=1e-4)
 
 
-@pytest.mark.parametrize(("depth", "layers"), [(1, [1]), (2, [1, 2]), (6, [2, 3, 4]), (24, [*range(6, 19)])])
-def test_sound_is_the_mean_of_the_middle_half_of_the_layers(models, depth, layers):
-    encoder = encoder_of(models / "hubert")
-    assert list(range(depth + 1))[encoder.usual_layers(depth)] == layers
+def usual_of_five(states) -> torch.Tensor:
+    """What sound gives of a model with five layers."""
+    return torch.cat([torch.stack(states[1:3]).mean(dim=0), states[3]], dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("depth", "layers"),
+    [
+        (1, [[1], [1]]),
+        (2, [[1], [2]]),
+        (3, [[1], [2]]),
+        (4, [[1], [2, 3]]),
+        (6, [[1, 2], [3, 4]]),
+        (24, [[*range(1, 9)], [*range(9, 17)]]),
+    ],
+)
+def test_sound_is_the_lower_and_the_middle_third_of_the_layers(models, depth, layers):
+    assert [list(band) for band in encoder_of(models / "hubert").usual_layers(depth)] == layers
 
 
 def test_long_sound_is_cut_into_blocks(models, clips):
@@ -253,7 +267,7 @@ def test_long_sound_is_cut_into_blocks(models, clips):
 def test_sound_is_pooled_to_even_shares(models, clips):
     (whole,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=0))
     (pooled,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=4))
-    assert pooled.shape == (4, 16)
+    assert pooled.shape == (4, 32)
     np.testing.assert_allclose(pooled.mean(axis=0), whole.mean(axis=0), atol=0.02)
     np.testing.assert_allclose(pooled[0], whole[: len(whole) // 4].mean(axis=0), atol=0.02)
 
@@ -266,7 +280,7 @@ def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
         inputs = processor(sound, sampling_rate=RATE, return_tensors="pt")
         wanted = model(**inputs, output_hidden_states=True)
         states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
-    for layer, state in ((-1, states[-1]), (3, states[3]), (None, torch.stack(states[1:5]).mean(dim=0))):
+    for layer, state in ((-1, states[-1]), (3, states[3]), (None, usual_of_five(states))):
         encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
         (frames,) = encoder.finish([Noted(sound, "")])
         np.testing.assert_allclose(frames, state[0], atol=1e-5)

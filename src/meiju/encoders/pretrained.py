@@ -32,7 +32,7 @@ def modality_of(config: transformers.PretrainedConfig) -> str | None:
 class Pretrained(Encoder):
     """A pretrained network that gives a sequence of frames per clip.
 
-    model: a folder or a hub id. layer: a hidden layer (-1 is the last), or None for the mean of `usual_layers`.
+    model: a folder or a hub id. layer: a hidden layer (-1 is the last), or None for the `usual_layers`.
     max_frames: a longer sequence is pooled to this many frames; 0 keeps all. device: CUDA computes in bfloat16.
     """
 
@@ -97,7 +97,7 @@ class Pretrained(Encoder):
         return network
 
     def hidden(self, **inputs) -> Tensor:
-        """The chosen layer of a batch, or the mean of the usual ones: (B, T, dim), padding included.
+        """The chosen layer of a batch, or means of the usual ones side by side: (B, T, dim), padding included.
 
         If the architecture ends in a normalisation outside its layers, it is applied to every layer: transformers 5
         returns the hidden states of large speech models without it. Call in inference mode.
@@ -111,11 +111,12 @@ class Pretrained(Encoder):
         layers = [*(norm(h) if norm else h for h in earlier), output.last_hidden_state]
         if self.layer is not None:
             return layers[self.layer]
-        return torch.stack(layers[self.usual_layers(len(layers) - 1)]).mean(dim=0)
+        bands = [torch.stack([layers[k] for k in band]).mean(dim=0) for band in self.usual_layers(len(layers) - 1)]
+        return torch.cat(bands, dim=-1)
 
-    def usual_layers(self, depth: int) -> slice:
-        """Which of the layers 1 to `depth` are averaged if none is chosen."""
-        return slice(max(1, depth + 1 - LAST_LAYERS), depth + 1)
+    def usual_layers(self, depth: int) -> list[range]:
+        """Which of the layers 1 to `depth` are taken if none is chosen: those of each range are averaged."""
+        return [range(max(1, depth + 1 - LAST_LAYERS), depth + 1)]
 
     def pool(self, frames: Tensor) -> Tensor:
         """Frames (T, dim) pooled to at most `max_frames`, each the mean of an equal part of the sequence."""

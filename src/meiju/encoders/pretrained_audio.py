@@ -27,8 +27,8 @@ class PretrainedAudio(Pretrained):
     track = "audio"
     in_workers = True
 
-    def __init__(self, model: str, *, block: float, batch_seconds: float, **options):
-        super().__init__(model, **options)
+    def __init__(self, model: str, *, layer: int | None, block: float, batch_seconds: float, **options):
+        super().__init__(model, layer=layer, **options)
         self.processor = hub.load(transformers.AutoFeatureExtractor, self.place)
         self.rate = self.processor.sampling_rate
         self.whisper = isinstance(self.processor, transformers.WhisperFeatureExtractor)
@@ -40,14 +40,16 @@ class PretrainedAudio(Pretrained):
             )
         self.block = self.processor.n_samples if self.whisper else round(block * self.rate)
         self.budget = max(1, round(batch_seconds * self.rate))
-        self.dim = self.settings.hidden_size
+        self.dim = self.settings.hidden_size * (2 if layer is None else 1)
 
     def more_settings(self) -> dict:
         return {"modality": "audio", "block": self.block}
 
-    def usual_layers(self, depth: int) -> slice:
-        """The middle half: the first layers hear sounds and the last ones words, and emotion is heard in between."""
-        return slice(max(1, round(depth / 4)), round(3 * depth / 4) + 1)
+    def usual_layers(self, depth: int) -> list[range]:
+        """The lower and the middle third: they hear the voice, and the upper third words."""
+        lower = max(1, round(depth / 3))
+        middle = max(lower + 1, round(2 * depth / 3))
+        return [range(1, lower + 1), range(min(lower, depth - 1) + 1, min(middle, depth) + 1)]
 
     def part_that_runs(self, network: nn.Module) -> nn.Module:
         return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
