@@ -3,6 +3,7 @@
 What lies there may be added to, never changed.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,14 @@ from filelock import FileLock
 
 from meiju.sample import corpus as sample_corpus
 from toy_run import STEPS, run_step
+
+# What test files import are a million objects: garbage is looked for in none of them, neither now nor later.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):
