@@ -19,7 +19,6 @@ from meiju.encoders import media
 from meiju.encoders.base import Clip
 from meiju.labels import TASKS
 from meiju.serving.bundle import find_run
-from meiju.serving.page import answer
 from meiju.serving.predictor import Predictor
 from toy_models import write_whisper
 from toy_run import SCRIPTS, run_script
@@ -95,6 +94,13 @@ def predict(page: str, place: str) -> list:
     event = json.load(OPEN(Request(f"{page}/gradio_api/call/predict", body, {"Content-Type": "application/json"})))
     with OPEN(f"{page}/gradio_api/call/predict/{event['event_id']}") as reply:
         return json.loads(reply.read().decode().split("data: ")[-1])
+
+
+def answer(*asked):
+    """What the page writes of a clip and a sentence."""
+    from meiju.serving import page  # takes seconds, and every test process imports this file
+
+    return page.answer(*asked)
 
 
 def kept(uploads: Path) -> list[Path]:
