@@ -73,7 +73,8 @@ def test_an_input_is_repeated_by_its_seed_and_number():
     assert drawn("0-7") == drawn("0-7") != drawn("0-8")
 
 
-def test_the_script_counts_how_inputs_of_each_kind_end(capsys):
+def test_the_script_counts_how_inputs_of_each_kind_end(made, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "make", lambda _: made)
     n = len(kinds.KINDS)
     run_script("fuzz.py", "--n", str(n), "--seed", "3")
     said = capsys.readouterr().out
@@ -83,6 +84,7 @@ def test_the_script_counts_how_inputs_of_each_kind_end(capsys):
 
 def test_the_script_says_how_to_repeat_what_ended_badly(capsys, monkeypatch):
     wrong = runner.End(4, "npz", "KeyError", "a traceback")
+    monkeypatch.setattr(bench, "make", lambda _: None)
     monkeypatch.setattr(runner, "run_all", lambda *_: iter([wrong]))
     with pytest.raises(SystemExit) as caught:
         run_script("fuzz.py", "--n", "1", "--seed", "3")
