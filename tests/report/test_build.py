@@ -5,7 +5,7 @@ from meiju import pipeline, teachers
 from meiju.config import as_settings, parse_config
 from meiju.evaluation import OVER_CLIPS
 from meiju.report import build
-from meiju.report.page import Picture, Table
+from meiju.report.page import PNG, Picture, Table
 from meiju.run import Run
 from meiju.utils import log
 from toy_run import TINY
@@ -22,6 +22,14 @@ HEADINGS = [
     "Run time",
     "Settings",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unpainted():
+    """Figures are made and not painted, which takes seconds; those of the run that tests share are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meiju.report.figures.to_data_uri", lambda figure: PNG)
+        yield
 
 
 @pytest.fixture(scope="module")
