@@ -55,7 +55,7 @@ def assert_as_submitted(said: pd.DataFrame, home: Path) -> None:
 KINDS = {
     "stripped": ["--punctuation", "stripped"],
     "out-of-fold": ["--ensemble", "out-of-fold"],
-    "rounds": ["--pseudo.rounds", "2", "--stage2.warm-start"],
+    "rounds": ["--pseudo.rounds", "2", "--stage2.warm-start", "--model.heads", "2"],
 }
 
 
@@ -71,7 +71,7 @@ def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_pat
     for name in read_corpus(CorpusConfig(root), needs_media=False).clips.name:
         np.save(frames / f"{name}.npy", rng.normal(size=(3, 8)).astype(np.float32))
     model = shutil.copytree(bert, tmp_path / "bert")
-    run_all(own, root, "--streams", f"text=hf:{model}", f"made=npy:{frames}", "audio=logmel")
+    run_all(own, root, "--streams", f"text=hf:{model}", f"made=npy:{frames}", "audio=logmel", "--model.heads", "2")
     said = ask(own, root, tmp_path)
     assert_as_submitted(said, own)
     assert set(map(tuple, said.streams)) == {("text", "made", "audio")}
@@ -100,7 +100,7 @@ def test_clips_that_are_transcribed(own, root, tmp_path):
     lines = pd.read_csv(table, dtype=str, keep_default_na=False)
     lines.iloc[::2, lines.columns.get_indexer(lines.columns.intersection(["Subtitle", "sentence"]))] = ""
     lines.to_csv(table, index=False)
-    run_all(own, silent, "--speech.model", str(speech), "--speech.language", "zh", heard=True)
+    run_all(own, silent, "--speech.model", str(speech), "--speech.language", "zh", "--model.heads", "2", heard=True)
     said = ask(own, silent, tmp_path)
     assert_as_submitted(said, own)
     assert said.heard.sum() == 4
