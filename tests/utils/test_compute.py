@@ -115,6 +115,13 @@ def test_an_address_belongs_to_a_cluster():
         ComputeConfig(address="tcp://127.0.0.1:8786")
 
 
+def test_a_cluster_of_one_core_is_refused_as_its_jobs_would_be_done_here(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+    with distributed.LocalCluster(**options) as cluster, pytest.raises(ConfigError, match="has one core"):
+        run(square, tmp_path, "dask", address=cluster.scheduler_address)
+
+
 def test_a_backend_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'dask\[distributed\]'"):

@@ -164,6 +164,7 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
             print(f"waiting for a worker of the Dask cluster at {address}")
             client.wait_for_workers(1)
         _require_shared(folder, client.run(Path.is_dir, folder))
+        _require_two_cores(config, sum(client.ncores().values()))
         # Far more jobs than workers are submitted, so that workers that join later get some.
 
         def do(calls: list) -> Iterator[tuple[int, int]]:
@@ -189,6 +190,7 @@ def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
         register_ray()
         n_workers = int(ray.cluster_resources()["CPU"])
         _require_shared(folder, dict(enumerate(ray.get([ray.remote(Path.is_dir).remote(folder)]))))
+        _require_two_cores(config, n_workers)
 
         def do(calls: list) -> Iterator[tuple[int, int]]:
             # Ray returns results when all of them are finished, so only a few are submitted at a time.
@@ -202,6 +204,14 @@ def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
 
 
 BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
+
+
+def _require_two_cores(config: ComputeConfig, n_cores: int) -> None:
+    if config.address is not None and n_cores < 2:
+        raise ConfigError(
+            f"--compute.address: the cluster at {config.address} has one core, and joblib would do all jobs in this "
+            "process instead; give it two workers or more, or run without a cluster on its machine"
+        )
 
 
 def _require_shared(folder: Path, sees: dict) -> None:
