@@ -63,7 +63,8 @@ class TfidfSvd(Encoder):
         }
         idf = [v.idf_ if self.use_idf else np.ones(len(v.vocabulary_)) for v in vectorizers.values()]
         self.idf = np.concatenate(idf).astype(np.float32)
-        self.components = svd.components_.astype(np.float32)  # [dim, n-grams of all kinds]
+        # [dim, n-grams of all kinds]; a sentence needs few of its columns, so each lies in one piece.
+        self.components = np.asfortranarray(svd.components_, dtype=np.float32)
         self.dim = len(self.components)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
