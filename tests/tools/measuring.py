@@ -67,7 +67,7 @@ class Size:
     together: tuple[int, ...] = (1, 5, 20, 40)  # members
     pools: tuple[int, ...] = (2_000, 20_000, 200_000)  # unlabelled clips
     asked: int = 4_000  # clips predicted at most, evenly spaced over the pool
-    widths: tuple[int, ...] = (32, 128, 512, 1024)
+    widths: tuple[int, ...] = (32, 128, 512, 1024, 2048)
     width_pool: int = 1_000
     sentences: int = 2_000
     drawn: int = 32  # clips
