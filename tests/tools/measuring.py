@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
+from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from meiju import ensemble, evaluation, features, member_training, members, teachers
@@ -255,9 +256,9 @@ def _draw_members(folder: Path, plan: list[Member], corpus: Corpus, folds: pd.Da
     for member in plan:
         rng = np.random.default_rng([*member.held_out])
         unseen = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
-        logits = {t: rng.normal(size=(unseen.sum(), k)).astype(np.float32) for t, k in CLASSES.items()}
+        said = {t: log_softmax(rng.normal(size=(unseen.sum(), k)).astype(np.float32), -1) for t, k in CLASSES.items()}
         seen = names[~np.isnan(fold) & ~np.isin(fold, member.held_out)]
-        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=seen, **logits)
+        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=seen, **said)
 
 
 def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
