@@ -75,11 +75,12 @@ def test_an_input_is_repeated_by_its_seed_and_number():
 
 def test_the_script_counts_how_inputs_of_each_kind_end(made, capsys, monkeypatch):
     monkeypatch.setattr(bench, "make", lambda _: made)
-    n = len(kinds.KINDS)
-    run_script("fuzz.py", "--n", str(n), "--seed", "3")
+    run_script("fuzz.py", "--n", "3", "--seed", "3")
     said = capsys.readouterr().out
-    assert all(f"{kind}: 1 inputs; 1 " in said for kind in kinds.KINDS)
-    assert f"{n} bad inputs, 0 ended badly" in said
+    assert [line.split(";")[0] for line in said.splitlines()[-4:-1]] == [
+        f"{kind}: 1 inputs" for kind in sorted([*kinds.KINDS][:3])
+    ]
+    assert "3 bad inputs, 0 ended badly" in said
 
 
 def test_the_script_says_how_to_repeat_what_ended_badly(capsys, monkeypatch):
