@@ -6,10 +6,12 @@ a worker or the main process is killed, and a job that was lost is done again.
 
 import logging
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +106,19 @@ def _ignore_warnings_of_joblib() -> None:
     warnings.filterwarnings("ignore", r"\d+ tasks (which were still being|have been successfully)", UserWarning)
     # Joblib restarts a worker that has grown by 300 MB, as importing torch does, and warns about it.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+    _ignore_dropped_jobs()
+
+
+@cache
+def _ignore_dropped_jobs() -> None:
+    """Print no traceback of joblib's own thread, which may look for a job just when an interruption has dropped it."""
+    report = threading.excepthook
+
+    def unless_dropped(error: threading.ExceptHookArgs) -> None:
+        if not (error.exc_type is KeyError and type(error.thread).__name__ == "_ExecutorManagerThread"):
+            report(error)
+
+    threading.excepthook = unless_dropped
 
 
 @contextmanager
