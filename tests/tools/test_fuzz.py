@@ -77,9 +77,7 @@ def test_the_script_counts_how_inputs_of_each_kind_end(made, capsys, monkeypatch
     monkeypatch.setattr(bench, "make", lambda _: made)
     run_script("fuzz.py", "--n", "3", "--seed", "3")
     said = capsys.readouterr().out
-    assert [line.split(";")[0] for line in said.splitlines()[-4:-1]] == [
-        f"{kind}: 1 inputs" for kind in sorted([*kinds.KINDS][:3])
-    ]
+    assert all(f"{kind}: 1 inputs; 1 " in said for kind in [*kinds.KINDS][:3])
     assert "3 bad inputs, 0 ended badly" in said
 
 

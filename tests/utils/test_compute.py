@@ -116,8 +116,9 @@ def test_an_address_belongs_to_a_cluster():
         ComputeConfig(address="tcp://127.0.0.1:8786")
 
 
-def test_a_cluster_of_one_core_is_refused_as_its_jobs_would_be_done_here(tmp_path):
+def test_a_cluster_of_one_core_is_refused_as_its_jobs_would_be_done_here(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(compute, "CONNECTION_SECONDS", 1)
     options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster, pytest.raises(ConfigError, match="has one core"):
         run(square, tmp_path, "dask", address=cluster.scheduler_address)

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -178,6 +178,9 @@ def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]
         if not client.scheduler_info()["workers"]:
             print(f"waiting for a worker of the Dask cluster at {address}")
             client.wait_for_workers(1)
+        if config.address is not None and sum(client.ncores().values()) < 2:
+            with suppress(TimeoutError):  # others may be on their way
+                client.wait_for_workers(2, timeout=CONNECTION_SECONDS)
         _require_shared(folder, client.run(Path.is_dir, folder))
         _require_two_cores(config, sum(client.ncores().values()))
         # Far more jobs than workers are submitted, so that workers that join later get some.
