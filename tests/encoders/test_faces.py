@@ -7,7 +7,7 @@ import pytest
 
 from meiju.config import Config, ConfigError, VisualConfig
 from meiju.encoders.base import Clip, NoFrames
-from meiju.encoders.faces import N_FEATURES, describe, find_faces
+from meiju.encoders.faces import N_BLENDSHAPES, N_FEATURES, describe, find_faces
 from meiju.encoders.media import write_clip
 from meiju.encoders.pictures import NO_FACE, crop_to_face, read_pictures
 from meiju.encoders.registry import make_encoder
@@ -71,16 +71,28 @@ def test_the_angle_is_that_of_the_eyes(face, degrees):
 
 def test_a_face_that_leans_is_described_as_when_upright(face):
     upright, leaning = scene(face, top=60, left=200), turned(scene(face, top=60, left=200), 15)
-    described, (found,) = describe(upright, find_faces(upright)[0]), find_faces(leaning)
+    (described, _), (found,) = describe(upright, find_faces(upright)[0]), find_faces(leaning)
     assert described.shape == (N_FEATURES,)
-    as_it_is = np.linalg.norm(described - describe(leaning, dataclasses.replace(found, angle=0.0)))
-    assert np.linalg.norm(described - describe(leaning, found)) < 0.5 * as_it_is
+    as_it_is = np.linalg.norm(described - describe(leaning, dataclasses.replace(found, angle=0.0))[0])
+    assert np.linalg.norm(described - describe(leaning, found)[0]) < 0.5 * as_it_is
 
 
 def test_another_expression_is_described_otherwise(face):
     picture, other = scene(face, top=60, left=200), scene(cv2.resize(draw("surprise"), (SIDE, SIDE)), top=60, left=200)
-    described, moved, changed = (describe(p, find_faces(p)[0]) for p in (picture, scene(face, top=40, left=330), other))
+    described, moved, changed = (
+        describe(p, find_faces(p)[0])[0] for p in (picture, scene(face, top=40, left=330), other)
+    )
     assert np.linalg.norm(described - moved) < 0.8 * np.linalg.norm(described - changed)
+
+
+def test_blendshapes_tell_the_expression():
+    inner_brows, frown, smile = [3], [30, 31], [44, 45]  # as MediaPipe numbers them
+    drawn = [cv2.resize(draw(emotion), (SIDE, SIDE)) for emotion in ("happy", "sad", "anger")]
+    happy, sad, anger = (describe(picture, find_faces(picture)[0])[1] for picture in drawn)
+    assert happy.shape == (N_BLENDSHAPES,)
+    assert happy[smile].min() > 0.4 > 0.1 > max(happy[frown].max(), sad[smile].max(), anger[smile].max())
+    assert sad[inner_brows] > 0.5 > 0.1 > anger[inner_brows]
+    assert anger[frown].min() > 0.4
 
 
 def test_pictures_are_cut_to_their_face(face):

@@ -18,14 +18,14 @@ from meiju.encoders.tracking import Track, follow_main_face
 SCENE = 24  # pixels: side of a whole picture
 # Parts of a frame: how many principal components are kept of each, and their mean length. Movement weighs less: where
 # it says nothing, a length of 1 costs .02 of the weighted F1 of emotion, and a gesture shows all the same.
-DIMS = {"face": 64, "movement": 4, "scene": 16}
-LENGTHS = {"face": 1.0, "movement": 0.3, "scene": 1.0}
+DIMS = {"face": 64, "blendshapes": 32, "movement": 4, "scene": 16}
+LENGTHS = {"face": 1.0, "blendshapes": 1.0, "movement": 0.3, "scene": 1.0}
 
 Parts = dict[str, np.ndarray]  # by part, its values [T, n] float32 in T pictures
 
 
 class FaceGeometry(Encoder):
-    """What the network of a face mesh sees in the main face, and how the face moves, for each picture that shows it.
+    """What the network of a face mesh sees in the main face, its blendshapes, and how it moves, for each such picture.
 
     Each part is reduced to its principal components and scaled to a mean length. A clip without a face has the
     components of its whole pictures in place of these parts, which are 0 for all others.
@@ -86,7 +86,7 @@ class FaceGeometry(Encoder):
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0
         if not with_face and self.crop == "face":
             return NoFrames(MISSING_FACE)
-        shown = ("face", "movement") if with_face else ("scene",)
+        shown = ("face", "blendshapes", "movement") if with_face else ("scene",)
         n = len(parts[shown[0]])
         columns = [
             (parts[name] - self.centres[name]) @ basis.T if name in shown else np.zeros((n, len(basis)), np.float32)
@@ -102,7 +102,8 @@ def see(pictures: Sequence[np.ndarray]) -> Parts:
     described = [faces.describe(pictures[k], track.faces[k]) for k in numbers]
     small = [cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA) for picture in pictures]
     return {
-        "face": np.array(described, np.float32).reshape(len(described), faces.N_FEATURES),
+        "face": np.array([look for look, _ in described], np.float32).reshape(-1, faces.N_FEATURES),
+        "blendshapes": np.array([strengths for _, strengths in described], np.float32).reshape(-1, faces.N_BLENDSHAPES),
         "movement": _movement(track) if track else np.zeros((0, 4), np.float32),
         "scene": np.array(small).mean(axis=-1, dtype=np.float32).reshape(len(small), -1) / 255,
     }

