@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from meiju.encoders import intonation as module
-from meiju.encoders.intonation import N_VALUES, intonation
+from meiju.encoders.intonation import N_VALUES, hear_pitch, pitch_at
 
 RATE = 16_000
 # Places of some values, in the order of `intonation`.
@@ -20,6 +20,10 @@ def voice(*pieces: tuple[float, float, float]) -> np.ndarray:
         sound.append(0.1 * tone * (first > 0))
     rng = np.random.default_rng(0)
     return (np.concatenate(sound) + 1e-3 * rng.normal(size=sum(map(len, sound)))).astype(np.float32)
+
+
+def intonation(samples: np.ndarray, rate: int) -> np.ndarray:
+    return module.intonation(hear_pitch(samples, rate))
 
 
 def test_pitch_is_in_semitones():
@@ -55,6 +59,16 @@ def test_level_is_in_decibels():
     assert loud[LEVEL] - soft[LEVEL] == pytest.approx(20 * np.log10(4), abs=0.1)
     rising = intonation(voice((1, 100, 200)) * np.linspace(0.2, 1, RATE, dtype=np.float32), RATE)
     assert rising[LEVEL_WITH_PITCH] > 0.8
+
+
+def test_pitch_at_times_that_lie_between_frames():
+    said = hear_pitch(voice((0.5, 150, 150), (0.5, 0, 0), (1, 200, 200)), RATE)
+    heard = pitch_at(said, np.array([0.21, 0.3, 0.75, 1.5, 1.905]))
+    assert heard == pytest.approx([150, 150, 0, 200, 200], rel=0.02)
+    glide = pitch_at(hear_pitch(voice((1, 100, 200)), RATE), np.arange(0.2, 0.8, 0.001))
+    assert (np.diff(glide) > -0.1).all()
+    assert np.diff(glide).max() < 1  # no steps from frame to frame
+    assert (pitch_at(hear_pitch(np.zeros(RATE, np.float32), RATE), np.arange(3)) == 0).all()
 
 
 @pytest.mark.parametrize("samples", [np.zeros(1600), np.zeros(RATE), np.random.default_rng(0).normal(0, 0.01, RATE)])

@@ -1,8 +1,7 @@
 """The melody of a clip's speech: statistics of its pitch, as a small network hears it.
 
 SwiftF0 (Nieradzik 2025, arXiv 2508.18440; its weights lie in the package swift-f0) says every 16 ms how high the voice
-is and how sure it is that there is one. It finds pitch under noise and music, where the sums of harmonics that eGeMAPS
-is defined by lose it.
+is and how sure it is that there is one. It finds pitch under noise and music, where sums of harmonics lose it.
 """
 
 import functools
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from swift_f0 import SwiftF0
+    from swift_f0 import PitchResult, SwiftF0
 
 LOWEST, HIGHEST = 60, 700  # Hz of a voice
 VOICED = 0.5  # confidence from which a frame is voiced, as the package has it
@@ -22,11 +21,26 @@ REFERENCE = 100  # Hz of 0 semitones
 N_VALUES = 29
 
 
-def intonation(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Statistics [N_VALUES] of the pitch in sound [N]; NaN where there is too little voice to take one from."""
+def hear_pitch(samples: np.ndarray, rate: int) -> "PitchResult":
+    """Pitch in sound [N], every FRAME_PERIOD of the package."""
+    return _detector().detect(samples, rate, LOWEST, HIGHEST)
+
+
+def pitch_at(said: "PitchResult", times: np.ndarray) -> np.ndarray:
+    """Pitch in Hz at times [T] in seconds, 0 where the voice is not heard."""
+    from swift_f0 import FRAME_PERIOD
+
+    voiced = said.confidence >= VOICED
+    if not voiced.any():
+        return np.zeros(len(times))
+    nearest = np.round(times / FRAME_PERIOD).astype(int).clip(0, len(voiced) - 1)
+    return np.where(voiced[nearest], np.interp(times, said.timestamps[voiced], said.pitch_hz[voiced]), 0)
+
+
+def intonation(said: "PitchResult") -> np.ndarray:
+    """Statistics [N_VALUES] of a clip's pitch; NaN where there is too little voice to take one from."""
     from swift_f0 import FRAME_PERIOD  # onnxruntime takes a moment, and a finished step needs none of it
 
-    said = _detector().detect(samples, rate, LOWEST, HIGHEST)
     voiced, seconds = said.confidence >= VOICED, len(said.confidence) * FRAME_PERIOD
     values = np.full(N_VALUES, np.nan)
     values[:3] = voiced.mean(), said.confidence.mean(), said.confidence.std()
