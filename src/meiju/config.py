@@ -347,7 +347,7 @@ class Config:
     """Folder of work/, folds/ and submissions/."""
     seed: int = 0
     """Seed of all random draws."""
-    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=prosody", "visual=face-geometry")
+    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=prosody", "speech=smart-turn", "visual=face-geometry")
     """Input streams of a clip, each written name=encoder."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token

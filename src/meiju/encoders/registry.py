@@ -27,6 +27,12 @@ def _prosody(_: Config, __: str) -> Encoder:
     return Prosody()
 
 
+def _smart_turn(config: Config, _: str) -> Encoder:
+    from meiju.encoders.smart_turn import SmartTurn
+
+    return SmartTurn(max_frames=config.audio.max_frames)
+
+
 def _pixels_pca(config: Config, _: str) -> Encoder:
     from meiju.encoders.visual import PixelsPca
 
@@ -78,6 +84,7 @@ REGISTRY = {
     "tfidf-svd": _tfidf_svd,
     "logmel": _logmel,
     "prosody": _prosody,
+    "smart-turn": _smart_turn,
     "pixels-pca": _pixels_pca,
     "face-geometry": _face_geometry,
 }

@@ -1,0 +1,108 @@
+"""Embedded audio encoder: what a small network that listens to conversations hears in how a sentence is spoken.
+
+Smart Turn v3.2 (Daily, BSD-2-Clause) tells from the sound whether somebody has finished speaking. It is the encoder of
+Whisper tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. For
+that it must hear melody, pace and voice, and its lower layers tell emotion better than descriptors of the voice do
+(docs/encoders.md, Sound). The file lies in the package pipecat-ai (requirements-models.txt), whose own code is not
+used: ONNX Runtime runs it.
+"""
+
+import functools
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meiju.encoders.base import Clip, Encoded, Encoder, Noted, noted, read_media
+from meiju.encoders.media import read_audio
+from meiju.utils import files
+from meiju.utils.packaged import packaged_file
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+MODEL = ("pipecat", "audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx")
+LAYERS = ("add_146", "add_268")  # names of the hidden states after the first and the second of its four layers
+RATE = 16000  # samples per second
+WINDOW = 8 * RATE  # samples that it hears at once
+HOP, N_FFT, MELS = 160, 400, 80  # of Whisper's log-mel spectrogram
+STEP = 2 * HOP  # samples of one frame; the second convolution halves the mel frames
+
+
+class SmartTurn(Encoder):
+    """The hidden states of the two lower layers side by side, of each 20 ms, pooled over time.
+
+    Sound is heard in windows of 8 seconds. A shorter one, and the rest of a longer one, has silence before it, as in
+    training; the frames of this silence are left out.
+    """
+
+    source = "media"
+    track = "audio"
+    in_workers = True
+
+    def __init__(self, *, max_frames: int):
+        self.max_frames = max_frames
+        self.dim = 384 * len(LAYERS)
+        packaged_file(*MODEL)
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return [read_media(clip, self._frames) for clip in clips]
+
+    def fingerprint(self) -> dict:
+        runtime = {package: version(package) for package in ("onnxruntime", "afx-audio")}
+        return {
+            "encoder": "smart-turn",
+            "model": files.file_digest(packaged_file(*MODEL)),
+            "max_frames": self.max_frames,
+            **runtime,
+        }
+
+    def _frames(self, path: str) -> np.ndarray | Noted:
+        notes: list[str] = []
+        frames = hear(read_audio(path, rate=RATE, notes=notes))
+        if 0 < self.max_frames < len(frames):
+            frames = np.stack([part.mean(axis=0) for part in np.array_split(frames, self.max_frames)])
+        return noted(frames, *notes)
+
+
+def hear(samples: np.ndarray) -> np.ndarray:
+    """Hidden states [T, dim] float32 of sound [N] at RATE, one for each STEP that has begun."""
+    windows = np.split(samples, range(WINDOW, len(samples), WINDOW))
+    return np.concatenate([_states(window) for window in windows])
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """Whisper's log-mel spectrogram [MELS, WINDOW / HOP] of sound [WINDOW], brought to mean 0 and deviation 1."""
+    z = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(z, N_FFT // 2, mode="reflect"), N_FFT)[:-1:HOP]
+    window = np.hanning(N_FFT + 1)[:-1]
+    power = np.abs(np.fft.rfft(frames * window)) ** 2
+    mel = np.log10(np.maximum(_filters() @ power.T, 1e-10))
+    return (np.maximum(mel, mel.max() - 8) + 4) / 4
+
+
+def _states(samples: np.ndarray) -> np.ndarray:
+    """Hidden states [T, dim] of at most one window."""
+    n = max(1, -(-len(samples) // STEP))
+    mel = log_mel(np.pad(samples, (WINDOW - len(samples), 0)).astype(np.float64))
+    states = _session().run(LAYERS, {"input_features": mel[None].astype(np.float32)})
+    return np.concatenate(states, axis=-1)[0, -n:]
+
+
+@functools.cache
+def _filters() -> np.ndarray:
+    from afx_audio.methods.mel import mel_filterbank  # takes a moment, and a finished step needs none of it
+
+    return mel_filterbank(MELS, N_FFT, RATE)
+
+
+@functools.cache
+def _session() -> "InferenceSession":
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # clips are read in parallel, one per process
+    lower = onnx.utils.Extractor(onnx.load(packaged_file(*MODEL))).extract_model(["input_features"], list(LAYERS))
+    return onnxruntime.InferenceSession(lower.SerializeToString(), options, providers=["CPUExecutionProvider"])
