@@ -16,6 +16,7 @@ from meiju.encoders.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.encoders.tracking import Track, follow_main_face
 
 SCENE = 24  # pixels: side of a whole picture
+EVERY = 2  # of so many pictures with the face, one is described: this takes most of the time, and all tell no more
 # Parts of a frame: how many principal components are kept of each, and their mean length. Movement weighs less: where
 # it says nothing, a length of 1 costs .02 of the weighted F1 of emotion, and a gesture shows all the same.
 DIMS = {"face": 64, "blendshapes": 32, "movement": 4, "scene": 16}
@@ -25,7 +26,9 @@ Parts = dict[str, np.ndarray]  # by part, its values [T, n] float32 in T picture
 
 
 class FaceGeometry(Encoder):
-    """What the network of a face mesh sees in the main face, its blendshapes, and how it moves, for each such picture.
+    """What the network of a face mesh sees in the main face, its blendshapes, and how it moves.
+
+    One frame for every second picture that shows the face.
 
     Each part is reduced to its principal components and scaled to a mean length. A clip without a face has the
     components of its whole pictures in place of these parts, which are 0 for all others.
@@ -34,7 +37,7 @@ class FaceGeometry(Encoder):
     source = "media"
     track = "video"
     in_workers = True
-    learns_from = 400  # more change them little and need memory
+    learns_from = 300  # more change them little and need memory
 
     def __init__(self, *, fps: float, crop: str = "auto"):
         if crop == "frame":
@@ -98,13 +101,13 @@ class FaceGeometry(Encoder):
 def see(pictures: Sequence[np.ndarray]) -> Parts:
     """What RGB pictures [H, W, 3] uint8 of a clip show: the main face and how it moves, where it is found; scenes."""
     track = follow_main_face([faces.find_faces(picture) for picture in pictures])
-    numbers = np.flatnonzero(track.found) if track else []
+    numbers = np.flatnonzero(track.found)[::EVERY] if track else []
     described = [faces.describe(pictures[k], track.faces[k]) for k in numbers]
     small = [cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA) for picture in pictures]
     return {
         "face": np.array([look for look, _ in described], np.float32).reshape(-1, faces.N_FEATURES),
         "blendshapes": np.array([strengths for _, strengths in described], np.float32).reshape(-1, faces.N_BLENDSHAPES),
-        "movement": _movement(track) if track else np.zeros((0, 4), np.float32),
+        "movement": _movement(track)[::EVERY] if track else np.zeros((0, 4), np.float32),
         "scene": np.array(small).mean(axis=-1, dtype=np.float32).reshape(len(small), -1) / 255,
     }
 
