@@ -281,7 +281,8 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     """Clips a second that the embedded encoders and the decoder alone get through, in one process."""
     clips = _draw(size, folder)
     sentences = [Clip(c.name, c.sentence, "") for c in sample_corpus.plan(0, {"training": size.sentences}).itertuples()]
-    encoders = {name: make_encoder(name, Config("bench")) for name in ("tfidf-svd", "prosody", "face-geometry")}
+    names = ("tfidf-svd", "prosody", "smart-turn", "face-geometry")
+    encoders = {name: make_encoder(name, Config("bench")) for name in names}
     encoders["tfidf-svd"].fit(sentences, seed=0)
     for name in ("prosody", "face-geometry"):
         encoders[name].fit(clips, seed=0)
@@ -292,6 +293,7 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
         return {
             ("sound", "plain decoding"): decode_sound,
             ("sound", "prosody"): _speed_of(encoders["prosody"], clips),
+            ("sound", "smart-turn"): _speed_of(encoders["smart-turn"], clips),
             ("pictures", "plain decoding"): decode_pictures,
             ("pictures", "face-geometry"): _speed_of(encoders["face-geometry"], clips),
             ("text", "plain decoding of sound and pictures"): 1 / (1 / decode_sound + 1 / decode_pictures),
