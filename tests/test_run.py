@@ -305,6 +305,6 @@ def test_missing_models_are_named_together_with_what_runs_without_them(home, mon
     *missing, remedy = str(error.value).splitlines()
     assert [model for model in ("encoder", "listener", "marks") if f"some/{model}" not in "".join(missing)] == []
     with_remedy = make(home, *given, *remedy.partition("downloads: ")[2].split())
-    assert len(with_remedy.encoders) == 3
+    assert len(with_remedy.encoders) == 4
     assert with_remedy.config.speech.model == "none"
     assert punctuation.fingerprint(with_remedy.config)
