@@ -337,6 +337,9 @@ class ComputeConfig:
             )
 
 
+EMBEDDED_STREAMS = ("text=tfidf-svd", "audio=prosody", "speech=smart-turn", "visual=face-geometry")
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of a run."""
@@ -347,7 +350,7 @@ class Config:
     """Folder of work/, folds/ and submissions/."""
     seed: int = 0
     """Seed of all random draws."""
-    streams: tuple[str, ...] = ("text=tfidf-svd", "audio=prosody", "speech=smart-turn", "visual=face-geometry")
+    streams: tuple[str, ...] = EMBEDDED_STREAMS
     """Input streams of a clip, each written name=encoder."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
@@ -555,16 +558,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
         Config("custom", corpus=CorpusConfig(labels="training-file")),
     ),
     "small": (
-        "As custom, with small pretrained encoders: for a laptop, after a download of 0.8 GB.",
+        "As custom, with two small pretrained encoders more: for a laptop, after a download of 0.8 GB.",
         Config(
             "small",
             corpus=CorpusConfig(labels="training-file"),
             streams=(
-                "text=tfidf-svd",
+                *EMBEDDED_STREAMS,
                 "sentence=hf:intfloat/multilingual-e5-small",
-                "speech=hf:openai/whisper-base",
-                "prosody=prosody",
-                "visual=face-geometry",
+                "sound=hf:openai/whisper-base",
             ),
             text=TextConfig(prefix="query: "),
             speech=SpeechConfig(model="openai/whisper-base"),
