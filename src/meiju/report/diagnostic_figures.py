@@ -51,7 +51,7 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
         rows = found[found.part == part]
         far = rows[rows.d_JRBM < -FAR]
         ink, x = FAR_LOOKS[part]
-        for y, difference in zip(far.variant.map(place), far.d_JRBM, strict=True):
+        for y, difference in zip(far.variant.map(place) + shift, far.d_JRBM, strict=True):
             text = f"◂ {difference:.3f}"
             axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=ink)
         rows = rows.drop(far.index)
