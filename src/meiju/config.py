@@ -337,7 +337,7 @@ class ComputeConfig:
             )
 
 
-EMBEDDED_STREAMS = ("text=tfidf-svd", "audio=prosody", "speech=smart-turn", "visual=face-geometry")
+EMBEDDED_STREAMS = ("text=tfidf-svd", "sentence=e5-small", "audio=prosody", "speech=smart-turn", "visual=face-geometry")
 
 
 @dataclass(frozen=True)
@@ -558,16 +558,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
         Config("custom", corpus=CorpusConfig(labels="training-file")),
     ),
     "small": (
-        "As custom, with two small pretrained encoders more: for a laptop, after a download of 0.8 GB.",
+        "As custom, with the small speech encoder of Whisper base: for a laptop, after a download of 0.3 GB.",
         Config(
             "small",
             corpus=CorpusConfig(labels="training-file"),
-            streams=(
-                *EMBEDDED_STREAMS,
-                "sentence=hf:intfloat/multilingual-e5-small",
-                "sound=hf:openai/whisper-base",
-            ),
-            text=TextConfig(prefix="query: "),
+            streams=(*EMBEDDED_STREAMS, "sound=hf:openai/whisper-base"),
             speech=SpeechConfig(model="openai/whisper-base"),
         ),
     ),

@@ -15,6 +15,12 @@ def _tfidf_svd(config: Config, _: str) -> Encoder:
     return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
 
 
+def _e5_small(_: Config, __: str) -> Encoder:
+    from meiju.encoders.e5_small import E5Small
+
+    return E5Small()
+
+
 def _logmel(config: Config, _: str) -> Encoder:
     from meiju.encoders.audio import LogMel
 
@@ -82,6 +88,7 @@ def _pretrained(config: Config, model: str) -> Encoder:
 
 REGISTRY = {
     "tfidf-svd": _tfidf_svd,
+    "e5-small": _e5_small,
     "logmel": _logmel,
     "prosody": _prosody,
     "smart-turn": _smart_turn,

