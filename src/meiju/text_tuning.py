@@ -150,7 +150,7 @@ class Tuner:
     @torch.inference_mode()
     def log_probabilities(self, sentences: Sequence[str]) -> np.ndarray:
         """Log-probabilities of emotion and intent side by side, [N, classes] float32; zeros for an empty sentence."""
-        from meiju.encoders.pretrained import batches
+        from meiju.encoders.base import batches
         from meiju.encoders.pretrained_text import tokenize
 
         frames = np.zeros((len(sentences), sum(self.classes.values())), np.float32)

@@ -5,7 +5,7 @@ An encoder may first be fitted on clips without their labels (`fit`). What it le
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +108,22 @@ class Encoder(ABC):
     @abstractmethod
     def fingerprint(self) -> dict:
         """Everything that decides the frames besides the clips: name, settings, versions, hashes of files read."""
+
+
+def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
+    """Item numbers of each batch, longest first. A batch, padded to its longest item, has at most the size `budget`.
+
+    equal: a batch holds items of the same length only.
+    """
+    batch: list[int] = []
+    for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
+        full = batch and lengths[batch[0]] * (len(batch) + 1) > budget
+        if full or (equal and batch and lengths[batch[0]] != lengths[k]):
+            yield batch
+            batch = []
+        batch.append(k)
+    if batch:
+        yield batch
 
 
 def require_finite(array: np.ndarray, shape: list[int]) -> None:

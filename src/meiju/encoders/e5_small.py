@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, batches
 from meiju.utils import files
 from meiju.utils.packaged import packaged_file
 
@@ -27,6 +27,7 @@ PREFIX = "query: "  # as published, for all but the passages of a search
 WEIGHTS = 32  # of a block: a scale, then four bits for each; the first and the 17th share a byte, and so on
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", WEIGHTS // 2)])
 LONGEST = 16  # characters of a piece
+BATCH_TOKENS = 4096  # computed together
 # By the name of a module in a layer of PyTorch, the names of its parts in the file.
 PARTS = {
     "self_attn.in_proj": ("q", "k", "v"),
@@ -56,14 +57,12 @@ class E5Small(Encoder):
         model = _model()
         sentences = [model.normalise(clip.sentence) for clip in clips]
         spoken = [k for k, sentence in enumerate(sentences) if sentence]
-        tokens = dict(zip(spoken, model.tokenize([PREFIX + sentences[k] for k in spoken]), strict=True))
+        tokens = model.tokenize([PREFIX + sentences[k] for k in spoken])
         encoded: Encoded = [NoFrames("no sentence")] * len(clips)
-        # Sentences of one length at a time need no padding.
-        for _, group in itertools.groupby(sorted(spoken, key=lambda k: len(tokens[k])), key=lambda k: len(tokens[k])):
-            batch = list(group)
+        for batch in batches([len(numbers) for numbers in tokens], BATCH_TOKENS, equal=True):  # which need no padding
             for k, by_layer in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
                 _, middle, upper = np.split(by_layer, 3)
-                encoded[k] = np.concatenate([middle.mean(axis=0), upper.mean(axis=0)])[None]
+                encoded[spoken[k]] = np.concatenate([middle.mean(axis=0), upper.mean(axis=0)])[None]
         return encoded
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""What encoders with a pretrained network share: loading, choice of layers, batches, pooling over time."""
+"""What encoders with a pretrained network share: loading, choice of layers, pooling over time."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -143,19 +143,3 @@ class Pretrained(Encoder):
             self._norm = next(same, None)
             self._norm_known = True
         return self._norm
-
-
-def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
-    """Item numbers of each batch, longest first. A batch, padded to its longest item, has at most the size `budget`.
-
-    equal: a batch holds items of the same length only.
-    """
-    batch: list[int] = []
-    for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
-        full = batch and lengths[batch[0]] * (len(batch) + 1) > budget
-        if full or (equal and batch and lengths[batch[0]] != lengths[k]):
-            yield batch
-            batch = []
-        batch.append(k)
-    if batch:
-        yield batch

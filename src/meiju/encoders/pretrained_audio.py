@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, NoFrames, Noted, noted, read_media
+from meiju.encoders.base import Clip, Encoded, NoFrames, Noted, batches, noted, read_media
 from meiju.encoders.media import read_audio
-from meiju.encoders.pretrained import Pretrained, batches
+from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
 
 

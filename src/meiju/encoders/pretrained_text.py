@@ -11,8 +11,8 @@ from torch import Tensor
 
 from meiju.config import ConfigError
 from meiju.encoders.adaptation import adapt
-from meiju.encoders.base import Clip, Encoded, NoFrames
-from meiju.encoders.pretrained import Pretrained, batches
+from meiju.encoders.base import Clip, Encoded, NoFrames, batches
+from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
 
 MAX_TOKENS = 512  # of a sentence; the rest is cut off
