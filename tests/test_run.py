@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meiju.config import Config, ConfigError, parse_config
+from meiju.config import EMBEDDED_STREAMS, Config, ConfigError, parse_config
 from meiju.labels import LabelSet
 from meiju.run import STEPS, NotYet, Run
 from meiju.text import punctuation
@@ -305,6 +305,7 @@ def test_missing_models_are_named_together_with_what_runs_without_them(home, mon
     *missing, remedy = str(error.value).splitlines()
     assert [model for model in ("encoder", "listener", "marks") if f"some/{model}" not in "".join(missing)] == []
     with_remedy = make(home, *given, *remedy.partition("downloads: ")[2].split())
-    assert len(with_remedy.encoders) == 4
+    assert with_remedy.config.streams == EMBEDDED_STREAMS
+    assert len(with_remedy.encoders) == len(EMBEDDED_STREAMS)
     assert with_remedy.config.speech.model == "none"
     assert punctuation.fingerprint(with_remedy.config)
