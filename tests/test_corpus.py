@@ -438,10 +438,12 @@ def test_characters_that_a_conversion_lost_are_remarked_on(tmp_path):
 
 def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
     root = write_corpus(tmp_path)
-    for name in ("a.xyz", "b.xyz", "notes.csv"):
-        (root / "Training" / name).touch()
+    (root / "Pool").mkdir()
+    for name in ("Training/a.xyz", "Training/b.xyz", "Training/notes.csv", "Pool/transcription.csv"):
+        (root / name).touch()
     corpus = open_corpus(root)
-    assert corpus.remarks == (f"passed over in {root}: 2 .xyz (Training/a.xyz), 1 .csv (Training/notes.csv)",)
+    named = "2 .csv (Pool/transcription.csv, Training/notes.csv), 2 .xyz (Training/a.xyz)"
+    assert corpus.remarks == (f"passed over in {root}: {named}",)
     assert corpus.describe().splitlines() == [
         "training: 2 clips, 2 with file, 1 with sentence, 2 with labels",
         "validation: 1 clips, 1 with file, 1 with sentence, 1 with labels",

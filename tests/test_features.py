@@ -413,6 +413,17 @@ def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):
     assert contents(tmp_path / "store1") == contents(tmp_path / "store2")
 
 
+@pytest.mark.parametrize(("row", "column", "change"), [(0, "start", -1), (0, "start", 10**6), (1, "stop", 10**6)])
+def test_clips_that_do_not_follow_each_other_are_damaged(tmp_path, row, column, change):
+    extract(Fake(), tmp_path / "store")
+    path = tmp_path / "store" / "index.csv"
+    index = pd.read_csv(path)
+    index.loc[row, column] += change
+    index.to_csv(path, index=False)
+    with pytest.raises(files.Damaged, match=r"index\.csv is damaged"):
+        features.load(tmp_path / "store")
+
+
 def test_notes_without_their_columns_are_damaged(tmp_path):
     extract(Fake(), tmp_path / "store")
     (tmp_path / "store" / "notes.csv").write_text("name\na\n")

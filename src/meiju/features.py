@@ -93,7 +93,9 @@ def load(folder: Path) -> Store:
     with files.reading(folder / "index.csv", delete=folder):
         types = {"name": str, "input": str}
         index = pd.read_csv(folder / "index.csv", dtype=types, keep_default_na=False).set_index("name")
-        if list(index) != ["start", "stop", "input"] or (index.start.iloc[1:].to_numpy() != index.stop.iloc[:-1]).any():
+        if list(index) != ["start", "stop", "input"]:
+            raise ValueError("has other columns than name, start, stop and input")
+        if index.start.tolist() != [0, *index.stop[:-1]] or (index.start > index.stop).any():
             raise ValueError("no list of clips, one after another")
     with files.reading(folder / "missing.csv", delete=folder):
         missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)

@@ -103,7 +103,10 @@ def examples(items: Sequence[object], *, shown: int = SHOWN) -> str:
 
 
 def describe_endings(paths: Sequence[Path], *, below: Path) -> str:
-    """Files by ending, the commonest first: how many, and the first of them."""
+    """Files by ending, the commonest first: how many, and the first of each folder."""
     count = Counter(path.suffix.lower() or "no ending" for path in paths)
-    first = {path.suffix.lower() or "no ending": path.relative_to(below) for path in reversed(paths)}
-    return examples([f"{n} {ending} ({first[ending]})" for ending, n in count.most_common()], shown=6)
+    first: dict[str, dict[Path, Path]] = {ending: {} for ending in count}
+    for path in paths:
+        first[path.suffix.lower() or "no ending"].setdefault(path.parent, path.relative_to(below))
+    kinds = [f"{n} {ending} ({examples(list(first[ending].values()))})" for ending, n in count.most_common()]
+    return examples(kinds, shown=6)
