@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from meiju import features
 from meiju.config import TuneConfig
-from meiju.encoders.base import Clip, Encoded, NoFrames
+from meiju.encoders.base import Clip, Encoded, NoFrames, batches
 from meiju.labels import TASKS
 from meiju.utils import files, hub
 
@@ -150,7 +150,6 @@ class Tuner:
     @torch.inference_mode()
     def log_probabilities(self, sentences: Sequence[str]) -> np.ndarray:
         """Log-probabilities of emotion and intent side by side, [N, classes] float32; zeros for an empty sentence."""
-        from meiju.encoders.base import batches
         from meiju.encoders.pretrained_text import tokenize
 
         frames = np.zeros((len(sentences), sum(self.classes.values())), np.float32)

@@ -138,6 +138,17 @@ def test_a_sentence_without_a_character_has_no_frames(sentence):
     assert isinstance(nothing, NoFrames)
 
 
+def test_pieces_are_no_longer_than_what_is_looked_for(file):
+    assert max(map(len, file.vocabulary.pieces)) == e5_small.LONGEST
+
+
+def test_another_version_of_the_format_is_refused(tmp_path):
+    path = tmp_path / "later.bin"
+    path.write_bytes(b"E5S1" + bytes([2, 0, 0, 0]) + bytes(100))
+    with pytest.raises(ConfigError, match=r"later\.bin has another format"):
+        ModelFile(path)
+
+
 def test_a_missing_model_is_told_before_any_work(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"e5-small-q4\.bin is missing; .* -r requirements-models\.txt"):

