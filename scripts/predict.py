@@ -12,7 +12,9 @@ Run     .venv/bin/python scripts/predict.py sample --serve
 Run     .venv/bin/python scripts/predict.py sample --export model/
 """
 
+import gc
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
 from meiju.serving.predictor import Predictor
 from meiju.utils import files
+from meiju.utils.compute import WorkersLost
 from meiju.utils.spreadsheets import one_line
 
 
@@ -88,7 +91,8 @@ def main(arguments: Arguments) -> None:
     clips, problems, remarks = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
     for remark in remarks:
         print(one_line(remark), file=sys.stderr)
-    predictions = _load(folder, arguments.device).predict(clips) if clips else []
+    n_jobs = os.cpu_count() or 1
+    predictions = _load(folder, arguments.device, n_jobs=n_jobs).predict(clips) if clips else []
     records = outputs.as_records(predictions, problems)
     answer = outputs.FORMATS[arguments.format](records)
     if arguments.output is None:
@@ -105,8 +109,8 @@ def main(arguments: Arguments) -> None:
         raise SystemExit("\n".join(["error: not all clips could be used:", *failed]))
 
 
-def _load(folder: Path, device: str) -> Predictor:
-    predictor = Predictor(folder, device=device)
+def _load(folder: Path, device: str, *, n_jobs: int = 1) -> Predictor:
+    predictor = Predictor(folder, device=device, n_jobs=n_jobs)
     if predictor.made_up:
         print(bundle.MADE_UP, file=sys.stderr)
     return predictor
@@ -116,7 +120,8 @@ if __name__ == "__main__":
     try:
         with end_if_unread():
             main(tyro.cli(Arguments, description=help_text(__doc__)))
-    except (ConfigError, files.Damaged) as error:
+            gc.freeze()  # the system takes the memory back sooner than Python finds what of it is garbage
+    except (ConfigError, WorkersLost, files.Damaged) as error:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:
         raise SystemExit(f"error: {error.strerror or error}: {error.filename or 'no file is named'}") from None

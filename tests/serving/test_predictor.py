@@ -16,7 +16,7 @@ from meiju.encoders import media
 from meiju.encoders.base import Clip
 from meiju.labels import TASKS
 from meiju.serving.bundle import Stamp, find_run
-from meiju.serving.predictor import Predictor
+from meiju.serving.predictor import FEW, Predictor
 from meiju.utils import files
 from toy_models import write_whisper
 from toy_run import run_script
@@ -101,6 +101,13 @@ def test_a_clip_gets_the_same_alone_and_among_others(predictor, testing):
     together = numbers(predictor.predict(testing))
     alone = np.concatenate([numbers(predictor.predict([clip])) for clip in testing])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_workers_read_clips_as_this_process_does(home, predictor, testing):
+    clips = [*testing, Clip("gone", "好", "gone.mp4"), Clip("no file", "好", ""), *testing]
+    assert len(clips) > FEW
+    by_workers = Predictor(find_run("sample", home), device="cpu", n_jobs=2)
+    assert by_workers.predict(clips) == predictor.predict(clips)
 
 
 def test_sentences_are_punctuated_as_in_training(predictor):

@@ -34,7 +34,7 @@ def interrupted(folder: Path, k: int) -> None:
     (folder / f"{k}.txt").touch()
 
 
-def always_killed(folder: Path, k: int) -> None:
+def always_killed(*_) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -157,3 +157,9 @@ def test_a_map_in_workers_is_in_order_and_can_be_left_early(n_jobs):
     results.close()
     with pytest.raises(ValueError, match=r"domain|nonnegative"):
         list(map_in_workers(math.sqrt, [1, -1], n_jobs=n_jobs))
+
+
+def test_a_worker_that_is_killed_in_a_map_is_told():
+    with pytest.raises(WorkersLost, match="was killed"):
+        list(map_in_workers(always_killed, range(4), n_jobs=2))
+    assert list(map_in_workers(math.sqrt, [4, 9], n_jobs=2)) == [2, 3]

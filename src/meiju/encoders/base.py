@@ -110,6 +110,13 @@ class Encoder(ABC):
         """Everything that decides the frames besides the clips: name, settings, versions, hashes of files read."""
 
 
+def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:
+    """What a `reader` makes of one clip; runs in a worker process."""
+    reader, clip = job
+    (read,) = reader([clip])
+    return read
+
+
 def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
     """Item numbers of each batch, longest first. A batch, padded to its longest item, has at most the size `budget`.
 

@@ -160,12 +160,11 @@ def _changes(row: np.ndarray) -> np.ndarray:
 
 def _speech(loudness: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     """How much is voiced, how often and how long at a time; loudness peaks (syllables) and seconds of the clip."""
-    from scipy.signal import find_peaks
+    from afx_audio.extractors import egemaps
 
     seconds = len(voiced) * HOP
     starts = np.flatnonzero(np.diff(voiced.astype(int), prepend=0) == 1)
-    peaks, _ = find_peaks(loudness, prominence=0.1 * max(np.ptp(loudness), 1e-9))
-    n = len(starts)
+    n, n_peaks = len(starts), len(egemaps._peaks(loudness))
     return np.array(
-        [voiced.mean(), n / seconds, voiced.sum() * HOP / n if n else np.nan, len(peaks) / seconds, np.log(seconds)]
+        [voiced.mean(), n / seconds, voiced.sum() * HOP / n if n else np.nan, n_peaks / seconds, np.log(seconds)]
     )

@@ -4,11 +4,12 @@ Clips take the same way as in training, rounding included: a test clip gets the 
 submission. What is read of the run, and how it is known to be whole, is told in meiju.serving.bundle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from meiju import ensemble, features, member_training, members
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
+from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, read_one
 from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
 from meiju.members import Member
@@ -26,13 +27,14 @@ from meiju.text import refine
 from meiju.text_tuning import TunedText
 from meiju.training import Frames, predict
 from meiju.utils import files
-from meiju.utils.compute import pick_device
+from meiju.utils.compute import map_in_workers, pick_device
 from meiju.utils.hub import MissingModel
 
 if TYPE_CHECKING:
     from meiju.text.transcription import Listener
 
 CHUNK = 32  # clips that are encoded and judged together
+FEW = 8  # clips that are read before workers have started
 ALL = -1  # in place of a fold: what members of every fold see
 
 
@@ -72,10 +74,12 @@ Seen = dict[int, list[tuple[np.ndarray, str]]]
 class Predictor:
     """A run's restorer, encoders and stage-2 members, read from the folder of its model.json.
 
-    Raises ConfigError where something of the run is missing, changed or of another version.
+    n_jobs: worker processes that read clips where there are more than a few. Raises ConfigError where something of the
+    run is missing, changed or of another version.
     """
 
-    def __init__(self, folder: Path, *, device: str = "auto"):
+    def __init__(self, folder: Path, *, device: str = "auto", n_jobs: int = 1):
+        self.n_jobs = n_jobs
         self._run = run = bundle.read(folder)
         run.check()  # before any of it is opened
         self.device = pick_device(device)
@@ -108,14 +112,17 @@ class Predictor:
         """What is likely of each clip, in order, from whatever of it can be read.
 
         Raises ConfigError where the run transcribed clips without a sentence, some of these have none, and the model
-        cannot be used.
+        cannot be used; and WorkersLost.
         """
         predictions = []
         disable = True if len(clips) == 1 else None
-        with tqdm(total=len(clips), desc="predicting", unit="clip", disable=disable) as bar:
+        with (
+            closing(self._read(clips)) as read,
+            tqdm(total=len(clips), desc="predicting", unit="clip", disable=disable) as bar,
+        ):
             for k in range(0, len(clips), CHUNK):
                 chunk = clips[k : k + CHUNK]
-                predictions += self._predict(chunk)
+                predictions += self._predict(chunk, read)
                 bar.update(len(chunk))
         return predictions
 
@@ -155,12 +162,25 @@ class Predictor:
         self._run.check_model(self.config.speech.model)
         return Listener(self.config.speech, device=self.device)
 
-    def _predict(self, clips: Sequence[Clip]) -> list[Prediction]:
+    @cached_property
+    def _readers(self) -> dict[str, Callable]:
+        """By stream, what workers do with a clip; for the other streams there is nothing worth their time."""
+        encoders = {s: encoder for s, encoder in self.encoders.items() if s not in self.config.tuned}
+        return {stream: encoder.reader() for stream, encoder in encoders.items() if encoder.in_workers}
+
+    def _read(self, clips: Sequence[Clip]) -> Iterator:
+        """Of each clip in turn, what each reader makes of it."""
+        jobs = [(reader, clip) for clip in clips for reader in self._readers.values()]
+        return map_in_workers(read_one, jobs, n_jobs=1 if len(clips) <= FEW else self.n_jobs)
+
+    def _predict(self, clips: Sequence[Clip], read: Iterator) -> list[Prediction]:
+        """read: what comes next of `_read` is of these clips."""
         heard = self._hear(clips)
         given = [heard.get(k, clip.sentence) for k, clip in enumerate(clips)]
-        read = refine.as_read(self.config, self._restorer, given)
-        clips = [replace(clip, sentence=sentence) for clip, sentence in zip(clips, read, strict=True)]
-        seen = {stream: self._see(stream, clips) for stream in self._widths}
+        refined = refine.as_read(self.config, self._restorer, given)
+        clips = [replace(clip, sentence=sentence) for clip, sentence in zip(clips, refined, strict=True)]
+        by_clip = [{stream: next(read) for stream in self._readers} for _ in clips]
+        seen = {stream: self._see(stream, clips, by_clip) for stream in self._widths}
         said = self._vote(seen, len(clips))
         return [self._prediction(k, clip, seen, said, bool(heard.get(k))) for k, clip in enumerate(clips)]
 
@@ -176,13 +196,15 @@ class Predictor:
         sentences = [heard.sentence for batch in batches for heard in batch]
         return dict(zip(silent, sentences, strict=True))
 
-    def _see(self, stream: str, clips: Sequence[Clip]) -> Seen:
-        """Frames as the feature store keeps them."""
+    def _see(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Seen:
+        """Frames as the feature store keeps them; read: what each clip's readers made of it."""
         given: dict[int, Encoded]
         if stream in self.unusable:
             given = {ALL: [NoFrames(self.unusable[stream])] * len(clips)}
         elif stream in self.config.tuned:
             given = self.encoders[stream].encode_by_fold(clips)
+        elif stream in self._readers:
+            given = {ALL: self.encoders[stream].finish([of_clip[stream] for of_clip in read])}
         else:
             given = {ALL: self.encoders[stream].encode(clips)}
         width = self._widths[stream]

@@ -76,7 +76,7 @@ def run_jobs(
                         peak = max(peak, memory)
                         yield number
             except Exception as error:
-                if not LOST & {kind.__name__ for kind in type(error).__mro__}:
+                if not _tells_of_a_lost_worker(error):
                     raise
                 attempts = ATTEMPTS if len(todo) < n_before else attempts - 1
                 logger.warning("a worker was lost, %d jobs are left: %s", len(todo), error)
@@ -92,13 +92,28 @@ def run_jobs(
 
 
 def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
-    """function(item) of each item in order, by worker processes of this machine, which are a few items ahead."""
+    """function(item) of each item in order, by worker processes of this machine, which are a few items ahead.
+
+    With one job, by this process. Raises WorkersLost.
+    """
     _ignore_warnings_of_joblib()
     with _without_interrupts():
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None)
         results = parallel(joblib.delayed(function)(item) for item in items)
     with closing(results):
-        yield from results
+        try:
+            yield from results
+        except Exception as error:
+            if not _tells_of_a_lost_worker(error):
+                raise
+            raise WorkersLost(
+                "a worker process was killed, most likely because of too little memory, or of a damaged file that no "
+                "decoder survives"
+            ) from error
+
+
+def _tells_of_a_lost_worker(error: Exception) -> bool:
+    return bool(LOST & {kind.__name__ for kind in type(error).__mro__})
 
 
 def _ignore_warnings_of_joblib() -> None:
