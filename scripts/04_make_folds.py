@@ -17,7 +17,9 @@ def make_folds(run):
         config = run.config
         drawn = folds.draw(run.corpus, n_folds=config.folds, by=config.folds_by, seed=config.seed)
         folds.write(drawn, path)
-    print(folds.describe(run.folds, run.corpus.part("training")))
+    training = run.corpus.part("training")
+    print(folds.describe(run.folds, training))
+    print(folds.kept_together(run.folds, training, run.config.folds_by))
 
 
 if __name__ == "__main__":

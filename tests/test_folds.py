@@ -126,6 +126,16 @@ def test_the_description_names_sizes_and_classes():
     assert all(label in text for label in (*EMOTIONS, *INTENTS))
 
 
+def test_what_folds_keep_together_is_told_also_of_folds_that_were_drawn_before():
+    corpus = grouped("speaker")
+    training = corpus.part("training")
+    by_speaker, by_clip = draw(corpus), draw(corpus, by="none")
+    n = training.speaker.nunique()
+    assert f"Kept together in a fold: {n} values of speaker, with " in folds.kept_together(by_speaker, training, "auto")
+    assert "no speakers or dialogues are known" in folds.kept_together(by_speaker, training, "none")
+    assert f"{n} of {n} values of speaker lie in several folds" in folds.kept_together(by_clip, training, "auto")
+
+
 def labelled_table(n=300):
     rng = np.random.default_rng(0)
     return pd.DataFrame(

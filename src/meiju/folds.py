@@ -113,6 +113,24 @@ def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "what", "clips", "even", "worst"])
 
 
+def kept_together(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
+    """Whether one person's clips can lie in several folds, in a sentence; by: see `group`.
+
+    Folds that are kept from earlier may have been drawn by something else.
+    """
+    table = training.merge(folds, on="name")
+    what, groups = group(table, by)
+    if not what:
+        return (
+            "Nothing is kept together in a fold, as no speakers or dialogues are known (--folds-by): where people "
+            "recur, the score out of fold is higher than that of new people."
+        )
+    n, n_split = groups.nunique(), int((table.fold.groupby(groups).nunique() > 1).sum())
+    if n_split:
+        return f"Not kept together: {n_split} of {n} values of {what} lie in several folds, which were drawn before."
+    return f"Kept together in a fold: {n} values of {what}, with {groups.value_counts().max()} clips at most."
+
+
 def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
     """Sizes of the folds, and the worst deviation of a fold per class and, of the pairs, the worst ten."""
     table = deviations(folds, training).round(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju import evaluation, pipeline, teachers
+from meiju import evaluation, folds, pipeline, teachers
 from meiju.config import as_settings
 from meiju.evaluation import OUT_OF_FOLD, OVER_SEEDS, VALIDATION, Stage
 from meiju.labels import TASKS
@@ -192,7 +192,8 @@ def _folds(run: Run, trained: list[Stage]) -> Section:
     summary = frame[columns].agg(["mean", "std"]).reset_index(drop=True)
     summary.insert(0, "fold", ["mean", "sd"])
     shown = pd.concat([frame.astype({"fold": str, "clips": "Int64"}), summary], ignore_index=True)
-    caption = "Out-of-fold scores of the clips that each fold holds out, all head counts together."
+    together = folds.kept_together(run.folds, run.corpus.part("training"), run.config.folds_by)
+    caption = f"Out-of-fold scores of the clips that each fold holds out, all head counts together. {together}"
     return Section("Folds", [], [Table("Scores by fold", caption, shown, dict.fromkeys(columns, SHORT))])
 
 
