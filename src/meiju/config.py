@@ -337,7 +337,7 @@ class ComputeConfig:
             )
 
 
-EMBEDDED_STREAMS = ("text=tfidf-svd", "sentence=e5-small", "audio=prosody", "speech=smart-turn", "visual=face-geometry")
+EMBEDDED_STREAMS = ("text=tfidf-svd", "sentence=e5-small", "audio=smart-turn", "visual=face-geometry")
 
 
 @dataclass(frozen=True)
