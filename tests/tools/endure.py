@@ -23,6 +23,8 @@ from pathlib import Path
 
 import tyro
 
+from meiju.run import help_text
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 STEPS = sorted(path.name for path in SCRIPTS.glob("0[02-9]_*.py"))
 SMALL = """--folds 3 --model.heads 1 2 --model.width 16 --train.epochs 4 --train.average-epochs 2 --train.together 2
@@ -107,4 +109,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["run-all"]:
         run_all(*sys.argv[2:])
     else:
-        tyro.cli(endure, description=__doc__)
+        tyro.cli(endure, description=help_text(__doc__))

@@ -17,6 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from fuzzing import bench, runner
+from meiju.run import help_text
 
 
 def fuzz(n: int = 10_000, seed: int = 0, first: int = 0, shown: int = 20) -> None:
@@ -42,4 +43,4 @@ def fuzz(n: int = 10_000, seed: int = 0, first: int = 0, shown: int = 20) -> Non
 
 
 if __name__ == "__main__":
-    tyro.cli(fuzz, description=__doc__)
+    tyro.cli(fuzz, description=help_text(__doc__))
