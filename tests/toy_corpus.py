@@ -24,6 +24,8 @@ def make_corpus() -> Corpus:
             "sentence": f"clip {k} of {part}.",
             "emotion": LABELS.emotion[k % 3] if part in ("training", "validation") else "",
             "intent": LABELS.intent[k // 3 % 2] if part in ("training", "validation") else "",
+            "dialogue": "",
+            "speaker": "",
             "path": "",
         }
         for part, n in PARTS.items()

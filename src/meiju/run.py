@@ -26,7 +26,7 @@ from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.material import lack_of
 from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
-from meiju.tables import tell
+from meiju.tables import GROUPS, tell
 from meiju.text import punctuation
 from meiju.utils import files, hub, log, provenance, spreadsheets
 from meiju.utils.compute import WorkersLost, device_type
@@ -450,7 +450,8 @@ class Run:
     def _report_decided_by(self) -> dict:
         ablation = self.ablation_folder / "ablation.csv"
         known = files.file_digest(ablation) if ablation.exists() else None
-        return {"submission": self.decided_by("submission"), "ablation": known}
+        groups = {"folds by": self.config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
+        return {"submission": self.decided_by("submission"), "ablation": known, **groups}
 
 
 _said: set[str] = set()
