@@ -20,7 +20,8 @@ ENGLISH = ["Where have you been?", "I am really angry", "Let's eat together tomo
 
 
 def embeddings(*sentences: str) -> np.ndarray:
-    return np.concatenate(E5Small().encode([Clip(str(k), s, "") for k, s in enumerate(sentences)]))
+    encoded = E5Small().encode([Clip(str(k), s, "") for k, s in enumerate(sentences)])
+    return np.concatenate([getattr(one, "frames", one) for one in encoded])
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,12 @@ def test_embeddings_are_those_of_transformers(file, all_pieces, bert, sentence):
         layers = torch.stack(bert(inputs_embeds=words[None], output_hidden_states=True).hidden_states[1:])
     wanted = torch.cat([layers[band, 0].mean(dim=(0, 1)) for band in (slice(4, 8), slice(8, 12))])
     np.testing.assert_allclose(embeddings(sentence)[0], wanted, atol=1e-4)
+
+
+def test_a_sentence_that_is_cut_is_noted():
+    long, short = E5Small().encode([Clip("long", "一二三四五六七" * 300, ""), Clip("short", CHINESE[1], "")])
+    assert long.note == "of the sentence, the first 512 tokens are read"
+    assert isinstance(short, np.ndarray)
 
 
 SOME = [*CHINESE, *ENGLISH, " ", "  ", "。", "?", "ﷺ", "\u3000", "½", "𝄞", "\x00", "e\u0301", "▁", "\ud800"]

@@ -154,9 +154,11 @@ def test_tokens_are_pooled_to_their_mean(models, clips):
             np.testing.assert_allclose(one[0], all_frames.mean(axis=0), atol=1e-5)
 
 
-def test_a_long_sentence_is_cut(models):
-    (frames,) = encode(models / "bert", [Clip("long", "想" * 500, "")])
-    assert len(frames) == 38  # of 40 positions, see RoBERTa
+def test_a_long_sentence_is_cut_and_noted(models):
+    long, short = encoder_of(models / "bert").encode([Clip("long", "想" * 500, ""), Clip("short", "想" * 30, "")])
+    assert len(long.frames) == 38  # of 40 positions, see RoBERTa
+    assert long.note == "of the sentence, the first 38 tokens are read"
+    assert isinstance(short, np.ndarray)
 
 
 def test_decoder_only_models_are_read_without_padding(models, clips):

@@ -46,6 +46,11 @@ def noted(frames: np.ndarray, *notes: str) -> np.ndarray | Noted:
     return Noted(frames, note) if note else frames
 
 
+def cut_note(n_tokens: int, most: int) -> str:
+    """The note on a sentence with as many tokens as a network reads, or "" where there are fewer."""
+    return f"of the sentence, the first {most} tokens are read" if n_tokens == most else ""
+
+
 class Encoder(ABC):
     """Turns the clips of one stream into frames.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meiju.config import ConfigError
 from meiju.encoders.adaptation import adapt
-from meiju.encoders.base import Clip, Encoded, NoFrames, batches
+from meiju.encoders.base import Clip, Encoded, NoFrames, batches, cut_note, noted
 from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -84,7 +84,7 @@ class PretrainedText(Pretrained):
         tokens = [ids for ids in tokens if ids]
         for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
             for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
-                encoded[spoken[k]] = frames
+                encoded[spoken[k]] = noted(frames, cut_note(len(tokens[k]), most_tokens(self.tokenizer, self.settings)))
         return encoded
 
     @torch.inference_mode()
@@ -131,10 +131,14 @@ def load_tokenizer(place: str) -> transformers.PreTrainedTokenizerBase:
 def tokenize(
     tokenizer: transformers.PreTrainedTokenizerBase, settings: transformers.PretrainedConfig, sentences: list[str]
 ) -> list[list[int]]:
-    """Token numbers of each sentence, truncated to the positions of the model."""
+    """Token numbers of each sentence, truncated to as many as the model reads."""
     if not sentences:
         return []
+    return tokenizer(sentences, truncation=True, max_length=most_tokens(tokenizer, settings))["input_ids"]
+
+
+def most_tokens(tokenizer: transformers.PreTrainedTokenizerBase, settings: transformers.PretrainedConfig) -> int:
+    """As many tokens as the model reads of a sentence."""
     positions = getattr(settings, "max_position_embeddings", MAX_TOKENS + 2)
     # Two positions fewer, because RoBERTa counts them from its padding token on.
-    longest = min(tokenizer.model_max_length, MAX_TOKENS, positions - 2)
-    return tokenizer(sentences, truncation=True, max_length=longest)["input_ids"]
+    return min(tokenizer.model_max_length, MAX_TOKENS, positions - 2)
