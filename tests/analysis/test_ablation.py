@@ -16,6 +16,7 @@ def row(variant, group, part="out-of-fold", shift=0.0, **more):
     fixed = {
         "what": "a|b",
         "n_clips": 100,
+        "log_loss": 2.5,
         "JRBM_low": 0.4 + shift,
         "JRBM_high": 0.6 + shift,
         "note": "all reused",
@@ -48,7 +49,7 @@ def test_the_markdown_marks_what_is_beyond_noise(found):
     assert "**" not in soft
     assert "a/b" in soft  # a bar would end the cell
     assert "over clips and seeds" in soft
-    assert {line.count("|") for line in lines if line.startswith("|")} == {11}
+    assert {line.count("|") for line in lines if line.startswith("|")} == {12}
 
 
 def test_over_clips_alone_nothing_is_bold(found):

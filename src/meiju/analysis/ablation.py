@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import evaluation, member_training, members, pipeline
+from meiju import ensemble, evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
 from meiju.evaluation import OUT_OF_FOLD, SCORES, VALIDATION, System
 from meiju.metrics import bootstrap, interval, joint_score
@@ -73,9 +73,9 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
 
     Differences are d_E, d_I, d_JRBM with _low and _high; the column `interval` says whether these cover clips and
     seeds or clips alone (see `meiju.evaluation.differences`). JRBM_low and JRBM_high are over clips alone. Columns
-    besides: variant, group, what, part, n_clips, share and pseudo (see `meiju.analysis.variants.Variant`), trained
-    (members), seconds, same (whether the variant's settings are the full run's), note. The first outcome is the full
-    run.
+    besides: variant, group, what, part, n_clips, log_loss (see `meiju.evaluation.log_loss`), share and pseudo (see
+    `meiju.analysis.variants.Variant`), trained (members), seconds, same (whether the variant's settings are the full
+    run's), note. The first outcome is the full run.
     """
     average = run.config.corpus.average
     rows = []
@@ -87,6 +87,7 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
             variant, score = outcome.variant, joint_score(truth, system.predicted, average)
             low, high = interval(drawn[k])
             row = {"variant": variant.name, "group": variant.group, "what": variant.what, "part": part}
+            row["log_loss"] = evaluation.log_loss(truth, ensemble.mean_of(system.groups))
             row |= {"n_clips": len(truth["emotion"]), **vars(score), "JRBM_low": low, "JRBM_high": high, **difference}
             row |= {"share": variant.share, "pseudo": variant.pseudo}
             row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(variant, run)}
@@ -110,14 +111,16 @@ def as_markdown(compared: pd.DataFrame) -> str:
         "What each decision is worth: every row is the full run with one thing changed. Differences are from the full "
         "run, with 95 % intervals. Over clips and seeds: the interval allows for other clips and other random starts; "
         "bold where it leaves out 0. Over clips alone: there is one seed, so the chance of training is not in "
-        "the interval, and nothing is bold; train with --train.seeds 2 or more to have it.",
+        "the interval, and nothing is bold; train with --train.seeds 2 or more to have it. Log-loss: of both tasks "
+        "together, each after one temperature; lower is better, and less of it is chance.",
     ]
     for part, rows in compared.groupby("part", sort=False):
         lines += ["", f"**{part}**, {rows.n_clips.iloc[0]} clips", ""]
-        lines += ["| variant | what | E | I | JRBM | difference in E | in I | in JRBM | interval | training |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+        columns = ["variant", "what", *SCORES, "log-loss", "difference in E", "in I", "in JRBM", "interval", "training"]
+        lines += [f"| {' | '.join(columns)} |"]
+        lines += [f"|{'---|' * len(columns)}"]
         for _, row in rows.iterrows():
-            scored = [f"{row[name]:.4f}" for name in SCORES]
+            scored = [f"{row[name]:.4f}" for name in (*SCORES, "log_loss")]
             differences = [_difference(row, name) for name in SCORES]
             covers = "–" if row.variant == FULL else row.interval
             cells = [row.variant, row.what, *scored, *differences, covers, row.note]
@@ -126,9 +129,9 @@ def as_markdown(compared: pd.DataFrame) -> str:
 
 
 def for_terminal(compared: pd.DataFrame) -> str:
-    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what the interval covers."""
+    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what that covers."""
     rows = compared[compared.part == OUT_OF_FOLD].round(4)
-    columns = ["variant", *SCORES, "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
+    columns = ["variant", *SCORES, "log_loss", "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
     return rows[columns].to_string(index=False)
 
 
