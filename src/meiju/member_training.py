@@ -127,16 +127,17 @@ Group = list[tuple[Member, MemberData]]
 
 
 def group_members(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
-    """Members that train together: same heads, number of steps and batches; at most `_group_size` of them.
+    """Members that train together: same heads, seed, number of steps and batches; at most `_group_size` of them.
 
-    Who trains with whom is decided by the plan and the device alone, never by what is done already.
+    Who trains with whom is decided by the plan and the device alone, never by what is done already. More head counts or
+    seeds leave the groups of the others as they are, so what is done stays done, to the last digit.
     """
     alike: dict[tuple, Group] = {}
     for member in members:
         member_data = _member_data(config, data, member, stage)
         steps = n_steps(config.train, len(member_data.labelled))
         per_step = n_pseudo(member_data, config.train.batch_size, config.stage2.ratio)
-        key = (member.heads, len(member.held_out), steps, per_step)
+        key = (member.heads, member.seed, len(member.held_out), steps, per_step)
         alike.setdefault(key, []).append((member, member_data))
     groups = []
     for (*_, per_step), those in alike.items():
