@@ -66,7 +66,6 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
             axes.errorbar(own.d_JRBM, y, xerr=reach, label=f"{part} (95 % interval {covers})", **looks)
     same = set(found.variant[found.same])
     axes.set_yticks(list(place.values()), [f"{name} (as is)" if name in same else name for name in place])
-    axes.set_xlim(left=max(axes.get_xlim()[0], -FAR - 0.004))
     for y, group in marks:
         axes.text(-0.01, y, group, transform=axes.get_yaxis_transform(), ha="right", va="center", fontweight="bold")
     axes.set(ylim=(max(place.values(), default=0) + 0.8, -0.6), xlabel="JRBM less that of the full run")
