@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
-from sklearn import metrics
 
 from meiju import ensemble, evaluation, members
 from meiju.config import Config, ModelConfig, TrainConfig
@@ -226,17 +225,3 @@ def test_weights_of_head_counts_are_fitted_out_of_fold_and_used_on_validation(fo
             weighted.weights[task], ensemble.fit_weights(plain.by_heads[OUT_OF_FOLD], truth)[task], rtol=1e-6
         )
     assert "weighted" in evaluation.table([weighted], config, TOY, FOLDS).system.iloc[2]
-
-
-def test_the_log_loss_is_that_of_scikit_learn_at_the_best_temperature():
-    truth, known = clips(np.random.default_rng(0), 400)
-
-    def said(scale):
-        return {task: softmax(scale * known[task], axis=1) for task in TASKS}
-
-    tried = [said(scale) for scale in np.linspace(0.3, 3, 271)]
-    least = sum(min(metrics.log_loss(truth[task], one[task]) for one in tried) for task in TASKS)
-    for scale in (0.5, 1, 2):  # members that are only surer know as much
-        assert evaluation.log_loss(truth, said(scale)) == pytest.approx(least, abs=1e-3)
-    shuffled = {task: one[::-1] for task, one in said(1).items()}
-    assert evaluation.log_loss(truth, shuffled) > least + 1

@@ -13,7 +13,6 @@ from meiju.corpus import Corpus
 from meiju.ensemble import Group, Probabilities
 from meiju.labels import TASKS
 from meiju.metrics import bootstrap, interval, joint_score, score_draws, t_interval
-from meiju.pseudo import calibrate, fit_temperature
 
 OUT_OF_FOLD, VALIDATION = "out-of-fold", "validation"
 ALL_HEADS = "all"  # in the column `heads` of a table: the members of all head counts together
@@ -154,18 +153,6 @@ def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd
         gain = {"gain": row.d_JRBM, "low": row.d_JRBM_low, "high": row.d_JRBM_high}
         rows.append({"part": part} | gain | {"interval": row.interval})
     return pd.DataFrame(rows)
-
-
-def log_loss(truth: dict[str, np.ndarray], probabilities: Probabilities) -> float:
-    """Mean log-loss of both tasks, added, each after the one temperature that suits it best (lower is better).
-
-    F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this is less so.
-    """
-    total = 0.0
-    for task in TASKS:
-        calibrated = calibrate(probabilities[task], fit_temperature(probabilities[task], truth[task]))
-        total -= np.log(np.maximum(calibrated[np.arange(len(calibrated)), truth[task]], 1e-12)).mean()
-    return float(total)
 
 
 def differences(

@@ -1,9 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
+from sklearn import metrics
 
 from meiju.analysis import ablation
 from meiju.evaluation import OVER_CLIPS, OVER_SEEDS
+from meiju.labels import TASKS
 from meiju.report import diagnostic_figures
 from meiju.report.style import to_png
 
@@ -84,3 +87,19 @@ def test_figures_show_every_variant(found):
     curve = diagnostic_figures.low_resource(ablation.low_resource(found), title="A title")
     (line,) = (line for line in curve.axes[0].lines if line.get_label() == "with pseudo-labels")
     np.testing.assert_allclose(line.get_ydata(), [0.3, 0.5])
+
+
+def test_the_log_loss_is_that_of_scikit_learn_at_the_best_temperature():
+    rng = np.random.default_rng(0)
+    truth = {task: rng.integers(0, 5, 400) for task in TASKS}
+    known = {task: rng.normal(size=(400, 5)) + 1.2 * np.eye(5)[truth[task]] for task in TASKS}
+
+    def said(scale):
+        return {task: softmax(scale * known[task], axis=1) for task in TASKS}
+
+    tried = [said(scale) for scale in np.linspace(0.3, 3, 271)]
+    least = sum(min(metrics.log_loss(truth[task], one[task]) for one in tried) for task in TASKS)
+    for scale in (0.5, 1, 2):  # members that are only surer know as much
+        assert ablation.log_loss(truth, said(scale)) == pytest.approx(least, abs=1e-3)
+    shuffled = {task: one[::-1] for task, one in said(1).items()}
+    assert ablation.log_loss(truth, shuffled) > least + 0.3

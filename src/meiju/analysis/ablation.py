@@ -8,12 +8,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from meiju import ensemble, evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
+from meiju.ensemble import Probabilities
 from meiju.evaluation import OUT_OF_FOLD, SCORES, VALIDATION, System
+from meiju.labels import TASKS
 from meiju.metrics import bootstrap, interval, joint_score
+from meiju.pseudo import calibrate, fit_temperature
 from meiju.run import Run
 from meiju.utils import files
 
@@ -73,9 +77,9 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
 
     Differences are d_E, d_I, d_JRBM with _low and _high; the column `interval` says whether these cover clips and
     seeds or clips alone (see `meiju.evaluation.differences`). JRBM_low and JRBM_high are over clips alone. Columns
-    besides: variant, group, what, part, n_clips, log_loss (see `meiju.evaluation.log_loss`), share and pseudo (see
-    `meiju.analysis.variants.Variant`), trained (members), seconds, same (whether the variant's settings are the full
-    run's), note. The first outcome is the full run.
+    besides: variant, group, what, part, n_clips, log_loss, share and pseudo (see `meiju.analysis.variants.Variant`),
+    trained (members), seconds, same (whether the variant's settings are the full run's), note. The first outcome is the
+    full run.
     """
     average = run.config.corpus.average
     rows = []
@@ -87,12 +91,24 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
             variant, score = outcome.variant, joint_score(truth, system.predicted, average)
             low, high = interval(drawn[k])
             row = {"variant": variant.name, "group": variant.group, "what": variant.what, "part": part}
-            row["log_loss"] = evaluation.log_loss(truth, ensemble.mean_of(system.groups))
+            row["log_loss"] = log_loss(truth, ensemble.mean_of(system.groups))
             row |= {"n_clips": len(truth["emotion"]), **vars(score), "JRBM_low": low, "JRBM_high": high, **difference}
             row |= {"share": variant.share, "pseudo": variant.pseudo}
             row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(variant, run)}
             rows.append(row | {"note": _note(outcome, run)})
     return pd.DataFrame(rows).astype({"share": float})
+
+
+def log_loss(truth: dict[str, np.ndarray], probabilities: Probabilities) -> float:
+    """Mean log-loss of both tasks, added, each after the one temperature that suits it best (lower is better).
+
+    F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this is less so.
+    """
+    total = 0.0
+    for task in TASKS:
+        calibrated = calibrate(probabilities[task], fit_temperature(probabilities[task], truth[task]))
+        total -= np.log(np.maximum(calibrated[np.arange(len(calibrated)), truth[task]], 1e-12)).mean()
+    return float(total)
 
 
 def low_resource(compared: pd.DataFrame) -> pd.DataFrame:
