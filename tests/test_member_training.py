@@ -127,17 +127,18 @@ def test_more_seeds_and_heads_leave_the_groups_of_the_others_as_they_are(data, t
     assert groups((2,), 1) < groups((1, 2), 1) < groups((1, 2), 3)
 
 
-@pytest.mark.parametrize(("gigabytes", "largest"), [(8, 2), (1e-4, 1)])
+@pytest.mark.parametrize(("gigabytes", "largest"), [(8, 8), (1e-4, 1)])
 def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatch, gigabytes, largest):
-    """Of 3 members alike, which two GPUs share."""
-    config = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, seeds=5, together=None))
+    """Of 15 members alike, which two GPUs share."""
+    config = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, seeds=1, together=None))
     properties = types.SimpleNamespace(total_memory=gigabytes * 1e9)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    plan = [member for member in members.plan(config, nested=False) if member.heads == 1]
+    plan = 5 * [member for member in members.plan(config, nested=False) if member.heads == 1]
     groups = member_training.group_members(config, data, plan, stage=1, device="cuda")
     assert max(map(len, groups)) == largest
     assert sum(map(len, groups)) == len(plan) == 15
+    assert max(map(len, member_training.group_members(config, data, plan, stage=1, device="cpu"))) == 5
 
 
 def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monkeypatch):

@@ -496,7 +496,7 @@ def main(step, kind: type[Config] = Config) -> None:
     kind: the class of its settings.
     """
     if gc.get_freeze_count() == 0:
-        gc.freeze()  # or Python looks through all that was imported again and again: a tenth of a finished step
+        gc.freeze()  # or Python looks through all that was imported again and again: a sixth of a finished step
     with plain_end():
         run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
         pd.set_option("display.unicode.east_asian_width", True)  # aligns tables with Chinese labels

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn import metrics
 
 from meiju import ensemble, evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
@@ -82,16 +83,19 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     full run.
     """
     average = run.config.corpus.average
-    rows = []
-    for part, truth, _ in evaluation.parts(run.corpus, run.folds):
+    rows, suited = [], []
+    for part, truth, _ in evaluation.parts(run.corpus, run.folds):  # out of fold first
         systems = [outcome.systems[part] for outcome in outcomes]
         drawn = bootstrap(truth, [system.predicted for system in systems], average)["JRBM"]
         compared = evaluation.differences(truth, systems, average).to_dict("records")
+        said = [ensemble.mean_of(system.groups) for system in systems]
+        if part == OUT_OF_FOLD:
+            suited = [temperatures(truth, probabilities) for probabilities in said]
         for k, (outcome, system, difference) in enumerate(zip(outcomes, systems, compared, strict=True)):
             variant, score = outcome.variant, joint_score(truth, system.predicted, average)
             low, high = interval(drawn[k])
             row = {"variant": variant.name, "group": variant.group, "what": variant.what, "part": part}
-            row["log_loss"] = log_loss(truth, ensemble.mean_of(system.groups))
+            row["log_loss"] = log_loss(truth, said[k], suited[k])
             row |= {"n_clips": len(truth["emotion"]), **vars(score), "JRBM_low": low, "JRBM_high": high, **difference}
             row |= {"share": variant.share, "pseudo": variant.pseudo}
             row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(variant, run)}
@@ -99,16 +103,20 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"share": float})
 
 
-def log_loss(truth: dict[str, np.ndarray], probabilities: Probabilities) -> float:
-    """Mean log-loss of both tasks, added, each after the one temperature that suits it best (lower is better).
+def temperatures(truth: dict[str, np.ndarray], probabilities: Probabilities) -> dict[str, float]:
+    """The temperature of each task that suits these probabilities best."""
+    return {task: fit_temperature(probabilities[task], truth[task]) for task in TASKS}
+
+
+def log_loss(truth: dict[str, np.ndarray], probabilities: Probabilities, temperature: dict[str, float]) -> float:
+    """Mean log-loss of both tasks, added, each after its temperature (lower is better).
 
     F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this is less so.
     """
-    total = 0.0
-    for task in TASKS:
-        calibrated = calibrate(probabilities[task], fit_temperature(probabilities[task], truth[task]))
-        total -= np.log(np.maximum(calibrated[np.arange(len(calibrated)), truth[task]], 1e-12)).mean()
-    return float(total)
+    return sum(
+        metrics.log_loss(truth[task], calibrate(p, temperature[task]), labels=range(p.shape[1]))
+        for task, p in probabilities.items()
+    )
 
 
 def low_resource(compared: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +136,7 @@ def as_markdown(compared: pd.DataFrame) -> str:
         "run, with 95 % intervals. Over clips and seeds: the interval allows for other clips and other random starts; "
         "bold where it leaves out 0. Over clips alone: there is one seed, so the chance of training is not in "
         "the interval, and nothing is bold; train with --train.seeds 2 or more to have it. Log-loss: of both tasks "
-        "together, each after one temperature; lower is better, and less of it is chance.",
+        "together, each after the temperature that suits it out of fold; lower is better, and less of it is chance.",
     ]
     for part, rows in compared.groupby("part", sort=False):
         lines += ["", f"**{part}**, {rows.n_clips.iloc[0]} clips", ""]
@@ -145,7 +153,7 @@ def as_markdown(compared: pd.DataFrame) -> str:
 
 
 def for_terminal(compared: pd.DataFrame) -> str:
-    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what that covers."""
+    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what the interval covers."""
     rows = compared[compared.part == OUT_OF_FOLD].round(4)
     columns = ["variant", *SCORES, "log_loss", "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
     return rows[columns].to_string(index=False)

@@ -82,9 +82,10 @@ class PretrainedText(Pretrained):
                 encoded[k] = NoFrames("the model has no token for anything in the sentence")
         spoken = [k for k, ids in zip(spoken, tokens, strict=True) if ids]
         tokens = [ids for ids in tokens if ids]
+        most = most_tokens(self.tokenizer, self.settings)
         for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
             for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
-                encoded[spoken[k]] = noted(frames, cut_note(len(tokens[k]), most_tokens(self.tokenizer, self.settings)))
+                encoded[spoken[k]] = noted(frames, cut_note(len(tokens[k]), most))
         return encoded
 
     @torch.inference_mode()
