@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import av
-
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.base import Clip, Encoder
+from meiju.encoders.tracks import MediaError, films, opened
 
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
 MEANT = {"audio": "sound", "video": "pictures"}
@@ -31,8 +30,7 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
 def _tracks(path: str) -> set[str]:
     """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
     try:
-        with av.open(path) as container:
-            pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            return {kind for kind, tracks in (("video", pictures), ("audio", container.streams.audio)) if tracks}
-    except (av.FFmpegError, OSError):
+        with opened(path) as container:
+            return {kind for kind in MEANT if kind in {track.type for track in films(container.streams)}}
+    except (MediaError, FileNotFoundError):
         return set()

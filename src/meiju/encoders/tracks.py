@@ -1,12 +1,17 @@
 """Opens clips, chooses the track that a player takes, and decodes what of it can be decoded."""
 
+import errno
+import io
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
 from av.stream import Disposition
+
+from meiju.utils import files, system
 
 # Contents that a clip may have, by the names of libav's demuxers. Others read playlists, which lead to other files,
 # texts, or pictures one by one, whatever the ending of the file's name.
@@ -30,26 +35,66 @@ class MediaError(Exception):
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[av.container.InputContainer]:
-    """Open a file; errors of libav become MediaErrors.
+    """Open a file; errors of libav become MediaErrors, and those of the system Unreadable.
 
     A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
     between two packets is no error for libav, and gives what is left.
     """
-    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+    # Python reads the file for libav, which would take a drive's error midway for the end of the clip.
+    with system.reading(path), _Reader(path) as file:
+        try:
+            with _container(file) as container:
+                yield container
+        except FileNotFoundError:
+            raise
+        except av.ArgumentError:  # how libav refuses contents that are not on the list
+            if files.is_lfs_pointer(Path(path)):
+                raise MediaError(files.LFS_POINTER) from None
+            raise MediaError("not decodable: by its contents, the file is neither film nor sound") from None
+        except av.FFmpegError as error:
+            if system.is_system_error(error) and not _fails_by_contents(path, error.errno):
+                raise
+            raise MediaError(f"not decodable: {error.strerror}") from error
+
+
+class _Reader(io.FileIO):
+    """A file as libav reads it: where contents lead to a place that cannot be, it is told so by a number."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return -errno.EINVAL
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return -errno.EINVAL
+
+
+def _container(file: _Reader) -> av.container.InputContainer:
+    # libav reads no other file: it has got no protocol to do so.
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "", "max_pixels": str(MAX_PIXELS)}
+    return av.open(file, options=options, metadata_errors="replace")
+
+
+def _fails_by_contents(path: str | Path, number: int) -> bool:
+    """Whether a clip's bytes alone make libav fail with this number.
+
+    Its readers say of damage too that an operation is not permitted, or that input, output or memory failed.
+    """
     try:
-        # Without file:, libav takes a name such as concat:a|b for a protocol.
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except FileNotFoundError:
-        raise
-    except av.ArgumentError:  # how libav refuses contents that are not on the list
-        raise MediaError("not decodable: by its contents, the file is neither film nor sound") from None
+        file = _Reader(path)
+        file.name = "contents"  # and nothing else of the file plays a part
+        with file, _container(file) as container:
+            for packet in container.demux([*container.streams.video, *container.streams.audio]):
+                try:
+                    packet.decode()
+                except av.FFmpegError as error:
+                    if error.errno == number:
+                        return True
     except av.FFmpegError as error:
-        raise MediaError(f"not decodable: {error.strerror}") from error
-    try:
-        with container:
-            yield container
-    except av.FFmpegError as error:
-        raise MediaError(f"not decodable: {error.strerror}") from error
+        return error.errno == number
+    return False
 
 
 @contextmanager

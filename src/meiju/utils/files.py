@@ -14,7 +14,11 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
+from meiju.utils import system
+
 OLD = 24 * 3600  # seconds; another machine's temporary file that is older is taken for abandoned
+LFS_POINTER = "is a Git LFS pointer: git lfs pull"
+_LFS_START = b"version https://git-lfs.github.com/spec/"
 
 
 class Damaged(RuntimeError):
@@ -103,15 +107,17 @@ def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
     """Raise Damaged if a result cannot be read, whatever the reason; it (or the folder `delete`) is to be deleted.
 
     A missing file says nothing about the contents, and stays a FileNotFoundError, except where a folder is to be
-    deleted that should hold it.
+    deleted that should hold it. Nor does an error of the system, which becomes Unreadable.
     """
     try:
-        yield
-    except Damaged:
+        with system.reading(path):
+            yield
+    except (Damaged, system.Unreadable):
         raise
     except Exception as error:  # numpy, pandas, zipfile and json raise a dozen kinds for damaged data
-        # Nor does a permission. A damaged archive can lead its reader to a position before its start, which is an
-        # "invalid argument".
+        if is_lfs_pointer(path):
+            raise Damaged(f"{path} is a Git LFS pointer", "git lfs pull") from error
+        # A damaged archive can lead its reader to a position before its start, which is an "invalid argument".
         is_lost = delete is not None and isinstance(error, FileNotFoundError)
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL) and not is_lost:
             raise
@@ -160,8 +166,8 @@ def digest(value: object) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Short hash of a file's contents."""
-    with path.open("rb") as file:
+    """Short hash of a file's contents. Raises Unreadable."""
+    with system.reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
@@ -174,17 +180,41 @@ def content_hashes(paths: Sequence[Path], known: Path, *, label: str) -> list[st
     cached: dict[str, list] = {}
     with suppress(Damaged, FileNotFoundError):  # then all are read again
         cached = read_json(known)
-    stats = {str(path): path.stat() for path in map(Path.absolute, paths)}
+    stats = {}
+    for path in map(Path.absolute, paths):
+        with _listed(path):
+            stats[str(path)] = path.stat()
     times = {path: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in stats.items()}
     hashes = {path: cached[path] for path in times if cached.get(path, [])[:-1] == times[path]}
     changed = [path for path in times if path not in hashes]
     try:
         for path in tqdm(changed, desc=f"reading {label}", unit="file", disable=None if changed else True):
-            hashes[path] = [*times[path], file_digest(Path(path))]
+            with _listed(path):
+                hashes[path] = [*times[path], file_digest(Path(path))]
     finally:  # hashes computed before an interruption are kept
         if changed:
             write_json(known, cached | hashes)
     return [hashes[str(path.absolute())][-1] for path in paths]
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is only the pointer that Git leaves where Git LFS has not fetched the file itself."""
+    with suppress(OSError):
+        if not path.is_file():  # opening a named pipe would wait
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_LFS_START)) == _LFS_START
+    return False
+
+
+@contextmanager
+def _listed(path: str | Path) -> Iterator[None]:
+    """Raise Unreadable where a file that was found a moment ago is gone, or the system does not let it be read."""
+    try:
+        with system.reading(path):
+            yield
+    except FileNotFoundError:
+        raise system.Unreadable(f"{path} is gone since the files were listed; {system.AGAIN}") from None
 
 
 def _is_running(pid: int) -> bool:
