@@ -27,7 +27,7 @@ from meiju.run import help_text
 from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
 from meiju.serving.predictor import Predictor
-from meiju.utils import files
+from meiju.utils import files, system
 from meiju.utils.compute import WorkersLost
 from meiju.utils.spreadsheets import one_line
 
@@ -121,9 +121,13 @@ if __name__ == "__main__":
         with end_if_unread():
             main(tyro.cli(Arguments, description=help_text(__doc__)))
             gc.freeze()  # the system takes the memory back sooner than Python finds what of it is garbage
-    except (ConfigError, WorkersLost, files.Damaged) as error:
+    except (ConfigError, WorkersLost, files.Damaged, system.Unreadable) as error:
         raise SystemExit(f"error: {error}") from None
-    except OSError as error:
-        raise SystemExit(f"error: {error.strerror or error}: {error.filename or 'no file is named'}") from None
+    except Exception as error:
+        if system.is_system_error(error):
+            raise SystemExit(f"error: {system.told(error)}") from None
+        if isinstance(error, OSError):
+            raise SystemExit(f"error: {error.strerror or error}: {error.filename or 'no file is named'}") from None
+        raise
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None

@@ -10,6 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ LABELLED = ("training", "validation")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
 UNSCORED_PARTS = ("training", "unlabelled")
 
+LOOKED_AT = 50  # clips that are opened to see whether they are clips
 TABLE_SUFFIXES = (".csv", ".tsv")
 # How a table's name tells its part: by one of its words, such as Training_transcription.csv or val.csv.
 PART_WORDS = {
@@ -111,6 +113,8 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
     problems += name_problems(clips)
+    if needs_media:
+        problems += _pointer_problems(clips, media, root)
     missing, without_row = _media_problems(clips, media, tree, root, unusable, missing_is_warning=not needs_media)
     # One cause is told without its consequences: who knows what an unread table or a refused link holds?
     problems += ([] if refused else missing) + ([] if unread else without_row)
@@ -159,15 +163,20 @@ def _find_root(root: Path | None) -> Path:
 
 
 def _has_annotation(folder: Path) -> bool:
-    return any(path.name.casefold() == "annotation" and path.is_dir() for path in folder.iterdir())
+    with suppress(PermissionError):  # another user's lost+found
+        return any(path.name.casefold() == "annotation" and path.is_dir() for path in folder.iterdir())
+    return False
 
 
 def _link_problems(tree: Tree, root: Path) -> list[Problem]:
-    """Links that lead to nothing, and those that are not followed."""
+    """What may not be looked into, links that lead to nothing, and those that are not followed."""
     problems = []
     for path in tree.broken:
         file, remedy = str(path.relative_to(root)), "mend or remove it"
         problems.append(Problem(file, None, "is a link to nothing", remedy, warning=True, kind="a link to nothing"))
+    for path, why in tree.closed.items():
+        file, what = str(path.relative_to(root)), f"is passed over: {why}"
+        problems.append(Problem(file, None, what, "make it readable", warning=True, kind="may not be read"))
     for path, target in sorted(tree.links_out.items()):
         if target.is_dir() or path.suffix.lower() in (*MEDIA_SUFFIXES, *TABLE_SUFFIXES):
             what, kind = f"is a link out of the corpus, to {target}", "a link out of the corpus"
@@ -328,6 +337,16 @@ def _media_problems(
         Problem(str(media[name].relative_to(root)), None, what, remedy, missing_is_warning, kind) for name in nameless
     ]
     return missing, without_row
+
+
+def _pointer_problems(clips: pd.DataFrame, media: dict[str, Path], root: Path) -> list[Problem]:
+    """Clips of which only the pointers are there, as git clones them without Git LFS: all of them, or whole folders."""
+    paths = sorted(media[name] for name in clips.name if name in media)
+    if not any(map(files.is_lfs_pointer, paths[:: max(1, len(paths) // LOOKED_AT)])):
+        return []
+    pointers = [str(path.relative_to(root)) for path in paths if files.is_lfs_pointer(path)]
+    what, remedy, kind = files.LFS_POINTER, files.LFS_WHY, "a Git LFS pointer"
+    return [Problem(file, None, what, remedy, kind=kind) for file in pointers]
 
 
 def _passed_over(tree: Tree, root: Path, tables: list[Path]) -> list[str]:

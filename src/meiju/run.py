@@ -6,7 +6,6 @@ results of different settings are never mixed. Submission and report are in subm
 of one set of settings: others replace them all together.
 """
 
-import errno
 import gc
 import shutil
 import sys
@@ -29,15 +28,9 @@ from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
 from meiju.tables import GROUPS, tell
 from meiju.text import punctuation
-from meiju.utils import files, hub, log, provenance, spreadsheets
+from meiju.utils import files, hub, log, provenance, spreadsheets, system
 from meiju.utils.compute import WorkersLost, device_type
 from meiju.utils.hub import MissingModel
-
-# What the system may refuse, and what helps.
-_ROOM = "make room and give the same command again: it goes on where this one stopped"
-_ACCESS = "make it writable, or name another folder with --home"
-REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM)
-REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ACCESS)
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
 ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>; an entry may be a folder of files
@@ -341,7 +334,8 @@ class Run:
                 older = files.read_json(marker).get("decided by")
                 if provenance.without_code(older) == provenance.without_code(today):
                     changed = ", ".join(provenance.changed_code(older, today))
-                    print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
+                    if changed:  # else they are those of another run with the same settings
+                        print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
         if STEPS[step].for_people:
             self._clear_submission_folder(step)
 
@@ -510,13 +504,12 @@ def plain_end() -> Iterator[None]:
     with end_if_unread():
         try:
             yield
-        except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged) as error:
+        except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged, system.Unreadable) as error:
             raise SystemExit(f"error: {error}") from None
-        except OSError as error:
-            if error.errno not in REMEDIES:
+        except Exception as error:
+            if not system.is_system_error(error):
                 raise
-            what = f"{error.strerror}: {error.filename or 'no file is named'}"
-            raise SystemExit(f"error: {what}; {REMEDIES[error.errno]}") from None
+            raise SystemExit(f"error: {system.told(error)}") from None
         except KeyboardInterrupt:
             raise SystemExit("interrupted; the same command continues from here") from None
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from meiju.utils import files
+from meiju.utils import files, system
 
 HEADER = ("filename", "emo_pred", "int_pred")
 CSV_NAME = "submission.csv"
@@ -59,9 +59,12 @@ def check(path: Path, *, names: Sequence[str], emotions: Sequence[str], intents:
         return [f"{path}: no such file; write the submission first"]
     if path.stat().st_size > SIZE_LIMIT:
         return [f"{path.name}: larger than {SIZE_LIMIT >> 20} MiB, so not read; a submission has one line per clip"]
+    if files.is_lfs_pointer(path):
+        return [f"{path.name}: {files.LFS_POINTER}"]
     match path.suffix.lower():
         case ".csv":
-            where, data, problems = path.name, path.read_bytes(), []
+            with system.reading(path):
+                where, data, problems = path.name, path.read_bytes(), []
         case ".zip":
             where, (data, problems) = f"{path.name}/{CSV_NAME}", _unzip(path)
         case _:
@@ -130,6 +133,8 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
             elif table:
                 return archive.read(table), problems
     except ZIP_ERRORS as error:
+        if system.is_system_error(error):
+            raise system.unreadable(path, error) from error
         reason = str(error) or "cut short"
         problems = [f"{path.name}: not a readable zip ({reason}); zip {CSV_NAME} again, without a password"]
     return None, problems

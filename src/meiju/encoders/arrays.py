@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from meiju.config import ConfigError
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
-from meiju.utils import files
+from meiju.utils import files, system
 from meiju.utils.clip_files import clip_name, examples, walk
 
 FITTED_CLIPS = 50  # enough to find the usual width of a frame, and the size of its values
@@ -35,8 +36,13 @@ class NpyFrames(Encoder):
             raise ConfigError(f"--streams: no folder or zip file {self.place}")
         if self.place.is_file():
             try:
-                zipfile.ZipFile(self.place).close()
+                with system.reading(self.place):
+                    zipfile.ZipFile(self.place).close()
+            except system.Unreadable:
+                raise
             except Exception as error:  # zipfile raises several kinds for damaged data
+                if files.is_lfs_pointer(self.place):
+                    raise ConfigError(f"--streams: {self.place} {files.LFS_POINTER}") from None
                 raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file ({error})") from None
         self._archive: zipfile.ZipFile | None = None
         self._entries: dict[str, list[str]] | None = None
@@ -94,10 +100,14 @@ class NpyFrames(Encoder):
         """Entries of the zip, or paths below the folder, by clip name. Entries are looked up and never written out."""
         if self._entries is None:
             if self.place.is_file():
-                self._archive = zipfile.ZipFile(self.place)
+                with system.reading(self.place):
+                    self._archive = zipfile.ZipFile(self.place)
                 entries = self._archive.namelist()
             else:
-                entries = [str(path.relative_to(self.place)) for path in walk(self.place, follow=True).files]
+                tree = walk(self.place, follow=True)
+                for path, why in tree.closed.items():
+                    print(f"--streams: passed over: {path} ({why}; make it readable)", file=sys.stderr)
+                entries = [str(path.relative_to(self.place)) for path in tree.files]
             self._entries = defaultdict(list)
             for entry in entries:
                 if entry.endswith(".npy"):
@@ -111,14 +121,19 @@ class NpyFrames(Encoder):
         if entries is None:
             return NoFrames(f"no {name}.npy in {self.place}")
         self.require_one_each([name])
-        entry = entries[0]
-        size = self._archive.getinfo(entry).file_size if self._archive else (self.place / entry).stat().st_size
-        if size > SIZE_LIMIT:
-            return NoFrames(f"{entry} has more than {SIZE_LIMIT >> 20} MiB")
+        entry, data = entries[0], b""
         try:
-            data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
-            array = np.load(io.BytesIO(data), allow_pickle=False)
+            with system.reading(self.place if self._archive else self.place / entry):
+                size = self._archive.getinfo(entry).file_size if self._archive else (self.place / entry).stat().st_size
+                if size > SIZE_LIMIT:
+                    return NoFrames(f"{entry} has more than {SIZE_LIMIT >> 20} MiB")
+                data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
+                array = np.load(io.BytesIO(data), allow_pickle=False)
+        except system.Unreadable:
+            raise
         except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged data, TypeError among them
+            if data.startswith(files.LFS_START):
+                return NoFrames(f"{entry} {files.LFS_POINTER}")
             return NoFrames(f"{entry} cannot be read: {error}")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             return NoFrames(f"{entry} holds no numbers")

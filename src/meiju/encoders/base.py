@@ -145,7 +145,10 @@ def require_finite(array: np.ndarray, shape: list[int]) -> None:
 
 
 def read_media(clip: Clip, read: Callable[[str], Any]) -> Any | NoFrames:
-    """`read(path)` of a clip's media file, or NoFrames if there is none or it cannot be decoded."""
+    """`read(path)` of a clip's media file, or NoFrames if there is none or it cannot be decoded.
+
+    Raises Unreadable where the system is at fault: nothing of a clip is known then.
+    """
     if not clip.path:
         return NoFrames("no media file")
     try:

@@ -40,21 +40,22 @@ def opened(path: str | Path) -> Iterator[av.container.InputContainer]:
     A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
     between two packets is no error for libav, and gives what is left.
     """
-    # Python reads the file for libav, which would take a drive's error midway for the end of the clip.
-    with system.reading(path), _Reader(path) as file:
-        try:
-            with _container(file) as container:
-                yield container
-        except FileNotFoundError:
+    try:
+        # Python reads the file for libav, which would take a drive's error midway for the end of the clip.
+        with _Reader(path) as file, _container(file) as container:
+            yield container
+    except FileNotFoundError:
+        raise
+    except (av.FFmpegError, OSError) as error:
+        if system.is_system_error(error) and not (isinstance(error, av.FFmpegError) and _is_damage(path, error)):
+            raise system.unreadable(path, error) from error
+        if not isinstance(error, av.FFmpegError):
             raise
-        except av.ArgumentError:  # how libav refuses contents that are not on the list
-            if files.is_lfs_pointer(Path(path)):
-                raise MediaError(files.LFS_POINTER) from None
+        if files.is_lfs_pointer(Path(path)):
+            raise MediaError(files.LFS_POINTER) from None
+        if isinstance(error, av.ArgumentError):  # how libav refuses contents that are not on the list
             raise MediaError("not decodable: by its contents, the file is neither film nor sound") from None
-        except av.FFmpegError as error:
-            if system.is_system_error(error) and not _fails_by_contents(path, error.errno):
-                raise
-            raise MediaError(f"not decodable: {error.strerror}") from error
+        raise MediaError(f"not decodable: {error.strerror}") from error
 
 
 class _Reader(io.FileIO):
@@ -77,8 +78,8 @@ def _container(file: _Reader) -> av.container.InputContainer:
     return av.open(file, options=options, metadata_errors="replace")
 
 
-def _fails_by_contents(path: str | Path, number: int) -> bool:
-    """Whether a clip's bytes alone make libav fail with this number.
+def _is_damage(path: str | Path, error: av.FFmpegError) -> bool:
+    """Whether the clip's bytes alone make libav fail like this.
 
     Its readers say of damage too that an operation is not permitted, or that input, output or memory failed.
     """
@@ -89,11 +90,11 @@ def _fails_by_contents(path: str | Path, number: int) -> bool:
             for packet in container.demux([*container.streams.video, *container.streams.audio]):
                 try:
                     packet.decode()
-                except av.FFmpegError as error:
-                    if error.errno == number:
+                except av.FFmpegError as again:
+                    if again.errno == error.errno:
                         return True
-    except av.FFmpegError as error:
-        return error.errno == number
+    except av.FFmpegError as again:
+        return again.errno == error.errno
     return False
 
 

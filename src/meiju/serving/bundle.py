@@ -19,12 +19,12 @@ from meiju import members, text_tuning
 from meiju.config import ComputeConfig, Config, ConfigError, as_settings, from_settings, require
 from meiju.labels import TASKS, LabelSet
 from meiju.text import refine
-from meiju.utils import files, hub
+from meiju.utils import files, hub, system
 
 MODEL = "model.json"
 FORMAT = 5  # of model.json
 TRANSCRIPTS, STAGE2 = "transcripts", "stage2"  # parts
-AGAIN = "run scripts/08_ensemble.py again, with the run's arguments"
+AGAIN = "run scripts/run_all.sh again, with the run's arguments: what is there is kept"
 WHOLE_COPY = "ask whoever made the export for a whole copy, or export the run again"
 REMEDY = f"{AGAIN}; of an exported folder, {WHOLE_COPY}"
 MADE_UP = (
@@ -59,15 +59,15 @@ class Part:
         """What is wrong with the files, one by one."""
         for name, stamp in self.files.items():
             path = self.folder / name
-            try:
+            with system.reading(path):
                 if not path.is_file():
                     yield f"{path} is missing"
+                elif files.is_lfs_pointer(path):
+                    yield f"{path} {files.LFS_POINTER}"
                 elif path.stat().st_size != stamp.bytes:
                     yield f"{path} has {path.stat().st_size} bytes in place of {stamp.bytes}"
                 elif Stamp.of(path) != stamp:
                     yield f"{path} has changed"
-            except OSError as error:
-                yield f"{path} cannot be read: {error.strerror}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def read(folder: Path) -> Bundle:
     try:
         model = files.read_json(path)
     except files.Damaged:
-        raise ConfigError(f"{path} cannot be read; {REMEDY}") from None
+        pointer = files.is_lfs_pointer(path)
+        raise ConfigError(f"{path} {files.LFS_POINTER}" if pointer else f"{path} cannot be read; {REMEDY}") from None
     require("format" in model, f"{path} describes no run; {REMEDY}")
     require(model["format"] == FORMAT, f"{path} has format {model['format']} where {FORMAT} is wanted; {REMEDY}")
     try:

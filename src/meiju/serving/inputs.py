@@ -16,6 +16,7 @@ from meiju.utils.clip_files import (
     walk,
     without_sound_beside_video,
 )
+from meiju.utils.system import Unreadable
 
 KNOWN = ", ".join(MEDIA_SUFFIXES)
 
@@ -37,8 +38,12 @@ def find_clips(
     for path in _files(places, problems, remarks):
         if path not in clips:
             name = clip_name(path.name)
+            try:
+                problems |= {str(path): problem for problem in [problem_of(path)] if problem}
+            except Unreadable as error:  # who knows what it holds; the others are predicted
+                problems[str(path)] = str(error)
+                continue
             clips[path] = Clip(name, sentences.get(name, ""), str(path))
-            problems |= {str(path): problem for problem in [problem_of(path)] if problem}
     if text is not None:
         require(
             len(places) <= 1 and len(clips) <= 1, "--text is the sentence of one clip; for several, use --texts FILE"
@@ -52,7 +57,7 @@ def find_clips(
 
 
 def problem_of(path: Path) -> str:
-    """What makes a file no clip, or ""."""
+    """What makes a file no clip, or "". Raises Unreadable."""
     if not path.is_file():
         return "there is no such file"
     if path.suffix.lower() not in MEDIA_SUFFIXES:
@@ -91,7 +96,9 @@ def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str])
     """The files that may be clips, in the order of the places and sorted within a folder."""
     for place in places:
         if place.is_dir():
-            found = list(walk(place, follow=True).files)
+            tree = walk(place, follow=True)
+            remarks += [f"passed over: {path} ({why}; make it readable)" for path, why in tree.closed.items()]
+            found = list(tree.files)
             media = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]
             others = [path for path in found if path.suffix.lower() not in MEDIA_SUFFIXES]
             if others:

@@ -32,6 +32,7 @@ from meiju.labels import TASKS
 from meiju.serving.bundle import MADE_UP
 from meiju.serving.inputs import problem_of
 from meiju.serving.predictor import Prediction, Predictor
+from meiju.utils.system import Unreadable
 
 HOST = "127.0.0.1"
 MAX_MEGABYTES = 100  # of a clip
@@ -120,7 +121,7 @@ def answer(predictor: Predictor, path: Path | None, sentence: str) -> Answer:
         return None, None, f"**{_plain(path.name)}** {_plain(problem)}."
     try:
         (prediction,) = predictor.predict([Clip(path.stem if path else "", sentence, str(path or ""))])
-    except ConfigError as error:
+    except (ConfigError, Unreadable) as error:
         return None, None, f"No answer: {_plain(str(error))}"
     name = path.name if path else "the sentence alone"
     if prediction.problem:
@@ -133,8 +134,11 @@ def _problem_of(path: Path) -> str:
     """Why a clip is not answered, or ""; its packets are looked at, none is decoded."""
     if not path.exists():
         return f"is no longer here: clips are deleted after {FORGOTTEN_AFTER // 60} minutes; drop it again"
-    problem = problem_of(path)
-    seconds = 0.0 if problem else read_seconds(path)
+    try:
+        problem = problem_of(path)
+        seconds = 0.0 if problem else read_seconds(path)
+    except Unreadable as error:
+        return str(error)
     return problem or (
         f"is too long: it plays {seconds:.0f} seconds, of at most {MAX_SECONDS:.0f}" if seconds > MAX_SECONDS else ""
     )

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from meiju.config import ConfigError, SpeechConfig
 from meiju.encoders.media import MediaError, read_audio
-from meiju.utils import files, hub
+from meiju.utils import files, hub, system
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
 SILENCE = -55.0  # dB of full scale; where nothing is louder, there is nothing to hear, and Whisper makes words up
@@ -164,6 +164,8 @@ class Listener:
                     "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
                 )
         except (OSError, ValueError, RuntimeError) as error:
+            if system.is_system_error(error):
+                raise system.unreadable(place, error) from error
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None
 

@@ -4,9 +4,12 @@ import os
 import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from meiju.utils import system
 
 # fmt: off
 VIDEO_SUFFIXES = (
@@ -27,20 +30,23 @@ SHOWN = 3  # examples named in one line
 class Tree:
     """What lies below a folder: its files, sorted, with the place that each is really at; hidden ones are left out.
 
-    links_out: links to folders or files that are not below it, by where they lead; broken: links to nothing.
+    links_out: links to folders or files that are not below it, by where they lead; broken: links to nothing; closed:
+    what this user may not look into, such as a lost+found, and why.
     """
 
     files: dict[Path, Path] = field(default_factory=dict)
     folders: dict[Path, Path] = field(default_factory=dict)
     links_out: dict[Path, Path] = field(default_factory=dict)
     broken: list[Path] = field(default_factory=list)
+    closed: dict[Path, str] = field(default_factory=dict)
 
 
 def walk(root: Path, *, follow: bool) -> Tree:
     """Look through a folder. Links within it are followed, those that leave it with `follow` alone.
 
     Each real folder is looked through once, by its own path before any link to it, so circles of links do no harm.
-    Hidden files, such as the ._x.csv that macOS puts into zips, are left out.
+    Hidden files, such as the ._x.csv that macOS puts into zips, are left out. Raises Unreadable where the system lets
+    nothing be read.
     """
     tree, inside = Tree(), Path(os.path.realpath(root))
     waiting, links, seen = deque([(root, inside)]), [], set()
@@ -52,21 +58,34 @@ def walk(root: Path, *, follow: bool) -> Tree:
         if real in seen:
             continue
         seen.add(real)
-        for entry in os.scandir(path):
+        entries: list[os.DirEntry] = []
+        with _closed_is_noted(tree, path, root):
+            entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
+        for entry in entries:
             its_path, is_link = path / entry.name, entry.is_symlink()
             target = Path(os.path.realpath(entry.path)) if is_link else real / entry.name
-            if entry.name.startswith("."):
-                continue
-            if is_link and not target.exists():
-                tree.broken.append(its_path)
-            elif is_link and not follow and not target.is_relative_to(inside):
-                tree.links_out[its_path] = target
-            elif entry.is_dir():
-                (links if is_link else waiting).append((its_path, target))
-            elif entry.is_file():
-                tree.files[its_path] = target
+            with _closed_is_noted(tree, its_path, root):
+                if is_link and not target.exists():
+                    tree.broken.append(its_path)
+                elif is_link and not follow and not target.is_relative_to(inside):
+                    tree.links_out[its_path] = target
+                elif entry.is_dir():
+                    (links if is_link else waiting).append((its_path, target))
+                elif entry.is_file():
+                    tree.files[its_path] = target
     tree.files = dict(sorted(tree.files.items()))
     return tree
+
+
+@contextmanager
+def _closed_is_noted(tree: Tree, path: Path, root: Path) -> Iterator[None]:
+    try:
+        with system.reading(path):
+            yield
+    except system.Unreadable as error:
+        if path == root or not isinstance(error.__cause__, PermissionError):
+            raise
+        tree.closed[path] = error.__cause__.strerror or "Permission denied"
 
 
 def without_sound_beside_video(paths: Iterable[Path]) -> list[Path]:

@@ -18,7 +18,8 @@ from meiju.utils import system
 
 OLD = 24 * 3600  # seconds; another machine's temporary file that is older is taken for abandoned
 LFS_POINTER = "is a Git LFS pointer: git lfs pull"
-_LFS_START = b"version https://git-lfs.github.com/spec/"
+LFS_WHY = "the file itself was not fetched"
+LFS_START = b"version https://git-lfs.github.com/spec/"
 
 
 class Damaged(RuntimeError):
@@ -116,7 +117,7 @@ def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
         raise
     except Exception as error:  # numpy, pandas, zipfile and json raise a dozen kinds for damaged data
         if is_lfs_pointer(path):
-            raise Damaged(f"{path} is a Git LFS pointer", "git lfs pull") from error
+            raise Damaged(f"{path} {LFS_POINTER}", LFS_WHY) from error
         # A damaged archive can lead its reader to a position before its start, which is an "invalid argument".
         is_lost = delete is not None and isinstance(error, FileNotFoundError)
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL) and not is_lost:
@@ -203,7 +204,7 @@ def is_lfs_pointer(path: Path) -> bool:
         if not path.is_file():  # opening a named pipe would wait
             return False
         with path.open("rb") as file:
-            return file.read(len(_LFS_START)) == _LFS_START
+            return file.read(len(LFS_START)) == LFS_START
     return False
 
 

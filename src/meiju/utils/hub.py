@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
 from meiju.config import ConfigError
-from meiju.utils import files
+from meiju.utils import files, system
 
 # Otherwise, loading a checkpoint without safetensors starts its conversion on the hub, from a background thread.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
@@ -89,6 +89,8 @@ def load(kind: type, model: str, **options):
         with quietly():
             return kind.from_pretrained(place, trust_remote_code=False, **options)
     except Exception as error:  # libraries below raise a dozen kinds for files that are damaged or meant ill
+        if system.is_system_error(error):
+            raise system.unreadable(place, error) from error
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         if "trust_remote_code" in str(error):
             reason = "it needs Python code that comes with it (auto_map in its configuration), and such code is not run"
@@ -133,6 +135,9 @@ def _folder(model: str) -> Path:
         raise MissingModel(f"{model!r} is neither a folder nor a Hugging Face hub id like bert-base-chinese")
     if not (folder / "config.json").is_file():
         raise MissingModel(f"{folder} holds no config.json; give a folder made by save_pretrained or `hf download`")
+    pointers = [path for path in sorted(folder.iterdir()) if files.is_lfs_pointer(path)]
+    if pointers:
+        raise MissingModel(f"{pointers[0]} {files.LFS_POINTER}")
     return folder
 
 
@@ -183,7 +188,8 @@ def _reachable(model: str) -> Iterator[None]:
             raise OSError("the network is switched off by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
         yield
     except (OSError, ValueError, HTTPError) as error:
-        if isinstance(error, MissingModel):
+        number = system.errno_of(error)
+        if isinstance(error, MissingModel) or number in system.SYSTEM - system.NETWORK:  # a full disk, say
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MissingModel(

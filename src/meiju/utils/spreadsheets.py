@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from meiju.utils import files, system
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # some locales accept the full-width ones
 SEPARATORS = ",;\t"
 
@@ -31,7 +33,15 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
     The separator is the one that a first line `sep=;` names, as Excel writes it, or of comma, semicolon and tab the one
     that finds most of `columns` in the header (see `column_name`). Raises TableError.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        number = system.errno_of(error)
+        if number is None:
+            raise
+        raise TableError(None, f"cannot be read: {error.strerror}", system.remedy(number, reads=True)) from None
+    if files.is_lfs_pointer(path):
+        raise TableError(None, files.LFS_POINTER, files.LFS_WHY)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -52,7 +62,7 @@ def column_name(cell: str) -> str:
 
 def read_header(path: Path, *, columns: Container[str]) -> list[str]:
     """The heads of a csv file's columns as `column_name` gives them; of a file that is no table, anything."""
-    with path.open("rb") as file:
+    with system.reading(path), path.open("rb") as file:
         text = file.read(1 << 16).decode("utf-8-sig", "replace")
     _, separator, text = _opening(text, columns)
     return [column_name(cell) for cell in _split(_first_line(text), separator)]

@@ -121,4 +121,6 @@ def _own_errno(error: BaseException) -> int | None:
 def _is_beyond_memory(error: MemoryError) -> bool:
     """Whether numpy was to make an array that this machine could never hold: then its header is damaged."""
     shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
-    return None not in (shape, dtype) and math.prod(shape) * dtype.itemsize > psutil.virtual_memory().total
+    if shape is None or dtype is None:
+        return False
+    return math.prod(shape) * dtype.itemsize > psutil.virtual_memory().total

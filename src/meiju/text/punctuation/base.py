@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from meiju.config import ConfigError
+from meiju.utils import files, system
 
 MARKS = "，。？！"
 RANK = "，。！？"  # of several marks in a row, the one furthest right counts: '？！' is a question
@@ -51,7 +52,10 @@ def as_subtitle(sentence: str) -> str:
 
 def read_sentences(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
-    data = path.read_bytes()
+    with system.reading(path):
+        data = path.read_bytes()
+    if files.is_lfs_pointer(path):
+        raise ConfigError(f"{path} {files.LFS_POINTER}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

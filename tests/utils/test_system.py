@@ -1,0 +1,417 @@
+"""Whose error it is, at every place that reads: what the system refuses is never stored as missing or damaged."""
+
+import errno
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from meiju import features, run
+from meiju.config import ConfigError, CorpusConfig
+from meiju.corpus import CorpusError, read_corpus
+from meiju.encoders import material, tracks
+from meiju.encoders.arrays import NpyFrames
+from meiju.encoders.audio import LogMel
+from meiju.encoders.base import Clip, NoFrames, read_media
+from meiju.encoders.media import MediaError, read_audio, read_frames, read_seconds, write_clip
+from meiju.serving.inputs import find_clips
+from meiju.submission import check
+from meiju.utils import files, hub, system
+from meiju.utils.clip_files import walk
+from meiju.utils.system import Unreadable
+
+NAMES = ("EIO", "EACCES", "EPERM", "ENOTCONN", "ESTALE", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENFILE", "EHOSTDOWN")
+ERRNOS = [pytest.param(getattr(errno, name), id=name) for name in NAMES]
+FULL = [pytest.param(getattr(errno, name), id=name) for name in ("ENOSPC", "EDQUOT")]
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+INVALID_DATA = 1094995529  # libav's own number for damage
+TOLD = "is a Git LFS pointer: git lfs pull"
+
+
+def os_error(number: int, place: str | None = None) -> OSError:
+    return OSError(number, os.strerror(number), place)
+
+
+def of_av(number: int) -> Exception:
+    with pytest.raises(av.FFmpegError) as caught:
+        av.error.err_check(-number, filename="x")
+    return caught.value
+
+
+def chained(number: int) -> Exception:
+    try:
+        raise ValueError("of a library") from os_error(number)
+    except ValueError as error:
+        return error
+
+
+def while_handled(number: int) -> Exception:
+    try:
+        try:
+            raise os_error(number)
+        except OSError:
+            raise zipfile.BadZipFile("bad") from None
+    except zipfile.BadZipFile as error:
+        return error
+
+
+def of_rust(number: int) -> Exception:
+    return RuntimeError(f"{os.strerror(number)} (os error {number})")
+
+
+def of_text(number: int) -> Exception:
+    return RuntimeError(f"cannot load: {os_error(number)}")
+
+
+WRAPPERS = [os_error, of_av, chained, while_handled, of_rust, of_text]
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS)
+@pytest.mark.parametrize("number", [*ERRNOS, *FULL])
+def test_an_error_of_the_system_is_known_whatever_library_wraps_it(number, wrapped):
+    error = wrapped(number)
+    assert system.errno_of(error) == number
+    assert "\n" not in system.told(error)
+
+
+def numpy_error(shape) -> MemoryError:
+    with pytest.raises(MemoryError) as caught:
+        np.empty(shape)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (PermissionError("denied"), True),
+        (TimeoutError("timed out"), True),
+        (numpy_error((2**50,)), False),  # a damaged header may ask for anything
+        (cv2.error("x"), False),
+        (of_av(errno.ENOENT), False),
+        (os_error(errno.EINVAL), False),
+        (of_av(errno.EINVAL), False),
+        (of_av(INVALID_DATA), False),
+        (zipfile.BadZipFile("bad"), False),
+        (BrokenPipeError(errno.EPIPE, "closed"), False),
+        (ValueError("5"), False),
+    ],
+)
+def test_what_is_missing_or_damaged_is_not_the_systems(error, is_one):
+    assert system.is_system_error(error) == is_one
+
+
+def test_a_lack_of_memory_in_opencv_is_the_systems():
+    error = cv2.error("(-4:Insufficient memory)")
+    error.code = -4
+    assert system.errno_of(error) == errno.ENOMEM
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_what_helps_fits_what_was_done(number, tmp_path):
+    with pytest.raises(Unreadable) as caught, system.reading(tmp_path / "clip.mp4"):
+        raise os_error(number)
+    said = str(caught.value)
+    assert str(tmp_path / "clip.mp4") in said
+    assert os.strerror(number) in said
+    assert "same command again" in said
+    assert "writable" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_what_cannot_be_written_is_to_be_made_writable(number):
+    assert "make it writable" in system.told(os_error(number, "/work/x"))
+
+
+@pytest.mark.parametrize("wrapped", [os_error, of_av, chained])
+@pytest.mark.parametrize("number", [*ERRNOS, *FULL])
+def test_a_script_ends_in_one_line(number, wrapped):
+    with pytest.raises(SystemExit) as caught, run.plain_end():
+        raise wrapped(number)
+    assert str(caught.value).startswith("error: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), KeyError("x")])
+def test_a_script_shows_where_other_errors_come_from(error):
+    with pytest.raises(type(error)), run.plain_end():
+        raise error
+
+
+# What reads clips.
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    pictures, sound = rng.integers(0, 255, (30, 96, 128, 3), dtype=np.uint8), rng.normal(0, 0.1, 48_000)
+    write_clip(tmp_path / "clip.mp4", pictures, sound, fps=10)
+    return tmp_path / "clip.mp4"
+
+
+def fail_in_av(monkeypatch, number: int, name: str = "clip.mp4") -> None:
+    """libav alone cannot open the file of that name, or all files."""
+    real = av.open
+
+    def failing(file, *args, **kwargs):
+        if name in str(file):
+            raise of_av(number)
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(av, "open", failing)
+
+
+def fail_on_read(monkeypatch, number: int, at: int) -> None:
+    """The drive fails when a clip is read for the time number `at`."""
+    times = iter(range(1, 1000))
+
+    class Failing(tracks._Reader):
+        def read(self, size=-1):
+            if next(times) == at:
+                raise os_error(number)
+            return super().read(size)
+
+    monkeypatch.setattr(tracks, "_Reader", Failing)
+
+
+READERS = [
+    read_audio,
+    lambda path: read_frames(path, fps=5, size=32),
+    read_seconds,
+    lambda p: read_media(clip_of(p), read_audio),
+]
+READERS += [lambda path: material.lack_of(LogMel(mels=8, fps=5), [clip_of(path)])]
+
+
+def clip_of(path: Path) -> Clip:
+    return Clip(path.stem, "", str(path))
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch, number, read):
+    fail_in_av(monkeypatch, number)
+    with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
+        read(clip)
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_drive_that_fails_midway_does_not_end_the_clip(clip, monkeypatch, number, at):
+    fail_on_read(monkeypatch, number, at)
+    with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
+        read_audio(clip)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EIO, errno.ENOMEM])
+def test_numbers_by_which_libav_speaks_of_damage_stay_damage(clip, monkeypatch, number):
+    fail_in_av(monkeypatch, number, name="")
+    with pytest.raises(MediaError, match="not decodable"):
+        read_audio(clip)
+
+
+def test_a_clip_that_is_gone_is_the_clips(tmp_path):
+    assert isinstance(read_media(clip_of(tmp_path / "no.mp4"), read_audio), NoFrames)
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_nothing_is_stored_of_a_clip_that_failed_and_the_same_command_goes_on(clip, monkeypatch, number):
+    def extract(folder):
+        options = {"meta": {}, "seed": 0, "n_jobs": 1, "label": "sound"}
+        return features.extract(LogMel(mels=8, fps=5), [clip_of(clip)], [], folder, **options)
+
+    with monkeypatch.context() as patch:
+        fail_in_av(patch, number)
+        with pytest.raises(Unreadable):
+            extract(clip.parent / "store")
+    store = extract(clip.parent / "store")
+    assert len(store.missing) == 0
+    np.testing.assert_array_equal(store.frames, extract(clip.parent / "undisturbed").frames)
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_clip_that_cannot_be_read_is_named_beside_those_that_are_predicted(clip, monkeypatch, number):
+    other = clip.with_name("other.mp4")
+    other.write_bytes(clip.read_bytes())
+    fail_in_av(monkeypatch, number)
+    clips, problems, _ = find_clips([clip.parent])
+    assert [one.name for one in clips] == ["other"]
+    assert os.strerror(number) in problems[str(clip)]
+
+
+# What reads other files.
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_file_that_cannot_be_hashed_is_named(clip, monkeypatch, number):
+    def failing(file, algorithm):
+        raise os_error(number)
+
+    monkeypatch.setattr(files.hashlib, "file_digest", failing)
+    with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
+        files.content_hashes([clip], clip.parent / "known.json", label="clips")
+
+
+def test_a_file_that_is_deleted_before_it_is_hashed_is_named(tmp_path):
+    with pytest.raises(Unreadable, match="gone is gone since"):
+        files.content_hashes([tmp_path / "gone"], tmp_path / "known.json", label="clips")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("number", ERRNOS)
+def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monkeypatch, number, packed):
+    np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
+    place = tmp_path
+    if packed:
+        place = tmp_path / "frames.zip"
+        with zipfile.ZipFile(place, "w") as archive:
+            archive.write(tmp_path / "a.npy", "a.npy")
+    encoder = NpyFrames(str(place))
+
+    def failing(*_, **__):
+        raise os_error(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "read", failing)
+        patch.setattr(Path, "read_bytes", failing)
+        with pytest.raises(Unreadable, match="cannot read"):
+            encoder.encode([Clip("a", "", "")])
+    assert isinstance(encoder.encode([Clip("a", "", "")])[0], np.ndarray)
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_result_that_cannot_be_read_is_not_damaged(tmp_path, number):
+    with pytest.raises(Unreadable), files.reading(tmp_path / "index.csv", delete=tmp_path):
+        raise os_error(number)
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_model_that_cannot_be_read_is_not_missing(tmp_path, number):
+    class Kind:
+        @staticmethod
+        def from_pretrained(*_, **__):
+            raise of_rust(number)
+
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(Unreadable, match=f"cannot read {tmp_path}"):
+        hub.load(Kind, str(tmp_path))
+
+
+# Folders and tables of others.
+
+
+def refuse(monkeypatch, name: str) -> None:
+    """Folders and files of that name may not be read, as if another user owned them."""
+    scandir, read_bytes = os.scandir, Path.read_bytes
+
+    def checked(real, path):
+        if Path(path).name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", lambda path: checked(scandir, path))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: checked(read_bytes, path))
+
+
+def test_a_folder_of_another_user_is_passed_over_and_named(tmp_path, monkeypatch):
+    for path in (tmp_path / "lost+found" / "x.mp4", tmp_path / "a.mp4"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    refuse(monkeypatch, "lost+found")
+    tree = walk(tmp_path, follow=True)
+    assert list(tree.files) == [tmp_path / "a.mp4"]
+    assert tree.closed == {tmp_path / "lost+found": "Permission denied"}
+    _, _, remarks = find_clips([tmp_path])
+    assert f"passed over: {tmp_path / 'lost+found'} (Permission denied; make it readable)" in remarks
+
+
+def test_the_folder_itself_must_be_readable_and_its_drive_there(tmp_path, monkeypatch):
+    refuse(monkeypatch, tmp_path.name)
+    with pytest.raises(Unreadable, match="make it readable"):
+        walk(tmp_path, follow=True)
+
+
+def test_a_corpus_passes_over_and_names_a_closed_folder(root, monkeypatch):
+    refuse(monkeypatch, "NoAnnotation")
+    corpus = read_corpus(CorpusConfig(root), needs_media=True)
+    assert "NoAnnotation: is passed over: Permission denied (make it readable)" in str(corpus.warnings[0])
+
+
+@pytest.mark.parametrize("number", ERRNOS)
+def test_a_table_that_cannot_be_read_is_named_with_the_remedy(root, monkeypatch, number):
+    real = Path.read_bytes
+
+    def failing(path):
+        if path.name.startswith("Training"):
+            raise os_error(number, str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(CorpusError, match=f"Training.*cannot be read: {os.strerror(number)}") as caught:
+        read_corpus(CorpusConfig(root), needs_media=True)
+    assert "writable" not in str(caught.value)
+
+
+# What git leaves where Git LFS has not fetched the file itself.
+
+
+def pointer_clip(path: Path):
+    read_audio(path)
+
+
+def pointer_zip(path: Path):
+    NpyFrames(str(path))
+
+
+def pointer_npy(path: Path):
+    encoder = NpyFrames(str(path.parent))
+    raise encoder.encode([Clip(path.stem, "", "")])[0]
+
+
+def pointer_model(path: Path):
+    (path.parent / "config.json").write_text("{}")
+    hub.locate(str(path.parent))
+
+
+def pointer_result(path: Path):
+    files.read_json(path)
+
+
+def pointer_submission(path: Path):
+    raise ConfigError(check(path, names=[], emotions=[], intents=[])[0])
+
+
+def pointer_texts(path: Path):
+    find_clips([path.parent], texts=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.mp4", pointer_clip),
+        ("a.zip", pointer_zip),
+        ("a.npy", pointer_npy),
+        ("model.safetensors", pointer_model),
+        ("pytorch_model.bin", pointer_model),
+        ("model.json", pointer_result),
+        ("submission.zip", pointer_submission),
+        ("texts.csv", pointer_texts),
+    ],
+)
+def test_a_git_lfs_pointer_is_called_that_everywhere(tmp_path, name, read):
+    (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(Exception, match=TOLD):
+        read(tmp_path / name)
+
+
+def test_a_corpus_of_git_lfs_pointers_is_refused(tmp_path, root):
+    copy = shutil.copytree(root, tmp_path / "corpus")
+    for path in copy.rglob("*.mp4"):
+        path.write_bytes(POINTER)
+    with pytest.raises(CorpusError, match=TOLD):
+        read_corpus(CorpusConfig(copy), needs_media=True)
