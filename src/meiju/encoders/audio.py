@@ -1,14 +1,15 @@
 """Embedded audio encoder: log-mel spectrogram of a clip's sound."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 import numpy as np
 
 from meiju.encoders.base import Clip, Encoded, Encoder, Noted, noted, read_media
-from meiju.encoders.media import read_audio
+from meiju.encoders.media import sound
 
 RATE = 16000  # samples per second
+BLOCK = 60  # seconds that are analysed at once
 FLOOR = 1e-5  # quieter than this is silence
 
 
@@ -45,19 +46,40 @@ class LogMel(Encoder):
         from transformers.audio_utils import spectrogram, window_function
 
         notes: list[str] = []
-        samples = read_audio(path, rate=RATE, notes=notes)
-        samples = np.pad(
-            samples, (0, max(0, self.n_fft - len(samples)))
-        )  # shorter than one window: padded with silence
-        mel = spectrogram(
-            samples,
-            window_function(2 * self.hop, "hann"),
-            frame_length=2 * self.hop,
-            hop_length=self.hop,
-            fft_length=self.n_fft,
-            power=2.0,
-            mel_filters=filters,
-            mel_floor=FLOOR,
-            log_mel="log",
-        )  # [mels, frames]
-        return noted(mel.T.astype(np.float32), *notes)
+        blocks = sound(path, rate=RATE, block=BLOCK * RATE, notes=notes)
+        mel = [
+            spectrogram(
+                samples,
+                window_function(2 * self.hop, "hann"),
+                frame_length=2 * self.hop,
+                hop_length=self.hop,
+                fft_length=self.n_fft,
+                power=2.0,
+                mel_filters=filters,
+                mel_floor=FLOOR,
+                log_mel="log",
+                center=False,
+            ).T.astype(np.float32)  # [frames, mels]
+            for samples in overlapping(blocks, self.hop, self.n_fft)
+        ]
+        return noted(np.concatenate(mel), *notes)
+
+
+def overlapping(blocks: Iterable[np.ndarray], hop: int, shortest: int) -> Iterator[np.ndarray]:
+    """Blocks of sound [N] that overlap so that windows of two hops have their middles at each hop of the whole.
+
+    Sound is reflected at its ends; where there are fewer than `shortest` samples, silence is put behind them.
+    """
+    waiting, begun = np.empty(0, np.float32), False
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        if not begun and len(waiting) > max(hop, shortest):
+            waiting, begun = np.concatenate([waiting[hop:0:-1], waiting]), True
+        n = len(waiting) // hop - 3  # windows that are whole, and something is left to be reflected at the end
+        if begun and n > 0:
+            yield waiting[: (n + 1) * hop]
+            waiting = waiting[n * hop :]
+    if not begun:
+        waiting = np.pad(waiting, (0, max(0, max(shortest, hop + 1) - len(waiting))))
+        waiting = np.concatenate([waiting[hop:0:-1], waiting])
+    yield np.concatenate([waiting, waiting[-2 : -hop - 2 : -1]])

@@ -5,7 +5,7 @@ An encoder may first be fitted on clips without their labels (`fit`). What it le
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,6 +113,24 @@ class Encoder(ABC):
     @abstractmethod
     def fingerprint(self) -> dict:
         """Everything that decides the frames besides the clips: name, settings, versions, hashes of files read."""
+
+
+def mean_over_time(blocks: Iterable[np.ndarray], n: int, most: int) -> np.ndarray:
+    """Frames [T, dim] float32 of blocks [t, dim] of `n` frames in all, averaged over `most` parts of equal length.
+
+    Where most is 0, or there are no more frames, they stay as they are. Only the averages are in memory at once.
+    """
+    if not 0 < most < n:
+        return np.concatenate(list(blocks))
+    ends = np.cumsum([n // most + (k < n % most) for k in range(most)])  # as np.array_split cuts
+    sums, start = None, 0
+    for block in blocks:
+        part = np.searchsorted(ends, np.arange(start, start + len(block)), side="right")
+        first = np.flatnonzero(np.diff(part, prepend=-1))
+        sums = np.zeros((most, block.shape[1])) if sums is None else sums
+        sums[part[first]] += np.add.reduceat(block, first, axis=0, dtype=np.float64)
+        start += len(block)
+    return (sums / np.diff(ends, prepend=0)[:, None]).astype(np.float32)
 
 
 def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:

@@ -1,6 +1,6 @@
 """Embedded visual encoder: the expression and the movement of a clip's main face."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from meiju.config import ConfigError
 from meiju.encoders import faces
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media, require_finite
-from meiju.encoders.media import read_whole_frames
+from meiju.encoders.media import pictures
 from meiju.encoders.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.encoders.tracking import Track, follow_main_face
 
@@ -82,8 +82,8 @@ class FaceGeometry(Encoder):
     def _see(self, clip: Clip) -> tuple[Parts, str] | NoFrames:
         """What a clip shows, and notes on the damage of its file."""
         notes: list[str] = []
-        pictures = read_media(clip, lambda path: read_whole_frames(path, fps=self.fps, shorter=SEARCHED, notes=notes))
-        return pictures if isinstance(pictures, NoFrames) else (see(pictures), "; ".join(notes))
+        seen = read_media(clip, lambda path: see(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)))
+        return seen if isinstance(seen, NoFrames) else (seen, "; ".join(notes))
 
     def _frames(self, parts: Parts, notes: str) -> Noted | NoFrames:
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0
@@ -98,12 +98,18 @@ class FaceGeometry(Encoder):
         return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
 
 
-def see(pictures: Sequence[np.ndarray]) -> Parts:
-    """What RGB pictures [H, W, 3] uint8 of a clip show: the main face and how it moves, where it is found; scenes."""
-    track = follow_main_face([faces.find_faces(picture) for picture in pictures])
-    numbers = np.flatnonzero(track.found)[::EVERY] if track else []
-    described = [faces.describe(pictures[k], track.faces[k]) for k in numbers]
-    small = [cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA) for picture in pictures]
+def see(pictures: Iterable[np.ndarray]) -> Parts:
+    """What RGB pictures [H, W, 3] uint8 of a clip show: the main face and how it moves, where it is found; scenes.
+
+    The pictures are gone through twice.
+    """
+    found, small = [], []
+    for picture in pictures:
+        found.append(faces.find_faces(picture))
+        small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))
+    track = follow_main_face(found)
+    numbers = set(np.flatnonzero(track.found)[::EVERY].tolist()) if track else set()
+    described = [faces.describe(picture, track.faces[k]) for k, picture in enumerate(pictures) if k in numbers]
     return {
         "face": np.array([look for look, _ in described], np.float32).reshape(-1, faces.N_FEATURES),
         "blendshapes": np.array([strengths for _, strengths in described], np.float32).reshape(-1, faces.N_BLENDSHAPES),

@@ -8,8 +8,9 @@ track is damaged is left out; `notes` says how much. A track of which more than 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -24,6 +25,56 @@ TIME_STAMP_ROUNDING = 0.001  # seconds
 FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate
 # Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
 RESTART_OF_FRAMES, RESTART_OF_PACKETS = 0.1, 1.0  # seconds
+# Of a film, which has more, nothing stays in memory: 100 MB of pictures, and two minutes of sound.
+KEPT_PICTURES, KEPT_SECONDS = 128, 120
+
+
+class Pieces:
+    """Pictures or pieces of sound of a clip, to be gone through as often as needed.
+
+    Those of a short clip are decoded once. Those of a film are decoded again each time, so that memory does not grow
+    with its length. Going through raises MediaError, at the end too.
+    """
+
+    def __init__(self, decode: Callable[..., Iterator[np.ndarray]], kept: int, notes: list[str] | None):
+        """decode(notes=...) gives the pieces; kept: how many stay in memory; notes: where to add what was lost."""
+        self._decode, self._most, self._notes = decode, kept, notes
+        self._kept: list[np.ndarray] | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether all pieces are in memory, once they have been gone through."""
+        return self._kept is not None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[np.ndarray] = []
+        notes, n = [], 0
+        for n, piece in enumerate(self._decode(notes=notes), start=1):
+            kept.append(piece)
+            if n > self._most:
+                kept.clear()
+            yield piece
+        self._kept = kept if n <= self._most else None
+        if self._notes is not None:
+            self._notes += [note for note in notes if note not in self._notes]
+
+
+def pictures(path: str | Path, *, fps: float, shorter: int, notes: list[str] | None = None) -> Pieces:
+    """The frames of `read_whole_frames`, one by one."""
+    return Pieces(partial(_whole_frames, path, fps=fps, shorter=shorter), KEPT_PICTURES, notes)
+
+
+def squares(path: str | Path, *, fps: float, size: int, notes: list[str] | None = None) -> Pieces:
+    """The frames of `read_frames`, one by one."""
+    return Pieces(partial(_square_frames, path, fps=fps, size=size), KEPT_PICTURES, notes)
+
+
+def sound(path: str | Path, *, rate: int, block: int, notes: list[str] | None = None) -> Pieces:
+    """The samples of `read_audio` in blocks [block] and a last one that is not longer."""
+    return Pieces(partial(_blocks, path, rate=rate, block=block), KEPT_SECONDS * rate // block, notes)
 
 
 def read_frames(path: str | Path, *, fps: float, size: int, notes: list[str] | None = None) -> np.ndarray:
@@ -34,11 +85,7 @@ def read_frames(path: str | Path, *, fps: float, size: int, notes: list[str] | N
     notes: where to add what was lost of the video track. Raises MediaError if there is no video track, more than half
     of it is damaged, or its pictures have more than MAX_PIXELS.
     """
-    with opened_track(path, "video", notes) as track:
-        frames = [display.centre_square(_shown(frame, track.aspect, size), size) for frame in _sampled(track, fps)]
-    if not frames:
-        raise MediaError("the video track has no decodable frame")
-    return np.stack(frames)
+    return np.stack(list(squares(path, fps=fps, size=size, notes=notes)))
 
 
 def read_whole_frames(
@@ -48,11 +95,7 @@ def read_whole_frames(
 
     notes and MediaError: see `read_frames`.
     """
-    with opened_track(path, "video", notes) as track:
-        frames = [_shown(frame, track.aspect, shorter, enlarge=False) for frame in _sampled(track, fps)]
-    if not frames:
-        raise MediaError("the video track has no decodable frame")
-    return frames
+    return list(pictures(path, fps=fps, shorter=shorter, notes=notes))
 
 
 def read_audio(path: str | Path, *, rate: int = 16000, notes: list[str] | None = None) -> np.ndarray:
@@ -61,17 +104,7 @@ def read_audio(path: str | Path, *, rate: int = 16000, notes: list[str] | None =
     notes: where to add what was lost of the audio track. Raises MediaError if there is no audio track, more than half
     of it is damaged, or its samples are not finite numbers.
     """
-    notes = [] if notes is None else notes
-    with opened_track(path, "audio", notes) as track:
-        pieces = list(_resampled(track, rate, notes))
-    if not pieces:
-        raise MediaError("the audio track has no decodable sound")
-    samples = np.concatenate(pieces)
-    if not np.isfinite(samples).all():
-        raise MediaError(
-            f"the sound is not finite: {(~np.isfinite(samples)).sum()} of {len(samples)} samples are no numbers"
-        )
-    return samples
+    return np.concatenate(list(sound(path, rate=rate, block=rate, notes=notes)))
 
 
 def write_clip(
@@ -111,6 +144,44 @@ def read_seconds(path: str | Path) -> float:
                 seconds = clocks[packet.stream.index].read(float(stamp * packet.time_base), step=length)
                 start, stop = min(start, seconds), max(stop, seconds + length)
     return max(0.0, stop - start)
+
+
+def _square_frames(path: str | Path, *, fps: float, size: int, notes: list[str]) -> Iterator[np.ndarray]:
+    shown = partial(_shown, size=size)
+    return (display.centre_square(frame, size) for frame in _all_shown(path, fps, shown, notes))
+
+
+def _whole_frames(path: str | Path, *, fps: float, shorter: int, notes: list[str]) -> Iterator[np.ndarray]:
+    return _all_shown(path, fps, partial(_shown, size=shorter, enlarge=False), notes)
+
+
+def _all_shown(path: str | Path, fps: float, shown: Callable, notes: list[str]) -> Iterator[np.ndarray]:
+    none = True
+    with opened_track(path, "video", notes) as track:
+        for frame in _sampled(track, fps):
+            none = False
+            yield shown(frame, track.aspect)
+    if none:
+        raise MediaError("the video track has no decodable frame")
+
+
+def _blocks(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Iterator[np.ndarray]:
+    n_samples = n_bad = n_waiting = 0
+    waiting: list[np.ndarray] = []
+    with opened_track(path, "audio", notes) as track:
+        for piece in _resampled(track, rate, notes):
+            n_samples, n_bad = n_samples + len(piece), n_bad + int((~np.isfinite(piece)).sum())
+            waiting.append(piece)
+            n_waiting += len(piece)
+            if n_waiting > block:
+                whole, n_waiting = np.concatenate(waiting), n_waiting % block
+                waiting = [whole[len(whole) - n_waiting :]]
+                yield from whole[: len(whole) - n_waiting].reshape(-1, block)
+    if not n_samples:
+        raise MediaError("the audio track has no decodable sound")
+    if n_bad:
+        raise MediaError(f"the sound is not finite: {n_bad} of {n_samples} samples are no numbers")
+    yield from [rest for rest in [np.concatenate(waiting)] if len(rest)]
 
 
 def _sampled(track: Track, fps: float) -> Iterator[av.VideoFrame]:

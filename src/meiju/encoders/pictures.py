@@ -1,6 +1,6 @@
 """The input of visual encoders: square crops of a clip's pictures, of their centre or of its main face."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from meiju.encoders import faces
 from meiju.encoders.base import Clip, NoFrames, read_media
-from meiju.encoders.media import read_frames, read_whole_frames
+from meiju.encoders.media import pictures, squares
 from meiju.encoders.tracking import follow_main_face
 
 SEARCHED = 360  # pixels: shorter side of the pictures in which faces are searched
@@ -20,10 +20,27 @@ NO_FACE = "no face found, so the whole picture is seen"
 
 @dataclass(frozen=True)
 class Pictures:
-    """Squares [T, size, size, 3] uint8 RGB of a clip, and a note for the user."""
+    """Squares [size, size, 3] uint8 RGB of a clip one by one, and a note for the user. Those of a film are not kept."""
 
-    squares: np.ndarray
+    each: Iterable[np.ndarray]
     note: str = ""
+
+    @property
+    def squares(self) -> np.ndarray:
+        """All of them: [T, size, size, 3]."""
+        return np.stack(list(self.each))
+
+
+@dataclass(frozen=True)
+class FaceSquares:
+    """Squares of that size around the face in each of some pictures, made anew each time they are gone through."""
+
+    pictures: Iterable[np.ndarray]
+    faces: Sequence[faces.Face]
+    size: int
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (_cut(p, face, self.size) for p, face in zip(self.pictures, self.faces, strict=True))
 
 
 def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Pictures | NoFrames]:
@@ -42,25 +59,29 @@ def crop_settings(crop: str) -> dict:
     return {"crop": crop} | ({} if crop == "frame" else faces.fingerprint())
 
 
-def crop_to_face(pictures: Sequence[np.ndarray], size: int) -> np.ndarray | None:
-    """Squares [T, size, size, 3] uint8 around the main face of RGB pictures [H, W, 3], turned until its eyes are level.
+def crop_to_face(pictures: Iterable[np.ndarray], size: int) -> FaceSquares | None:
+    """Squares around the main face of RGB pictures [H, W, 3] uint8, turned until its eyes are level.
 
     Where a picture does not show it, the square lies between those before and after. None if no picture shows a face.
     """
     track = follow_main_face([faces.find_faces(picture) for picture in pictures])
-    return track and np.stack([_cut(p, face, size) for p, face in zip(pictures, track.faces, strict=True)])
+    return track and FaceSquares(pictures, track.faces, size)
 
 
 def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures | NoFrames:
     notes: list[str] = []
     if crop != "frame":
-        squares = crop_to_face(read_whole_frames(path, fps=fps, shorter=max(size, SEARCHED), notes=notes), size)
-        if squares is not None:
-            return Pictures(squares, "; ".join(notes))
+        whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
+        of_face = crop_to_face(whole, size)
+        if of_face is not None:
+            return Pictures(list(of_face) if whole.is_short else of_face, "; ".join(notes))
         if crop == "face":
             return NoFrames(MISSING_FACE)
         notes = [NO_FACE]
-    return Pictures(read_frames(path, fps=fps, size=size, notes=notes), "; ".join(notes))
+    middle = squares(path, fps=fps, size=size, notes=notes)
+    for _ in middle:  # to know what is lost
+        pass
+    return Pictures(middle, "; ".join(notes))
 
 
 def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -64,10 +65,13 @@ class PretrainedVisual(Pretrained):
         if not with_pictures:
             return encoded
         # The pictures of all clips, in batches of equal size.
-        pictures = np.concatenate([read[k].squares for k in with_pictures])
-        starts = range(0, len(pictures), self.batch_frames)
-        frames = torch.cat([self._frames(pictures[s : s + self.batch_frames]) for s in starts])
-        lengths = [len(read[k].squares) for k in with_pictures]
+        owners: list[int] = []
+        pictures = ((k, square) for k in with_pictures for square in read[k].each)
+        batches, frames = iter(lambda: list(islice(pictures, self.batch_frames)), []), []
+        for batch in batches:
+            owners += [k for k, _ in batch]
+            frames.append(self._frames(np.stack([square for _, square in batch])))
+        frames, lengths = torch.cat(frames), [owners.count(k) for k in with_pictures]
         for k, of_clip in zip(with_pictures, frames.split(lengths), strict=True):
             encoded[k] = Noted(self.pool(of_clip).numpy(), read[k].note)
         return encoded

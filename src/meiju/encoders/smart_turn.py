@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meiju.encoders.base import Clip, Encoded, Encoder, Noted, noted, read_media
-from meiju.encoders.media import read_audio
+from meiju.encoders.base import Clip, Encoded, Encoder, Noted, mean_over_time, noted, read_media
+from meiju.encoders.media import sound
 from meiju.utils import files
 from meiju.utils.packaged import packaged_file
 
@@ -60,10 +60,9 @@ class SmartTurn(Encoder):
 
     def _frames(self, path: str) -> np.ndarray | Noted:
         notes: list[str] = []
-        frames = hear(read_audio(path, rate=RATE, notes=notes))
-        if 0 < self.max_frames < len(frames):
-            frames = np.stack([part.mean(axis=0) for part in np.array_split(frames, self.max_frames)])
-        return noted(frames, *notes)
+        windows = sound(path, rate=RATE, block=WINDOW, notes=notes)
+        n = sum(_n_frames(window) for window in windows)
+        return noted(mean_over_time(map(_states, windows), n, self.max_frames), *notes)
 
 
 def hear(samples: np.ndarray) -> np.ndarray:
@@ -84,10 +83,13 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
 def _states(samples: np.ndarray) -> np.ndarray:
     """Hidden states [T, dim] of at most one window."""
-    n = max(1, -(-len(samples) // STEP))
     mel = log_mel(np.pad(samples, (WINDOW - len(samples), 0)).astype(np.float64))
     states = _session().run(LAYERS, {"input_features": mel[None].astype(np.float32)})
-    return np.concatenate(states, axis=-1)[0, -n:]
+    return np.concatenate(states, axis=-1)[0, -_n_frames(samples) :]
+
+
+def _n_frames(window: np.ndarray) -> int:
+    return max(1, -(-len(window) // STEP))
 
 
 @functools.cache

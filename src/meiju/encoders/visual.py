@@ -68,5 +68,4 @@ class PixelsPca(Encoder):
 
 def _grey(pictures: Pictures) -> np.ndarray:
     """Grey pixels [frames, size * size] in [0, 1]."""
-    squares = pictures.squares
-    return squares.mean(axis=3, dtype=np.float32).reshape(len(squares), -1) / 255
+    return np.stack([square.mean(axis=2, dtype=np.float32).ravel() for square in pictures.each]) / 255

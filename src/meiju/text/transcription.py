@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 
 from meiju.config import ConfigError, SpeechConfig
-from meiju.encoders.media import MediaError, read_audio
+from meiju.encoders import media
+from meiju.encoders.media import MediaError
 from meiju.utils import files, hub, system
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
@@ -34,6 +36,7 @@ REPEATS = 10  # times that a piece of text follows itself only where a model has
 PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
 CHUNK = 30  # seconds that a model without a window of its own hears at once
+PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
 
 
 @dataclass(frozen=True)
@@ -196,25 +199,48 @@ class Listener:
         fits = [isinstance(sound, np.ndarray) and len(sound) <= self.window for sound in sounds]
         texts = iter(self._texts([sound for sound, whole in zip(sounds, fits, strict=True) if whole]))
         heard = []
-        for (name, _), sound, whole in zip(clips, sounds, fits, strict=True):
+        for (name, path), sound, whole in zip(clips, sounds, fits, strict=True):
             if isinstance(sound, str):
                 heard.append(Heard(name, "", sound))
+            elif sound is None:
+                heard.append(Heard(name, *self._film(path)))
             else:
                 sentence, reason = self._sentence(next(texts) if whole else self._long_text(sound))
                 heard.append(Heard(name, sentence, reason))
         return heard
 
-    def _sound(self, path: str) -> np.ndarray | str:
-        """Samples [N] at the model's rate, or why there is nothing to hear."""
+    def _sound(self, path: str) -> np.ndarray | str | None:
+        """Samples [N] at the model's rate, or why there is nothing to hear; None for a film, longer than PIECE."""
         try:
-            samples = read_audio(path, rate=self.rate)
+            samples, *more = islice(self._pieces(path), 2)
         except MediaError as error:
             return str(error)
         except FileNotFoundError:  # deleted since the corpus was read
             return f"{path} is gone"
+        if more:
+            return None
         if len(samples) < SHORTEST * self.rate:
             return f"the sound is shorter than {SHORTEST} seconds"
         return samples if is_loud(samples, self.rate) else "the sound is silent"
+
+    def _film(self, path: str) -> tuple[str, str]:
+        """The sentence in a film, which is heard piece by piece; where there is none, the reason."""
+        try:
+            texts = [self._long_text(piece) for piece in self._pieces(path) if is_loud(piece, self.rate)]
+        except (MediaError, FileNotFoundError) as error:
+            return "", str(error)
+        return self._sentence(" ".join(texts)) if texts else ("", "the sound is silent")
+
+    def _pieces(self, path: str) -> Iterator[np.ndarray]:
+        """The sound at the model's rate in pieces of at most PIECE seconds, cut where it is quiet."""
+        most, waiting = PIECE * self.rate, np.empty(0, np.float32)
+        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate):
+            waiting = np.concatenate([waiting, block])
+            if len(waiting) > most:
+                cut = most - EDGE * self.rate + _quietest(waiting[most - EDGE * self.rate : most], self.rate)
+                yield waiting[:cut]
+                waiting = waiting[cut:]
+        yield waiting
 
     def _texts(self, sounds: list[np.ndarray]) -> list[str]:
         """Texts of sounds that fit into the model's window."""
@@ -257,6 +283,13 @@ def is_loud(samples: np.ndarray, rate: int) -> bool:
     n = round(FRAME * rate)
     power = np.square(voice[: len(voice) // n * n].reshape(-1, n)).mean(axis=1)
     return bool((10 * np.log10(power + 1e-12) > SILENCE).sum() * FRAME >= SHORTEST)
+
+
+def _quietest(samples: np.ndarray, rate: int) -> int:
+    """Where sound [N] is the quietest: the number of a sample."""
+    n = round(FRAME * rate)
+    power = np.square(samples[: len(samples) // n * n].reshape(-1, n)).mean(axis=1)
+    return int(power.argmin()) * n + n // 2
 
 
 def repeated(text: str) -> str:
