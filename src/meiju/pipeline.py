@@ -15,6 +15,8 @@ import pandas as pd
 from meiju import ensemble, evaluation, features, members, submission, teachers
 from meiju.config import ConfigError
 from meiju.corpus import PARTS, UNSCORED_PARTS
+from meiju.encoders import material
+from meiju.encoders.base import Clip
 from meiju.ensemble import Probabilities
 from meiju.evaluation import Stage
 from meiju.labels import TASKS
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from meiju.member_training import StageData
     from meiju.network import MemberNetwork
     from meiju.training import Frames
+
+LENGTHS = "lengths.json"  # in the folder of features: seconds of each clip
 
 
 def transcribe(run: Run) -> None:
@@ -83,10 +87,26 @@ def extract_features(run: Run) -> None:
         print(features.describe(stream, store, folder))
         products += files.files_in(folder)
         short += filter(None, [features.shortage(stream, store, parts)])
+    if any(encoder.source == "media" for encoder in run.encoders.values()):
+        products.append(_note_lengths(run, clips))
     if short:
         remedy = "mend what its frames are made from, or leave the stream out of --streams"
         raise ConfigError("\n".join(["too little is left of a stream to go on:", *short, remedy]))
     run.finish("features", products)
+
+
+def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
+    """Keep how long clips are, and print which are far longer than those that are learnt from."""
+    seconds = material.lengths(clips, n_jobs=run.config.n_jobs)
+    longest = max(seconds[name] for name in run.corpus.part("training").name)
+    for part in ("validation", "testing", "unlabelled"):
+        far = {n: note for n in run.corpus.part(part).name if (note := material.far_longer(seconds[n], longest))}
+        if far:
+            name, note = next(iter(far.items()))
+            print(f"{len(far)} {part} clips are far longer than those that are learnt from; of {name}: {note}")
+    path = run.folder("features") / LENGTHS
+    files.write_json(path, {"longest": longest, "seconds": seconds})
+    return path
 
 
 def train_stage1(run: Run) -> None:
@@ -167,10 +187,17 @@ def make_submission(run: Run) -> None:
         transcripts=run.result("transcripts"),
         stage2=run.result("stage2"),
         weights=stages[-1].weights,
+        longest=_longest(run),
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
+
+
+def _longest(run: Run) -> float | None:
+    """Seconds of the longest training clip; None where no stream reads media."""
+    path = run.result("features") / LENGTHS
+    return files.read_json(path)["longest"] if path.exists() else None
 
 
 def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:

@@ -106,7 +106,9 @@ def test_pictures_are_cut_to_their_face(face):
 
 def test_a_turned_face_is_cut_upright(face):
     upright = scene(face, top=60, left=200)
-    straight, leaning = (next(iter(crop_to_face([picture], 48))).astype(float) for picture in (upright, turned(upright, 20)))
+    straight, leaning = (
+        next(iter(crop_to_face([picture], 48))).astype(float) for picture in (upright, turned(upright, 20))
+    )
     as_it_is = cv2.resize(turned(upright, 20)[60:300, 200:440], (48, 48)).astype(float)
     middle = np.s_[12:36, 12:36]
     assert np.abs(straight - leaning)[middle].mean() < 0.6 * np.abs(straight - as_it_is)[middle].mean()

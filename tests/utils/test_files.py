@@ -8,11 +8,13 @@ import sys
 import pytest
 
 from meiju.utils import files
+from meiju.utils.system import Unreadable
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from meiju.utils import files
+from meiju.utils.system import Unreadable
 with files.reserved(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -103,7 +105,7 @@ def test_a_result_that_is_not_there_is_not_damaged(tmp_path):
 def test_an_archive_that_sends_its_reader_before_its_start_is_damaged(tmp_path):
     with pytest.raises(files.Damaged, match=r"a\.npz is damaged"), files.reading(tmp_path / "a.npz"):
         raise OSError(errno.EINVAL, "Invalid argument")
-    with pytest.raises(PermissionError), files.reading(tmp_path / "a.npz"):
+    with pytest.raises(Unreadable, match="make it readable"), files.reading(tmp_path / "a.npz"):
         raise PermissionError(errno.EACCES, "Permission denied")
 
 

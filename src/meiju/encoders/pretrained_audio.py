@@ -1,7 +1,7 @@
 """Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM, data2vec-audio, and Whisper's encoder."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip, Encoded, NoFrames, Noted, batches, noted, read_media
-from meiju.encoders.media import read_audio
+from meiju.encoders import media
+from meiju.encoders.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, noted, read_media
+from meiju.encoders.media import Pieces
 from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -55,12 +56,12 @@ class PretrainedAudio(Pretrained):
         return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
 
     def reader(self) -> Callable[[Sequence[Clip]], list[Noted | NoFrames]]:
-        return partial(_read_sounds, rate=self.rate)
+        return partial(_read_sounds, rate=self.rate, block=self.block)
 
     def finish(self, read: list[Noted | NoFrames]) -> Encoded:
         blocks, owner, shortest = [], [], self._shortest
         for k, sound in enumerate(read):
-            if not isinstance(sound, NoFrames):
+            if not isinstance(sound, NoFrames) and not isinstance(sound.frames, Pieces):
                 samples = sound.frames
                 if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
                     samples = _at_least(samples, -(-len(samples) // self._hop) * self._hop)
@@ -76,9 +77,25 @@ class PretrainedAudio(Pretrained):
         for k, block_frames in zip(owner, frames, strict=True):
             of_clip.setdefault(k, []).append(block_frames)
         return [
-            sound if isinstance(sound, NoFrames) else noted(self.pool(torch.cat(of_clip[k])).numpy(), sound.note)
+            sound
+            if isinstance(sound, NoFrames)
+            else noted(
+                self.pool(torch.cat(of_clip[k])).numpy() if k in of_clip else self._film(sound.frames), sound.note
+            )
             for k, sound in enumerate(read)
         ]
+
+    def _film(self, pieces: Pieces) -> np.ndarray:
+        """Frames of sound that is too long to be held, block by block."""
+
+        def blocks() -> Iterator[np.ndarray]:
+            for piece in pieces:
+                block = _at_least(piece, -(-len(piece) // self._hop) * self._hop) if self.whisper else piece
+                if len(block) >= self._shortest:
+                    yield block
+
+        n = sum(self._n_frames([len(block)])[0] for block in blocks())
+        return mean_over_time((self._frames([block])[0].numpy() for block in blocks()), n, self.max_frames)
 
     @property
     def _shortest(self) -> int:
@@ -106,7 +123,6 @@ class PretrainedAudio(Pretrained):
         if self.whisper:
             inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding="longest")
             hidden = self.hidden(input_features=inputs.input_features.to(self.dtype))
-            n_frames = [len(block) // self._hop for block in blocks]
         else:
             inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
             mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
@@ -114,9 +130,14 @@ class PretrainedAudio(Pretrained):
                 # transformers' WavLM gives torch masks of two types, and torch warns about it.
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
                 hidden = self.hidden(input_values=inputs.input_values.to(self.dtype), **mask)
-            lengths = torch.tensor([len(block) for block in blocks])
-            n_frames = self.network._get_feat_extract_output_lengths(lengths).tolist()
+        n_frames = self._n_frames([len(block) for block in blocks])
         return [h[:n].float().cpu() for h, n in zip(hidden, n_frames, strict=True)]
+
+    def _n_frames(self, lengths: list[int]) -> list[int]:
+        """How many frames blocks of so many samples have."""
+        if self.whisper:
+            return [length // self._hop for length in lengths]
+        return self.network._get_feat_extract_output_lengths(torch.tensor(lengths)).tolist()
 
 
 class OwnFramesWhisper(nn.Module):
@@ -142,15 +163,17 @@ class OwnFramesWhisper(nn.Module):
         return BaseModelOutput(encoder.layer_norm(states[-1]), states if output_hidden_states else None)
 
 
-def _read_sounds(clips: Sequence[Clip], *, rate: int) -> list[Noted | NoFrames]:
-    """The samples [N] of each clip, in place of frames."""
-    return [read_media(clip, partial(_read_sound, rate=rate)) for clip in clips]
+def _read_sounds(clips: Sequence[Clip], *, rate: int, block: int) -> list[Noted | NoFrames]:
+    """The samples [N] of each clip, in place of frames; of a film, its blocks, which are read again."""
+    return [read_media(clip, partial(_read_sound, rate=rate, block=block)) for clip in clips]
 
 
-def _read_sound(path: str, *, rate: int) -> Noted:
+def _read_sound(path: str, *, rate: int, block: int) -> Noted:
     notes: list[str] = []
-    samples = read_audio(path, rate=rate, notes=notes)
-    return Noted(samples, "; ".join(notes))
+    pieces = media.sound(path, rate=rate, block=block, notes=notes)
+    for _ in pieces:  # to know how many there are, and what is lost
+        pass
+    return Noted(np.concatenate(list(pieces)) if pieces.is_short else pieces, "; ".join(notes))
 
 
 def _at_least(samples: np.ndarray, n: int) -> np.ndarray:

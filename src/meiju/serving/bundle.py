@@ -76,8 +76,9 @@ class Bundle:
 
     weights: of the head counts by task, or None for the plain mean; parts: by name, see `encoder_part`; models: what
     the pretrained models were that the run used as they are, by name, see `meiju.utils.hub.identity`; exported: whether
-    the files are a copy of those of a run; made_up: whether it has learnt from the sample corpus. Raises ConfigError
-    where these do not fit each other.
+    the files are a copy of those of a run; made_up: whether it has learnt from the sample corpus; longest: seconds
+    of the longest clip that it has learnt from, None where it reads none. Raises ConfigError where these do not fit
+    each other.
     """
 
     config: Config
@@ -87,6 +88,7 @@ class Bundle:
     models: dict[str, dict]
     exported: bool = False
     made_up: bool = False
+    longest: float | None = None
 
     def __post_init__(self):
         for task in TASKS:
@@ -137,12 +139,14 @@ def write_model(
     transcripts: Path,
     stage2: Path,
     weights: dict[str, np.ndarray] | None,
+    longest: float | None = None,
     made_up: bool = False,
 ) -> None:
     """Write model.json into `folder`, with the stamps of all files that prediction reads.
 
     encoders: the folder of each stream's encoder; transcripts, stage2: the folders of these steps; weights: of the
-    head counts by task, or None for the plain mean; made_up: whether the corpus is the sample. Raises ConfigError where
+    head counts by task, or None for the plain mean; longest: seconds of the longest training clip, if any stream reads
+    clips; made_up: whether the corpus is the sample. Raises ConfigError where
     the run has lost a file.
     """
     folders = {TRANSCRIPTS: transcripts, STAGE2: stage2} | {encoder_part(s): path for s, path in encoders.items()}
@@ -153,7 +157,7 @@ def write_model(
         part: Part(folders[part], {path.relative_to(folders[part]).as_posix(): Stamp.of(path) for path in paths})
         for part, paths in listed.items()
     }
-    _write(folder, Bundle(config, labels, weights, parts, _identities(config), made_up=made_up))
+    _write(folder, Bundle(config, labels, weights, parts, _identities(config), made_up=made_up, longest=longest))
 
 
 def read(folder: Path) -> Bundle:
@@ -175,6 +179,7 @@ def read(folder: Path) -> Bundle:
             dict(model["models"]),
             model["exported"] is True,
             model["made up"] is True,
+            None if model.get("longest") is None else float(model["longest"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ConfigError(f"{path} is damaged ({str(error) or type(error).__name__}); {REMEDY}") from None
@@ -264,6 +269,7 @@ def _write(folder: Path, bundle: Bundle) -> None:
         "format": FORMAT,
         "exported": bundle.exported,
         "made up": bundle.made_up,
+        "longest": bundle.longest,
         "settings": settings,
         "classes": {task: list(bundle.labels[task]) for task in TASKS},
         "weights": bundle.weights and {task: weight.tolist() for task, weight in bundle.weights.items()},

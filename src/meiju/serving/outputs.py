@@ -14,8 +14,9 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
     """One record a clip, as plain JSON values, and one for each place with a problem that is no clip.
 
     Keys clip, emotion, intent (None without a prediction), probabilities (by task and label), streams (those used),
-    missing (reason by stream), notes (by stream that is used, such as what of it is damaged), sentence (as it was
-    read), heard (whether speech recognition made it), problem (None where there is none).
+    missing (reason by stream), notes (by stream that is used, such as what of it is damaged, and on the clip's
+    `length`), sentence (as it was read), heard (whether speech recognition made it), problem (None where there is
+    none).
     """
     records = []
     for prediction in predictions:

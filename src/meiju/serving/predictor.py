@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from meiju import ensemble, features, member_training, members
 from meiju.config import ConfigError
+from meiju.encoders import material
 from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, read_one
 from meiju.encoders.registry import make_encoder
 from meiju.labels import TASKS
@@ -45,7 +46,7 @@ class Prediction:
     clip: with its sentence as the text encoders read it; probabilities[task]: by label, in the order of the classes;
     none where nothing of the clip could be read. missing: why a stream of the run is not used, by stream; `streams` are
     the others. heard: whether the sentence is what speech recognition made of the clip's sound; notes: what
-    there is to say of streams that are used, such as that some of the sound is damaged.
+    there is to say of streams that are used, such as that some of the sound is damaged, and of the clip's `length`.
     """
 
     clip: Clip
@@ -232,6 +233,8 @@ class Predictor:
         of_clip = {stream: next(iter(by_fold.values()))[k] for stream, by_fold in seen.items()}
         missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
         notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
+        if self._run.longest and (note := material.far_longer(material.length(clip), self._run.longest)):
+            notes |= {"length": note}
         used = tuple(stream for stream in seen if stream not in missing)
         probabilities = {
             task: dict(zip(self.labels[task], said[task][k].tolist(), strict=True)) if used else {} for task in TASKS
