@@ -239,6 +239,13 @@ def test_results_of_other_code_are_named_and_left(tmp_path, capsys, monkeypatch)
     assert run.folder("transcripts") != old.parent
 
 
+def test_the_same_settings_under_another_name_are_no_older_code(tmp_path, capsys):
+    finish(make(tmp_path), "submission", csv="a")
+    with (run := make(tmp_path, "--run", "second")).under_way:
+        assert run.begin("submission")
+    assert "older code" not in capsys.readouterr().out
+
+
 def test_stores_come_in_the_settings_order_and_only_when_they_are_there(tmp_path):
     run = make(tmp_path, "--streams", "visual=pixels-pca", "text=tfidf-svd")
     with pytest.raises(NotYet, match="03_extract_features"):

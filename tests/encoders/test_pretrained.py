@@ -15,6 +15,7 @@ from meiju import features
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
 from meiju.encoders import adaptation
 from meiju.encoders.base import Clip, Encoder, NoFrames, Noted, batches
+from meiju.encoders import media
 from meiju.encoders.media import read_audio, read_frames, write_clip
 from meiju.encoders.registry import make_encoder
 from meiju.run import Run
@@ -263,6 +264,25 @@ def test_long_sound_is_cut_into_blocks(models, clips):
     sound = read_audio(clips[2].path)
     per_block = [n // 320 for n in (RATE, RATE, len(sound) - 2 * RATE)]
     assert len(whole) == sum(per_block)
+
+
+@pytest.mark.parametrize("name", ["hubert", "whisper"])
+@pytest.mark.parametrize("most", [0, 3])
+def test_the_sound_of_a_film_gives_the_frames_of_a_clips(models, clips, monkeypatch, name, most):
+    settings = AudioConfig(max_frames=most, block=1.0)
+    (whole,) = encode(models / name, clips[2:3], audio=settings)
+    monkeypatch.setattr(media, "KEPT_SECONDS", 0)
+    (film,) = encode(models / name, clips[2:3], audio=settings)
+    assert film.shape == whole.shape
+    np.testing.assert_allclose(film, whole, atol=1e-4 if most == 0 else 0.05)  # parts overlap there by a frame
+
+
+def test_the_pictures_of_a_film_give_the_frames_of_a_clips(models, clips, monkeypatch):
+    settings = VisualConfig(crop="frame", fps=5)
+    whole = encode(models / "clip", clips[:3], visual=settings)
+    monkeypatch.setattr(media, "KEPT_PICTURES", 1)
+    for film, wanted in zip(encode(models / "clip", clips[:3], visual=settings), whole, strict=True):
+        np.testing.assert_array_equal(film.frames, wanted.frames)
 
 
 def test_sound_is_pooled_to_even_shares(models, clips):

@@ -77,7 +77,7 @@ def test_of_a_run_itself_the_remedy_is_to_make_it_whole(home, tmp_path):
     shutil.copytree(home, tmp_path / "moved")
     (lost,) = (tmp_path / "moved" / "work").rglob("transcripts/*/punctuation.json")
     lost.unlink()
-    with pytest.raises(ConfigError, match=r"punctuation\.json is missing; run scripts/08_ensemble\.py again"):
+    with pytest.raises(ConfigError, match=r"punctuation\.json is missing; run scripts/run_all\.sh again"):
         Predictor(find_run("sample", tmp_path / "moved"), device="cpu")
     with pytest.raises(ConfigError, match=r"punctuation\.json is missing"):
         export(find_run("sample", tmp_path / "moved"), tmp_path / "target")

@@ -397,3 +397,18 @@ def test_what_is_lost_of_a_stream_that_is_used_is_told(predictor, tmp_path):
     assert prediction.streams == ("text", "audio", "visual")
     assert list(prediction.notes) == ["audio"]
     assert "of the audio track is lost" in prediction.notes["audio"]
+
+
+def test_a_film_is_told_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
+    longest = predictor._run.longest
+    assert 0.5 < longest < 10
+    media.write_clip(tmp_path / "film.mp4", None, np.zeros(int(11 * longest * 16_000), np.float32), fps=FPS)
+    film, clip = predictor.predict([Clip("film", "好", str(tmp_path / "film.mp4")), testing[0]])
+    assert film.notes["length"].startswith(f"it plays {11 * longest:.0f} seconds, and the longest clip that")
+    assert "length" not in clip.notes
+
+
+def test_of_a_run_whose_work_was_deleted_the_script_that_makes_all_is_named(moved):
+    shutil.rmtree(moved / "work")
+    with pytest.raises(ConfigError, match=r"is missing.*run scripts/run_all\.sh again"):
+        Predictor(moved / "submissions" / "sample", device="cpu")

@@ -160,6 +160,22 @@ def test_a_clip_longer_than_the_models_window_is_heard_to_its_end(models, tmp_pa
     assert all(said)
 
 
+def test_a_film_is_heard_piece_by_piece_where_it_is_loud(models, tmp_path, monkeypatch):
+    for name, seconds in (("PIECE", 3), ("EDGE", 1), ("CHUNK", 1)):
+        monkeypatch.setattr(transcription, name, seconds)
+    quiet = np.zeros(RATE // 2, np.float32)
+    loud = [sound(k, 2.2) for k in range(3)]
+    film = [piece for one in loud for piece in (one, quiet)]
+    write_clip(tmp_path / "film.mp4", None, np.concatenate([*film, np.zeros(4 * RATE, np.float32)]), fps=5, rate=RATE)
+    heard = []
+    monkeypatch.setattr(Listener, "_long_text", lambda self, samples: heard.append(samples) or f"走{len(heard)}")
+    table = pd.DataFrame({"name": ["film"], "path": [str(tmp_path / "film.mp4")]})
+    (sentence,) = transcribe(models["ctc"], table, tmp_path / "heard", device=CPU).sentence
+    assert sentence == "走1 走2 走3"
+    assert all(2 * RATE < len(samples) <= 3 * RATE for samples in heard)  # the silence after them is not heard
+    assert all(np.abs(samples[-RATE // 10 :]).max() < 0.01 for samples in heard)  # cut where it is quiet
+
+
 def test_a_moments_sound_is_too_short(models, tmp_path):
     write_clip(tmp_path / "a.mp4", None, sound(0, 0.01), fps=5, rate=RATE)
     clips = pd.DataFrame({"name": ["a"], "path": [str(tmp_path / "a.mp4")]})

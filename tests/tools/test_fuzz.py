@@ -7,7 +7,7 @@ from fuzzing import bench, kinds, mutations, runner
 from meiju.config import ConfigError
 from toy_run import run_script
 
-N = 196
+N = 216
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from meiju.utils import files
-from meiju.utils.system import Unreadable
 with files.reserved(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

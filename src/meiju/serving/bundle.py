@@ -24,7 +24,8 @@ from meiju.utils import files, hub, system
 MODEL = "model.json"
 FORMAT = 5  # of model.json
 TRANSCRIPTS, STAGE2 = "transcripts", "stage2"  # parts
-AGAIN = "run scripts/run_all.sh again, with the run's arguments: what is there is kept"
+AGAIN = "run scripts/08_ensemble.py again, with the run's arguments"
+ALL_AGAIN = "run scripts/run_all.sh again, with the run's arguments: what is there is kept"
 WHOLE_COPY = "ask whoever made the export for a whole copy, or export the run again"
 REMEDY = f"{AGAIN}; of an exported folder, {WHOLE_COPY}"
 MADE_UP = (
@@ -115,7 +116,7 @@ class Bundle:
         """Raise ConfigError naming the files that are missing, cut or changed, and the remedy."""
         wrong = [problem for part in self.parts.values() for problem in part.problems()]
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        remedy = WHOLE_COPY if self.exported else AGAIN
+        remedy = WHOLE_COPY if self.exported else ALL_AGAIN
         require(not wrong, f"the run is not whole: {'; '.join(wrong[:SHOWN])}{more}; {remedy}")
 
     def check_model(self, model: str) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -30,10 +31,11 @@ from fuzzing import clips as clip_kinds
 from fuzzing import corpora, mutations
 from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
 from meiju import ensemble, features, folds, member_training, members, submission, teachers
-from meiju.config import CorpusConfig, as_settings, from_settings, parse_config
+from meiju.config import ConfigError, CorpusConfig, as_settings, from_settings, parse_config
 from meiju.corpus import LABELLED, read_corpus
-from meiju.encoders import media
-from meiju.encoders.base import Clip, NoFrames
+from meiju.encoders import media, tracks
+from meiju.encoders.arrays import NpyFrames
+from meiju.encoders.base import Clip, NoFrames, read_media
 from meiju.encoders.registry import make_encoder
 from meiju.labels import OFFICIAL, TASKS
 from meiju.report import figures, style
@@ -43,6 +45,7 @@ from meiju.serving import outputs
 from meiju.serving.inputs import find_clips, problem_of
 from meiju.serving.predictor import Predictor
 from meiju.text import refine, transcription
+from meiju.utils import files, hub, system
 
 RIGHT, REFUSED = "right", "refused"
 
@@ -287,6 +290,60 @@ def mp4(case: Case) -> str:
     return RIGHT
 
 
+def passing_error(case: Case) -> str:
+    """A clip on a drive that fails once: told, or not met; read again, all of it is there."""
+    number, at, n_read = case.rng.choice(sorted(system.SYSTEM)), case.rng.randrange(1, 4), 0
+    real = tracks._Reader.read
+
+    def failing(file: tracks._Reader, size: int = -1) -> bytes:
+        nonlocal n_read
+        n_read += 1
+        if n_read == at:
+            raise OSError(number, os.strerror(number))
+        return real(file, size)
+
+    clip, told = Clip("a", "", str(case.bench.clip)), False
+    whole = read_media(clip, media.read_audio)
+    with mock.patch.object(tracks._Reader, "read", failing):
+        try:
+            read = read_media(clip, media.read_audio)
+        except system.Unreadable:
+            told = True
+        else:
+            expect(n_read < at and np.array_equal(read, whole), "an error of the drive is taken for one of the clip")
+    return "told" if told else RIGHT
+
+
+def lfs_pointer(case: Case) -> str:
+    """What git leaves in place of a clip, frames, a model, a table or a result that Git LFS has not fetched."""
+    name = case.rng.choice(("a.mp4", "a.npy", "a.zip", "a.csv", "a.json", "model.safetensors"))
+    path = case.folder / name
+    path.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{case.rng.getrandbits(256):064x}\nsize 9\n"
+    )
+    said = ""
+    try:
+        match path.suffix:
+            case ".mp4":
+                said = problem_of(path)
+            case ".npy":
+                (frames,) = NpyFrames(str(case.folder)).encode([Clip("a", "", "")])
+                said = str(frames)
+            case ".zip":
+                NpyFrames(str(path))
+            case ".csv":
+                find_clips([case.bench.clip], texts=path)
+            case ".json":
+                files.read_json(path)
+            case _:
+                (case.folder / "config.json").write_text("{}")
+                hub.locate(str(case.folder))
+    except (ConfigError, files.Damaged) as error:
+        said = str(error)
+    expect(files.LFS_POINTER in said, "a Git LFS pointer is called something else")
+    return f"told of {path.suffix}"
+
+
 def safetensors(case: Case) -> str:
     """A member's weights."""
     rng, own = case.rng, case.home()
@@ -399,6 +456,8 @@ KINDS: dict[str, Callable[[Case], str]] = {
     "container": clip_kinds.container,
     "tagger": clip_kinds.tagger,
     "model": clip_kinds.model,
+    "passing error": passing_error,
+    "lfs pointer": lfs_pointer,
     "safetensors": safetensors,
     "json": json_file,
     "setting": setting,
