@@ -13,9 +13,8 @@ import transformers
 
 from meiju import features
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
-from meiju.encoders import adaptation
+from meiju.encoders import adaptation, media
 from meiju.encoders.base import Clip, Encoder, NoFrames, Noted, batches
-from meiju.encoders import media
 from meiju.encoders.media import read_audio, read_frames, write_clip
 from meiju.encoders.registry import make_encoder
 from meiju.run import Run

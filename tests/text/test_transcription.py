@@ -173,7 +173,7 @@ def test_a_film_is_heard_piece_by_piece_where_it_is_loud(models, tmp_path, monke
     (sentence,) = transcribe(models["ctc"], table, tmp_path / "heard", device=CPU).sentence
     assert sentence == "走1 走2 走3"
     assert all(2 * RATE < len(samples) <= 3 * RATE for samples in heard)  # the silence after them is not heard
-    assert all(np.abs(samples[-RATE // 10 :]).max() < 0.01 for samples in heard)  # cut where it is quiet
+    assert all(np.abs(samples[-100:]).max() < 0.01 for samples in heard)  # cut where it is quiet
 
 
 def test_a_moments_sound_is_too_short(models, tmp_path):
