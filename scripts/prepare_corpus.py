@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from meiju.data.public import CORPORA
-from meiju.data.public.layout import Settings, prepare
+from meiju.data.public.preparing import Settings, prepare
 from meiju.run import plain_end
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.layout import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import files_below, media_below, read_table, require_files
 
 GET = "get it from https://github.com/scutcyr/CPED (data/CPED)"

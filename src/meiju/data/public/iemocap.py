@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.layout import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import ACTS, files_below, media_below, read_table, refuse, require_files
 from meiju.tables import Problem
 

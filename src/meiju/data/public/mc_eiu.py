@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from meiju.config import ConfigError
-from meiju.data.public.layout import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import files_below, refuse
 from meiju.tables import Problem
 

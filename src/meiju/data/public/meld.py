@@ -10,10 +10,11 @@ Run on excerpts of these tables, and not on the whole.
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from meiju.data.public.drawing import draw_groups
-from meiju.data.public.layout import Prepared, PublicCorpus, Settings
+from meiju.data.public.parts import draw_groups
+from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import ACTS, files_below, read_table, refuse, require_files
 from meiju.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
@@ -40,7 +41,7 @@ def read(source: Path, settings: Settings) -> Prepared:
     of_train = "train_dia" + acts.Dialogue_ID + "_utt" + acts.Utterance_ID
     clips["intent"] = clips.name.map(dict(zip(of_train, code.map(ACTS), strict=True))).fillna("")
     of_test = clips.name.str.startswith("test_") & settings.published
-    clips["why"] = (NO_ACT * ((clips.intent == "") & ~of_test)).astype(str)
+    clips["why"] = np.where((clips.intent == "") & ~of_test, NO_ACT, "")
     media = _find_clips(paths, source)
     clips["media"] = [media.get(name) for name in clips.name]
     usable = (clips.why == "") & ~of_test

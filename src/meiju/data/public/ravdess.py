@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.layout import Media, Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Media, Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import entries, files_below, refuse
 from meiju.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from meiju.tables import CorpusError, Problem
-from meiju.utils.clip_files import MEDIA_SUFFIXES, clip_name, walk
+from meiju.utils.clip_files import MEDIA_SUFFIXES, VIDEO_SUFFIXES, clip_name, walk
 
 # EMOTyDA's twelve dialogue acts, by the code that its tables hold (README.md of sahatulika15/EMOTyDA).
 ACTS = {
@@ -50,9 +50,9 @@ def entries(path: Path) -> list[zipfile.Path]:
 
 
 def media_below(paths: list[Path]) -> dict[str, Path]:
-    """The clips among files, by the clip's name."""
+    """The clips among files, by the clip's name; of a film and its sound, the film."""
     found: dict[str, Path] = {}
-    for path in paths:
+    for path in sorted(paths, key=lambda path: path.suffix.lower() not in VIDEO_SUFFIXES):
         if path.suffix.lower() in MEDIA_SUFFIXES:
             found.setdefault(clip_name(path.name), path)
     return found

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from meiju.config import ConfigError, require
-from meiju.data.public.drawing import draw_labelled
+from meiju.data.public.parts import draw_labelled
 from meiju.encoders.media import read_seconds
 from meiju.encoders.tracks import MediaError
 from meiju.labels import TASKS
@@ -100,6 +100,8 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
         labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
         clips.loc[clips.name.isin(set(training.name) - labelled), "part"] = "unlabelled"
     _leave_out_unseen(clips)
+    for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
+        path.unlink()  # of an earlier call, or left out since: a clip that no row names is an error
     _write_tables(clips, out, truth)
     if found.folds is not None:
         kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")
@@ -151,13 +153,11 @@ def _leave_out_unseen(clips: pd.DataFrame) -> None:
 
 def _place(clips: pd.DataFrame, out: Path) -> list[str]:
     """Link each clip into clips/ and add the column `file`; what is damaged gets a reason. Returns notes."""
-    clips["file"] = ""
-    is_film = "start" in clips
-    wanted = clips[(clips.why == "") & clips.media.notna()]
-    for k, name, media in zip(wanted.index, wanted.name, wanted.media, strict=True):
-        place = Path(media.name)
-        clips.loc[k, "file"] = f"clips/{place.stem if is_film else name}{place.suffix.lower()}"
-    sources: dict[str, Media] = dict(zip(clips.file[wanted.index], wanted.media, strict=True))
+    wanted, is_film = clips[(clips.why == "") & clips.media.notna()], "start" in clips
+    stems = [Path(media.name).stem for media in wanted.media] if is_film else wanted.name
+    names = [f"clips/{s}{Path(m.name).suffix.lower()}" for s, m in zip(stems, wanted.media, strict=True)]
+    clips["file"] = pd.Series(names, wanted.index, dtype=object).reindex(clips.index, fill_value="")
+    sources: dict[str, Media] = dict(zip(names, wanted.media, strict=True))
     _require_space([media for file, media in sources.items() if not (out / file).exists()], out)
     damaged, n_long = {}, 0
     for file, media in tqdm(sources.items(), desc="clips", unit="clip", disable=None if sources else True):
