@@ -32,7 +32,9 @@ def parse() -> argparse.Namespace:
         "--mix", choices=("balanced", "natural"), default="balanced", help="of emotions in that draw (balanced)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of all draws (0)")
-    parser.add_argument("--published", action="store_true", help="parts as in published work: ravdess, meld")
+    parser.add_argument(
+        "--published", action="store_true", help="parts as in published work (ravdess, meld; the others have them)"
+    )
     return parser.parse_args()
 
 

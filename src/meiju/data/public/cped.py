@@ -2,7 +2,8 @@
 
 Follows data/CPED/{train,valid,test}_split.csv of scutcyr/CPED, commit fc7eeae. Clips, which the owners give on request,
 are taken where they are named by Utterance_ID (32_000_000.mp4), in any folder; without any, the sentences are the
-corpus. No series is in two parts. Run on rows made of 1,000 of its sentences, and not on the whole.
+corpus. No series is in two parts. Its form was read in the owners' tables. Run on rows made of 1,000 of its sentences,
+and not on the whole.
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@ Dataset/iemocap_session1.csv ... 5 of EMOTyDA, commit 480c853, which hold senten
 no sentences/wav, the films dialog/avi/DivX/Ses01F_impro01.avi are taken, and each utterance is a span of one, by the
 times of dialog/EmoEvaluation/*.txt; a film shows both actors, side by side. Of the emotions, the six that are usual
 are kept. Session 5 is Testing, as is usual, and session 4 Validation, so no actor is in two parts.
-Run on excerpts of the tables, and not on the whole.
+Their form was read in EMOTyDA's tables and in loaders of others: never run on the owners' files.
 """
 
 import re

@@ -4,7 +4,7 @@ Follows MELD.Raw.tar.gz, with train.tar.gz, dev.tar.gz and test.tar.gz in it ext
 dev_splits_complete/, output_repeated_splits_test/, and {train,dev,test}_sent_emo.csv; and Dataset/MELD.csv of EMOTyDA,
 commit 480c853. Names are unique in their split alone, so the split becomes part of them. EMOTyDA has acts of MELD's
 training part alone: by default, all parts are whole dialogues of it. Without any clip, the sentences are the corpus.
-Run on excerpts of these tables, and not on the whole.
+Its form was read in the owners' tables. Run on tables made of 2,294 of its sentences, and not on the whole.
 """
 
 import re

@@ -92,6 +92,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     if settings.labelled is not None:  # refused now rather than after all clips are linked
         draw_labelled(_kept(clips, "training"), settings.labelled, mix=settings.mix, seed=settings.seed)
     files.write_text(out / MARK, name)
+    files.sweep(out)
     notes = found.notes + _place(clips, out)
     for stream, arrays in found.arrays.items():
         write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
@@ -101,7 +102,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
         clips.loc[clips.name.isin(set(training.name) - labelled), "part"] = "unlabelled"
     _leave_out_unseen(clips)
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
-        path.unlink()  # of an earlier call, or left out since: a clip that no row names is an error
+        path.unlink()  # left out, or of an earlier call: a clip that no row names is an error
     _write_tables(clips, out, truth)
     if found.folds is not None:
         kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")

@@ -3,8 +3,8 @@
 Follows the names of version 1.0.0 (Zenodo 1188976): MM-CC-EE-II-SS-RR-AA, which are modality (01 sound and pictures,
 02 pictures alone, 03 sound alone), channel (01 speech, 02 song), emotion, intensity, sentence, repetition, actor. The
 zips Video_Speech_Actor_01.zip ... 24 and Audio_Speech_Actors_01-24.zip are read as they are, or the folders in them.
-Of a take, its film is used, or else its sound; 02 is the same film without sound. Tried on names made of a copy of all
-1,440 voices, and not on the owners' archives.
+Of a take, its film is used, or else its sound; 02 is the same film without sound. Run on 1,080 of its voices under
+names made for them, and not on the owners' archives.
 """
 
 import re
