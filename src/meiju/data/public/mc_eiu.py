@@ -8,7 +8,7 @@ classes are called, so they are numbered. Written from the loader alone: never r
 The challenge's clips come from this corpus: whoever trains on both may train on test labels of the challenge.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from meiju.data.public.sources import files_below, refuse
 from meiju.tables import Problem
 
 SETS = {"trn": "training", "val": "validation", "tst": "testing"}
-KINDS = ("emotion_label", "intent_label", "int2name")
+LABELS = ("emotion_label", "intent_label", "int2name")
 NOTES = [
     "Classes are numbered as in the owners' files, which do not name them. There are no sentences and no clips.",
     "Never mix it with the challenge's data, which comes from it: its labels may be the challenge's test labels.",
@@ -28,43 +28,19 @@ NOTES = [
 ]
 
 
-class H5Arrays(Mapping):
-    """The arrays of an HDF5 file by name, each read when it is asked for."""
-
-    def __init__(self, path: Path):
-        try:
-            import h5py  # no part of requirements.txt: nothing else needs it
-        except ImportError:
-            raise ConfigError("mc-eiu comes as HDF5; give .venv/bin/pip install h5py, then this again") from None
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            refuse([Problem(str(path), None, f"cannot be read as HDF5: {error}", "get it again from its owners")])
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return np.asarray(self._file[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._file
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file)
-
-    def __len__(self) -> int:
-        return len(self._file)
-
-
 def read(source: Path, settings: Settings) -> Prepared:
     """The utterances of the first cross-validation's three sets, with all feature files that are there."""
     paths = files_below(source)
     labels = _find_labels(paths, source)
-    speakers = next((H5Arrays(path) for path in paths if path.name == "speaker.h5"), {})
-    streams = {f"{p.parent.name}-{p.stem}": H5Arrays(p) for p in paths if p.suffix == ".h5" and p.parent.name in "AVL"}
+    speakers = next((_open(path) for path in paths if path.name == "speaker.h5"), {})
+    streams = {
+        f"{p.parent.name}-{p.stem}": _open(p) for p in paths if p.suffix == ".h5" and p.parent.name in ("A", "V", "L")
+    }
     refuse([] if streams else [Problem(str(source), None, "there are no A/*.h5, V/*.h5, L/*.h5", CORPUS.needs)])
-    tables = [utterances(*(np.load(labels[s, kind]) for kind in KINDS), part=part) for s, part in SETS.items()]
+    tables = [utterances(*(_load(labels[s, kind]) for kind in LABELS), part=part) for s, part in SETS.items()]
     clips = pd.concat(tables, ignore_index=True)
     clips["speaker"] = [
-        f"{name.split('_')[0]}_{np.ravel(speakers[name])[0]}" if name in speakers else "" for name in clips.name
+        f"{name.split('_')[0]}_{_texts(speakers[name])[0]}" if name in speakers else "" for name in clips.name
     ]
     in_none = [not any(name in arrays for arrays in streams.values()) for name in clips.name]
     clips["why"] = np.where(in_none, "no features", "")
@@ -73,11 +49,22 @@ def read(source: Path, settings: Settings) -> Prepared:
 
 def utterances(emotion: np.ndarray, intent: np.ndarray, names: np.ndarray, *, part: str) -> pd.DataFrame:
     """Rows of one set: emotion [N, 7] and intent [N, 9] one-hot, names [N] or [N, 1] of texts or bytes."""
-    texts = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(names)]
+    texts = _texts(names)
     clips = pd.DataFrame({"name": texts, "part": part, "sentence": "", "media": None})
     clips["emotion"] = [f"emotion-{k}" for k in np.argmax(emotion, axis=1)]
     clips["intent"] = [f"intent-{k}" for k in np.argmax(intent, axis=1)]
     return clips.assign(dialogue=["_".join(name.split("_")[:2]) for name in texts])
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in np.ravel(values)]
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path)
+    except (ValueError, EOFError) as error:
+        refuse([Problem(str(path), None, f"cannot be read as .npy: {error}", "get it again from its owners")])
 
 
 def _find_labels(paths: list[Path], source: Path) -> dict[tuple[str, str], Path]:
@@ -86,10 +73,22 @@ def _find_labels(paths: list[Path], source: Path) -> dict[tuple[str, str], Path]
     if len({folder.parent for folder in folders}) != 1:
         what = "there is no target/<cv>/trn_int2name.npy" if not folders else "there are several corpora"
         refuse([Problem(str(source), None, what, f"give the folder of one language; needed: {CORPUS.needs}")])
-    wanted = {(s, kind): folders[0] / f"{s}_{kind}.npy" for s in SETS for kind in KINDS}
+    wanted = {(s, kind): folders[0] / f"{s}_{kind}.npy" for s in SETS for kind in LABELS}
     missing = [path for path in wanted.values() if path not in set(paths)]
     refuse([Problem(str(path), None, "is missing", "get it again from the owners") for path in missing])
     return wanted
+
+
+def _open(path: Path) -> Mapping[str, np.ndarray]:
+    """An HDF5 file: its arrays by name, each read when it is asked for."""
+    try:
+        import h5py  # no part of requirements.txt: nothing else needs it
+    except ImportError:
+        raise ConfigError("mc-eiu comes as HDF5; give .venv/bin/pip install h5py, then this again") from None
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        refuse([Problem(str(path), None, f"cannot be read as HDF5: {error}", "get it again from its owners")])
 
 
 CORPUS = PublicCorpus(
