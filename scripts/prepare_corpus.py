@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--mix", choices=("balanced", "natural"), default="balanced", help="of emotions in that draw (balanced)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all draws (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of that draw (0)")
     parser.add_argument(
         "--published", action="store_true", help="parts as in published work (ravdess, meld; the others have them)"
     )

@@ -57,6 +57,17 @@ def test_the_training_part_with_acts_is_divided_by_dialogues(tables, tmp_path):
     assert "sentences alone" in text
 
 
+def test_the_parts_do_not_depend_on_the_seed_of_the_labelled_clips(tables, tmp_path):
+    tested, labelled = [], []
+    for seed in (1, 2):
+        prepared("meld", tables, tmp_path / f"out{seed}", labelled=12, seed=seed)
+        corpus = as_corpus(tmp_path / f"out{seed}", needs_media=False)
+        tested.append(set(corpus.part("testing").name))
+        labelled.append(set(corpus.part("training").name))
+    assert tested[0] == tested[1]
+    assert labelled[0] != labelled[1]
+
+
 def test_clips_of_three_splits_are_told_apart(tables, tmp_path):
     source = tmp_path / "source"
     for table in tables.rglob("*.csv"):

@@ -46,7 +46,8 @@ def read(source: Path, settings: Settings) -> Prepared:
     clips["media"] = [media.get(name) for name in clips.name]
     usable = (clips.why == "") & ~of_test
     shares = {"validation": SHARES["validation"]} if settings.published else SHARES
-    clips["part"] = draw_groups(clips[usable], "dialogue", shares, seed=settings.seed)
+    # The same for everybody, whatever the seed of the labelled clips: scores are then of the same test clips.
+    clips["part"] = draw_groups(clips[usable], "dialogue", shares, seed=0)
     clips["part"] = clips.part.fillna("testing")
     notes = ["In the intent's place stand EMOTyDA's dialogue acts. Validation is drawn, as whole dialogues."]
     notes += ["Testing is MELD's own, with emotions alone."] if settings.published else ["So is Testing."]

@@ -45,7 +45,7 @@ class Settings:
 
     labelled: int | None = None  # so many training clips keep their labels; None is all
     mix: Literal["balanced", "natural"] = "balanced"  # of the labelled clips over emotions
-    seed: int = 0
+    seed: int = 0  # of the labelled clips
     published: bool = False  # parts as in published work
 
     def __post_init__(self):
@@ -253,11 +253,12 @@ def _reasons(clips: pd.DataFrame) -> list[str]:
 def _readme(
     name: str, corpus: PublicCorpus, clips: pd.DataFrame, notes: list[str], settings: Settings, truth: Path
 ) -> str:
-    draw = "" if settings.labelled is None else f", {settings.labelled} training clips labelled ({settings.mix} mix)"
-    protocol = ", parts as published" if settings.published else ""
+    draw = f"{settings.labelled} training clips have labels, drawn in a {settings.mix} mix with seed {settings.seed}."
+    drawn = [] if settings.labelled is None else [draw]
+    protocol = ["Parts as published."] if settings.published else []
     kept = clips[clips.why == ""]
     lines = [f"# {name}: {corpus.what}", "", f"Source: {corpus.source}", f"Licence: {corpus.licence}"]
-    lines += [f"Prepared with seed {settings.seed}{draw}{protocol}.", *notes, "", "## Clips", ""]
+    lines += [*protocol, *notes, *drawn, "", "## Clips", ""]
     for part in TABLES:
         rows = _kept(clips, part)
         groups = [f"{rows[c].nunique()} {c}s" for c in ("speaker", "dialogue") if (rows[c] != "").any()]
@@ -265,6 +266,6 @@ def _readme(
     for task in TASKS:
         counts = kept[kept.part == "training"][task].value_counts()
         lines.append(f"- {task} of training clips: " + ", ".join(f"{label} {n}" for label, n in counts.items()))
-    lines += ["", f"Labels of testing{' and unlabelled' if draw else ''} clips: {truth.name}, beside this folder."]
+    lines += ["", f"Labels of testing{' and unlabelled' if drawn else ''} clips: {truth.name}, beside this folder."]
     lines += ["", "## Left out", "", *([f"- {line}" for line in _reasons(clips)] or ["nothing"])]
     return "\n".join(lines) + "\n"
