@@ -72,6 +72,8 @@ def test_published_folds_hold_out_five_groups_of_actors(source, tmp_path):
     assert sorted(actor for actors in FOLDS for actor in actors) == list(range(1, 25))
     for k, actors in enumerate(FOLDS):
         assert {int(name[-2:]) for name in folds.name[folds.fold == k]} == set(actors)
+    prepared("ravdess", source, tmp_path / "out")
+    assert not (tmp_path / "out" / "folds.csv").exists()
 
 
 def test_the_clips_that_are_not_drawn_are_the_pool_and_keep_their_labels_outside(source, tmp_path):

@@ -104,6 +104,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
         path.unlink()  # left out, or of an earlier call: a clip that no row names is an error
     _write_tables(clips, out, truth)
+    (out / "folds.csv").unlink(missing_ok=True)  # of an earlier call
     if found.folds is not None:
         kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")
         files.write_text(out / "folds.csv", kept.to_csv(index=False))
