@@ -178,12 +178,12 @@ def own_home(home, tmp_path) -> Path:
 
 # Two rounds also train the first round's second stage, from the weights of stage 1.
 INTRICATE = [
-    *("--pseudo.soft", "--pseudo.joint-gate", "--pseudo.rounds", "2", "--stage2.warm-start"),
+    *("--pseudo.gate", "soft", "--pseudo.rounds", "2", "--stage2.warm-start"),
     *("--train.labelled-share", "0.6", "--model.heads", "1"),
 ]
 
 
-@pytest.mark.parametrize("flags", [[], INTRICATE], ids=["as usual", "two rounds, soft, joint gate, warm start, share"])
+@pytest.mark.parametrize("flags", [[], INTRICATE], ids=["as usual", "two rounds, soft, warm start, share"])
 def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, tmp_path, flags):
     """The canary: with fold 0's labels shuffled, fold 0's pseudo-labels stay the same bit for bit; others change."""
     home = own_home
@@ -218,7 +218,7 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, t
 
 def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_home, root, capsys, monkeypatch):
     home = own_home
-    variants = ["supervised", "soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
+    variants = ["supervised", "gate-soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
     run_step("10_ablate", home, root, "--variants", *variants)
     (out,) = (home / "submissions" / "sample").glob("ablation-*")
     table = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
@@ -227,14 +227,14 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     for part in ("out-of-fold", "validation"):
         assert table.JRBM[part, "full"] == pytest.approx(scores.JRBM[part, "stage 2"], abs=1e-4)
         assert table.JRBM[part, "supervised"] == pytest.approx(scores.JRBM[part, "stage 1"], abs=1e-4)
-        row = table.loc[(part, "soft")]
+        row = table.loc[(part, "gate-soft")]
         assert row.d_E == pytest.approx(row.E - table.E[part, "full"], abs=1e-4)
         assert row.d_JRBM_low <= row.d_JRBM <= row.d_JRBM_high
     notes = table.note["out-of-fold"]
     assert (notes["full"], notes["supervised"], notes["rounds-1"]) == ("all reused", "all reused", "is the full run")
-    assert notes["soft"].startswith("6 members in")
+    assert notes["gate-soft"].startswith("6 members in")
     assert notes["only-text"].startswith("18 members in")
-    assert "soft" in (out / "ablation.md").read_text(encoding="utf-8")
+    assert "gate-soft" in (out / "ablation.md").read_text(encoding="utf-8")
     assert (out / "low_resource.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr("meiju.report.style.to_png", lambda figure: b"")  # painting takes seconds, and was done once
     capsys.readouterr()
@@ -242,8 +242,11 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     run_step("10_ablate", home, root, "--variants", *variants)
     assert {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()} == before
     # What it took is still known, whichever variants are asked for.
-    run_step("10_ablate", home, root, "--variants", "soft")
-    assert pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "soft"] == notes["soft"]
+    run_step("10_ablate", home, root, "--variants", "gate-soft")
+    assert (
+        pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "gate-soft"]
+        == notes["gate-soft"]
+    )
     # A run with fewer head counts finds its members among those of more.
     run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
     (other,) = set(out.parent.glob("ablation-*")) - {out}
@@ -255,7 +258,7 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
 
 
 def test_a_variant_nobody_knows_is_refused_before_anything_is_read(tmp_path, root):
-    with pytest.raises(SystemExit, match="did you mean soft"):
+    with pytest.raises(SystemExit, match="did you mean gate-soft"):
         run_step("10_ablate", tmp_path, root, "--variants", "sof")
 
 

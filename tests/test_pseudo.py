@@ -258,7 +258,9 @@ def label(temperature=1.0, threshold=(0.7, 0.7), training=TRAINING, **settings):
         task: np.stack([first[:, k], 1 - first[:, k]], axis=1) for k, task in enumerate(("emotion", "intent"))
     }
     gates = {task: Gate(temperature, t, 0.9) for task, t in zip(("emotion", "intent"), threshold, strict=True)}
-    return label_pool(PseudoConfig(**settings), np.array(list(POOL)), probabilities, gates, training, LABELS)
+    return label_pool(
+        PseudoConfig(**{"gate": "precision"} | settings), np.array(list(POOL)), probabilities, gates, training, LABELS
+    )
 
 
 def accepted(table):
@@ -322,14 +324,14 @@ def two_tasks(n=4000):
 
 def test_a_joint_gate_has_one_threshold_that_reaches_the_precision_over_both_tasks():
     probabilities, labels = two_tasks()
-    gates = fit_gates(PseudoConfig(precision=0.7, joint_gate=True), probabilities, labels)
+    gates = fit_gates(PseudoConfig(gate="precision", precision=0.7, joint_gate=True), probabilities, labels)
     assert gates["emotion"].threshold == gates["intent"].threshold
     calibrated = {t: calibrate(probabilities[t], gates[t].temperature) for t in gates}
     passed = np.minimum(*(p.max(axis=1) for p in calibrated.values())) >= gates["emotion"].threshold
     right = {t: (calibrated[t].argmax(axis=1) == labels[t])[passed].mean() for t in gates}
     assert gates["intent"].precision == pytest.approx(right["intent"])
     assert 0.7 <= np.mean(list(right.values())) < 0.74
-    separate = fit_gates(PseudoConfig(precision=0.7), probabilities, labels)
+    separate = fit_gates(PseudoConfig(gate="precision", precision=0.7), probabilities, labels)
     assert separate["emotion"].threshold != separate["intent"].threshold
     fixed = fit_gates(PseudoConfig(gate="fixed", threshold=0.8, joint_gate=True), probabilities, labels)
     assert fixed["emotion"].threshold == 0.8
@@ -339,7 +341,7 @@ def test_a_joint_gate_has_one_threshold_that_reaches_the_precision_over_both_tas
 def test_a_joint_gate_counts_clips_not_labels(n, opens):
     probabilities = {task: np.tile([0.9, 0.1], (n, 1)) for task in TASKS}
     right = dict.fromkeys(TASKS, np.zeros(n, dtype=int))
-    gates = fit_gates(PseudoConfig(precision=0.5, joint_gate=True), probabilities, right)
+    gates = fit_gates(PseudoConfig(gate="precision", precision=0.5, joint_gate=True), probabilities, right)
     assert np.isfinite(gates["emotion"].threshold) == opens
 
 
@@ -350,11 +352,20 @@ def test_with_a_joint_gate_a_clip_is_accepted_for_both_tasks_or_none():
 
 
 def test_soft_labels_keep_the_calibrated_probabilities():
-    table = label(temperature=2.0, soft=True)
+    table = label(temperature=2.0, threshold=(0.0, 0.0), gate="soft")
+    assert accepted(table) == ("abcdef", "abcdef")  # pairs that no labelled clip shows as well
     columns = [probability_column("emotion", name) for name in ("joy", "rage")]
     np.testing.assert_allclose(table[columns].sum(axis=1), 1, atol=2e-6)
     np.testing.assert_allclose(table[columns].max(axis=1), table.emotion_confidence)
     assert not any("probability" in column for column in label(temperature=2.0))
+
+
+def test_the_soft_gate_takes_all_and_knows_how_many_are_right():
+    probabilities, labels = draw_labelled(2, n=4000)
+    gate = fit(PseudoConfig(), probabilities, labels)
+    assert gate.threshold == 0
+    assert gate.temperature == pytest.approx(2, rel=0.1)
+    assert gate.precision == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
 
 
 def test_a_student_teaches_with_no_more_confidence_than_its_teacher():

@@ -275,9 +275,10 @@ class TrainConfig:
 class PseudoConfig:
     """Which predictions on the unlabelled pool become pseudo-labels."""
 
-    gate: Literal["precision", "fixed", "paper"] = "precision"
-    """The lowest confidence that is shown to reach a precision, one calibrated confidence for all, or one as the
-    networks give it ('paper'; label smoothing keeps those well below the paper's 0.99)."""
+    gate: Literal["soft", "precision", "fixed", "paper"] = "soft"
+    """The whole pool, with calibrated probabilities as targets ('soft'); or the likeliest classes above a confidence:
+    the lowest that is shown to reach a precision, one calibrated confidence for all, or one as the networks give it
+    ('paper')."""
     threshold: float = 0.99
     """Confidence asked for by the gates 'fixed' and 'paper'; 0.99 is the paper's, of its own networks' softmax."""
     precision: float = 0.75
@@ -285,11 +286,9 @@ class PseudoConfig:
     cap: float | None = None
     """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
     plausible_pairs: bool = True
-    """Drop a clip whose predicted emotion-intent pair never occurs among the fold's labelled clips."""
+    """Drop a clip whose likeliest emotion-intent pair never occurs among the fold's labelled clips; not with 'soft'."""
     joint_gate: bool = False
     """One gate for both tasks: a clip is accepted where the less sure of its two labels passes, or not at all."""
-    soft: bool = False
-    """Train on the calibrated probabilities of an accepted clip instead of its likeliest class."""
     rounds: int = 1
     """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
 

@@ -1,8 +1,10 @@
-"""Pseudo-labels: which predictions on the unlabelled pool become labels of the second stage.
+"""Pseudo-labels: what the second stage learns from predictions on the unlabelled pool.
 
 The paper keeps predictions above 0.99 (arXiv 2501.06215), which is the number for a network's own softmax: the gate
-called paper. Here confidences are first calibrated by a temperature (Guo et al. 2017), each task has a gate of its own
-that asks for a precision, and a clip whose predicted pair never occurs among the labelled clips can be left out.
+called paper. By default (the gate called soft) the second stage learns from the whole pool, with probabilities as targets
+that a temperature has calibrated (Guo et al. 2017): what the teachers know of a clip, and how little. Other gates accept
+the likeliest class, for each task by itself: above a confidence that is shown to reach a precision, or a fixed one; and
+a clip whose predicted pair never occurs among the labelled clips can be left out.
 Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows: one set of
 pseudo-labels made by all folds' models would lift cross-validation and nothing else.
 """
@@ -171,7 +173,7 @@ def fit_gates(
 def _threshold(config: PseudoConfig, confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None) -> float:
     if config.gate == "precision":
         return precision_threshold(confidence, correct, config.precision, groups)
-    return config.threshold
+    return 0.0 if config.gate == "soft" else config.threshold
 
 
 def carry_gate(config: PseudoConfig, gate: Gate, probabilities: np.ndarray, mean_confidence: float) -> Gate:
@@ -209,7 +211,7 @@ def label_pool(
     """Pseudo-labels of one fold: by task its label, confidence and whether it is accepted.
 
     names [N] and probabilities[task] [N, K] are the teacher's on the pool; training are the fold's own labelled rows.
-    Soft labels also have one column per class, with its calibrated probability.
+    With the gate 'soft' all are accepted, and there is one column per class with its calibrated probability.
     """
     table = pd.DataFrame({"name": names})
     for task in TASKS:
@@ -218,13 +220,13 @@ def label_pool(
         confidence = calibrated.max(axis=1)
         table[f"{task}_confidence"] = confidence.round(6)
         table[f"{task}_accepted"] = confidence >= gates[task].threshold
-        if config.soft:
+        if config.gate == "soft":
             for k, label in enumerate(labels[task]):
                 table[probability_column(task, label)] = calibrated[:, k].round(6)
     if config.joint_gate:
         both = table.emotion_accepted & table.intent_accepted
         table = table.assign(emotion_accepted=both, intent_accepted=both)
-    if config.plausible_pairs:
+    if config.plausible_pairs and config.gate != "soft":
         known = set(zip(training.emotion, training.intent, strict=True))
         plausible = np.array([pair in known for pair in zip(table.emotion, table.intent, strict=True)], dtype=bool)
         for task in TASKS:

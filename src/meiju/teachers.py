@@ -199,6 +199,8 @@ def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
     is_open = np.isfinite(gates.threshold)
     if not is_open.any():
         return f"{text}; no confidence threshold reaches the required precision in any fold)"
+    if (gates.threshold == 0).all():
+        return f"{text}: the whole pool; of held-out rows, {gates.precision.mean():.3f} of the likeliest are right)"
     text += f", at a confidence of {gates.threshold[is_open].mean():.3f} or more"
     if not is_open.all():
         text += f" in {is_open.sum()} of {n_folds} folds, in the others none"

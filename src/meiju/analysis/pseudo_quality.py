@@ -30,7 +30,7 @@ def label_held_out(config: Config, corpus: Corpus, folds: pd.DataFrame, gates: p
     _true (the label that the corpus gives).
     """
     training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
-    uncapped = replace(config.pseudo, cap=None, soft=False)
+    uncapped = replace(config.pseudo, cap=None)
     tables = []
     for fold in range(config.folds):
         held_out, others = training[training.fold == fold], training[training.fold != fold]
