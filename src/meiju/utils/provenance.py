@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules that decide no result: what they pass on (settings, clips) is recorded by its values.
-NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run"} | {
+NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run", "meiju.stores"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "log", "provenance")
 }
 

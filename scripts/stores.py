@@ -1,0 +1,50 @@
+"""List what runs share (frames, transcriptions, fine-tuned encoders): how large it is, and which runs use it.
+
+A run that is no longer wanted is deleted as work/<run>/; what it alone used is then unused.
+
+Reads   work/_shared/, and which steps of which runs were begun and finished
+Writes  nothing; --remove-unused removes from work/_shared/ what no run uses
+Run     .venv/bin/python scripts/stores.py --remove-unused
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from meiju import stores
+from meiju.config import REPOSITORY
+from meiju.run import help_text, plain_end
+from meiju.utils import files
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to do."""
+
+    home: Path = REPOSITORY
+    """Folder that holds submissions/ and work/."""
+    remove_unused: bool = False
+    """Remove what no run uses."""
+
+
+def main(arguments: Arguments) -> None:
+    home = arguments.home.absolute()
+    users, folders = stores.users(home), stores.found(home)
+    for folder in folders:
+        runs, megabytes = users.get(folder, []), f"{stores.size(folder) / 1e6:,.1f} MB"
+        use = f"used by {', '.join(runs)}" if runs else "unused"
+        if arguments.remove_unused and not runs:
+            try:
+                stores.remove(folder, home)
+                use = "removed"
+            except files.Busy as error:
+                use = f"kept: {error}"
+        print(f"{folder.relative_to(home)}: {megabytes}, {use}")
+    if not folders:
+        print(f"there is nothing in {home / 'work' / stores.SHARED}")
+
+
+if __name__ == "__main__":
+    with plain_end():
+        main(tyro.cli(Arguments, description=help_text(__doc__)))
