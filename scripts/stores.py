@@ -30,9 +30,9 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     home = arguments.home.absolute()
-    users, folders = stores.users(home), stores.found(home)
-    for folder in folders:
-        runs, megabytes = users.get(folder, []), f"{stores.size(folder) / 1e6:,.1f} MB"
+    users, sizes = stores.users(home), {folder: stores.size(folder) for folder in stores.found(home)}
+    for folder, size in sizes.items():
+        runs = users.get(folder, [])
         use = f"used by {', '.join(runs)}" if runs else "unused"
         if arguments.remove_unused and not runs:
             try:
@@ -40,9 +40,13 @@ def main(arguments: Arguments) -> None:
                 use = "removed"
             except files.Busy as error:
                 use = f"kept: {error}"
-        print(f"{folder.relative_to(home)}: {megabytes}, {use}")
-    if not folders:
-        print(f"there is nothing in {home / 'work' / stores.SHARED}")
+        print(f"{folder.relative_to(home)}: {_megabytes(size)}, {use}")
+    unused = sum(size for folder, size in sizes.items() if folder not in users)
+    print(f"in all: {_megabytes(sum(sizes.values()))}, of which unused {_megabytes(unused)}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ FLOORS = (
     "teachers",
     "submission",
     "serving",
+    "stores",
     "run",
     "pipeline",
     "analysis",
@@ -55,7 +56,8 @@ IMPORTS_AT_MOST = {
     "stream_weights": set(),
     "sample": {"config", "utils", "labels", "encoders"},
     "submission": {"utils"},
-    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds"},  # files and settings
+    "stores": {"config", "utils"},
+    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds", "stores"},  # files, settings
 }
 # Who knows of runs. All others are told what they need: they can be used and tested without one.
 IMPORTED_BY_AT_MOST = {"run": {"pipeline", "analysis", "report"}}

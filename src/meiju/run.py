@@ -2,8 +2,8 @@
 
 Results are in work/<run>/<step>/<fingerprint>. The fingerprint is a hash of the settings, the inputs and the code that
 decide them. So a step that was done with the same settings is skipped, a step with other settings is done again, and
-results of different settings are never mixed. What takes longest is shared by all runs (meiju.stores). Submission and report are in submissions/<run>, which holds the results
-of one set of settings: others replace them all together.
+results of different settings are never mixed. What takes longest is shared by all runs (see meiju.stores). Submission
+and report are in submissions/<run>, which holds the results of one set of settings: others replace them all together.
 """
 
 import errno
