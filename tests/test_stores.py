@@ -215,12 +215,15 @@ def test_a_removal_that_was_cut_off_is_completed(tmp_path, arrays, encoded, monk
     assert list(store.parent.iterdir()) == [store]
 
 
-def test_a_marker_that_cannot_be_read_removes_nothing(tmp_path, arrays, encoded):
-    store = extract(make(tmp_path, "first", arrays))
+@pytest.mark.parametrize("damage", [{"settings": [1]}, {"at": "soon"}, None])
+def test_a_marker_that_cannot_be_read_removes_nothing(tmp_path, arrays, encoded, damage):
     run = make(tmp_path, "first", arrays)
-    (run.folder("features") / "done.json").write_text("{")
+    store, marker = extract(run), run.folder("features") / "done.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | damage) if damage else "{")
     with pytest.raises(SystemExit, match=r"done\.json is damaged"):
         run_script("stores.py", "--home", str(tmp_path), "--remove-unused")
+    with pytest.raises(files.Damaged, match=r"done\.json is damaged"):
+        extract(make(tmp_path, "first", arrays))
     assert store.exists()
 
 

@@ -289,7 +289,7 @@ class Run:
         return self._decisions[step]
 
     def _record(self, step: str) -> dict:
-        return {"at": time.time(), "settings": as_settings(self.config), "decided by": self.decided_by(step)}
+        return {"at": time.time_ns(), "settings": as_settings(self.config), "decided by": self.decided_by(step)}
 
     @property
     def _known_files(self) -> Path:

@@ -52,12 +52,12 @@ def users(home: Path) -> dict[Path, list[str]]:
 
 def renew(marker: Path) -> None:
     """Let a finished step count again that was found as it is, where one of other code or clips was finished since."""
-    own = files.read_json(marker)
+    own_at, own_settings, _ = _read(marker)
     for path in marker.parent.parent.glob("*/done*.json"):
         with suppress(files.Damaged, FileNotFoundError):
-            other = files.read_json(path)
-            if _time(other) > _time(own) and _settings(other) == _settings(own):
-                files.write_json(marker, own | {"at": time.time()})
+            at, settings, _ = _read(path)
+            if at > own_at and settings == own_settings:
+                files.write_json(marker, files.read_json(marker) | {"at": time.time_ns()})
                 return
 
 
@@ -83,26 +83,24 @@ def remove(folder: Path, home: Path) -> None:
 
 def _current(run: Path, submission: Path) -> Iterator[dict]:
     """What decides the results of a run that count, step by step."""
-    markers = [(path, files.read_json(path)) for name in (BEGUN, "done*.json") for path in run.glob(f"*/*/{name}")]
+    markers = [(*_read(path), path) for name in (BEGUN, "done*.json") for path in run.glob(f"*/*/{name}")]
     superseded = set()
-    for path, marker in sorted(markers, key=lambda item: _time(item[1]), reverse=True):
-        kind = (path.parent.parent.name, _settings(marker))
+    for _, settings, decided_by, path in sorted(markers, key=lambda marker: marker[0], reverse=True):
+        kind = (path.parent.parent.name, settings)
         if kind not in superseded:
-            yield marker.get("decided by")
+            yield decided_by
         if path.name != BEGUN:
             superseded.add(kind)
     if submission.exists():
         yield files.read_json(submission).get("decided by")
 
 
-def _time(marker: dict) -> float:
-    return marker.get("at", 0)
-
-
-def _settings(marker: dict) -> str:
-    return files.digest(
-        {name: value for name, value in marker.get("settings", {}).items() if name not in OTHER_SETTINGS}
-    )
+def _read(marker: Path) -> tuple[int, str, object]:
+    """When a step was begun or finished, a hash of the settings that matter here, and what decided the result."""
+    content = files.read_json(marker)
+    with files.reading(marker):
+        settings = {name: value for name, value in content["settings"].items() if name not in OTHER_SETTINGS}
+        return int(content.get("at", 0)), files.digest(settings), content["decided by"]
 
 
 def _named_by(decided_by: object) -> Iterator[str]:
