@@ -96,7 +96,7 @@ def _current(run: Path, submission: Path) -> Iterator[dict]:
 
 
 def _read(marker: Path) -> tuple[int, str, object]:
-    """When a step was begun or finished (nanoseconds), a hash of the settings that matter here, what decided the result."""
+    """When a step was begun or finished (ns), a hash of the settings that matter here, and what decided the result."""
     content = files.read_json(marker)
     with files.reading(marker):
         settings = {name: value for name, value in content["settings"].items() if name not in OTHER_SETTINGS}
