@@ -41,6 +41,7 @@ FLOORS = (
     "teachers",
     "submission",
     "serving",
+    "stores",
     "run",
     "pipeline",
     "analysis",
@@ -57,7 +58,8 @@ IMPORTS_AT_MOST = {
     "sample": {"config", "utils", "labels", "encoders"},
     "data": {"config", "utils", "labels", "tables", "encoders"},
     "submission": {"utils"},
-    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds"},  # files and settings
+    "stores": {"config", "utils"},
+    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds", "stores"},  # files, settings
 }
 # Who knows of runs. All others are told what they need: they can be used and tested without one.
 IMPORTED_BY_AT_MOST = {"run": {"pipeline", "analysis", "report"}}

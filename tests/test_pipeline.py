@@ -90,7 +90,7 @@ def test_the_order_of_rows_changes_no_result(home, root, tmp_path):
 
 def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
     distributed = pytest.importorskip("distributed")
-    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features", "work/_shared"):
         shutil.copytree(home / folder, tmp_path / folder)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
@@ -109,7 +109,7 @@ def kill_when_there(pattern: str, step: str, home: Path, root: Path) -> None:
 
 
 def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, root, tmp_path):
-    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features", "work/_shared"):
         shutil.copytree(home / folder, tmp_path / folder)
     kill_when_there("work/sample/stage1/*/*.safetensors", "05_train_stage1", tmp_path, root)
     assert not list(tmp_path.glob("work/sample/stage1/*/done-*.json"))
@@ -152,7 +152,7 @@ def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home
     with pytest.raises(SystemExit, match="06_pseudo_label"):
         run_step("07_train_stage2", home, root, "--train.lr", "1e-4")
     assert first < {path.name for path in (home / "work/sample/stage1").iterdir()}
-    assert len(list((home / "work/sample/features").glob("text-*"))) == 1
+    assert len(list((home / "work/_shared/features").glob("text-*"))) == 1
 
 
 def test_a_step_without_its_inputs_names_the_script_that_makes_them(tmp_path, root):
@@ -199,8 +199,8 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, t
     shutil.copytree(home / "folds", tmp_path / "folds")
     known = set((home / "work/sample/pseudo").glob("*"))
     if flags:  # they change nothing before stage 1
-        for folder in ("transcripts", "features"):
-            shutil.copytree(home / "work/sample" / folder, tmp_path / "work/sample" / folder)
+        for folder in ("sample/transcripts", "sample/features", "_shared"):
+            shutil.copytree(home / "work" / folder, tmp_path / "work" / folder)
     else:
         for step in ("02_refine_punctuation", "03_extract_features"):
             run_step(step, tmp_path, shuffled)
@@ -298,8 +298,8 @@ def cut(path: Path) -> None:
 
 def files_that_steps_read(home: Path) -> list[Path]:
     """All files of a finished run but locks, logs, caches and the marks of finished steps."""
-    found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/sample/*/**/*")]
-    no_results = ("done", "submission.json", "report.json", ".lock")
+    found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/*/*/**/*")]
+    no_results = (".", "done", "submission.json", "report.json")
     existing = (path for path in found if path.is_file() and path.suffix != ".log")
     return sorted(path for path in existing if not path.name.startswith(no_results))
 
@@ -361,7 +361,7 @@ DAMAGES = [
 def test_other_damage_is_named_and_deleting_what_is_said_mends_it(own_home, root):
     before, to_delete = bytes_of(own_home), set()
     for file, missing, step in DAMAGES:
-        (damaged,) = own_home.glob(f"work/sample/{file}")
+        (damaged,) = own_home.glob(f"work/*/{file}")
         changed = [damaged, *own_home.glob(f"work/sample/{missing}")]
         contents = [path.read_bytes() for path in changed]
         damaged.write_bytes(b"\xff" * len(contents[0]))
@@ -493,7 +493,11 @@ def test_a_second_round_of_a_pool_without_pictures(own_home, root, tmp_path):
     ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "--home"), (errno.EACCES, "--home")]
 )
 def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_path, monkeypatch, number, remedy):
+    write = files.write_text
+
     def refused(path, text):
+        if path.name != "transcripts.csv":
+            return write(path, text)
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr("meiju.utils.files.write_text", refused)

@@ -336,6 +336,7 @@ class ComputeConfig:
             )
 
 
+SHARED = "_shared"
 EMBEDDED_STREAMS = ("text=tfidf-svd", "sentence=e5-small", "audio=smart-turn", "visual=face-geometry")
 
 
@@ -441,6 +442,11 @@ class Config:
     def work(self) -> Path:
         """Folder of the run's intermediate results."""
         return self.home.absolute() / "work" / self.run  # workers may start elsewhere
+
+    @property
+    def shared(self) -> Path:
+        """Folder of the results that all runs below `home` share; no run's name begins with '_'."""
+        return self.home.absolute() / "work" / SHARED
 
     @property
     def folds_path(self) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from meiju import ensemble, evaluation, features, members, submission, teachers
+from meiju import ensemble, evaluation, features, members, stores, submission, teachers
 from meiju.config import ConfigError
 from meiju.corpus import PARTS, UNSCORED_PARTS
 from meiju.ensemble import Probabilities
@@ -39,11 +39,17 @@ def transcribe(run: Run) -> None:
     elif run.begin("transcription"):
         from meiju.text import transcription
 
-        folder, inputs = run.folder("transcription"), {name: run.media[name] for name in clips.name}
-        device, earlier = pick_device(run.config.device), run.other_transcriptions()
-        table = transcription.transcribe(
-            run.config.speech, clips, folder, inputs=inputs, device=device, earlier=earlier
-        )
+        folder = run.transcription_folder
+        with files.reserved(folder):
+            table = transcription.transcribe(
+                run.config.speech,
+                clips,
+                folder,
+                meta={key: value for key, value in run.decided_by("transcription").items() if key != "media"},
+                inputs={name: run.media[name] for name in clips.name},
+                device=pick_device(run.config.device),
+                earlier=stores.others(folder),
+            )
         print(transcription.describe(table))
         run.finish("transcription", [folder / "transcription.csv"])
 
@@ -74,7 +80,7 @@ def extract_features(run: Run) -> None:
             folder,
             meta=run.encoder_decided_by(stream),
             inputs=run.clip_inputs(encoder, clips),
-            earlier=run.other_stores(stream),
+            earlier=stores.others(folder),
             seed=run.config.seed,
             n_jobs=run.config.n_jobs,
             label=f"features of {stream}",
@@ -216,7 +222,8 @@ def _tune(run: Run) -> None:
         )
         device = pick_device(run.config.device)
         folder = run.tuned_folder(stream)
-        text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)
+        with files.reserved(folder):
+            text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)
 
 
 def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:

@@ -1,5 +1,6 @@
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -303,13 +304,13 @@ def run_script(script: str, root: Path, home: Path, *flags: str) -> None:
         sys.argv = argv
 
 
-def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, root, tmp_path, capsys):
+def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, root, tmp_path, capsys, monkeypatch):
     flags = ("--speech.model", models["ctc"].model)
     with pytest.raises(SystemExit, match="01_transcribe"):
         run_script("02_refine_punctuation.py", root, tmp_path, *flags)
     run_script("01_transcribe.py", root, tmp_path, *flags)
     assert "3 of 4 clips without a sentence got one" in capsys.readouterr().out
-    (path,) = tmp_path.glob("work/custom/transcription/*/transcription.csv")
+    (path,) = tmp_path.glob("work/_shared/transcription/*/transcription.csv")
     heard = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
     assert heard.index.tolist() == ["t2", "u1", "v1", "x2"]
     run_script("02_refine_punctuation.py", root, tmp_path, *flags)
@@ -319,6 +320,13 @@ def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, ro
     assert written[heard.index].tolist() == heard.sentence.tolist()
     run_script("01_transcribe.py", root, tmp_path, *flags)
     assert "transcription: done before with these settings" in capsys.readouterr().out
+    monkeypatch.setattr(transcription, "Listener", None)  # another run finds what was heard
+    run_script("01_transcribe.py", root, tmp_path, *flags, "--run", "second")
+    assert "3 of 4 clips without a sentence got one" in capsys.readouterr().out
+    changed = shutil.copytree(root, tmp_path / "changed")
+    (changed / "NoAnnotation" / "u1.mp4").unlink()
+    run_script("01_transcribe.py", changed, tmp_path, *flags, "--run", "third")
+    assert "2 of 3 clips without a sentence got one" in capsys.readouterr().out
 
 
 def test_without_a_model_nothing_is_done_and_nothing_asked_for(root, tmp_path, capsys):
