@@ -445,14 +445,15 @@ class Run:
         return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
 
     def _submission_decided_by(self) -> dict:
-        average = self.config.corpus.average
-        return {"stage2": self.decided_by("stage2"), "ensemble": self.config.ensemble, "average": average}
+        config = self.config
+        chosen = {"ensemble": config.ensemble, "submit": config.submit, "average": config.corpus.average}
+        groups = {"folds by": config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}  # of intervals
+        return {"stage2": self.decided_by("stage2"), **chosen, **groups}
 
     def _report_decided_by(self) -> dict:
         ablation = self.ablation_folder / "ablation.csv"
         known = files.file_digest(ablation) if ablation.exists() else None
-        groups = {"folds by": self.config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
-        return {"submission": self.decided_by("submission"), "ablation": known, **groups}
+        return {"submission": self.decided_by("submission"), "ablation": known}
 
 
 _said: set[str] = set()
