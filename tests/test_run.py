@@ -69,7 +69,8 @@ def changed(usual, run) -> list[str]:
         ("--stage2.warm-start", "stage2"),
         ("--ensemble out-of-fold", "submission"),
         ("--corpus.average micro", "submission"),
-        ("--folds-by none", "report"),  # which says what the folds keep together; the folds decide the rest
+        ("--submit stage1", "submission"),
+        ("--folds-by none", "submission"),  # what intervals resample; the folds decide the rest
     ],
 )
 def test_a_setting_decides_its_step_and_those_that_depend_on_it(home, usual, flags, first):
@@ -99,7 +100,7 @@ def corpus_with(column: str, value: str, part: str):
         ("part", "validation", "testing", "transcripts"),
         ("emotion", "calm", "training", "stage1"),
         ("intent", "wish", "validation", "stage1"),
-        ("speaker", "Wang", "training", "report"),
+        ("speaker", "Wang", "training", "submission"),
     ],
 )
 def test_what_the_corpus_says_decides_who_reads_it(home, usual, column, value, part, first):
