@@ -134,6 +134,45 @@ def test_on_confidences_that_say_nothing_the_gate_opens_in_one_draw_of_twenty_at
     assert binomtest(opened, 300, RISK, alternative="greater").pvalue > 0.01
 
 
+def draw_groups(rng, n_groups, size, precision, correlation):
+    """Which clips are right, and whose they are; the precision of a group is drawn, so that its clips are alike."""
+    groups = np.repeat(np.arange(n_groups), size)
+    spread = (1 - correlation) / correlation
+    precisions = rng.beta(precision * spread, (1 - precision) * spread, n_groups)
+    return rng.random(n_groups * size) < precisions[groups], groups
+
+
+@pytest.mark.parametrize("correlation", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize(("n_groups", "size"), [(180, 10), (14, 30)])
+def test_on_speakers_whose_clips_are_alike_the_gate_opens_in_one_draw_of_twenty_at_most(n_groups, size, correlation):
+    opened = {True: 0, False: 0}
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        correct, groups = draw_groups(rng, n_groups, size, 0.74, correlation)
+        own = rng.normal(size=(2, n_groups))[0][groups] + rng.normal(size=len(groups))  # a speaker's confidence as well
+        for known in opened:
+            opened[known] += precision_threshold(own, correct, 0.75, groups if known else None) < np.inf
+    assert binomtest(opened[True], 150, RISK, alternative="greater").pvalue > 0.01
+    if correlation == 0.4:  # and the draws are such that it matters
+        assert binomtest(opened[False], 150, RISK, alternative="greater").pvalue < 0.01
+
+
+@pytest.mark.parametrize(("n_groups", "size"), [(180, 10), (14, 100)])
+def test_speakers_that_are_right_often_enough_open_the_gate(n_groups, size):
+    thresholds = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        correct, groups = draw_groups(rng, n_groups, size, 0.9, 0.05)
+        thresholds.append(precision_threshold(rng.random(len(groups)), correct, 0.75, groups))
+    assert np.median(thresholds) < 0.1
+
+
+def test_one_speaker_shows_nothing_of_others():
+    confidence, right = np.linspace(0, 1, 500), np.ones(500, dtype=bool)
+    assert precision_threshold(confidence, right, 0.75) < np.inf
+    assert precision_threshold(confidence, right, 0.75, np.zeros(500)) == np.inf
+
+
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_where_confidences_tell_the_gate_opens_nearly_as_far_as_it_may(tasks):
     thresholds = []

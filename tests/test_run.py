@@ -70,7 +70,7 @@ def changed(usual, run) -> list[str]:
         ("--ensemble out-of-fold", "submission"),
         ("--corpus.average micro", "submission"),
         ("--submit stage1", "submission"),
-        ("--folds-by none", "submission"),  # what intervals resample; the folds decide the rest
+        ("--folds-by none", "pseudo"),  # whose clips are alike, for the gate; folds are drawn before
     ],
 )
 def test_a_setting_decides_its_step_and_those_that_depend_on_it(home, usual, flags, first):
@@ -100,7 +100,7 @@ def corpus_with(column: str, value: str, part: str):
         ("part", "validation", "testing", "transcripts"),
         ("emotion", "calm", "training", "stage1"),
         ("intent", "wish", "validation", "stage1"),
-        ("speaker", "Wang", "training", "submission"),
+        ("speaker", "Wang", "training", "pseudo"),
     ],
 )
 def test_what_the_corpus_says_decides_who_reads_it(home, usual, column, value, part, first):

@@ -372,6 +372,7 @@ class Run:
         return {
             "sentences": self.corpus.fingerprint("name", "part", "sentence"),
             "transcription": self.decided_by("transcription") if self.transcribes else None,
+            "heard": {"code": provenance.code_of("meiju.text.transcription.fill")} if self.transcribes else None,
             "restorer": punctuation.fingerprint(config),
             "texts": [files.file_digest(path) for path in config.punctuation_texts],
         }
@@ -439,7 +440,8 @@ class Run:
     def _pseudo_decided_by(self) -> dict:
         members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
         before = {"before": self.round_before.decided_by("stage2")} if self.round_before else {}
-        return {"stage1": self.decided_by("stage1"), **members, "pseudo": as_settings(self.config.pseudo), **before}
+        stage1, pseudo = self.decided_by("stage1"), as_settings(self.config.pseudo)
+        return {"stage1": stage1, **members, "pseudo": pseudo, **self._kept_together(), **before}
 
     def _stage2_decided_by(self) -> dict:
         return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
@@ -447,13 +449,16 @@ class Run:
     def _submission_decided_by(self) -> dict:
         config = self.config
         chosen = {"ensemble": config.ensemble, "submit": config.submit, "average": config.corpus.average}
-        groups = {"folds by": config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}  # of intervals
-        return {"stage2": self.decided_by("stage2"), **chosen, **groups}
+        return {"stage2": self.decided_by("stage2"), **chosen, **self._kept_together()}
 
     def _report_decided_by(self) -> dict:
         ablation = self.ablation_folder / "ablation.csv"
         known = files.file_digest(ablation) if ablation.exists() else None
         return {"submission": self.decided_by("submission"), "ablation": known}
+
+    def _kept_together(self) -> dict:
+        """Whose clips are alike, which decides gates and intervals."""
+        return {"folds by": self.config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
 
 
 _said: set[str] = set()
