@@ -601,6 +601,7 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "08_ensemble": ("ensemble", "submit", "corpus.average"),
     "09_report": (),
     "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
+    "baseline": ("jobs", "streams", "folds", "corpus.average"),
     "check_submission": ("corpus.labels",),
 }
 ALWAYS_SHOWN = ("run", "home", "corpus.root")
