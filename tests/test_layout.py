@@ -23,6 +23,7 @@ FLOORS = (
     "encoders",
     "text",
     "sample",
+    "data",
     "folds",
     "features",
     "layers",
@@ -55,6 +56,7 @@ IMPORTS_AT_MOST = {
     "linear": {"labels", "layers"},
     "stream_weights": set(),
     "sample": {"config", "utils", "labels", "encoders"},
+    "data": {"config", "utils", "labels", "tables", "encoders"},
     "submission": {"utils"},
     "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds"},  # files and settings
 }

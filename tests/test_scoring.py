@@ -29,6 +29,7 @@ def predicted(truth, seed, share=0.6):
 
 
 def write_truth(folder, table):
+    folder.mkdir(exist_ok=True)
     path = folder / "truth.csv"
     table.to_csv(path, index=False)
     return path
@@ -148,10 +149,22 @@ def test_all_that_is_wrong_with_a_truth_is_said(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         scoring.read_truth(tmp_path / "none.csv")
     truth = true_labels()
-    with pytest.raises(ConfigError) as error:
-        score(tmp_path, truth.assign(emotion="", intent=truth.intent.where(truth.index > 0, "")), predicted(truth, 1))
-    assert "40 clips to score without emotion ('clip_00', 'clip_01', 'clip_02' and 37 more)" in str(error.value)
-    assert "truth.csv, row 2: 1 clip to score without intent" in str(error.value)
+    with pytest.raises(ConfigError, match=r"truth\.csv: no clip to score has its emotion"):
+        score(tmp_path, truth.assign(emotion=""), predicted(truth, 1))
+
+
+def test_a_clip_with_one_label_is_scored_for_that_task(tmp_path):
+    truth = true_labels()
+    said = predicted(truth, 1)
+    half = truth.assign(intent=truth.intent.where(truth.index >= 10, ""))
+    scored = score(tmp_path, half, said)
+    others = (score(tmp_path / "rest", truth[10:], said[10:]), score(tmp_path / "whole", truth, said))
+    table, rest, whole = (scoring.table(one).iloc[:3].set_index("score") for one in (scored, *others))
+    assert (table.value["E"], table.value["I"]) == pytest.approx((whole.value["E"], rest.value["I"]))
+    assert table.low["I"] < table.value["I"] < table.high["I"]
+    of_intent = scoring.classes(scored).query("task == 'intent'")
+    assert of_intent.support.sum() == 30
+    assert any("10 clips without intent" in remark for remark in scored.remarks)
 
 
 def test_a_second_submission_is_for_the_same_clips(tmp_path):

@@ -50,8 +50,12 @@ class Units:
 
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
-    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0."""
-    return float(_f1_of_draws(truth, prediction[None], average)[0])
+    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
+
+    Clips without a label, whose number is below 0, are left out.
+    """
+    known = truth >= 0
+    return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
 
 
 def jrbm(emotion_f1: float, intent_f1: float) -> float:
@@ -178,6 +182,8 @@ def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0
 
 def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
     """F1 under each row of clip counts [n_draws, N]: one matrix product instead of a scikit-learn call per draw."""
+    known = truth >= 0
+    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
     n_classes = int(max(truth.max(), prediction.max())) + 1
     is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
     return _f1_of_counts(draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted, average)

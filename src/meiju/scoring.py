@@ -14,7 +14,7 @@ import pandas as pd
 from meiju import submission
 from meiju.config import ConfigError
 from meiju.folds import units_of
-from meiju.labels import OFFICIAL, TASKS, LabelSet, clean_label
+from meiju.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
 from meiju.metrics import SCORES, Units, bootstrap, interval, joint_score, per_class
 from meiju.tables import COLUMN_NAMES, Problem, name_problems, read_table, tell
 from meiju.utils import files, spreadsheets
@@ -48,8 +48,8 @@ class Truth:
 class Scored:
     """Some submissions for the same clips, beside the truth.
 
-    truth[task], predicted[k][task]: class numbers [N] in `labels`; units: what intervals resample; remarks: what was
-    left out, and labels that no clip of the truth has.
+    truth[task], predicted[k][task]: class numbers [N] in `labels`, UNKNOWN where the truth has none; units: what
+    intervals resample; remarks: what was left out, and labels that no clip of the truth has.
     """
 
     labels: LabelSet
@@ -104,13 +104,11 @@ def read(truth: Truth, paths: Sequence[Path]) -> Scored:
         if lost:
             problems.append(f"{path}: lacks {_count(lost, f'clip of {paths[0]}')}; give submissions for the same clips")
     clips = truth.clips.set_index("name").loc[names].reset_index()
-    for task in TASKS:
-        unlabelled = clips[clips[task] == ""]
-        if len(unlabelled):
-            what = _count(unlabelled.name, f"clip to score without {task}")
-            problems.append(f"{truth.file}, row {unlabelled.row.iloc[0]}: {what}; fill it in")
     if not names:
         problems.append(f"{paths[0]}: names no clip; there is nothing to score")
+    for task in TASKS:
+        if names and (clips[task] == "").all():
+            problems.append(f"{truth.file}: no clip to score has its {task}; fill in the column")
     if problems:
         raise ConfigError("\n".join(problems))
     return _scored(truth, clips, paths, [table.loc[names] for table in tables])
@@ -126,6 +124,9 @@ def _scored(truth: Truth, clips: pd.DataFrame, paths: Sequence[Path], tables: Se
             what = _count(wrong, f"label of {task} that {truth.file} does not have")
             remarks += [f"{path.name}: {what}; counted as wrong"] if wrong else []
         names[task] = (*known, *sorted(set().union(*spelled[task]) - {*known}))
+        lacking = clips.name[clips[task] == ""]
+        what = _count(lacking, f"clip without {task}")
+        remarks += [f"{truth.file}: {what}; left out of its F1"] if len(lacking) else []
     labels = LabelSet(**names)
     predicted = [{task: labels.encode(task, spelled[task][k]) for task in TASKS} for k in range(len(tables))]
     true = {task: labels.encode(task, clips[task]) for task in TASKS}
@@ -183,7 +184,8 @@ def classes(scored: Scored) -> pd.DataFrame:
     for task in TASKS:
         of_task = pd.DataFrame({"task": task, "class": scored.labels[task]})
         for k, predicted in enumerate(scored.predicted):
-            found = per_class(scored.truth[task], predicted[task], len(of_task))
+            known = scored.truth[task] != UNKNOWN
+            found = per_class(scored.truth[task][known], predicted[task][known], len(of_task))
             of_task["support"] = found.pop("support")
             of_task = of_task.join(found.add_prefix("beside_" if k else ""))
         tables.append(of_task)
