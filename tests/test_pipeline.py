@@ -127,6 +127,22 @@ def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
     assert capsys.readouterr().out.count("done before with these settings") == len(STEPS) - 1  # folds are kept
 
 
+def test_step_08_says_over_what_its_intervals_are_and_what_out_of_fold_is_worth(home, root, capsys, monkeypatch):
+    monkeypatch.setattr("meiju.evaluation.warn_of_loss", lambda gains: "Worse: --submit stage1.")
+    run_step("08_ensemble", home, root)
+    told = capsys.readouterr().out
+    for part in (
+        "log-loss ±",
+        "over clips (out-of-fold)",
+        "Too high for people who are new",
+        "Too low",
+        "log_loss_intent",
+    ):
+        assert part in told
+    assert "*** Worse: --submit stage1. ***" in told
+    assert "(stage 2, 8 clips, checked)" in told
+
+
 def test_a_finished_step_says_so_at_once(home, root):
     """Imports are nearly all of its time, and these libraries take a second each."""
     heavy = {"torch", "transformers", "sklearn", "scipy.stats", "matplotlib", "onnxruntime"}

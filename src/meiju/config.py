@@ -368,6 +368,8 @@ class Config:
     """Kept together: 'dialogue' or 'speaker' (columns), the one there is (auto), none, or a pattern in clips' names."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
     """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
+    submit: Literal["stage1", "stage2"] = "stage2"
+    """The stage whose members make the submission and answer predict.py."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto uses CUDA if available."""
     jobs: int = 0
@@ -601,9 +603,10 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
     "06_pseudo_label": ("pseudo",),
     "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
-    "08_ensemble": ("ensemble", "corpus.average"),
+    "08_ensemble": ("ensemble", "submit", "corpus.average"),
     "09_report": (),
     "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
+    "baseline": ("jobs", "streams", "folds", "corpus.average"),
     "check_submission": ("corpus.labels",),
 }
 ALWAYS_SHOWN = ("run", "home", "corpus.root")

@@ -151,7 +151,7 @@ def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
 
 
 def make_submission(run: Run) -> None:
-    """Step 08: the mean of all stage-2 members on the test clips, and what predict.py needs to know of the run."""
+    """Step 08: the mean of all members of a stage on the test clips, and what predict.py needs to know of the run."""
     if not run.begin("submission"):
         return
     from meiju.sample import corpus as sample_corpus
@@ -159,7 +159,8 @@ def make_submission(run: Run) -> None:
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
     names, stages = list(corpus.part("testing").name), read_stages(run)
-    probabilities = ensemble.soft_vote(run.result("stage2"), config, names, stages[-1].weights)
+    weights = submitted(run, stages).weights
+    probabilities = ensemble.soft_vote(run.result(config.submit), config, names, weights)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = evaluation.table(stages, config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
@@ -171,8 +172,8 @@ def make_submission(run: Run) -> None:
         corpus.labels,
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
-        stage2=run.result("stage2"),
-        weights=stages[-1].weights,
+        stage=run.result(config.submit),
+        weights=weights,
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
@@ -206,6 +207,11 @@ def read_stages(run: Run) -> list[Stage]:
         evaluation.read_stage(name, run.config, run.corpus, run.folds, run.result(step))
         for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
     ]
+
+
+def submitted(run: Run, stages: Sequence[Stage]) -> Stage:
+    """Of the stages that `read_stages` returns, the one that is handed in."""
+    return stages[("stage1", "stage2").index(run.config.submit)]
 
 
 def _tune(run: Run) -> None:

@@ -449,13 +449,14 @@ class Run:
         return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
 
     def _submission_decided_by(self) -> dict:
-        average = self.config.corpus.average
-        return {"stage2": self.decided_by("stage2"), "ensemble": self.config.ensemble, "average": average}
+        config = self.config
+        chosen = {"ensemble": config.ensemble, "submit": config.submit, "average": config.corpus.average}
+        return {"stage2": self.decided_by("stage2"), **chosen, **self._kept_together()}
 
     def _report_decided_by(self) -> dict:
         ablation = self.ablation_folder / "ablation.csv"
         known = files.file_digest(ablation) if ablation.exists() else None
-        return {"submission": self.decided_by("submission"), "ablation": known, **self._kept_together()}
+        return {"submission": self.decided_by("submission"), "ablation": known}
 
     def _kept_together(self) -> dict:
         """Whose clips are alike, which decides gates and intervals."""
