@@ -17,11 +17,18 @@ import numpy as np
 from av.codec.context import Flags
 
 from meiju.encoders import display
-from meiju.encoders.tracks import Clock, MediaError, Track, films, opened, opened_track, packets, require_pixels
+from meiju.encoders.tracks import (
+    TIME_STAMP_ROUNDING,
+    Clock,
+    MediaError,
+    Track,
+    films,
+    opened,
+    opened_track,
+    packets,
+    require_pixels,
+)
 
-# mkv rounds time stamps down to milliseconds; a frame that is earlier by this much still belongs to its interval.
-TIME_STAMP_ROUNDING = 0.001  # seconds
-FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate
 # Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
 RESTART_OF_FRAMES, RESTART_OF_PACKETS = 0.1, 1.0  # seconds
 
@@ -36,8 +43,8 @@ def read_frames(path: str | Path, *, fps: float, size: int, notes: list[str] | N
     """
     with opened_track(path, "video", notes) as track:
         frames = [display.centre_square(_shown(frame, track.aspect, size), size) for frame in _sampled(track, fps)]
-    if not frames:
-        raise MediaError("the video track has no decodable frame")
+        if not frames:
+            raise track.nothing("frame")
     return np.stack(frames)
 
 
@@ -50,8 +57,8 @@ def read_whole_frames(
     """
     with opened_track(path, "video", notes) as track:
         frames = [_shown(frame, track.aspect, shorter, enlarge=False) for frame in _sampled(track, fps)]
-    if not frames:
-        raise MediaError("the video track has no decodable frame")
+        if not frames:
+            raise track.nothing("frame")
     return frames
 
 
@@ -63,10 +70,10 @@ def read_audio(path: str | Path, *, rate: int = 16000, notes: list[str] | None =
     """
     notes = [] if notes is None else notes
     with opened_track(path, "audio", notes) as track:
-        pieces = list(_resampled(track, rate, notes))
-    if not pieces:
-        raise MediaError("the audio track has no decodable sound")
-    samples = np.concatenate(pieces)
+        samples = np.concatenate([np.empty(0, np.float32), *_resampled(track, rate, notes)])
+        samples = track.trimmed(samples, rate)
+        if len(samples) == 0:
+            raise track.nothing("sound")
     if not np.isfinite(samples).all():
         raise MediaError(
             f"the sound is not finite: {(~np.isfinite(samples)).sum()} of {len(samples)} samples are no numbers"
@@ -115,10 +122,9 @@ def read_seconds(path: str | Path) -> float:
 
 def _sampled(track: Track, fps: float) -> Iterator[av.VideoFrame]:
     """The first frame of each 1/fps interval, counted from the first frame's time."""
-    rate = float(track.stream.average_rate or FALLBACK_RATE)
     clock, start, last_interval = Clock(RESTART_OF_FRAMES), None, -1
     for number, frame in enumerate(track.frames()):
-        seconds = clock.read(number / rate if frame.time is None else frame.time, step=1 / rate)
+        seconds = clock.read(number / track.rate if frame.time is None else frame.time, step=1 / track.rate)
         start = seconds if start is None else start
         interval = int((seconds - start + TIME_STAMP_ROUNDING) * fps)
         if interval > last_interval:
