@@ -24,7 +24,7 @@ MAX_PIXELS = 8192 * 4320  # of a picture, the largest that cameras write; decodi
 
 # mkv rounds time stamps down to milliseconds; a frame that is earlier by this much still belongs to its interval.
 TIME_STAMP_ROUNDING = 0.001  # seconds
-# How far ahead of an excerpt decoding begins: decoders of sound need a few packets to settle, and some indices lead to a
+# How far ahead of an excerpt decoding begins: sound decoders need a few packets to settle, and some indices lead to a
 # place a little after the time that was asked for. Where even the second is too near, the file is read from its start.
 AHEAD = (1.0, 15.0)  # seconds
 FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate

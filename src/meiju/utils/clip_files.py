@@ -94,7 +94,7 @@ def excerpt(path: str | Path, start: float, stop: float) -> str:
 
 
 def split_excerpt(path: str | Path) -> tuple[str, float, float]:
-    """The file of a clip, and the seconds at which it starts and stops there: (0, infinity) where it is a whole file."""
+    """The file of a clip, and the seconds at which it starts and stops there: 0 and infinity for a whole file."""
     found = EXCERPT.search(str(path))
     return (str(path)[: found.start()], float(found[1]), float(found[2])) if found else (str(path), 0.0, math.inf)
 
