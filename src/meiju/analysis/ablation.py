@@ -196,7 +196,7 @@ def _train(varied: Run, pseudo: bool) -> None:
 def _systems(varied: Run, variant: Variant) -> dict[str, System]:
     folder = varied.result("stage2") if variant.pseudo else varied.folder("stage1")
     stage = evaluation.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
-    return {part: stage.system(part) for part in (OUT_OF_FOLD, VALIDATION)}
+    return {part: stage.system(part) for part in stage.groups}
 
 
 def _member_files(varied: Run, pseudo: bool) -> list[Path]:
