@@ -8,8 +8,10 @@ any long work starts. What is passed over is named.
 import difflib
 import hashlib
 import math
+import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ OPTIONAL = ("validation", "unlabelled")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
 UNSCORED_PARTS = ("training", "unlabelled")
 
+SEPARATED = re.compile(r"[;,/|+&；，、]")
 TABLE_SUFFIXES = (".csv", ".tsv")
 
 
@@ -255,8 +258,20 @@ def _spell_labels(config: CorpusConfig, clips: pd.DataFrame) -> tuple[LabelSet, 
         clips[task] = [spelling.get(label.casefold(), label) for label in cleaned]
         changed = Counter((a, b) for a, b in zip(given, clips[task], strict=True) if a != b)
         remarks += [f"{task} {a!r} is read as {b!r} ({n} clips)" for (a, b), n in sorted(changed.items())]
+        remarks += [
+            f"{task} {label!r} ({(clips[task] == label).sum()} clips) is a class of its own; where several labels are "
+            "meant, keep one of them in each cell"
+            for label in spelling.values()
+            if _holds_several(label, spelling)
+        ]
         names.append(OFFICIAL[task] if config.labels == "official" else tuple(sorted(spelling.values())))
     return LabelSet(*names), remarks
+
+
+def _holds_several(cell: str, known: Container[str]) -> bool:
+    """Whether a cell holds several labels, one of which at least is known, as sad;anger does."""
+    pieces = [piece.strip().casefold() for piece in SEPARATED.split(cell)]
+    return len(pieces) > 1 and any(piece in known for piece in pieces)
 
 
 def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
@@ -270,6 +285,8 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
             elif labels[task] and label not in labels[task]:  # no labels at all: the table is reported already
                 close = difflib.get_close_matches(label.lower(), labels[task], n=1)
                 remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
+                if _holds_several(label, {known.casefold() for known in labels[task]}):
+                    remedy = "these are several labels: keep one of them"
                 what = f"unknown {task} {label!r}" if label else f"no {task}"
                 kind = f"unknown {task}" if label else f"no {task}"
                 problems.append(Problem(clip.file, clip.row, what, remedy, kind=kind))

@@ -15,7 +15,7 @@ from sklearn import metrics
 from meiju import ensemble, evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
 from meiju.ensemble import Probabilities
-from meiju.evaluation import OUT_OF_FOLD, SCORES, VALIDATION, System
+from meiju.evaluation import OUT_OF_FOLD, SCORES, System
 from meiju.labels import TASKS
 from meiju.metrics import bootstrap, interval, joint_score
 from meiju.pseudo import calibrate, fit_temperature
