@@ -191,11 +191,10 @@ def _missing(clips: pd.DataFrame, media: Media, nameless: list[Path], *, missing
     problems = []
     for (_, given), rows in lost.groupby(["part", "given"], sort=False):
         clip, spared = next(rows.itertuples()), few and rows.part.iloc[0] == "testing"
-        name, remedy = (
-            given.rpartition("/")[2],
-            "without it, its sentence or nothing is judged" if spared else "or remove the row",
-        )
-        remedy = f"put {given}.mp4 anywhere below {media.root}, {remedy}"
+        name, otherwise = given.rpartition("/")[2], ", or remove the row"
+        if spared:
+            otherwise = "; without it, its sentence or nothing is judged"
+        remedy = f"put {given}.mp4 anywhere below {media.root}{otherwise}"
         if loose(name) in alike:
             there = alike[loose(name)].relative_to(media.root)
             remedy = f"there is {there}: give it the clip's name and a known ending"

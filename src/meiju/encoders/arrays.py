@@ -75,6 +75,11 @@ class NpyFrames(Encoder):
         """Whether there is a file for this clip, be it sound or not."""
         return clip.name in self._names()
 
+    @property
+    def hint(self) -> str:
+        """What such a place should hold, where it holds nothing of the kind."""
+        return "" if self._names() else f", which holds none at all: wanted is {WANTED}"
+
     def require_one_each(self, names: Sequence[str]) -> None:
         """Raise ConfigError if several files have the name of one of these clips: nobody says which is meant."""
         entries = self._names()

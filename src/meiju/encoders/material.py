@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import av
 
-from meiju.encoders.arrays import WANTED, NpyFrames
+from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.base import Clip, Encoder
 from meiju.utils.clip_files import split_excerpt
 
@@ -19,7 +19,7 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
     """
     if isinstance(encoder, NpyFrames):
         encoder.require_one_each([clip.name for clip in clips])
-        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place} ({WANTED})"
+        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}{encoder.hint}"
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
     paths = [clip.path for clip in clips if clip.path]
