@@ -10,7 +10,7 @@ from meiju.encoders.media import write_clip
 from toy_run import STEPS, run_script
 
 FLAGS = [
-    *("--jobs", "1", "--device", "cpu", "--folds", "2", "--model.heads", "1", "--model.width", "8"),
+    *("--jobs", "1", "--device", "cpu", "--folds", "3", "--model.heads", "1", "--model.width", "8"),
     *("--train.epochs", "1", "--train.average-epochs", "1", "--text.dim", "8", "--speech.model", "none"),
     *("--streams", "text=tfidf-svd", "audio=logmel", "--pseudo.gate", "fixed", "--pseudo.threshold", "0.05"),
 ]
@@ -26,17 +26,8 @@ def done(tmp_path_factory):
     write_clip(root / "ep01.mp4", None, noise, fps=8)
     for k in (0, 1, 2):
         write_clip(root / f"x{k}.mp4", None, noise[: 8000 + k], fps=8)
-    training = [
-        [
-            "ep01.mp4",
-            k / 2,
-            k / 2 + 0.5,
-            WORDS[k % 5] * (1 + k % 3),
-            "joy" if k % 2 else "rage",
-            "ask" if k % 3 else "tell",
-        ]
-        for k in range(24)
-    ]
+    spans = [["ep01.mp4", k / 2, k / 2 + 0.5, WORDS[k % 5] * (1 + k % 3)] for k in range(24)]
+    training = [[*span, ("joy", "rage")[k % 2], ("ask", "tell")[k // 2 % 2]] for k, span in enumerate(spans)]
     tables = {
         "Training": [["FileName", "start", "end", "Subtitle", "emotion", "intent"], *training],
         "Testing": [["FileName", "Subtitle"], *([f"x{k}.mp4", "" if k == 3 else WORDS[k]] for k in range(4))],
