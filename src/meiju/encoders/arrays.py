@@ -113,8 +113,8 @@ class NpyFrames(Encoder):
                 if entry.endswith(".npy"):
                     self._entries[clip_name(PurePosixPath(entry).stem)].append(entry)
             self._entries.default_factory = None  # reading leaves no traces
-            for entry in [entry for entries in self._entries.values() if len(entries) > 1 for entry in entries]:
-                # train/dia0_utt0.npy is that of the clip train_dia0_utt0 (see meiju.clip_media).
+            for entry in [entry for entries in self._entries.values() for entry in entries]:
+                # train/dia0_utt0.npy can be that of a clip train_dia0_utt0 too (see meiju.clip_media).
                 *folders, name = PurePosixPath(entry).with_suffix("").parts
                 for k in range(len(folders)):
                     self._entries.setdefault(clip_name("_".join([*folders[k:], name])), [entry])
