@@ -91,11 +91,11 @@ def test_little_more_than_the_excerpt_is_decoded(films, name, read, monkeypatch)
 
 def test_what_lies_behind_the_end_is_missing_with_the_reason(films):
     path = excerpt(films / "film.mp4", 50, 52)
-    with pytest.raises(MediaError, match=r"no decodable frame from 50\.00 to 52\.00 s; the file lasts 40\.\d+ s"):
+    with pytest.raises(MediaError, match=r"the video track from 50\.00 to 52\.00 s; the file lasts 40\.\d+ s"):
         read_frames(path, fps=FPS, size=16)
     (encoded,) = LogMel(mels=16, fps=10).encode([Clip("late", "", path)])
     assert isinstance(encoded, NoFrames)
-    assert "no decodable sound from 50.00" in str(encoded)
+    assert "nothing in the audio track from 50.00" in str(encoded)
 
 
 def test_a_film_without_time_stamps_is_read_from_its_start(films, tmp_path):

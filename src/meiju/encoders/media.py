@@ -43,8 +43,8 @@ def read_frames(path: str | Path, *, fps: float, size: int, notes: list[str] | N
     """
     with opened_track(path, "video", notes) as track:
         frames = [display.centre_square(_shown(frame, track.aspect, size), size) for frame in _sampled(track, fps)]
-        if not frames:
-            raise track.nothing("frame")
+    if not frames:
+        raise MediaError("the video track has no decodable frame")
     return np.stack(frames)
 
 
@@ -57,8 +57,8 @@ def read_whole_frames(
     """
     with opened_track(path, "video", notes) as track:
         frames = [_shown(frame, track.aspect, shorter, enlarge=False) for frame in _sampled(track, fps)]
-        if not frames:
-            raise track.nothing("frame")
+    if not frames:
+        raise MediaError("the video track has no decodable frame")
     return frames
 
 
@@ -70,10 +70,10 @@ def read_audio(path: str | Path, *, rate: int = 16000, notes: list[str] | None =
     """
     notes = [] if notes is None else notes
     with opened_track(path, "audio", notes) as track:
-        samples = np.concatenate([np.empty(0, np.float32), *_resampled(track, rate, notes)])
-        samples = track.trimmed(samples, rate)
-        if len(samples) == 0:
-            raise track.nothing("sound")
+        pieces = list(_resampled(track, rate, notes))
+    if not pieces:
+        raise MediaError("the audio track has no decodable sound")
+    samples = np.concatenate(pieces)
     if not np.isfinite(samples).all():
         raise MediaError(
             f"the sound is not finite: {(~np.isfinite(samples)).sum()} of {len(samples)} samples are no numbers"
@@ -144,6 +144,11 @@ def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool = Tr
 
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of the track at `rate`."""
+    return track.trimmed(_whole_resampled(track, rate, notes), rate)
+
+
+def _whole_resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
+    """The pieces of all frames, those of an excerpt with what lies around it."""
     resampler, before = None, None
     for frame in map(_mixable, track.frames()):
         form = frame.rate, frame.layout.name, frame.format.name

@@ -42,13 +42,12 @@ class MediaError(Exception):
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[av.container.InputContainer]:
-    """Open a file, be it of a whole clip or of an excerpt; errors of libav become MediaErrors.
+    """Open a file; errors of libav become MediaErrors.
 
     A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
     between two packets is no error for libav, and gives what is left.
     """
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-    path, _, _ = split_excerpt(path)
     try:
         # Without file:, libav takes a name such as concat:a|b for a protocol.
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
@@ -68,6 +67,7 @@ def opened(path: str | Path) -> Iterator[av.container.InputContainer]:
 @contextmanager
 def opened_track(path: str | Path, kind: str, notes: list[str] | None) -> Iterator["Track"]:
     """Open a file and the track of a kind ('video', 'audio') that a player takes; of an excerpt, its part of it."""
+    path, start, stop = split_excerpt(path)
     with opened(path) as container:
         tracks = films(getattr(container.streams, kind))
         if not tracks:
@@ -76,7 +76,7 @@ def opened_track(path: str | Path, kind: str, notes: list[str] | None) -> Iterat
         if not decodable:
             raise MediaError(f"the {kind} track is of no kind that can be decoded")
         chosen = min(decodable, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
-        yield Track(container, chosen, [] if notes is None else notes, *split_excerpt(path)[1:])
+        yield Track(container, chosen, [] if notes is None else notes, start, stop)
 
 
 def films(tracks: Iterable[av.stream.Stream]) -> list[av.stream.Stream]:
@@ -100,7 +100,7 @@ class Track:
     ):
         self.container, self.stream, self.notes = container, stream, notes
         self.start, self.stop = start, stop
-        self.first = 0.0  # when the first frame that was given begins
+        self.first = math.nan  # when the first frame that was given begins
         self._n_read = self._n_failed = 0  # packets
         stream.codec_context.thread_count = 1  # clips are decoded in parallel, one per process
         if stream.type == "video":
@@ -130,22 +130,24 @@ class Track:
         """
         yield from self._decoded() if self.is_whole else self._excerpt()
         self._judge()
+        if not self.is_whole and math.isnan(self.first):
+            length = self.container.duration
+            lasts = f"; the file lasts {length / av.time_base:.2f} s" if length else ""
+            raise MediaError(
+                f"there is nothing in the {self.stream.type} track from {self.start:.2f} to {self.stop:.2f} s{lasts}"
+            )
 
-    def trimmed(self, samples: np.ndarray, rate: int) -> np.ndarray:
-        """Of samples [N] of all frames, those between `start` and `stop`."""
-        if self.is_whole:
-            return samples
-        start, stop = (max(0, round((seconds - self.first) * rate)) for seconds in (self.start, self.stop))
-        return samples[start:stop]
-
-    def nothing(self, what: str) -> MediaError:
-        """The error of a track that has nothing of a kind to give."""
-        if self.is_whole:
-            return MediaError(f"the {self.stream.type} track has no decodable {what}")
-        lasts = f"; the file lasts {self.container.duration / av.time_base:.2f} s" if self.container.duration else ""
-        return MediaError(
-            f"the {self.stream.type} track has no decodable {what} from {self.start:.2f} to {self.stop:.2f} s{lasts}"
-        )
+    def trimmed(self, pieces: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        """Of pieces of samples [n] of all frames, one after another, what lies between `start` and `stop`."""
+        position = None
+        for piece in pieces:
+            if position is None:  # when the first piece begins, in samples from `start`
+                position = 0 if self.is_whole else round((self.first - self.start) * rate)
+            end = len(piece) if self.is_whole else max(0, round((self.stop - self.start) * rate) - position)
+            kept = piece[max(0, -position) : end]
+            position += len(piece)
+            if len(kept):
+                yield kept
 
     def _decoded(self) -> Iterator[av.VideoFrame | av.AudioFrame]:
         """The frames from where the file stands."""
@@ -163,15 +165,15 @@ class Track:
     def _excerpt(self) -> Iterator[av.VideoFrame | av.AudioFrame]:
         timed = self._from_nearby()
         self._n_read = self._n_failed = 0  # where decoding began in the middle, what cannot be decoded is no damage
-        before, given = None, False
+        before = None
         for begin, end, frame in timed:
             if begin >= self.stop - TIME_STAMP_ROUNDING:
-                if before is not None and not given and self.stream.type == "video":
+                if before and math.isnan(self.first) and self.stream.type == "video":
+                    self.first = begin
                     yield before
                 return
             if (begin if self.stream.type == "video" else end) >= self.start - TIME_STAMP_ROUNDING:
-                if not given:
-                    self.first, given = begin, True
+                self.first = begin if math.isnan(self.first) else self.first
                 yield frame
             before = frame
 
