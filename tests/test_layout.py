@@ -19,6 +19,7 @@ FLOORS = (
     "labels",
     "metrics",
     "tables",
+    "clip_media",
     "corpus",
     "encoders",
     "text",

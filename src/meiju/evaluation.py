@@ -23,7 +23,7 @@ AND_SEEDS, ALONE = "and seeds", "alone"  # how the text ends that says what the 
 
 @dataclass(frozen=True)
 class Stage:
-    """The predictions of the members of a stage, by part (OUT_OF_FOLD and VALIDATION).
+    """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
 
     groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count.
     together[part]: over all of them. Clips are in the order of `folds` and of the validation part. weights[task]: of
@@ -88,18 +88,15 @@ class System:
 def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> Stage:
     """Gather the predictions of a finished stage."""
     heads = config.model.heads
-    groups = {
-        OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds),
-        VALIDATION: ensemble.other_parts(folder, config, list(corpus.part("validation").name)),
-    }
+    groups = {OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds)}
+    if len(corpus.part("validation")):
+        groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
     by_heads = {part: ensemble.by_heads(of_part, heads) for part, of_part in groups.items()}
     weights, truth = None, truth_of(corpus, "training", folds.name)
     if config.ensemble != "mean":
         weights = ensemble.fit_weights(by_heads[OUT_OF_FOLD], truth)
-        groups = {
-            OUT_OF_FOLD: ensemble.weigh_out_of_fold(groups[OUT_OF_FOLD], by_heads[OUT_OF_FOLD], truth),
-            VALIDATION: [group.weighted(weights, heads) for group in groups[VALIDATION]],
-        }
+        groups = {part: [group.weighted(weights, heads) for group in of_part] for part, of_part in groups.items()}
+        groups[OUT_OF_FOLD] = ensemble.weigh_out_of_fold(groups[OUT_OF_FOLD], by_heads[OUT_OF_FOLD], truth)
     together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
     scored = by_heads[OUT_OF_FOLD] | {ALL_HEADS: together[OUT_OF_FOLD]}
     temperature = {heads: temperatures(truth, probabilities) for heads, probabilities in scored.items()}
@@ -197,7 +194,7 @@ def by_fold(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.D
 
     Columns of scores are named after score and stage, such as `JRBM, stage 2`.
     """
-    (_, truth, fold), _ = parts(corpus, folds)
+    _, truth, fold = next(parts(corpus, folds))
     rows = []
     for k in np.unique(fold):
         row = {"fold": k, "clips": int((fold == k).sum())}
@@ -306,9 +303,13 @@ def decide(probabilities: Probabilities) -> dict[str, np.ndarray]:
 
 
 def parts(corpus: Corpus, folds: pd.DataFrame) -> Iterator[tuple[str, dict[str, np.ndarray], np.ndarray | None]]:
-    """The parts that are scored: name, true class numbers by task [N], fold of each clip [N] (None on Validation)."""
+    """The parts that are scored: name, true class numbers by task [N], fold of each clip [N] (None on Validation).
+
+    A corpus without Validation is scored out of fold alone.
+    """
     yield OUT_OF_FOLD, truth_of(corpus, "training", folds.name), folds.fold.to_numpy()
-    yield VALIDATION, truth_of(corpus, "validation", corpus.part("validation").name), None
+    if len(corpus.part("validation")):
+        yield VALIDATION, truth_of(corpus, "validation", corpus.part("validation").name), None
 
 
 def units_by_part(config: Config, corpus: Corpus, folds: pd.DataFrame) -> dict[str, Units]:

@@ -163,7 +163,7 @@ class Run:
         Such a stream would be found to be empty after long work, or members would judge by what they never saw.
         """
         lacking: dict[str, list[str]] = {}
-        for part in (part for part in PARTS if part != "unlabelled"):
+        for part in (part for part in PARTS if part != "unlabelled" and len(self.corpus.part(part))):
             rows = self.corpus.part(part)[["name", "sentence", "path"]]
             clips = [Clip(*row) for row in rows.itertuples(index=False)]
             for stream, encoder in self.encoders.items():

@@ -12,7 +12,7 @@ import pandas as pd
 
 from meiju import evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
-from meiju.evaluation import OUT_OF_FOLD, VALIDATION, System
+from meiju.evaluation import OUT_OF_FOLD, System
 from meiju.metrics import SCORES
 from meiju.run import Run
 from meiju.utils import files
@@ -182,7 +182,7 @@ def _train(varied: Run, pseudo: bool) -> None:
 def _systems(varied: Run, variant: Variant) -> dict[str, System]:
     folder = varied.result("stage2") if variant.pseudo else varied.folder("stage1")
     stage = evaluation.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
-    return {part: stage.system(part) for part in (OUT_OF_FOLD, VALIDATION)}
+    return {part: stage.system(part) for part in stage.groups}
 
 
 def _member_files(varied: Run, pseudo: bool) -> list[Path]:

@@ -6,6 +6,7 @@ import av
 
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.base import Clip, Encoder
+from meiju.utils.clip_files import split_excerpt
 
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
 MEANT = {"audio": "sound", "video": "pictures"}
@@ -18,7 +19,7 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
     """
     if isinstance(encoder, NpyFrames):
         encoder.require_one_each([clip.name for clip in clips])
-        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}"
+        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}{encoder.hint}"
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
     paths = [clip.path for clip in clips if clip.path]
@@ -31,7 +32,7 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
 def _tracks(path: str) -> set[str]:
     """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
     try:
-        with av.open(path) as container:
+        with av.open(split_excerpt(path)[0]) as container:
             pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
             return {kind for kind, tracks in (("video", pictures), ("audio", container.streams.audio)) if tracks}
     except (av.FFmpegError, OSError):

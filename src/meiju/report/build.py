@@ -110,8 +110,12 @@ def _scores(run: Run, table: pd.DataFrame, submitted: str, ablation: str | None)
         [
             f"E and I are the F1 of emotion and of intent, class average ({run.config.corpus.average}). JRBM is "
             "their harmonic mean, 2EI / (E + I). All lie between 0 and 1.",
-            "Out-of-fold scores are of training clips, each judged by members that never saw it. Nothing was trained, "
-            "calibrated or chosen on Validation.",
+            "Out-of-fold scores are of training clips, each judged by members that never saw it. "
+            + (
+                "Nothing was trained, calibrated or chosen on Validation."
+                if VALIDATION in set(table.part)
+                else "The corpus has no Validation part."
+            ),
             "What the score out of fold says of test clips: "
             + " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by)),
             *([] if ablation else ["There is no ablation yet: scripts/10_ablate.py"]),
@@ -166,20 +170,14 @@ def _classes(run: Run, stage: Stage) -> Section:
             part: per_class(truth[part][task], stage.together[part][task].argmax(axis=1), len(labels[task]))
             for part in truth
         }
-        inside, outside = found[OUT_OF_FOLD], found[VALIDATION]
-        frame = pd.DataFrame(
-            {
-                task: labels[task],
-                "clips": inside.support,
-                "precision": inside.precision,
-                "recall": inside.recall,
-                "F1": inside.F1,
-                "Validation clips": outside.support,
-                "Validation F1": outside.F1,
-            }
-        )
-        formats = dict.fromkeys(("precision", "recall", "F1", "Validation F1"), SHORT)
-        caption = f"{stage.name.capitalize()} by true {task}: out of fold first, then on Validation. F1 from 0 to 1."
+        inside = found[OUT_OF_FOLD]
+        columns = {"clips": inside.support, "precision": inside.precision, "recall": inside.recall, "F1": inside.F1}
+        if VALIDATION in found:
+            columns |= {"Validation clips": found[VALIDATION].support, "Validation F1": found[VALIDATION].F1}
+        frame = pd.DataFrame({task: labels[task], **columns})
+        formats = {column: SHORT for column in ("precision", "recall", "F1", "Validation F1") if column in columns}
+        then = ", then on Validation" if VALIDATION in found else ""
+        caption = f"{stage.name.capitalize()} by true {task}: out of fold first{then}. F1 from 0 to 1."
         items.append(Table(f"F1 of each {task}", caption, frame, formats, file=f"{task}_classes.csv"))
         named = [labels.decode(task, k) for k in (truth[OUT_OF_FOLD][task], stage.system(OUT_OF_FOLD).predicted[task])]
         drawn = figures.confusion(*named, labels[task], title=f"Out-of-fold {task}, {stage.name}", task=task)
@@ -211,7 +209,7 @@ def _errors(errors: pd.DataFrame, stage: str) -> Section:
         items.append(Table(f"Wrong {task}s", caption, shown, formats, **whole))
     text = [
         "Confidence is the mean probability of the predicted class over the members, before any calibration. "
-        "errors.csv holds every error of both tasks, out of fold and on Validation."
+        "errors.csv holds every error of both tasks and all parts that are scored."
     ]
     return Section("Clips judged wrongly", text, items)
 

@@ -80,10 +80,11 @@ def low_resource(curve: pd.DataFrame, *, title: str) -> Figure:
 
     curve: see `meiju.analysis.ablation.low_resource`.
     """
-    figure = Figure(figsize=(9.4, 3.8))
-    panels = figure.subplots(1, 2, sharey=True)
+    parts = [part for part in PART_LOOKS if (curve.part == part).any()]
+    figure = Figure(figsize=(4.7 * len(parts), 3.8))
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     looks = {True: (BLUE, "o", "with pseudo-labels"), False: (GREY, "s", "labelled clips only")}
-    for axes, part in zip(panels, PART_LOOKS, strict=True):
+    for axes, part in zip(panels, parts, strict=True):
         for pseudo, (colour, marker, label) in looks.items():
             rows = curve[(curve.part == part) & (curve.pseudo == pseudo)]
             axes.plot(100 * rows.share, rows.JRBM, color=colour, marker=marker, markersize=5, label=label)
