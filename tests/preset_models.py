@@ -151,7 +151,9 @@ def write_clip(folder: Path, tiny: bool) -> None:
     _write_merges(folder, {"a": 0})
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         _write_json(folder / name, {})
-    made = transformers.CLIPConfig(text_config=halves["text"], vision_config=halves["vision"], projection_dim=projection)
+    made = transformers.CLIPConfig(
+        text_config=halves["text"], vision_config=halves["vision"], projection_dim=projection
+    )
     weights = _weights(transformers.CLIPModel, made, tiny)
     n_patches = (224 // vision["patch_size"]) ** 2
     weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
@@ -174,7 +176,9 @@ def write_whisper_base(folder: Path, tiny: bool) -> None:
     base = {"d_model": 512, "decoder_ffn_dim": 2048, "encoder_ffn_dim": 2048, "num_mel_bins": 80, "vocab_size": 51865}
     base |= {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (
         ("layers", 6), ("attention_heads", 8))}  # fmt: skip
-    _write_whisper(folder, WHISPER | base | {"num_hidden_layers": 6}, SMALL_WHISPER if tiny else {}, tiny, torch.float32)
+    _write_whisper(
+        folder, WHISPER | base | {"num_hidden_layers": 6}, SMALL_WHISPER if tiny else {}, tiny, torch.float32
+    )
     path = folder / "preprocessor_config.json"
     filters = transformers.WhisperFeatureExtractor(feature_size=80).mel_filters.T.round(6).tolist()
     _write_json(path, json.loads(path.read_text()) | {"mel_filters": filters})
@@ -198,7 +202,11 @@ def _write_whisper(folder: Path, config: dict, small: dict, tiny: bool, dtype: t
     _write_json(folder / "normalizer.json", {})
     _write_json(folder / "added_tokens.json", tokenizer.get_added_vocab())
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in specials}
-    ends = {"bos_token_id": ids[specials[0]], "eos_token_id": ids[specials[0]], "decoder_start_token_id": ids[specials[1]]}
+    ends = {
+        "bos_token_id": ids[specials[0]],
+        "eos_token_id": ids[specials[0]],
+        "decoder_start_token_id": ids[specials[1]],
+    }
     ends |= {"begin_suppress_tokens": [tokenizer.convert_tokens_to_ids("\u0120"), ids[specials[0]]]}
     ends |= {"pad_token_id": ids[specials[0]] - (n_languages == 100), "suppress_tokens": [1, 2, 7]}
     config = config | small | ends | {"vocab_size": len(tokenizer)}
@@ -228,10 +236,13 @@ def _write_whisper(folder: Path, config: dict, small: dict, tiny: bool, dtype: t
     kept = {key: value for key, value in config.items() if key not in ignored}
     weights = _weights(transformers.WhisperForConditionalGeneration, transformers.WhisperConfig(**kept), tiny)
     del weights["proj_out.weight"]  # that of the tokens
-    if tiny:  # it says letters only, and what it hears decides which
+    if tiny:  # it says letters only
         tokens = weights["model.decoder.embed_tokens.weight"]
         letters = torch.tensor([tokenizer.convert_tokens_to_ids(c) for c in LETTERS])
-        tokens.copy_(torch.zeros_like(tokens).index_copy(0, letters, 3 * torch.randn(len(letters), tokens.shape[1])))
+        tokens.copy_(torch.zeros_like(tokens).index_copy(0, letters, torch.randn(len(letters), tokens.shape[1])))
+        weights["model.decoder.embed_positions.weight"].normal_(
+            0, 5
+        )  # and other ones in each place, or it would repeat itself
     save_file({name: w.to(dtype) for name, w in weights.items()}, folder / "model.safetensors", {"format": "pt"})
 
 
@@ -266,13 +277,18 @@ REPOSITORIES = {
     "hfl/chinese-macbert-large": Repository(write_bert, ("flax_model.msgpack", "tf_model.h5")),
     "FacebookAI/roberta-large": Repository(
         write_roberta,
-        ("flax_model.msgpack", "tf_model.h5", "pytorch_model.bin", "rust_model.ot", "onnx/model.onnx", "onnx/config.json"),
+        (
+            "flax_model.msgpack",
+            "tf_model.h5",
+            "pytorch_model.bin",
+            "rust_model.ot",
+            "onnx/model.onnx",
+            "onnx/config.json",
+        ),
     ),
     "TencentGameMate/chinese-hubert-large": Repository(write_hubert, ("chinese-hubert-large-fairseq-ckpt.pt",)),
     "facebook/hubert-large-ll60k": Repository(write_hubert, ("tf_model.h5",)),
-    "openai/clip-vit-large-patch14": Repository(
-        write_clip, ("flax_model.msgpack", "tf_model.h5", "pytorch_model.bin")
-    ),
+    "openai/clip-vit-large-patch14": Repository(write_clip, ("flax_model.msgpack", "tf_model.h5", "pytorch_model.bin")),
     "openai/whisper-large-v3": Repository(
         write_whisper_large,
         (

@@ -352,7 +352,7 @@ def test_a_missing_model_is_said_before_anything_is_done(root, tmp_path, monkeyp
         run_script("01_transcribe.py", root, tmp_path, "--speech.model", "openai/whisper-tiny")
     said = str(caught.value)
     assert str(tmp_path / "cache") in said
-    assert "`hf download openai/whisper-tiny`" in said
+    assert "`hf download openai/whisper-tiny " in said
     assert "--speech.model none" in said
     assert "4 clips" in said
     assert not (tmp_path / "work").exists()

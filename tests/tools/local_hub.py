@@ -18,6 +18,7 @@ import http.server
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import tyro
+from huggingface_hub import constants, hf_api
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -55,7 +57,7 @@ class LocalHub:
     revision: dict[str, str] = field(default_factory=dict)  # commits; others than the digest of the id
     busy: int = 0  # how many of the next requests are answered with 503
     cuts: int = 0  # how often a file of weights breaks off in the middle
-    xet: bool = False  # offer weights by Xet as well; this hub has no Xet server
+    xet: bool = False  # offer weights by Xet as well, whose storage cannot be reached
     asked: list[str] = field(default_factory=list)  # 'METHOD path' of every request, with the range that was wanted
     address: str = ""
 
@@ -63,6 +65,15 @@ class LocalHub:
     def elsewhere(self) -> str:
         """The address of the weights: another host, as on the hub, where its own headers are not to be had."""
         return self.address.replace("127.0.0.1", "localhost")
+
+    def use(self, cache: Path, monkeypatch) -> None:
+        """Let a test's own process use this hub, with a cache of its own, and without waiting before it asks again."""
+        for name, value in {"ENDPOINT": self.address, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": False}.items():
+            monkeypatch.setattr(constants, name, value)
+        template = f"{self.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(hf_api.api, "endpoint", self.address)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
 
     @contextmanager
     def serving(self) -> "Iterator[LocalHub]":
@@ -108,7 +119,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             hub.busy -= 1
             return self._answer(503, b"the hub is busy")
         if "/xet-read-token/" in path:
-            token = {"X-Xet-Cas-Url": "http://127.0.0.1:9", "X-Xet-Access-Token": "t", "X-Xet-Token-Expiration": "4e9"}
+            token = {"X-Xet-Cas-Url": "http://127.0.0.1:9", "X-Xet-Access-Token": "-"}
             return self._answer(200, b"{}", headers=token | {"X-Xet-Token-Expiration": "4000000000"})
         if match := re.fullmatch(r"/cdn/(.+?)/resolve/[^/]+/(.+)", path):
             return self._send(hub.repositories[match[1]] / match[2], wanted)
@@ -129,7 +140,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _description(self, model: str, what: str | None) -> object:
         hub = self.server.hub
-        paths = {str(p.relative_to(hub.repositories[model])): p for p in hub.repositories[model].rglob("*") if p.is_file()}
+        folder = hub.repositories[model]
+        paths = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         if what == "tree":
             return [{"type": "file", "path": n, "size": p.stat().st_size, "oid": _etag(p)} for n, p in paths.items()]
         return {"id": model, "modelId": model, "sha": hub.commit(model), "siblings": [{"rfilename": n} for n in paths]}
@@ -201,8 +213,8 @@ def _etag(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-LIGHT = """--jobs 2 --device cpu --folds 3 --model.heads 1 2 --model.width 16 --train.epochs 2 --train.average-epochs 1
-    --pseudo.gate fixed --pseudo.threshold 0.2""".split()
+FLAGS = """--jobs 2 --device cpu --folds 3 --model.heads 1 2 --model.width 16 --train.epochs 2 --train.average-epochs 1
+    --pseudo.gate fixed --pseudo.threshold 0.2"""
 
 
 def make_corpus(root: Path, *, n_training: int = 60, n_others: int = 8, n_pool: int = 12) -> Path:
@@ -217,12 +229,89 @@ def models_of(preset: str) -> list[str]:
     """The model ids that a preset reads from the hub."""
     config = PRESETS[preset][1]
     streams = [name.removeprefix("hf:") for name in config.encoders.values() if name.startswith("hf:")]
-    return [*streams, *({config.speech.model} - {"none"})]
+    return list(dict.fromkeys([*streams, *({config.speech.model} - {"none"})]))
 
 
-def run_preset(hub: LocalHub, preset: str, home: Path, root: Path, **environment: str) -> subprocess.CompletedProcess:
-    """All steps of a preset in a process of their own, with the cache in HOME/cache."""
-    command = [sys.executable, str(SCRIPTS / "run_all.py"), preset, "--home", str(home), "--corpus.root", str(root)]
+def run_preset(hub: LocalHub, preset: str, home: Path, root: Path, prelude: str = "", **environment: str) -> str:
+    """All steps of a preset in a process of their own, with the cache in HOME/cache: its last line.
+
+    prelude: what the shell does before, such as to forbid large files.
+    """
+    program = [sys.executable, SCRIPTS / "run_all.py", preset, "--home", home, "--corpus.root", root]
+    command = f"{prelude} exec {shlex.join(map(str, program))} {' '.join(FLAGS.split())}"
     hugging_face = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment = os.environ | hugging_face | environment
-    return subprocess.run([*command, *LIGHT], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    if "Traceback" in done.stderr:
+        raise SystemExit(f"{preset} ended in a traceback:\n{done.stderr}")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    zipped = home / "submissions" / preset / "submission.zip"
+    return zipped.name if done.returncode == 0 and zipped.is_file() else "\n".join(lines)
+
+
+def try_preset(hub: LocalHub, preset: str, home: Path, root: Path) -> None:
+    """From an empty cache to the submission; then again without a network, with nothing but the models kept."""
+    expect(run_preset(hub, preset, home, root), "submission.zip")
+    sent = set(hub.sent())
+    unread = {f"{model}/{name}" for model in models_of(preset) for name in preset_models.REPOSITORIES[model].unread}
+    expect(f"unread files that were fetched: {len(sent & unread)}", "unread files that were fetched: 0")
+    hub.asked.clear()
+    for name in ("work", "folds", "submissions"):
+        shutil.rmtree(home / name)
+    expect(run_preset(hub, preset, home, root, HF_HUB_OFFLINE="1"), "submission.zip")
+    expect(f"requests of the run without a network: {len(hub.asked)}", "requests of the run without a network: 0")
+
+
+def try_failures(hub: LocalHub, home: Path, root: Path) -> None:
+    """What can go wrong with a download: one line each, and the same command then goes on."""
+    preset, model = "small", "openai/whisper-base"
+
+    def run(prelude: str = "", **environment: str) -> str:
+        return run_preset(hub, preset, home, root, prelude, **environment)
+
+    expect(run(HF_HUB_OFFLINE="1"), "error: .*the network is switched off.*hf download openai/whisper-base")
+    hub.gated.add(model)
+    expect(run(), "error: .*agree to its terms on .*/openai/whisper-base and log in with `hf auth login`")
+    hub.gated.clear()
+    hub.busy = 10_000
+    expect(run(), "error: .*503.*give the same command again")
+    hub.busy = 0
+    expect(run("ulimit -f 64;"), "error: .*File too large.*make room there, or set HF_HOME")
+    expect(run(HF_ENDPOINT="http://127.0.0.1:9"), "error: .*Connection refused.*give the same command again")
+    hub.cuts, hub.asked[:] = 2, []
+    expect(run(), "submission.zip")
+    expect(
+        f"times that weights were asked for: {sum(path.endswith('model.safetensors') for path in hub.sent())}", "[3-9]$"
+    )
+    hub.revision[model] = "f" * 40
+    expect(run(), "submission.zip")  # the commit in the cache stays
+
+
+def expect(said: str, pattern: str) -> None:
+    """Print what was said; end the program unless it has the pattern."""
+    print(f"  {said}", flush=True)
+    if not re.search(pattern, said):
+        raise SystemExit(f"expected: {pattern}")
+
+
+def try_all(presets: tuple[str, ...] = (), home: Path | None = None) -> None:
+    """Run presets (all that use the hub by default), and the failures."""
+    chosen = presets or tuple(preset for preset in PRESETS if models_of(preset))
+    folder = home or Path(tempfile.mkdtemp(prefix="local-hub-"))
+    models = list(dict.fromkeys(model for preset in (*chosen, "small") for model in models_of(preset)))
+    repositories = {model: preset_models.write(model, folder / "hub" / model, tiny=True) for model in models}
+    root = make_corpus(folder / "corpus")
+    with LocalHub(repositories).serving() as hub:
+        for preset in chosen:
+            started = time.perf_counter()
+            print(preset)
+            try_preset(hub, preset, folder / preset, root)
+            print(f"  {time.perf_counter() - started:.0f} s")
+        print("failures")
+        try_failures(hub, folder / "failures", root)
+    if home is None:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    tyro.cli(try_all, description=help_text(__doc__))

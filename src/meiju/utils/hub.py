@@ -160,8 +160,8 @@ def _cached(model: str) -> Path | None:
 def _download(model: str) -> Path:
     """Fetch one set of weights and what is read beside it, at the commit that is the main one now.
 
-    One that was broken off goes on: what is whole in the cache is not fetched again, and the cache knows the commit only
-    when all is there. Files follow one another, because Ctrl+C would wait for those beside.
+    A download that was broken off goes on: a file that is whole in the cache is not fetched again, and which commit is
+    the main one is written there when all is. Files follow one another, because Ctrl+C would wait for those beside.
     """
     with _reachable(model):
         info = _description(model)
