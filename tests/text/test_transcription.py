@@ -2,6 +2,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,13 @@ def test_the_result_does_not_depend_on_the_batch_or_the_call(models, clips, tmp_
     assert tables[1].equals(tables[2])
     assert tables[0].equals(tables[1])
     assert tables[0].sentence.nunique() > 2, "all clips sound the same to the model, so nothing is compared"
+
+
+def test_a_cpu_hears_few_clips_at_once_for_the_memory_that_each_takes(models):
+    listener = Listener(SpeechConfig(models["whisper"].model, "zh", 16), device=CPU)
+    listener.pipe = Mock(wraps=listener.pipe, device=CPU)
+    assert len(listener._texts([sound(k) for k in range(5)])) == 5
+    assert listener.pipe.call_args.kwargs["batch_size"] == transcription.TOGETHER_ON_CPU < 5
 
 
 def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, monkeypatch):
