@@ -3,6 +3,7 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,13 @@ def test_the_result_does_not_depend_on_the_batch_or_the_call(models, clips, tmp_
     assert tables[1].equals(tables[2])
     assert tables[0].equals(tables[1])
     assert tables[0].sentence.nunique() > 2, "all clips sound the same to the model, so nothing is compared"
+
+
+def test_a_cpu_hears_few_clips_at_once_for_the_memory_that_each_takes(models):
+    listener = Listener(SpeechConfig(models["whisper"].model, "zh", 16), device=CPU)
+    listener.pipe = Mock(wraps=listener.pipe, device=CPU)
+    assert len(listener._texts([sound(k) for k in range(5)])) == 5
+    assert listener.pipe.call_args.kwargs["batch_size"] == transcription.TOGETHER_ON_CPU < 5
 
 
 def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, monkeypatch):
@@ -360,7 +368,7 @@ def test_a_missing_model_is_said_before_anything_is_done(root, tmp_path, monkeyp
         run_script("01_transcribe.py", root, tmp_path, "--speech.model", "openai/whisper-tiny")
     said = str(caught.value)
     assert str(tmp_path / "cache") in said
-    assert "`hf download openai/whisper-tiny`" in said
+    assert "`hf download openai/whisper-tiny " in said
     assert "--speech.model none" in said
     assert "4 clips" in said
     assert not (tmp_path / "work").exists()

@@ -34,6 +34,9 @@ REPEATS = 10  # times that a piece of text follows itself only where a model has
 PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
 CHUNK = 30  # seconds that a model without a window of its own hears at once
+# Clips that Whisper hears at once on a CPU, where each takes half a gigabyte of large-v3 beside its weights: what the
+# decoder keeps of 30 seconds of sound. On a GPU it is half of that.
+TOGETHER_ON_CPU = 4
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ class Listener:
         """Texts of sounds that fit into the model's window."""
         if not sounds:
             return []
-        together = len(sounds) if self.whisper else 1
+        together = 1 if not self.whisper else TOGETHER_ON_CPU if self.pipe.device.type == "cpu" else len(sounds)
         with hub.quietly(), torch.inference_mode():
             results = self.pipe(sounds, batch_size=together, generate_kwargs=self.options)
         return [result["text"] for result in results]
