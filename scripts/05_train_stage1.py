@@ -3,7 +3,7 @@
 Members that hold out two folds are trained beside them: they tell how far the teachers of step 06 can be trusted.
 Text encoders of tuned: streams are fine-tuned first, inside the folds.
 
-Reads   work/<run>/features/, work/<run>/transcripts/, folds/<run>.csv
+Reads   work/_shared/features/, work/<run>/transcripts/, folds/<run>.csv
 Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on unseen clips) per member
 Run     .venv/bin/python scripts/05_train_stage1.py sample --train.lr 1e-3
 """

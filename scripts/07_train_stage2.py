@@ -1,6 +1,6 @@
 """07 - Stage 2: train again, on the labelled and the pseudo-labelled clips.
 
-Reads   work/<run>/features/, folds/<run>.csv, work/<run>/pseudo/
+Reads   work/_shared/features/, folds/<run>.csv, work/<run>/pseudo/
 Writes  work/<run>/stage2/: as stage 1
 Run     .venv/bin/python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """

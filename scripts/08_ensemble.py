@@ -1,4 +1,4 @@
-"""08 - Average the stage-2 members into the submission.
+"""08 - Average the members of stage 2 (or --submit stage1) into the submission.
 
 Reads   work/<run>/stage1/, work/<run>/stage2/
 Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, probabilities.csv (of the test clips),
@@ -6,7 +6,7 @@ Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, pr
 Run     .venv/bin/python scripts/08_ensemble.py sample --ensemble out-of-fold
 """
 
-from meiju import ensemble, evaluation, pipeline, submission, teachers
+from meiju import ensemble, evaluation, folds, pipeline, submission, teachers
 from meiju.report.page import score_table
 from meiju.run import main
 
@@ -22,17 +22,24 @@ def make_submission(run):
     of_stages = pipeline.read_stages(run)
     table = evaluation.table(of_stages, config, corpus, run.folds)
     print(score_table(evaluation.summary(table, config, corpus, run.folds)))
+    print("What the score out of fold says of test clips:")
+    print(*folds.forecast(run.folds, corpus.part("training"), config.folds_by), sep="\n")
     few = pipeline.few_pseudo_labels(run, teachers.read(run.result("pseudo"))[0])
     if few:
         print(f"\n*** {few} ***\n")
     else:
-        print("what stage 2 gains in JRBM, with its 95 % interval:")
-        print(evaluation.gains(*of_stages, config, corpus, run.folds).round(4).to_string(index=False))
+        gains = evaluation.gains(*of_stages, config, corpus, run.folds)
+        print("what stage 2 gains, with 95 % intervals (of JRBM more is better, of log-loss less):")
+        print(gains.round(4).to_string(index=False))
+        warning = evaluation.warn_of_loss(gains)
+        if warning:
+            print(f"\n*** {warning} ***\n")
     for task, heads in evaluation.best_heads(table).items():
         print(f"best number of heads for {task}, out of fold: {heads}")
-    if of_stages[-1].weights:
-        print("weights by number of heads:", ensemble.describe_weights(of_stages[-1].weights, config.model.heads))
-    print(f"submission: {path} ({len(names)} clips, checked)")
+    submitted = pipeline.submitted(run, of_stages)
+    if submitted.weights:
+        print("weights by number of heads:", ensemble.describe_weights(submitted.weights, config.model.heads))
+    print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """09 - Draw the figures and write the report.
 
-Reads   work/<run>/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/, work/<run>/log/
+Reads   work/_shared/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/, work/<run>/log/
 Writes  submissions/<run>/: report.html, errors.csv (every clip predicted wrongly), emotion_classes.csv,
         intent_classes.csv, pseudo_quality.csv, disagreement.csv, heads.csv, task_gates.csv, pseudo_precision.png,
         heads.png (those without content are left out)

@@ -4,7 +4,7 @@ A variant is the run with one thing changed; --variants takes names, groups (pse
 low-resource) or all. Finished members are used again, so it can be stopped at any time. --model.heads 2 8 halves
 the time of a run with four head counts, for the full run of the comparison as well.
 
-Reads   work/<run>/features/, folds/<run>.csv
+Reads   work/_shared/features/, folds/<run>.csv
 Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of the run's settings>/: ablation.csv,
         ablation.md, ablation.png, low_resource.png
 Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-fixed soft streams

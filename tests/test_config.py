@@ -48,14 +48,14 @@ def test_there_are_four_challenge_presets():
 def test_challenge_presets_use_the_gate_of_every_run(preset):
     config = parse(preset)
     assert config.pseudo == PseudoConfig()
-    assert config.pseudo.gate == "precision"
+    assert config.pseudo.gate == "soft"
     assert config.corpus.labels == "official"
     assert config.corpus.average == ("micro" if preset.startswith("track2") else "weighted")
 
 
 def test_other_presets():
     assert parse("sample").corpus.root == SAMPLE_ROOT
-    assert parse("sample").pseudo.gate == "precision"
+    assert parse("sample").pseudo.gate == "soft"
     assert parse("custom").corpus.labels == "training-file"
 
 
@@ -238,9 +238,9 @@ def test_settings_of_ablations_are_checked(capsys, flags, named):
 
 def test_a_kind_of_config_adds_its_flags_to_every_preset():
     config = parse_config(
-        "What it does.", ["custom", "--variants", "soft", "streams", "--train.lr", "0.1"], AblationConfig
+        "What it does.", ["custom", "--variants", "gate-soft", "streams", "--train.lr", "0.1"], AblationConfig
     )
-    assert (config.variants, config.train.lr, config.corpus.labels) == (("soft", "streams"), 0.1, "training-file")
+    assert (config.variants, config.train.lr, config.corpus.labels) == (("gate-soft", "streams"), 0.1, "training-file")
     assert parse_config("What it does.", ["sample"], AblationConfig).variants == ("all",)
     with pytest.raises(ConfigError, match="--variants"):
         AblationConfig("run", variants=())

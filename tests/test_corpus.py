@@ -253,7 +253,7 @@ def test_only_files_with_new_times_are_read(tmp_path, monkeypatch):
 # Problems
 
 
-@pytest.mark.parametrize("part", TABLES)
+@pytest.mark.parametrize("part", ["training", "testing"])
 def test_missing_table(tmp_path, part):
     media = [row[0].removesuffix(".mp4") for other in ROWS if other != part for row in ROWS[other]]
     problem = only_problem(write_corpus(tmp_path, rows={part: None}, media=media))
@@ -270,7 +270,7 @@ def test_two_tables_for_a_part(tmp_path):
 def test_missing_columns(tmp_path):
     headers = {"testing": ["FileName", "text"]}
     problem = only_problem(write_corpus(tmp_path, headers=headers, media=["t1", "t2", "v1"]))
-    assert problem.startswith(f"{TABLES['testing']}, row 1: no column for sentence (subtitle or sentence)")
+    assert problem.startswith(f"{TABLES['testing']}, row 1: no column for sentence (subtitle or sentence or ")
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,9 @@ def test_two_files_for_a_clip(tmp_path):
     assert "clip t1 has a second file" in only_problem(root)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".hidden", "C:x", "a\nb", "a\0b", "n" * 201, ".mp4"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/a/b", "a\\..\\b", "..", ".hidden", "C:x", "a\nb", "a\0b", "n" * 201, ".mp4"]
+)
 def test_names_that_are_not_plain_are_refused(tmp_path, name):
     root = write_corpus(tmp_path, rows={"testing": [*ROWS["testing"], [name, "why?"]]}, media=[])
     assert re.search(r"Testing.*, row [34]: '.*' cannot name a clip", only_problem(root, needs_media=False))

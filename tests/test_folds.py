@@ -220,3 +220,45 @@ def test_a_group_can_be_read_from_names_or_left_aside():
 def test_groups_that_cannot_be_folds_are_refused(by, message):
     with pytest.raises(ConfigError, match=message):
         draw(make_corpus(), by=by)
+
+
+def clips_with(**columns):
+    """Six clips, some of which have a value in a column."""
+    return pd.DataFrame({"name": [f"a_{k // 2}_{k}" for k in range(6)], "speaker": "", "dialogue": ""} | columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "group", "what"),
+    [
+        ({}, "auto", [0, 1, 2, 3, 4, 5], "clips"),
+        ({"dialogue": list("xxyyzz")}, "auto", [0, 0, 1, 1, 2, 2], "3 dialogues"),
+        ({"dialogue": list("xxyyzz"), "speaker": list("ababab")}, "auto", [0, 1, 0, 1, 0, 1], "2 speakers"),
+        ({"dialogue": list("xxyyzz"), "speaker": list("ababab")}, "dialogue", [0, 1, 0, 1, 0, 1], "2 speakers"),
+        ({"speaker": list("ababab")}, "none", [0, 1, 0, 1, 0, 1], "2 speakers"),
+        ({"speaker": ["a", "", "b", "a", "", "b"]}, "auto", [0, 2, 1, 0, 3, 1], "2 speakers and 2 clips without one"),
+        ({"speaker": list("aaaaaa")}, "auto", [0, 1, 2, 3, 4, 5], "clips"),
+        ({"speaker": list("aaaaaa"), "dialogue": list("xxyyzz")}, "auto", [0, 0, 1, 1, 2, 2], "3 dialogues"),
+        ({"speaker": list("ababab")}, r"^a_\d", [0, 0, 1, 1, 2, 2], "3 groups of names"),
+    ],
+)
+def test_intervals_resample_the_coarsest_groups_that_are_known(columns, by, group, what):
+    units = folds.units_of(clips_with(**columns), by)
+    assert (list(units.group), units.what, units.n) == (group, what, max(group) + 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "expected"),
+    [
+        ({}, "auto", ["no speakers or dialogues are known", "Too low"]),
+        ({"dialogue": list("xxyyzz")}, "auto", ["only dialogues are known", "Too low"]),
+        ({"speaker": list("aabbcc")}, "auto", ["Too low"]),
+        ({"speaker": list("abbbcc")}, "none", ["1 of 3 speakers have clips in several folds", "Too low"]),
+        ({}, r"^a_\d", ["Too low"]),
+    ],
+)
+def test_what_makes_a_score_out_of_fold_too_high_or_too_low(columns, by, expected):
+    training = clips_with(**columns)
+    told = folds.forecast(pd.DataFrame({"name": training.name, "fold": [0, 0, 1, 1, 2, 2]}), training, by)
+    assert len(told) == len(expected)
+    assert all(part in sentence for part, sentence in zip(expected, told, strict=True))
+    assert "67 % of the training clips" in told[-1]

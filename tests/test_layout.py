@@ -19,10 +19,12 @@ FLOORS = (
     "labels",
     "metrics",
     "tables",
+    "clip_media",
     "corpus",
     "encoders",
     "text",
     "sample",
+    "data",
     "folds",
     "features",
     "layers",
@@ -35,11 +37,13 @@ FLOORS = (
     "members",
     "member_training",
     "ensemble",
-    "evaluation",
     "pseudo",
+    "evaluation",
     "teachers",
     "submission",
+    "scoring",
     "serving",
+    "stores",
     "run",
     "pipeline",
     "analysis",
@@ -54,8 +58,10 @@ IMPORTS_AT_MOST = {
     "linear": {"labels", "layers"},
     "stream_weights": set(),
     "sample": {"config", "utils", "labels", "encoders"},
+    "data": {"config", "utils", "labels", "tables", "encoders"},
     "submission": {"utils"},
-    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds"},  # files and settings
+    "stores": {"config", "utils"},
+    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds", "stores"},  # files, settings
 }
 # Who knows of runs. All others are told what they need: they can be used and tested without one.
 IMPORTED_BY_AT_MOST = {"run": {"pipeline", "analysis", "report"}}

@@ -86,7 +86,9 @@ def pseudo_labels():
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_member_learns_from_the_pseudo_labels_of_its_own_fold(data, soft):
-    config = dataclasses.replace(CONFIG, pseudo=PseudoConfig(soft=soft), stage2=Stage2Config(weight=0.25))
+    config = dataclasses.replace(
+        CONFIG, pseudo=PseudoConfig(gate="soft" if soft else "precision"), stage2=Stage2Config(weight=0.25)
+    )
     with_pseudo = dataclasses.replace(data, pseudo=pseudo_labels())
     for fold in range(N_FOLDS):
         rows = member_training._member_data(config, with_pseudo, Member(1, 0, (fold,)), stage=2).pseudo

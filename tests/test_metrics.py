@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import f1_score
 
 from meiju.metrics import (
+    LOG_LOSSES,
+    Units,
     bootstrap,
     expected_calibration_error,
     f1,
@@ -69,7 +72,7 @@ def test_jrbm(e, i, expected):
 @pytest.mark.parametrize("n", [10, 60])
 def test_bootstrap_draws_are_scores_of_resampled_clips(average, n):
     truth, said = systems(n=n)
-    draws = bootstrap(truth, said, average, n_draws=25, seed=3)["JRBM"]
+    draws = bootstrap(truth, said, average, units=Units.clips(n), n_draws=25, seed=3)["JRBM"]
     assert draws.shape == (2, 25)
     counts = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=25)
     for k, prediction in enumerate(said):
@@ -85,21 +88,65 @@ def test_bootstrap_draws_are_scores_of_resampled_clips(average, n):
 def test_bootstrap_of_a_system_that_is_always_wrong_is_zero():
     truth = {task: np.zeros(9, dtype=int) for task in ("emotion", "intent")}
     wrong = {task: np.ones(9, dtype=int) for task in truth}
-    assert (bootstrap(truth, [wrong], "weighted", n_draws=5)["JRBM"] == 0).all()
+    assert (bootstrap(truth, [wrong], "weighted", units=Units.clips(9), n_draws=5)["JRBM"] == 0).all()
 
 
 def test_bootstrap_is_paired():
     truth, (first, second) = systems()
-    draws = bootstrap(truth, [first, second, first], "weighted", n_draws=50)["JRBM"]
+    units = Units.clips(60)
+    draws = bootstrap(truth, [first, second, first], "weighted", units=units, n_draws=50)["JRBM"]
     np.testing.assert_array_equal(draws[0] - draws[2], 0)
     assert np.std(draws[0]) > 0
-    np.testing.assert_array_equal(draws[1], bootstrap(truth, [second], "weighted", n_draws=50)["JRBM"][0])
+    alone = bootstrap(truth, [second], "weighted", units=units, n_draws=50)["JRBM"]
+    np.testing.assert_array_equal(draws[1], alone[0])
 
 
-def test_interval_holds_the_central_share():
-    draws = np.random.default_rng(0).permutation(101) / 100
-    assert interval(draws) == pytest.approx((0.025, 0.975))
-    assert interval(draws, level=0.5) == pytest.approx((0.25, 0.75))
+def test_groups_are_drawn_as_a_whole_and_log_losses_with_the_same_draws():
+    truth, said = systems()
+    group = np.arange(60) // 6
+    losses = [{task: np.arange(60) / (k + 1) for k, task in enumerate(truth)}]
+    draws = bootstrap(truth, said[:1], "micro", units=Units(group, "10 speakers"), losses=losses, n_draws=20, seed=3)
+    counts = np.random.default_rng(3).multinomial(10, np.full(10, 0.1), size=20)
+    for draw, count in enumerate(counts):
+        rows = np.concatenate([np.tile(np.flatnonzero(group == k), times) for k, times in enumerate(count)]).astype(int)
+        assert draws["E"][0, draw] == pytest.approx((truth["emotion"] == said[0]["emotion"])[rows].mean())
+        means = [losses[0][task][rows].mean() for task in truth]
+        assert [draws[name][0, draw] for name in LOG_LOSSES] == pytest.approx([*means, sum(means)])
+
+
+@pytest.mark.parametrize("n_speakers", [8, 40])
+def test_of_speakers_whose_clips_are_right_together_only_an_interval_over_speakers_covers_the_truth(n_speakers):
+    """Accuracies of the speakers are drawn around .6; the interval shall hold .6 in 95 % of draws."""
+    rng = np.random.default_rng(0)
+    n, covered = 10 * n_speakers, []
+    group = np.repeat(np.arange(n_speakers), 10)
+    for _ in range(300):
+        right = rng.random(n) < rng.beta(3, 2, n_speakers)[group]
+        truth = {task: np.zeros(n, dtype=int) for task in ("emotion", "intent")}
+        said = dict.fromkeys(truth, 1 - right)
+        row = []
+        for units in (Units.clips(n), Units(group, "speakers")):
+            drawn = bootstrap(truth, [said], "micro", units=units, n_draws=200)["E"][0]
+            low, high = interval(right.mean(), drawn, units)
+            row.append(low <= 0.6 <= high)
+        covered.append(row)
+    over_clips, over_speakers = np.mean(covered, axis=0)
+    assert over_clips < 0.85
+    assert 0.92 <= over_speakers <= 0.98
+
+
+def test_the_interval_of_a_mean_is_that_of_students_t():
+    values = np.random.default_rng(0).normal(size=6)
+    units = Units.clips(6)
+    drawn = units.draw(50000, 0) @ values / 6
+    half = stats.t.ppf(0.975, 5) * values.std(ddof=1) / np.sqrt(6)
+    assert interval(values.mean(), drawn, units) == pytest.approx(
+        (values.mean() - half, values.mean() + half), rel=0.02
+    )
+
+
+def test_one_unit_tells_nothing_of_others():
+    assert np.isnan(interval(0.5, np.full(9, 0.5), Units(np.zeros(4, dtype=int), "1 speaker"))).all()
 
 
 @pytest.mark.parametrize("average", AVERAGES)

@@ -90,7 +90,7 @@ def test_the_order_of_rows_changes_no_result(home, root, tmp_path):
 
 def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
     distributed = pytest.importorskip("distributed")
-    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features", "work/_shared"):
         shutil.copytree(home / folder, tmp_path / folder)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
@@ -109,7 +109,7 @@ def kill_when_there(pattern: str, step: str, home: Path, root: Path) -> None:
 
 
 def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, root, tmp_path):
-    for folder in ("folds", "work/sample/transcripts", "work/sample/features"):
+    for folder in ("folds", "work/sample/transcripts", "work/sample/features", "work/_shared"):
         shutil.copytree(home / folder, tmp_path / folder)
     kill_when_there("work/sample/stage1/*/*.safetensors", "05_train_stage1", tmp_path, root)
     assert not list(tmp_path.glob("work/sample/stage1/*/done-*.json"))
@@ -125,6 +125,22 @@ def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
     after = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
     assert after == before
     assert capsys.readouterr().out.count("done before with these settings") == len(STEPS) - 1  # folds are kept
+
+
+def test_step_08_says_over_what_its_intervals_are_and_what_out_of_fold_is_worth(home, root, capsys, monkeypatch):
+    monkeypatch.setattr("meiju.evaluation.warn_of_loss", lambda gains: "Worse: --submit stage1.")
+    run_step("08_ensemble", home, root)
+    told = capsys.readouterr().out
+    for part in (
+        "log-loss ±",
+        "over clips (out-of-fold)",
+        "Too high for people who are new",
+        "Too low",
+        "log_loss_intent",
+    ):
+        assert part in told
+    assert "*** Worse: --submit stage1. ***" in told
+    assert "(stage 2, 8 clips, checked)" in told
 
 
 def test_a_finished_step_says_so_at_once(home, root):
@@ -152,7 +168,7 @@ def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home
     with pytest.raises(SystemExit, match="06_pseudo_label"):
         run_step("07_train_stage2", home, root, "--train.lr", "1e-4")
     assert first < {path.name for path in (home / "work/sample/stage1").iterdir()}
-    assert len(list((home / "work/sample/features").glob("text-*"))) == 1
+    assert len(list((home / "work/_shared/features").glob("text-*"))) == 1
 
 
 def test_a_step_without_its_inputs_names_the_script_that_makes_them(tmp_path, root):
@@ -178,12 +194,12 @@ def own_home(home, tmp_path) -> Path:
 
 # Two rounds also train the first round's second stage, from the weights of stage 1.
 INTRICATE = [
-    *("--pseudo.soft", "--pseudo.joint-gate", "--pseudo.rounds", "2", "--stage2.warm-start"),
+    *("--pseudo.gate", "soft", "--pseudo.rounds", "2", "--stage2.warm-start"),
     *("--train.labelled-share", "0.6", "--model.heads", "1"),
 ]
 
 
-@pytest.mark.parametrize("flags", [[], INTRICATE], ids=["as usual", "two rounds, soft, joint gate, warm start, share"])
+@pytest.mark.parametrize("flags", [[], INTRICATE], ids=["as usual", "two rounds, soft, warm start, share"])
 def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, tmp_path, flags):
     """The canary: with fold 0's labels shuffled, fold 0's pseudo-labels stay the same bit for bit; others change."""
     home = own_home
@@ -199,8 +215,8 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, t
     shutil.copytree(home / "folds", tmp_path / "folds")
     known = set((home / "work/sample/pseudo").glob("*"))
     if flags:  # they change nothing before stage 1
-        for folder in ("transcripts", "features"):
-            shutil.copytree(home / "work/sample" / folder, tmp_path / "work/sample" / folder)
+        for folder in ("sample/transcripts", "sample/features", "_shared"):
+            shutil.copytree(home / "work" / folder, tmp_path / "work" / folder)
     else:
         for step in ("02_refine_punctuation", "03_extract_features"):
             run_step(step, tmp_path, shuffled)
@@ -218,7 +234,7 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, t
 
 def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_home, root, capsys, monkeypatch):
     home = own_home
-    variants = ["supervised", "soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
+    variants = ["supervised", "gate-soft", "only-text", "punctuation-given", "rounds-1", "labelled-50-supervised"]
     run_step("10_ablate", home, root, "--variants", *variants)
     (out,) = (home / "submissions" / "sample").glob("ablation-*")
     table = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
@@ -227,14 +243,14 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     for part in ("out-of-fold", "validation"):
         assert table.JRBM[part, "full"] == pytest.approx(scores.JRBM[part, "stage 2"], abs=1e-4)
         assert table.JRBM[part, "supervised"] == pytest.approx(scores.JRBM[part, "stage 1"], abs=1e-4)
-        row = table.loc[(part, "soft")]
+        row = table.loc[(part, "gate-soft")]
         assert row.d_E == pytest.approx(row.E - table.E[part, "full"], abs=1e-4)
         assert row.d_JRBM_low <= row.d_JRBM <= row.d_JRBM_high
     notes = table.note["out-of-fold"]
     assert (notes["full"], notes["supervised"], notes["rounds-1"]) == ("all reused", "all reused", "is the full run")
-    assert notes["soft"].startswith("6 members in")
+    assert notes["gate-soft"].startswith("6 members in")
     assert notes["only-text"].startswith("18 members in")
-    assert "soft" in (out / "ablation.md").read_text(encoding="utf-8")
+    assert "gate-soft" in (out / "ablation.md").read_text(encoding="utf-8")
     assert (out / "low_resource.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr("meiju.report.style.to_png", lambda figure: b"")  # painting takes seconds, and was done once
     capsys.readouterr()
@@ -242,8 +258,11 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     run_step("10_ablate", home, root, "--variants", *variants)
     assert {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()} == before
     # What it took is still known, whichever variants are asked for.
-    run_step("10_ablate", home, root, "--variants", "soft")
-    assert pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "soft"] == notes["soft"]
+    run_step("10_ablate", home, root, "--variants", "gate-soft")
+    assert (
+        pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "gate-soft"]
+        == notes["gate-soft"]
+    )
     # A run with fewer head counts finds its members among those of more.
     run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
     (other,) = set(out.parent.glob("ablation-*")) - {out}
@@ -255,7 +274,7 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
 
 
 def test_a_variant_nobody_knows_is_refused_before_anything_is_read(tmp_path, root):
-    with pytest.raises(SystemExit, match="did you mean soft"):
+    with pytest.raises(SystemExit, match="did you mean gate-soft"):
         run_step("10_ablate", tmp_path, root, "--variants", "sof")
 
 
@@ -295,8 +314,8 @@ def cut(path: Path) -> None:
 
 def files_that_steps_read(home: Path) -> list[Path]:
     """All files of a finished run but locks, logs, caches and the marks of finished steps."""
-    found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/sample/*/**/*")]
-    no_results = ("done", "submission.json", "report.json", ".lock")
+    found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/*/*/**/*")]
+    no_results = (".", "done", "submission.json", "report.json")
     existing = (path for path in found if path.is_file() and path.suffix != ".log")
     return sorted(path for path in existing if not path.name.startswith(no_results))
 
@@ -358,7 +377,7 @@ DAMAGES = [
 def test_other_damage_is_named_and_deleting_what_is_said_mends_it(own_home, root):
     before, to_delete = bytes_of(own_home), set()
     for file, missing, step in DAMAGES:
-        (damaged,) = own_home.glob(f"work/sample/{file}")
+        (damaged,) = own_home.glob(f"work/*/{file}")
         changed = [damaged, *own_home.glob(f"work/sample/{missing}")]
         contents = [path.read_bytes() for path in changed]
         damaged.write_bytes(b"\xff" * len(contents[0]))
@@ -490,7 +509,11 @@ def test_a_second_round_of_a_pool_without_pictures(own_home, root, tmp_path):
     ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "--home"), (errno.EACCES, "--home")]
 )
 def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_path, monkeypatch, number, remedy):
+    write = files.write_text
+
     def refused(path, text):
+        if path.name != "transcripts.csv":
+            return write(path, text)
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr("meiju.utils.files.write_text", refused)

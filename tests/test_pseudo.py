@@ -134,6 +134,45 @@ def test_on_confidences_that_say_nothing_the_gate_opens_in_one_draw_of_twenty_at
     assert binomtest(opened, 300, RISK, alternative="greater").pvalue > 0.01
 
 
+def draw_groups(rng, n_groups, size, precision, correlation):
+    """Which clips are right, and whose they are; the precision of a group is drawn, so that its clips are alike."""
+    groups = np.repeat(np.arange(n_groups), size)
+    spread = (1 - correlation) / correlation
+    precisions = rng.beta(precision * spread, (1 - precision) * spread, n_groups)
+    return rng.random(n_groups * size) < precisions[groups], groups
+
+
+@pytest.mark.parametrize("correlation", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize(("n_groups", "size"), [(180, 10), (14, 30)])
+def test_on_speakers_whose_clips_are_alike_the_gate_opens_in_one_draw_of_twenty_at_most(n_groups, size, correlation):
+    opened = {True: 0, False: 0}
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        correct, groups = draw_groups(rng, n_groups, size, 0.74, correlation)
+        own = rng.normal(size=(2, n_groups))[0][groups] + rng.normal(size=len(groups))  # a speaker's confidence as well
+        for known in opened:
+            opened[known] += precision_threshold(own, correct, 0.75, groups if known else None) < np.inf
+    assert binomtest(opened[True], 150, RISK, alternative="greater").pvalue > 0.01
+    if correlation == 0.4:  # and the draws are such that it matters
+        assert binomtest(opened[False], 150, RISK, alternative="greater").pvalue < 0.01
+
+
+@pytest.mark.parametrize(("n_groups", "size"), [(180, 10), (14, 100)])
+def test_speakers_that_are_right_often_enough_open_the_gate(n_groups, size):
+    thresholds = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        correct, groups = draw_groups(rng, n_groups, size, 0.9, 0.05)
+        thresholds.append(precision_threshold(rng.random(len(groups)), correct, 0.75, groups))
+    assert np.median(thresholds) < 0.1
+
+
+def test_one_speaker_shows_nothing_of_others():
+    confidence, right = np.linspace(0, 1, 500), np.ones(500, dtype=bool)
+    assert precision_threshold(confidence, right, 0.75) < np.inf
+    assert precision_threshold(confidence, right, 0.75, np.zeros(500)) == np.inf
+
+
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_where_confidences_tell_the_gate_opens_nearly_as_far_as_it_may(tasks):
     thresholds = []
@@ -219,7 +258,9 @@ def label(temperature=1.0, threshold=(0.7, 0.7), training=TRAINING, **settings):
         task: np.stack([first[:, k], 1 - first[:, k]], axis=1) for k, task in enumerate(("emotion", "intent"))
     }
     gates = {task: Gate(temperature, t, 0.9) for task, t in zip(("emotion", "intent"), threshold, strict=True)}
-    return label_pool(PseudoConfig(**settings), np.array(list(POOL)), probabilities, gates, training, LABELS)
+    return label_pool(
+        PseudoConfig(**{"gate": "precision"} | settings), np.array(list(POOL)), probabilities, gates, training, LABELS
+    )
 
 
 def accepted(table):
@@ -283,14 +324,14 @@ def two_tasks(n=4000):
 
 def test_a_joint_gate_has_one_threshold_that_reaches_the_precision_over_both_tasks():
     probabilities, labels = two_tasks()
-    gates = fit_gates(PseudoConfig(precision=0.7, joint_gate=True), probabilities, labels)
+    gates = fit_gates(PseudoConfig(gate="precision", precision=0.7, joint_gate=True), probabilities, labels)
     assert gates["emotion"].threshold == gates["intent"].threshold
     calibrated = {t: calibrate(probabilities[t], gates[t].temperature) for t in gates}
     passed = np.minimum(*(p.max(axis=1) for p in calibrated.values())) >= gates["emotion"].threshold
     right = {t: (calibrated[t].argmax(axis=1) == labels[t])[passed].mean() for t in gates}
     assert gates["intent"].precision == pytest.approx(right["intent"])
     assert 0.7 <= np.mean(list(right.values())) < 0.74
-    separate = fit_gates(PseudoConfig(precision=0.7), probabilities, labels)
+    separate = fit_gates(PseudoConfig(gate="precision", precision=0.7), probabilities, labels)
     assert separate["emotion"].threshold != separate["intent"].threshold
     fixed = fit_gates(PseudoConfig(gate="fixed", threshold=0.8, joint_gate=True), probabilities, labels)
     assert fixed["emotion"].threshold == 0.8
@@ -300,7 +341,7 @@ def test_a_joint_gate_has_one_threshold_that_reaches_the_precision_over_both_tas
 def test_a_joint_gate_counts_clips_not_labels(n, opens):
     probabilities = {task: np.tile([0.9, 0.1], (n, 1)) for task in TASKS}
     right = dict.fromkeys(TASKS, np.zeros(n, dtype=int))
-    gates = fit_gates(PseudoConfig(precision=0.5, joint_gate=True), probabilities, right)
+    gates = fit_gates(PseudoConfig(gate="precision", precision=0.5, joint_gate=True), probabilities, right)
     assert np.isfinite(gates["emotion"].threshold) == opens
 
 
@@ -311,11 +352,20 @@ def test_with_a_joint_gate_a_clip_is_accepted_for_both_tasks_or_none():
 
 
 def test_soft_labels_keep_the_calibrated_probabilities():
-    table = label(temperature=2.0, soft=True)
+    table = label(temperature=2.0, threshold=(0.0, 0.0), gate="soft")
+    assert accepted(table) == ("abcdef", "abcdef")  # pairs that no labelled clip shows as well
     columns = [probability_column("emotion", name) for name in ("joy", "rage")]
     np.testing.assert_allclose(table[columns].sum(axis=1), 1, atol=2e-6)
     np.testing.assert_allclose(table[columns].max(axis=1), table.emotion_confidence)
     assert not any("probability" in column for column in label(temperature=2.0))
+
+
+def test_the_soft_gate_takes_all_and_knows_how_many_are_right():
+    probabilities, labels = draw_labelled(2, n=4000)
+    gate = fit(PseudoConfig(), probabilities, labels)
+    assert gate.threshold == 0
+    assert gate.temperature == pytest.approx(2, rel=0.1)
+    assert gate.precision == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
 
 
 def test_a_student_teaches_with_no_more_confidence_than_its_teacher():

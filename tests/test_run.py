@@ -69,7 +69,8 @@ def changed(usual, run) -> list[str]:
         ("--stage2.warm-start", "stage2"),
         ("--ensemble out-of-fold", "submission"),
         ("--corpus.average micro", "submission"),
-        ("--folds-by none", "report"),  # which says what the folds keep together; the folds decide the rest
+        ("--submit stage1", "submission"),
+        ("--folds-by none", "pseudo"),  # whose clips are alike, for the gate; folds are drawn before
     ],
 )
 def test_a_setting_decides_its_step_and_those_that_depend_on_it(home, usual, flags, first):
@@ -99,7 +100,7 @@ def corpus_with(column: str, value: str, part: str):
         ("part", "validation", "testing", "transcripts"),
         ("emotion", "calm", "training", "stage1"),
         ("intent", "wish", "validation", "stage1"),
-        ("speaker", "Wang", "training", "report"),
+        ("speaker", "Wang", "training", "pseudo"),
     ],
 )
 def test_what_the_corpus_says_decides_who_reads_it(home, usual, column, value, part, first):
@@ -241,9 +242,22 @@ def test_results_of_other_code_are_named_and_left(tmp_path, capsys, monkeypatch)
 
 def test_the_same_settings_under_another_name_are_no_older_code(tmp_path, capsys):
     finish(make(tmp_path), "submission", csv="a")
-    with (run := make(tmp_path, "--run", "second")).under_way:
-        assert run.begin("submission")
-    assert "older code" not in capsys.readouterr().out
+    with (second := make(tmp_path, "--run", "second")).under_way:
+        assert second.begin("submission")
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_shared_lies_where_no_name_of_a_run_decides(tmp_path):
+    flags = ("--folds", "4", "--streams", "words=tuned:bert", "text=tfidf-svd")
+    first, second = make(tmp_path, *flags), make(tmp_path, *flags, "--run", "second")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meiju.utils.hub.identity", lambda model: {"model": model})
+        patch.setattr("meiju.utils.hub.locate", lambda model: tmp_path)
+        assert first.tuned_folder("words") == second.tuned_folder("words")
+        assert first.stream_folder("text") == second.stream_folder("text")
+        assert first.transcription_folder == second.transcription_folder
+        assert first._known_files == second._known_files
+    assert first.folder("features") != second.folder("features")
 
 
 def test_stores_come_in_the_settings_order_and_only_when_they_are_there(tmp_path):
@@ -254,14 +268,6 @@ def test_stores_come_in_the_settings_order_and_only_when_they_are_there(tmp_path
     assert list(run.stores) == ["visual", "text"]
     assert run.stores["text"] == make(tmp_path).stream_folder("text")  # whatever the other streams are
     assert run.encoder_folder("text") == run.stores["text"] / "encoder"
-
-
-def test_stores_of_other_settings_are_known(tmp_path):
-    run, other = make(tmp_path), make(tmp_path, "--text.dim", "8")
-    for folder in (run.stream_folder("text"), other.stream_folder("text"), run.stream_folder("audio")):
-        folder.mkdir(parents=True)
-    assert run.other_stores("text") == [other.stream_folder("text")]
-    assert run.other_stores("audio") == []
 
 
 def test_a_round_is_taught_by_the_round_before(tmp_path):

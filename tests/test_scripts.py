@@ -68,7 +68,7 @@ def test_help_leaves_out_no_step_and_names_no_setting_that_is_not_there():
         assert setting == "" or setting in known[group]
 
 
-@pytest.mark.parametrize("script", [*NUMBERED, "check_submission.py"])
+@pytest.mark.parametrize("script", [*NUMBERED, "baseline.py", "check_submission.py"])
 def test_help_lists_the_presets_one_by_one_and_shows_what_decides_the_step(script, capsys):
     text = help_of(script, "--help", capsys=capsys)
     for preset, (meaning, _) in PRESETS.items():

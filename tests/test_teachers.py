@@ -188,6 +188,23 @@ def test_a_folds_own_labels_decide_nothing_of_its_pseudo_labels_and_gates(stage1
         assert not gates_after[~own_gates].equals(gates[~own_gates])
 
 
+def test_the_gate_is_told_whose_clips_are_alike(stage1, monkeypatch):
+    told = []
+
+    def fit_gates(config, probabilities, labels, groups):
+        told.append(groups)
+        return dict.fromkeys(TASKS, Gate(1.0, 0.5, 1.0))
+
+    monkeypatch.setattr(teachers, "fit_gates", fit_gates)
+    with_speakers = dataclasses.replace(TOY, clips=TOY.clips.assign(speaker=TOY.clips.name.str[-1]))
+    for corpus in (TOY, with_speakers):
+        teachers.label_first_round(CONFIG, corpus, FOLDS, stage1)
+    assert told[:N_FOLDS] == [None] * N_FOLDS
+    for fold, groups in enumerate(told[N_FOLDS:]):
+        rows, _ = teachers.nested_out_of_fold(CONFIG, FOLDS, stage1, fold, FOLDS)
+        assert list(groups) == list(rows.name.str[-1])
+
+
 def test_the_pool_is_labelled_once_per_fold_by_the_folds_teachers(stage1):
     table, gates = teachers.label_first_round(CONFIG, TOY, FOLDS, stage1)
     assert list(zip(table.fold, table.name, strict=True)) == [(k, name) for k in range(N_FOLDS) for name in POOL]

@@ -149,16 +149,28 @@ def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_by_l
     monkeypatch.setattr(training, "REGRESSION_ROWS", 6)
     some = train(frames, [first]).regression.weight_emotion
     assert not torch.allclose(some, whole)
-    (labelled, drawn), (_, again) = (training._rows_of_regression(one, N_CLIPS) for one in (first, second))
+    (labelled, drawn), (_, again) = (training._rows_of_regression(one, N_CLIPS, 1.0) for one in (first, second))
     assert labelled is first.labelled
     assert len(drawn) == len(again) == 6
     shared = np.intersect1d(first.pseudo.clips, second.pseudo.clips)
-    both = training._rows_of_regression(dataclasses.replace(first, pseudo=pseudo_of(shared)), N_CLIPS)[1]
+    both = training._rows_of_regression(dataclasses.replace(first, pseudo=pseudo_of(shared)), N_CLIPS, 1.0)[1]
     assert set(drawn.clips) & set(shared) <= set(both.clips)
     for task in TASKS:
         place = np.searchsorted(first.pseudo.clips, drawn.clips)
         np.testing.assert_array_equal(drawn.targets[task], first.pseudo.targets[task][place])
         np.testing.assert_array_equal(drawn.weight[task], first.pseudo.weight[task][place])
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 4])
+def test_in_the_head_pseudo_labelled_clips_weigh_as_much_as_in_the_batches(ratio):
+    """A large pool must not swamp a head that learns from all of it: --stage2.ratio holds for both parts."""
+    labelled, pseudo = rows_of(NUMBERS[:40]), rows_of(NUMBERS[40:])
+    own, others = training._rows_of_regression(MemberData(labelled, pseudo, 0), N_CLIPS, ratio)
+    batch = 1000  # so large that rounding to whole clips does not show
+    in_batches = n_pseudo(MemberData(labelled, pseudo, 0), batch, ratio) / batch
+    for task in TASKS:
+        in_head = (others.weight[task].sum() / pseudo.weight[task].mean()) / len(own)
+        assert in_head == pytest.approx(in_batches, rel=0.01)
 
 
 def test_a_logistic_regression_head_learns_from_soft_targets(frames):
@@ -350,6 +362,27 @@ def test_moments_are_over_the_frames_of_the_given_clips(frames):
     mean, std = frames.moments("audio", clips)
     torch.testing.assert_close(mean, own.mean(dim=0))
     torch.testing.assert_close(std, own.std(dim=0, correction=0))
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+@pytest.mark.parametrize("n_frames", [1, 3])
+def test_dimensions_that_do_not_vary_leave_the_others_their_size(size, n_frames):
+    """As what face-geometry describes of scenes, which is 0 where every clip to learn from shows a face."""
+    rng = np.random.default_rng(0)
+    dead = np.array([0.3, 0, 7e-4, -2, 5]) * size
+    clips = {}
+    for name in NAMES:
+        varying = size * rng.normal(size=(n_frames, 20))
+        clips[name] = np.concatenate([varying, np.tile(dead, (n_frames, 1))], axis=1)
+    place = Frames({"a": MemberStore(make_store(clips))}, NAMES)
+    network = train(place, [MemberData(rows_of(NUMBERS), None, 0)])
+    batch = place.batch(torch.from_numpy(NUMBERS)[None])
+    tokens = network.fusion.tokens
+    seen = (batch.frames["a"] - tokens.mean_a) * tokens.scale_a
+    assert seen[..., :20].square().mean().item() == pytest.approx(1, rel=1e-3)
+    head = network.regression
+    pooled = (head.pool(batch)[0] - head.centre) * head.scale
+    assert pooled.square().sum(dim=-1).mean().item() == pytest.approx(1, rel=1e-3)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

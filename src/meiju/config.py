@@ -275,9 +275,10 @@ class TrainConfig:
 class PseudoConfig:
     """Which predictions on the unlabelled pool become pseudo-labels."""
 
-    gate: Literal["precision", "fixed", "paper"] = "precision"
-    """The lowest confidence that is shown to reach a precision, one calibrated confidence for all, or one as the
-    networks give it ('paper'; label smoothing keeps those well below the paper's 0.99)."""
+    gate: Literal["soft", "precision", "fixed", "paper"] = "soft"
+    """The whole pool, with calibrated probabilities as targets ('soft'); or the likeliest classes above a confidence:
+    the lowest that is shown to reach a precision, one calibrated confidence for all, or one as the networks give it
+    ('paper')."""
     threshold: float = 0.99
     """Confidence asked for by the gates 'fixed' and 'paper'; 0.99 is the paper's, of its own networks' softmax."""
     precision: float = 0.75
@@ -285,11 +286,9 @@ class PseudoConfig:
     cap: float | None = None
     """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
     plausible_pairs: bool = True
-    """Drop a clip whose predicted emotion-intent pair never occurs among the fold's labelled clips."""
+    """Drop a clip whose likeliest emotion-intent pair never occurs among the fold's labelled clips; not with 'soft'."""
     joint_gate: bool = False
     """One gate for both tasks: a clip is accepted where the less sure of its two labels passes, or not at all."""
-    soft: bool = False
-    """Train on the calibrated probabilities of an accepted clip instead of its likeliest class."""
     rounds: int = 1
     """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
 
@@ -337,6 +336,7 @@ class ComputeConfig:
             )
 
 
+SHARED = "_shared"
 EMBEDDED_STREAMS = ("text=tfidf-svd", "sentence=e5-small", "audio=smart-turn", "visual=face-geometry")
 
 
@@ -368,6 +368,8 @@ class Config:
     """Kept together: 'dialogue' or 'speaker' (columns), the one there is (auto), none, or a pattern in clips' names."""
     ensemble: Literal["mean", "out-of-fold"] = "mean"
     """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
+    submit: Literal["stage1", "stage2"] = "stage2"
+    """The stage whose members make the submission and answer predict.py."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto uses CUDA if available."""
     jobs: int = 0
@@ -442,6 +444,11 @@ class Config:
     def work(self) -> Path:
         """Folder of the run's intermediate results."""
         return self.home.absolute() / "work" / self.run  # workers may start elsewhere
+
+    @property
+    def shared(self) -> Path:
+        """Folder of the results that all runs below `home` share; no run's name begins with '_'."""
+        return self.home.absolute() / "work" / SHARED
 
     @property
     def folds_path(self) -> Path:
@@ -596,9 +603,10 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
     "06_pseudo_label": ("pseudo",),
     "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
-    "08_ensemble": ("ensemble", "corpus.average"),
+    "08_ensemble": ("ensemble", "submit", "corpus.average"),
     "09_report": (),
     "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
+    "baseline": ("jobs", "streams", "folds", "corpus.average"),
     "check_submission": ("corpus.labels",),
 }
 ALWAYS_SHOWN = ("run", "home", "corpus.root")

@@ -7,44 +7,33 @@ any long work starts. What is passed over is named.
 
 import difflib
 import hashlib
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from meiju.clip_media import Media, locate, part_of_words
 from meiju.config import CorpusConfig
 from meiju.labels import OFFICIAL, TASKS, LabelSet, clean_label
-from meiju.tables import GROUPS, CorpusError, Problem, name_problems, names_clips, read_table
+from meiju.tables import GROUPS, TEXTS, CorpusError, Problem, Table, name_problems, names_clips, read_table
 from meiju.utils import files
-from meiju.utils.clip_files import (
-    MEDIA_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Tree,
-    clip_name,
-    describe_endings,
-    examples,
-    loose,
-    walk,
-)
+from meiju.utils.clip_files import MEDIA_SUFFIXES, Tree, describe_endings, examples, split_excerpt, walk
 
 PARTS = ("training", "validation", "testing", "unlabelled")
 LABELLED = ("training", "validation")
+OPTIONAL = ("validation", "unlabelled")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
 UNSCORED_PARTS = ("training", "unlabelled")
 
 LOOKED_AT = 50  # clips that are opened to see whether they are clips
+SEPARATED = re.compile(r"[;,/|+&；，、]")
 TABLE_SUFFIXES = (".csv", ".tsv")
-# How a table's name tells its part: by one of its words, such as Training_transcription.csv or val.csv.
-PART_WORDS = {
-    "training": r"train\w*",
-    "validation": r"val|valid\w*|dev",
-    "testing": r"test\w*",
-    "unlabelled": r"unlabell?ed|noannotation",
-}
 
 
 @dataclass(frozen=True)
@@ -82,10 +71,18 @@ class Corpus:
         return hashlib.sha256("\x1e".join("\x1f".join(row) for row in rows).encode()).hexdigest()
 
     def media_hashes(self, known: Path) -> dict[str, str]:
-        """By name, a hash of each clip's media file; known: where hashes are cached (see `files.content_hashes`)."""
+        """By name, a hash of each clip's media, of the file and the excerpt where it is one.
+
+        known: where hashes of files are cached (see `files.content_hashes`).
+        """
         with_media = self.clips[self.clips.path != ""]
-        hashes = files.content_hashes(list(map(Path, with_media.path)), known, label="clips")
-        return dict(zip(with_media.name, hashes, strict=True))
+        places = [split_excerpt(path) for path in with_media.path]
+        paths = list(dict.fromkeys(Path(path) for path, *_ in places))
+        hashes = dict(zip(paths, files.content_hashes(paths, known, label="clips"), strict=True))
+        return {
+            name: hashes[Path(path)] if stop == math.inf else files.digest([hashes[Path(path)], start, stop])
+            for name, (path, start, stop) in zip(with_media.name, places, strict=True)
+        }
 
 
 def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
@@ -98,32 +95,44 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     problems = _link_problems(tree, root)
     refused = any(not problem.warning for problem in problems)
     csv_files = _find_tables(tree, root, problems)
-    media = _find_media(tree, root, problems)
-    tables, unusable = [], set()
-    unread = any(part not in csv_files for part in PARTS if part != "unlabelled")
+    media = Media(tree, root)
+    tables: dict[str, Table] = {}
     for part, path in csv_files.items():
         needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
         file, optional = str(path.relative_to(root)), part == "unlabelled"
-        table, names = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
-        tables.append(table)
-        unread, unusable = unread or names is None, unusable | (names or set())
-    if "unlabelled" not in csv_files:
-        tables.append(_pool_without_table(tree, root, media))
-    clips = pd.concat(tables, ignore_index=True)
+        tables[part] = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
+    pool = [] if "unlabelled" in tables else [_pool_without_table(tree, root, media)]
+    clips = pd.concat([*(table.rows for table in tables.values()), *pool], ignore_index=True)
     labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
-    problems += name_problems(clips)
+    unusable = set().union(*(table.unusable or () for table in tables.values()))
+    located = locate(clips, media, unusable, missing_is_warning=not needs_media)
+    clips = located.clips
+    problems += located.problems + name_problems(clips[~clips.name.isin(located.ambiguous)])
     if needs_media:
-        problems += _pointer_problems(clips, media, root)
-    missing, without_row = _media_problems(clips, media, tree, root, unusable, missing_is_warning=not needs_media)
+        problems += _pointer_problems(clips, root)
     # One cause is told without its consequences: who knows what an unread table or a refused link holds?
-    problems += ([] if refused else missing) + ([] if unread else without_row)
+    unread = {part for part in PARTS if part not in OPTIONAL and part not in tables}
+    unread |= {part for part, table in tables.items() if table.unusable is None}
+    problems += [] if refused else located.missing
+    problems += [] if unread else located.without_row
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
-    clips["path"] = [str(media[name].absolute()) if name in media else "" for name in clips.name]
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
-    remarks = [*_passed_over(tree, root, [*csv_files.values()]), *remarks, *_lost_characters(clips)]
-    return Corpus(clips, labels, problems, tuple(remarks))
+    remarks = [*_passed_over(tree, root, [*csv_files.values()]), *_unread(tables), *located.remarks, *remarks]
+    return Corpus(clips, labels, problems, (*remarks, *_unsaid(tables), *_lost_characters(clips)))
+
+
+def _unread(tables: dict[str, Table]) -> list[str]:
+    """A remark on columns whose meaning is not known."""
+    heads = list(dict.fromkeys(head for table in tables.values() for head in table.unread))
+    return [f"columns that are not read: {', '.join(map(repr, heads))}"] if heads else []
+
+
+def _unsaid(tables: dict[str, Table]) -> list[str]:
+    """A remark on sentences that only say what is heard besides words."""
+    n = sum(table.n_unsaid for table in tables.values())
+    return [f"{n} sentences hold no words but ♪ or a remark in brackets, and count as none"] if n else []
 
 
 def _lost_characters(clips: pd.DataFrame) -> list[str]:
@@ -187,14 +196,8 @@ def _link_problems(tree: Tree, root: Path) -> list[Problem]:
 
 def _pool_folders(tree: Tree, root: Path) -> list[Path]:
     """The folders of unlabelled clips, NoAnnotation as the organisers call it, each by its path and its real one."""
-    named = [path for path in tree.folders if path.parent == root and _part_of_words(path.name) == {"unlabelled"}]
+    named = [path for path in tree.folders if path.parent == root and part_of_words(path.name) == {"unlabelled"}]
     return named + [tree.folders[path] for path in named]
-
-
-def _part_of_words(name: str) -> set[str]:
-    """The parts that a file's or folder's name speaks of."""
-    words = re.findall(r"[a-z]+", name.casefold().replace("no_", "no").replace("no-", "no").replace("no ", "no"))
-    return {part for part, pattern in PART_WORDS.items() if any(re.fullmatch(pattern, word) for word in words)}
 
 
 def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, Path]:
@@ -202,7 +205,7 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
     pools, candidates = _pool_folders(tree, root), defaultdict(dict)
     for path, real in tree.files.items():
         if path.suffix.lower() in TABLE_SUFFIXES:
-            parts = {"unlabelled"} if _is_below(pools, path, real) else _part_of_words(path.stem)
+            parts = {"unlabelled"} if _is_below(pools, path, real) else part_of_words(path.stem)
             if len(parts) == 1:
                 candidates[parts.pop()].setdefault(real, path)
     tables = {}
@@ -213,7 +216,10 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
             problems.append(Problem(str(root), None, f"several tables for {part}: {names}", "leave one of them"))
         elif paths:
             tables[part] = paths[0]
-        elif part != "unlabelled":
+        elif part == "validation":
+            what, remedy = "no table of validation clips", "scores are out of fold alone"
+            problems.append(Problem(str(root), None, what, remedy, warning=True))
+        elif part not in OPTIONAL:
             remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
             problems.append(Problem(str(root), None, f"no table of {part} clips", remedy))
     return tables
@@ -231,35 +237,14 @@ def _is_below(folders: list[Path], *paths: Path) -> bool:
     return any(path.is_relative_to(folder) for path in paths for folder in folders)
 
 
-def _find_media(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, Path]:
-    """Media file by clip name, from anywhere below the corpus' folder.
-
-    If a clip has a video and sounds (the baseline extracts its sound), the video is read.
-    """
-    files_of: dict[str, dict[Path, Path]] = defaultdict(dict)  # path by real path: links are no second file
-    for path, real in tree.files.items():
-        if path.suffix.lower() in MEDIA_SUFFIXES:
-            files_of[clip_name(path.name)].setdefault(real, path)
-    media = {}
-    for name, by_real in files_of.items():
-        paths = list(by_real.values())
-        best = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES] or paths
-        media[name] = best[0]
-        if len(best) > 1:
-            what = f"clip {name} has a second file, {best[1].relative_to(root)}"
-            file, remedy = str(best[0].relative_to(root)), "remove or rename one of them"
-            problems.append(Problem(file, None, what, remedy, kind="a clip has a second file"))
-    return media
-
-
-def _pool_without_table(tree: Tree, root: Path, media: dict[str, Path]) -> pd.DataFrame:
+def _pool_without_table(tree: Tree, root: Path, media: Media) -> pd.DataFrame:
     """The unlabelled pool as the organisers distribute it: clips in NoAnnotation, and no transcripts."""
     pools = _pool_folders(tree, root)
-    names = [name for name, path in media.items() if _is_below(pools, path, tree.files[path])]
-    pool = pd.DataFrame({"name": names}, dtype=str).reindex(
-        columns=["name", "sentence", *TASKS, *GROUPS], fill_value=""
-    )
-    return pool.assign(row=None, part="unlabelled", file="NoAnnotation")
+    names = [
+        name for name, paths in media.by_name.items() if any(_is_below(pools, path, tree.files[path]) for path in paths)
+    ]
+    pool = pd.DataFrame({"name": names}, dtype=str).reindex(columns=TEXTS, fill_value="")
+    return pool.assign(start=0.0, stop=math.inf, row=None, part="unlabelled", file="NoAnnotation")
 
 
 def _spell_labels(config: CorpusConfig, clips: pd.DataFrame) -> tuple[LabelSet, list[str]]:
@@ -282,8 +267,20 @@ def _spell_labels(config: CorpusConfig, clips: pd.DataFrame) -> tuple[LabelSet, 
         clips[task] = [spelling.get(label.casefold(), label) for label in cleaned]
         changed = Counter((a, b) for a, b in zip(given, clips[task], strict=True) if a != b)
         remarks += [f"{task} {a!r} is read as {b!r} ({n} clips)" for (a, b), n in sorted(changed.items())]
+        remarks += [
+            f"{task} {label!r} ({(clips[task] == label).sum()} clips) is a class of its own; where several labels are "
+            "meant, keep one of them in each cell"
+            for label in spelling.values()
+            if _holds_several(label, spelling)
+        ]
         names.append(OFFICIAL[task] if config.labels == "official" else tuple(sorted(spelling.values())))
     return LabelSet(*names), remarks
+
+
+def _holds_several(cell: str, known: Container[str]) -> bool:
+    """Whether a cell holds several labels, one of which at least is known, as sad;anger does."""
+    pieces = [piece.strip().casefold() for piece in SEPARATED.split(cell)]
+    return len(pieces) > 1 and any(piece in known for piece in pieces)
 
 
 def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
@@ -297,6 +294,8 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
             elif labels[task] and label not in labels[task]:  # no labels at all: the table is reported already
                 close = difflib.get_close_matches(label.lower(), labels[task], n=1)
                 remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
+                if _holds_several(label, {known.casefold() for known in labels[task]}):
+                    remedy = "these are several labels: keep one of them"
                 what = f"unknown {task} {label!r}" if label else f"no {task}"
                 kind = f"unknown {task}" if label else f"no {task}"
                 problems.append(Problem(clip.file, clip.row, what, remedy, kind=kind))
@@ -307,44 +306,12 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
     return problems
 
 
-def _media_problems(
-    clips: pd.DataFrame,
-    media: dict[str, Path],
-    tree: Tree,
-    root: Path,
-    unusable: set[str],
-    *,
-    missing_is_warning: bool,
-) -> tuple[list[Problem], list[Problem]]:
-    """Rows without a media file, and media files without a row."""
-    if missing_is_warning and not media:
-        return [], []  # a corpus of features that were extracted before has no clips at all
-    named = {tree.files[media[name]] for name in clips.name if name in media}
-    rowless = sorted(set(media) - set(clips.name) - unusable)
-    nameless = [name for name in rowless if tree.files[media[name]] not in named]
-    alike = {loose(name): media[name] for name in nameless}
-    alike |= {loose(path.stem): path for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES}
-    missing = []
-    for clip in clips[~clips.name.isin(media)].itertuples():
-        remedy = f"put {clip.name}.mp4 anywhere below {root}, or remove the row"
-        if loose(clip.name) in alike:
-            remedy = f"there is {alike[loose(clip.name)].relative_to(root)}: give it the clip's name and a known ending"
-        what, kind = f"no media file for {clip.name}", "no media file for a row"
-        missing.append(Problem(clip.file, clip.row, what, remedy, missing_is_warning, kind))
-    remedy = "add a row to its part's csv file, or remove the file"
-    what, kind = "no row names this clip", "a media file that no row names"
-    without_row = [
-        Problem(str(media[name].relative_to(root)), None, what, remedy, missing_is_warning, kind) for name in nameless
-    ]
-    return missing, without_row
-
-
-def _pointer_problems(clips: pd.DataFrame, media: dict[str, Path], root: Path) -> list[Problem]:
-    """Clips of which only the pointers are there, as git clones them without Git LFS: all of them, or whole folders."""
-    paths = sorted(media[name] for name in clips.name if name in media)
+def _pointer_problems(clips: pd.DataFrame, root: Path) -> list[Problem]:
+    """Files of which only the pointers are there, as git clones them without Git LFS: all of them, or whole folders."""
+    paths = sorted({Path(split_excerpt(path)[0]) for path in clips.path if path})
     if not any(map(files.is_lfs_pointer, paths[:: max(1, len(paths) // LOOKED_AT)])):
         return []
-    pointers = [str(path.relative_to(root)) for path in paths if files.is_lfs_pointer(path)]
+    pointers = [str(path.relative_to(root.absolute())) for path in paths if files.is_lfs_pointer(path)]
     what, remedy, kind = files.LFS_POINTER, files.LFS_WHY, "a Git LFS pointer"
     return [Problem(file, None, what, remedy, kind=kind) for file in pointers]
 

@@ -182,11 +182,15 @@ def extract(
     are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.utils.compute. Raises Busy
     where another process extracts the same.
     """
+    if is_whole(folder) and (folder / "encoder" / "fitted.json").exists():  # perhaps other processes are here too
+        print(f"{label}: encoded before, see {folder}")
+        load_fitted(encoder, folder / "encoder")
+        return load(folder)
     inputs = inputs or {}
     fit_clips, encoder.n_jobs = _drawn(fit_clips, encoder.learns_from, seed), n_jobs
     with files.reserved(folder):
         if is_whole(folder):
-            _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)  # its folder may have been lost
+            _fit_or_load(encoder, fit_clips, folder / "encoder", seed=seed)  # its folder has been lost
             return load(folder)
         (folder / "meta.json").unlink(missing_ok=True)
         files.sweep(folder)

@@ -17,6 +17,7 @@ from meiju.layers import Batch, Shape
 # stream_weights): it predicts logits, which differ more than the 0 and 1 that ridge regression predicts.
 PRIOR = 3.0
 PLAIN_VARIANCE = 1 / 6  # of every stream where none is chosen
+CONSTANT = 1e-10  # a variance below this share of the squared mean, or of the stream's largest, is rounding of float32
 NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
 
 
@@ -67,8 +68,8 @@ class LogisticRegressionHead(nn.Module):
         return self._standardised(pooled, there, self.centre[member].cpu().numpy(), self.scale[member].cpu().numpy())
 
     def by_stream(self, values: np.ndarray) -> list[np.ndarray]:
-        """Values [N, P] cut into those of each stream."""
-        return np.split(values, np.cumsum([self._width(stream) for stream in self.dims])[:-1], axis=1)
+        """Values [..., P] cut into those of each stream."""
+        return np.split(values, np.cumsum([self._width(stream) for stream in self.dims])[:-1], axis=-1)
 
     def fit(
         self, member: int, x: np.ndarray, targets: dict[str, np.ndarray], weight: dict, variances: dict[str, np.ndarray]
@@ -91,17 +92,20 @@ class LogisticRegressionHead(nn.Module):
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
 
     def _moments(self, pooled: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Centre and scale [1, P], such that every stream has a mean squared length of 1: all weigh alike at first."""
+        """Centre and scale [1, P], such that every stream has a mean squared length of 1: all weigh alike at first.
+
+        A value that does not vary has a scale of 0, and takes no part in its stream's length.
+        """
         n = np.maximum(there.sum(axis=0), 1)
         centre = np.where(there, pooled, 0).sum(axis=0) / n
         variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
-        widths = [self._width(stream) for stream in self.dims]
-        lengths = []
-        for stream, its in zip(self.dims, np.split(variance, np.cumsum(widths)[:-1]), strict=True):
+        scales = []
+        for stream, its, mean in zip(self.dims, *map(self.by_stream, (variance, centre)), strict=True):
+            varies = its > CONSTANT * np.maximum(mean**2, its.max())
             # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are noise.
-            lengths.append(np.full_like(its, its.sum()) if stream in self.single else its * self._width(stream))
-        length = np.concatenate(lengths)
-        return centre[None], (1 / np.sqrt(np.where(length > 1e-12, length, np.inf)))[None]
+            length = np.full_like(its, its.sum()) if stream in self.single else its * np.count_nonzero(varies)
+            scales.append(np.where(varies, 1 / np.sqrt(np.where(varies, length, 1)), 0))
+        return centre[None], np.concatenate(scales)[None]
 
     def _width(self, stream: str) -> int:
         return self.dims[stream] * (1 if stream in self.single else 2)

@@ -189,7 +189,7 @@ def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows:
     }
     classes = {task: len(data.labels[task]) for task in TASKS}
     rows = hard_rows(number[table.name].to_numpy(), accepted, classes, power=0.0)
-    if config.pseudo.soft:
+    if config.pseudo.gate == "soft":
         rows = replace(rows, targets={task: _soft_targets(table, task, data.labels) for task in TASKS})
     return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
 

@@ -4,10 +4,14 @@ E and I are the F1 of emotion and intent, averaged over classes by support in Tr
 JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+SCORES = ("E", "I", "JRBM")
+LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,39 @@ class Score:
     JRBM: float
 
 
+@dataclass(frozen=True)
+class Units:
+    """What an interval resamples: clips, or whole groups of clips that are not independent of each other.
+
+    group: number of each clip's group, [N], from 0 and without gaps. what: the groups in words, such as '14 speakers'.
+    """
+
+    group: np.ndarray
+    what: str
+
+    @classmethod
+    def clips(cls, n: int) -> "Units":
+        """Each of n clips by itself."""
+        return cls(np.arange(n), "clips")
+
+    @property
+    def n(self) -> int:
+        """How many there are to draw from."""
+        return int(self.group.max(initial=-1)) + 1
+
+    def draw(self, n_draws: int, seed: int) -> np.ndarray:
+        """How often each clip is drawn, [n_draws, N]; all clips of a group together."""
+        drawn = np.random.default_rng(seed).multinomial(self.n, np.full(self.n, 1 / self.n), size=n_draws)
+        return drawn.astype(float)[:, self.group]  # floats, whose matrix products are fast
+
+
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
-    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0."""
-    return float(_f1_of_draws(truth, prediction[None], average)[0])
+    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
+
+    Clips without a label, whose number is below 0, are left out.
+    """
+    known = truth >= 0
+    return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
 
 
 def jrbm(emotion_f1: float, intent_f1: float) -> float:
@@ -86,26 +120,31 @@ def confidence_bins(
 
 def bootstrap(
     truth: dict[str, np.ndarray],
-    predictions: list[dict[str, np.ndarray]],
+    predictions: Sequence[dict[str, np.ndarray]],
     average: str,
     *,
+    units: Units,
+    losses: Sequence[dict[str, np.ndarray]] = (),
     n_draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """E, I and JRBM of several systems on the same resampled clips, each [systems, n_draws] (Efron's paired bootstrap).
+    """E, I and JRBM of several systems on the same resampled units, each [systems, n_draws] (a paired bootstrap).
 
-    predictions: class numbers [N] of each task. The systems share every draw of clips, so the difference of two rows
-    is the distribution of their difference.
+    predictions: class numbers [N] of each task. losses: of each system the log-loss [N] of each task; with them, the
+    LOG_LOSSES are in the result too. The systems share every draw, so the difference of two rows is the distribution of
+    their difference. Clips of one speaker or dialogue are right and wrong together, and an interval over clips is too
+    narrow then; so whole groups are drawn (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
     """
-    rng = np.random.default_rng(seed)
-    n = len(truth["emotion"])
-    # How often each clip is drawn; as floats, whose matrix products are fast.
-    draws = rng.multinomial(n, np.full(n, 1 / n), size=n_draws).astype(float)
+    draws = units.draw(n_draws, seed)
     e, i = (
         np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")
     )
-    return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    drawn = {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    if losses:
+        of_tasks = [np.stack([loss[task] for loss in losses]) @ draws.T for task in ("emotion", "intent")]
+        drawn |= dict(zip(LOG_LOSSES, [total / draws.sum(axis=1) for total in (*of_tasks, sum(of_tasks))], strict=True))
+    return drawn
 
 
 def score_draws(
@@ -116,22 +155,35 @@ def score_draws(
     return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
 
 
-def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central interval of bootstrap draws that holds `level` of them."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def variance(draws: np.ndarray, units: Units) -> float:
+    """The variance of an estimate over units, from its bootstrap draws [n_draws]; NaN for fewer than two units.
+
+    Draws from n units vary too little, by the factor (n - 1) / n, which counts where there are few.
+    """
+    return float(np.var(draws, ddof=1)) * units.n / (units.n - 1) if units.n > 1 else float("nan")
+
+
+def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.95) -> tuple[float, float]:
+    """The interval of an estimate from its bootstrap draws; see `variance` and `t_interval`.
+
+    Not the quantiles of the draws, which say too little of a handful of speakers (Hesterberg 2015, What teachers should
+    know about the bootstrap, The American Statistician 69, 371-386).
+    """
+    return t_interval(estimate, np.sqrt(variance(draws, units)), units.n - 1, level)
 
 
 def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
     """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom."""
-    from scipy.stats import t as student  # takes a second; only runs with several seeds ask for it
+    from scipy.special import stdtrit  # takes less time than scipy.stats
 
-    half = float(student.ppf((1 + level) / 2, freedom)) * deviation
+    half = float(stdtrit(freedom, (1 + level) / 2)) * deviation
     return estimate - half, estimate + half
 
 
 def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
     """F1 under each row of clip counts [n_draws, N]: one matrix product instead of a scikit-learn call per draw."""
+    known = truth >= 0
+    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
     n_classes = int(max(truth.max(), prediction.max())) + 1
     is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
     return _f1_of_counts(draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted, average)

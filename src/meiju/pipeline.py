@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from meiju import ensemble, evaluation, features, members, submission, teachers
+from meiju import ensemble, evaluation, features, members, stores, submission, teachers
 from meiju.config import ConfigError
 from meiju.corpus import PARTS, UNSCORED_PARTS
 from meiju.encoders import material
@@ -43,11 +43,17 @@ def transcribe(run: Run) -> None:
     elif run.begin("transcription"):
         from meiju.text import transcription
 
-        folder, inputs = run.folder("transcription"), {name: run.media[name] for name in clips.name}
-        device, earlier = pick_device(run.config.device), run.other_transcriptions()
-        table = transcription.transcribe(
-            run.config.speech, clips, folder, inputs=inputs, device=device, earlier=earlier
-        )
+        folder = run.transcription_folder
+        with files.reserved(folder):
+            table = transcription.transcribe(
+                run.config.speech,
+                clips,
+                folder,
+                meta={key: value for key, value in run.decided_by("transcription").items() if key != "media"},
+                inputs={name: run.media[name] for name in clips.name},
+                device=pick_device(run.config.device),
+                earlier=stores.others(folder),
+            )
         print(transcription.describe(table))
         run.finish("transcription", [folder / "transcription.csv"])
 
@@ -78,7 +84,7 @@ def extract_features(run: Run) -> None:
             folder,
             meta=run.encoder_decided_by(stream),
             inputs=run.clip_inputs(encoder, clips),
-            earlier=run.other_stores(stream),
+            earlier=stores.others(folder),
             seed=run.config.seed,
             n_jobs=run.config.n_jobs,
             label=f"features of {stream}",
@@ -165,7 +171,7 @@ def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
 
 
 def make_submission(run: Run) -> None:
-    """Step 08: the mean of all stage-2 members on the test clips, and what predict.py needs to know of the run."""
+    """Step 08: the mean of all members of a stage on the test clips, and what predict.py needs to know of the run."""
     if not run.begin("submission"):
         return
     from meiju.sample import corpus as sample_corpus
@@ -173,7 +179,8 @@ def make_submission(run: Run) -> None:
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
     names, stages = list(corpus.part("testing").name), read_stages(run)
-    probabilities = ensemble.soft_vote(run.result("stage2"), config, names, stages[-1].weights)
+    weights = submitted(run, stages).weights
+    probabilities = ensemble.soft_vote(run.result(config.submit), config, names, weights)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = evaluation.table(stages, config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
@@ -185,8 +192,8 @@ def make_submission(run: Run) -> None:
         corpus.labels,
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
-        stage2=run.result("stage2"),
-        weights=stages[-1].weights,
+        stage=run.result(config.submit),
+        weights=weights,
         longest=_longest(run),
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
@@ -229,6 +236,11 @@ def read_stages(run: Run) -> list[Stage]:
     ]
 
 
+def submitted(run: Run, stages: Sequence[Stage]) -> Stage:
+    """Of the stages that `read_stages` returns, the one that is handed in."""
+    return stages[("stage1", "stage2").index(run.config.submit)]
+
+
 def _tune(run: Run) -> None:
     """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
     from meiju import text_tuning
@@ -243,7 +255,8 @@ def _tune(run: Run) -> None:
         )
         device = pick_device(run.config.device)
         folder = run.tuned_folder(stream)
-        text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)
+        with files.reserved(folder):
+            text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)
 
 
 def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:

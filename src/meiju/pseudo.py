@@ -1,8 +1,10 @@
-"""Pseudo-labels: which predictions on the unlabelled pool become labels of the second stage.
+"""Pseudo-labels: what the second stage learns from predictions on the unlabelled pool.
 
 The paper keeps predictions above 0.99 (arXiv 2501.06215), which is the number for a network's own softmax: the gate
-called paper. Here confidences are first calibrated by a temperature (Guo et al. 2017), each task has a gate of its own
-that asks for a precision, and a clip whose predicted pair never occurs among the labelled clips can be left out.
+called paper. By default (the gate called soft) the second stage learns from the whole pool, with probabilities as targets
+that a temperature has calibrated (Guo et al. 2017): what the teachers know of a clip, and how little. Other gates accept
+the likeliest class, for each task by itself: above a confidence that is shown to reach a precision, or a fixed one; and
+a clip whose predicted pair never occurs among the labelled clips can be left out.
 Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows: one set of
 pseudo-labels made by all folds' models would lift cross-validation and nothing else.
 """
@@ -63,11 +65,14 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
 
 
-def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: float) -> float:
+def precision_threshold(
+    confidence: np.ndarray, correct: np.ndarray, target: float, groups: np.ndarray | None = None
+) -> float:
     """A threshold above which the share of `correct` is at least `target`, with a chance of at most RISK to be wrong.
 
-    confidence [N], correct [N]: bool, or in [0, 1] the share of a clip's labels that is right. Returns the lowest such
-    threshold on a fixed grid of coverages, or infinity if there is none.
+    confidence [N], correct [N]: bool, or in [0, 1] the share of a clip's labels that is right; groups [N]: the speaker
+    or dialogue of each clip, where they are known. Returns the lowest such threshold on a fixed grid of coverages, or
+    infinity if there is none.
 
     The lowest threshold whose rows happen to reach the target would be the luckiest of hundreds: on confidences that
     say nothing it opens again and again. So this is a multiple test (Angelopoulos et al. 2021, "Learn then Test", arXiv
@@ -75,6 +80,12 @@ def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: flo
     all at once. They are tried in a fixed order, the surest rows first. Of RISK, every one of STARTS is given an equal
     part; where a threshold is shown to reach the target, all it was tested at passes on to the next, and where not, it
     is spent (the fallback procedure of Wiens 2003). So one failure among the few surest does not end the search.
+
+    What is proven: with that chance, the precision of *these* models on clips like these, drawn independently, is below
+    the target. With groups, clips of one group may be alike, and the test of each threshold is one of large samples of
+    groups (see `chance_of_groups`). What is heuristic: the models are nested ones, which learnt from one fold less than
+    the teachers whose labels pass this threshold; the pool may have another mix of labels; and pairs that no labelled
+    clip shows are dropped afterwards.
     """
     order = np.argsort(-confidence, kind="stable")
     ranked, right = confidence[order], np.cumsum(correct[order])
@@ -85,6 +96,9 @@ def precision_threshold(confidence: np.ndarray, correct: np.ndarray, target: flo
     risk = np.zeros(len(n_accepted) + 1)
     np.add.at(risk, np.searchsorted(n_accepted, STARTS * len(ranked)), RISK / len(STARTS))
     chances = chance_of(right[n_accepted - 1], n_accepted, target, whole=correct.dtype == bool)
+    if groups is not None:
+        in_groups = [chance_of_groups(correct[order[:n]], groups[order[:n]], target) for n in n_accepted]
+        chances = np.maximum(chances, in_groups)
     threshold, inherited = np.inf, 0.0
     for n, chance, its_risk in zip(n_accepted, chances, risk, strict=False):
         shown = chance <= its_risk + inherited
@@ -112,11 +126,33 @@ def chance_of(right: np.ndarray, n: np.ndarray, target: float, *, whole: bool) -
     return np.minimum(hoeffding, np.e * binomial)
 
 
+def chance_of_groups(correct: np.ndarray, groups: np.ndarray, target: float) -> float:
+    """How probable it is that this share or more of clips is right where less than `target` are expected, by groups.
+
+    correct [N] in [0, 1], groups [N]. Clips of one speaker or dialogue are right or wrong together more often than
+    chance has it, so groups are what counts: Student's t, with the variance between groups around the target (the score
+    test of Rotnitzky and Jewell 1990, Biometrika 77, 485-497; around the mean that was seen, precisions that are skewed
+    open too often), and one degree of freedom less than there are groups. 1 for a single group.
+    """
+    from scipy.stats import t as student
+
+    excess = np.bincount(np.unique(groups, return_inverse=True)[1], weights=correct - target)  # by group
+    n_groups = len(excess)
+    if n_groups == 1 or not excess.any():
+        return 1.0
+    error = np.sqrt(n_groups / (n_groups - 1) * np.square(excess).sum())
+    return float(student.sf(excess.sum() / error, n_groups - 1))
+
+
 def fit_gates(
-    config: PseudoConfig, probabilities: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+    config: PseudoConfig,
+    probabilities: dict[str, np.ndarray],
+    labels: dict[str, np.ndarray],
+    groups: np.ndarray | None = None,
 ) -> dict[str, Gate]:
     """The gate of each task, from probabilities [N, K] by nested members of rows they never saw, with labels [N].
 
+    groups [N]: the speaker or dialogue of each row, where they are known (see `precision_threshold`).
     With `joint_gate`, one threshold on the less sure of a clip's two labels; a clip with one of them right counts half.
     """
     temperature = {t: 1.0 if config.gate == "paper" else fit_temperature(probabilities[t], labels[t]) for t in TASKS}
@@ -126,18 +162,18 @@ def fit_gates(
     if config.joint_gate:
         confidence = dict.fromkeys(TASKS, np.minimum(*confidence.values()))
         threshold = dict.fromkeys(
-            TASKS, _threshold(config, confidence[TASKS[0]], np.mean(list(correct.values()), axis=0))
+            TASKS, _threshold(config, confidence[TASKS[0]], np.mean(list(correct.values()), axis=0), groups)
         )
     else:
-        threshold = {t: _threshold(config, confidence[t], correct[t]) for t in TASKS}
+        threshold = {t: _threshold(config, confidence[t], correct[t], groups) for t in TASKS}
     passed = {t: confidence[t] >= threshold[t] for t in TASKS}
     return {t: Gate(temperature[t], threshold[t], _share(correct[t][passed[t]])) for t in TASKS}
 
 
-def _threshold(config: PseudoConfig, confidence: np.ndarray, correct: np.ndarray) -> float:
-    return (
-        precision_threshold(confidence, correct, config.precision) if config.gate == "precision" else config.threshold
-    )
+def _threshold(config: PseudoConfig, confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None) -> float:
+    if config.gate == "precision":
+        return precision_threshold(confidence, correct, config.precision, groups)
+    return 0.0 if config.gate == "soft" else config.threshold
 
 
 def carry_gate(config: PseudoConfig, gate: Gate, probabilities: np.ndarray, mean_confidence: float) -> Gate:
@@ -175,7 +211,7 @@ def label_pool(
     """Pseudo-labels of one fold: by task its label, confidence and whether it is accepted.
 
     names [N] and probabilities[task] [N, K] are the teacher's on the pool; training are the fold's own labelled rows.
-    Soft labels also have one column per class, with its calibrated probability.
+    With the gate 'soft' all are accepted, and there is one column per class with its calibrated probability.
     """
     table = pd.DataFrame({"name": names})
     for task in TASKS:
@@ -184,13 +220,13 @@ def label_pool(
         confidence = calibrated.max(axis=1)
         table[f"{task}_confidence"] = confidence.round(6)
         table[f"{task}_accepted"] = confidence >= gates[task].threshold
-        if config.soft:
+        if config.gate == "soft":
             for k, label in enumerate(labels[task]):
                 table[probability_column(task, label)] = calibrated[:, k].round(6)
     if config.joint_gate:
         both = table.emotion_accepted & table.intent_accepted
         table = table.assign(emotion_accepted=both, intent_accepted=both)
-    if config.plausible_pairs:
+    if config.plausible_pairs and config.gate != "soft":
         known = set(zip(training.emotion, training.intent, strict=True))
         plausible = np.array([pair in known for pair in zip(table.emotion, table.intent, strict=True)], dtype=bool)
         for task in TASKS:

@@ -2,14 +2,15 @@
 
 Results are in work/<run>/<step>/<fingerprint>. The fingerprint is a hash of the settings, the inputs and the code that
 decide them. So a step that was done with the same settings is skipped, a step with other settings is done again, and
-results of different settings are never mixed. Submission and report are in submissions/<run>, which holds the results
-of one set of settings: others replace them all together.
+results of different settings are never mixed. What takes longest is shared by all runs (see meiju.stores). Submission
+and report are in submissions/<run>, which holds the results of one set of settings: others replace them all together.
 """
 
 import gc
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from typing import TextIO
 
 import pandas as pd
 
-from meiju import folds
-from meiju.config import SCRIPTS, Config, ConfigError, as_settings, end_if_unread, parse_config
+from meiju import folds, stores
+from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings, end_if_unread, parse_config
 from meiju.corpus import PARTS, Corpus, CorpusError, rare_classes, read_corpus
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.material import lack_of
@@ -33,7 +34,7 @@ from meiju.utils.compute import WorkersLost, device_type
 from meiju.utils.hub import MissingModel
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
-ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>; an entry may be a folder of files
+ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry> (or work/_shared/...); an entry may be a folder of files
 
 
 class NotYet(RuntimeError):
@@ -100,7 +101,8 @@ class Run:
             return self.corpus.clips
         from meiju.text import transcription  # imports transformers, which takes a second
 
-        return transcription.fill(self.corpus.clips, self.result("transcription"))
+        self.result("transcription")
+        return transcription.fill(self.corpus.clips, self.transcription_folder)
 
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
@@ -154,7 +156,7 @@ class Run:
         Such a stream would be found to be empty after long work, or members would judge by what they never saw.
         """
         lacking: dict[str, list[str]] = {}
-        for part in (part for part in PARTS if part != "unlabelled"):
+        for part in (part for part in PARTS if part != "unlabelled" and len(self.corpus.part(part))):
             rows = self.corpus.part(part)[["name", "sentence", "path"]]
             clips = [Clip(*row) for row in rows.itertuples(index=False)]
             for stream, encoder in self.encoders.items():
@@ -176,26 +178,16 @@ class Run:
     def stream_folder(self, stream: str) -> Path:
         """Where the store of one stream lies, or will lie."""
         decided_by = self.decided_by("features")["streams"][stream]
-        return self.config.work / "features" / f"{stream}-{files.digest(decided_by)}"
+        return self.config.shared / stores.name_of("features", decided_by, stream)
 
-    def other_stores(self, stream: str) -> list[Path]:
-        """The stores of a stream made from other clips, or with other settings or code."""
-        today = self.stream_folder(stream)
-        return sorted(folder for folder in today.parent.glob(f"{stream}-*") if folder != today)
-
-    def other_transcriptions(self) -> list[Path]:
-        """Transcriptions by the same model, settings and code of other clips, or of clips that have changed since."""
-        today, others = self.decided_by("transcription"), []
-        for marker in sorted(self.folder("transcription").parent.glob("*/done.json")):
-            with suppress(files.Damaged):
-                other = files.read_json(marker).get("decided by", {})
-                if {**other, "media": None} == {**today, "media": None}:
-                    others.append(marker.parent)
-        return others
+    @property
+    def transcription_folder(self) -> Path:
+        """Where the transcription lies, or will lie."""
+        return self.config.shared / stores.name_of("transcription", self.decided_by("transcription"))
 
     def tuned_folder(self, stream: str) -> Path:
         """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
-        return self.config.work / "tuned" / f"{stream}-{files.digest(self._tuned_decided_by(stream))}"
+        return self.config.shared / stores.name_of("tuned", self._tuned_decided_by(stream), stream)
 
     def encoder_folder(self, stream: str) -> Path:
         """Where the fitted encoder of a stream lies."""
@@ -246,6 +238,8 @@ class Run:
         lost = self._lost(step)  # again: perhaps another process was at it until now
         if lost == []:
             self.under_way.close()
+            if not STEPS[step].for_people:
+                stores.renew(self._marker(step))
             if not self._quiet:
                 print(f"{step}: done before with these settings, see {folder}")
             return False
@@ -253,6 +247,8 @@ class Run:
             self._leave_older_aside(step)
         else:
             self._remove_lost(step, lost)
+        if not STEPS[step].for_people:
+            files.write_json(folder / stores.BEGUN, self._record(step))
         return True
 
     def finish(self, step: str, products: Iterable[Path]) -> None:
@@ -262,8 +258,7 @@ class Run:
         cut.
         """
         sizes = {path.relative_to(self.config.home.absolute()).as_posix(): path.stat().st_size for path in products}
-        settings = {"settings": as_settings(self.config), "decided by": self.decided_by(step), "files": sizes}
-        files.write_json(self._marker(step), settings)
+        files.write_json(self._marker(step), self._record(step) | {"files": sizes})
         self.under_way.close()
 
     def result(self, step: str) -> Path:
@@ -286,9 +281,12 @@ class Run:
             self._decisions[step] = {"step": step, "seed": self.config.seed, "code": code, **specific}
         return self._decisions[step]
 
+    def _record(self, step: str) -> dict:
+        return {"at": time.time_ns(), "settings": as_settings(self.config), "decided by": self.decided_by(step)}
+
     @property
     def _known_files(self) -> Path:
-        return self.config.work / "known-files.json"
+        return self.config.shared / "known-files.json"
 
     def _marker(self, step: str) -> Path:
         """The file that says that a step is done, with the settings that produced its results.
@@ -318,24 +316,27 @@ class Run:
 
     def _remove_lost(self, step: str, lost: list[Path]) -> None:
         """Remove what is left of damaged results (whole folders), so that the step computes them again."""
-        more = f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
-        print(f"{step}: {lost[0]}{more} missing or truncated: computed again")
-        for path in lost:
-            inside = path.relative_to(self.config.home.absolute()).parts
-            whole = path if STEPS[step].for_people else self.config.home.absolute().joinpath(*inside[:ENTRY_DEPTH])
-            shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
+        home, more = self.config.home.absolute(), f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
+        inside = {path: path.relative_to(home).parts for path in lost}
+        with ExitStack() as locks:
+            for store in sorted({parts[: ENTRY_DEPTH - 1] for parts in inside.values() if SHARED in parts}):
+                locks.enter_context(files.reserved(home.joinpath(*store)))  # another run may be making it
+            print(f"{step}: {lost[0]}{more} missing or truncated: computed again")
+            for path, parts in inside.items():
+                whole = path if STEPS[step].for_people else home.joinpath(*parts[:ENTRY_DEPTH])
+                shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
         self._marker(step).unlink()
 
     def _leave_older_aside(self, step: str) -> None:
         """Print where results of the same settings by older code are; remove those in submissions/<run>."""
-        today = self.decided_by(step)
-        for marker in sorted(self.folder(step).parent.glob(f"*/{self._marker(step).name}")):
-            with suppress(files.Damaged):
+        today, own = self.decided_by(step), self._marker(step)
+        # Beside submissions/<run> lie those of other runs.
+        for marker in [own] if STEPS[step].for_people else sorted(self.folder(step).parent.glob(f"*/{own.name}")):
+            with suppress(files.Damaged, FileNotFoundError):
                 older = files.read_json(marker).get("decided by")
                 if provenance.without_code(older) == provenance.without_code(today):
                     changed = ", ".join(provenance.changed_code(older, today))
-                    if changed:  # else they are those of another run with the same settings
-                        print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
+                    print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
         if STEPS[step].for_people:
             self._clear_submission_folder(step)
 
@@ -366,6 +367,7 @@ class Run:
         return {
             "sentences": self.corpus.fingerprint("name", "part", "sentence"),
             "transcription": self.decided_by("transcription") if self.transcribes else None,
+            "heard": {"code": provenance.code_of("meiju.text.transcription.fill")} if self.transcribes else None,
             "restorer": punctuation.fingerprint(config),
             "texts": [files.file_digest(path) for path in config.punctuation_texts],
         }
@@ -433,20 +435,25 @@ class Run:
     def _pseudo_decided_by(self) -> dict:
         members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
         before = {"before": self.round_before.decided_by("stage2")} if self.round_before else {}
-        return {"stage1": self.decided_by("stage1"), **members, "pseudo": as_settings(self.config.pseudo), **before}
+        stage1, pseudo = self.decided_by("stage1"), as_settings(self.config.pseudo)
+        return {"stage1": stage1, **members, "pseudo": pseudo, **self._kept_together(), **before}
 
     def _stage2_decided_by(self) -> dict:
         return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
 
     def _submission_decided_by(self) -> dict:
-        average = self.config.corpus.average
-        return {"stage2": self.decided_by("stage2"), "ensemble": self.config.ensemble, "average": average}
+        config = self.config
+        chosen = {"ensemble": config.ensemble, "submit": config.submit, "average": config.corpus.average}
+        return {"stage2": self.decided_by("stage2"), **chosen, **self._kept_together()}
 
     def _report_decided_by(self) -> dict:
         ablation = self.ablation_folder / "ablation.csv"
         known = files.file_digest(ablation) if ablation.exists() else None
-        groups = {"folds by": self.config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
-        return {"submission": self.decided_by("submission"), "ablation": known, **groups}
+        return {"submission": self.decided_by("submission"), "ablation": known}
+
+    def _kept_together(self) -> dict:
+        """Whose clips are alike, which decides gates and intervals."""
+        return {"folds by": self.config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
 
 
 _said: set[str] = set()

@@ -50,27 +50,31 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
     return folder / ZIP_NAME
 
 
-def check(path: Path, *, names: Sequence[str], emotions: Sequence[str], intents: Sequence[str]) -> list[str]:
+def check(
+    path: Path,
+    *,
+    names: Iterable[str],
+    emotions: Sequence[str],
+    intents: Sequence[str],
+    others: Iterable[str] = (),
+) -> list[str]:
     """All that is wrong with a .csv or .zip submission, each with file, line and remedy; empty if it is valid.
 
-    names: the clips to predict, without extension. emotions, intents: the label names allowed.
+    names: the clips to predict, without extension; others: clips that may have a row too. emotions, intents: the label
+    names allowed; where there are none, any label is.
     """
-    if not path.is_file():
-        return [f"{path}: no such file; write the submission first"]
-    if path.stat().st_size > SIZE_LIMIT:
-        return [f"{path.name}: larger than {SIZE_LIMIT >> 20} MiB, so not read; a submission has one line per clip"]
-    if files.is_lfs_pointer(path):
-        return [f"{path.name}: {files.LFS_POINTER}"]
-    match path.suffix.lower():
-        case ".csv":
-            with system.reading(path):
-                where, data, problems = path.name, path.read_bytes(), []
-        case ".zip":
-            where, (data, problems) = f"{path.name}/{CSV_NAME}", _unzip(path)
-        case _:
-            return [f"{path.name}: neither .csv nor .zip; hand in the zip"]
+    where, data, problems = _contents(path)
+    if data is None:
+        return problems
     classes = dict(zip(HEADER[1:], (tuple(emotions), tuple(intents)), strict=True))
-    return problems + ([] if data is None else _csv_problems(where, data, set(names), classes))
+    return problems + _csv_problems(where, data, set(names), set(others), classes)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The labels of a submission that `check` finds valid: columns emotion and intent, indexed by the clip's name."""
+    _, *rows = csv.reader(io.StringIO(_contents(path)[1].decode("utf-8"), newline=""))
+    names, emotions, intents = zip(*rows, strict=True) if rows else ((), (), ())
+    return pd.DataFrame({"emotion": emotions, "intent": intents}, index=pd.Index(names, name="name"), dtype=str)
 
 
 def compare_with_reference(folder: Path, reference: Path) -> str:
@@ -112,6 +116,25 @@ def _zipped(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _contents(path: Path) -> tuple[str, bytes | None, list[str]]:
+    """How messages name the csv file, its bytes (None where it cannot be read), and what is wrong so far."""
+    if not path.is_file():
+        return "", None, [f"{path}: no such file; write the submission first"]
+    if path.stat().st_size > SIZE_LIMIT:
+        what = f"larger than {SIZE_LIMIT >> 20} MiB, so not read; a submission has one line per clip"
+        return "", None, [f"{path.name}: {what}"]
+    if files.is_lfs_pointer(path):
+        return "", None, [f"{path.name}: {files.LFS_POINTER}"]
+    match path.suffix.lower():
+        case ".csv":
+            with system.reading(path):
+                return path.name, path.read_bytes(), []
+        case ".zip":
+            return f"{path.name}/{CSV_NAME}", *_unzip(path)
+        case _:
+            return "", None, [f"{path.name}: neither .csv nor .zip; hand in the zip"]
+
+
 def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
     """The bytes of submission.csv in a zip (None if it cannot or must not be read), and what is wrong with the zip."""
     problems = []
@@ -140,8 +163,13 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
     return None, problems
 
 
-def _csv_problems(where: str, data: bytes, names: set[str], classes: dict[str, tuple[str, ...]]) -> list[str]:
-    """What is wrong with the bytes of a csv file. classes: the label names allowed in each column."""
+def _csv_problems(
+    where: str, data: bytes, names: set[str], others: set[str], classes: dict[str, tuple[str, ...]]
+) -> list[str]:
+    """What is wrong with the bytes of a csv file; names, others: see `check`.
+
+    classes: the label names allowed in each column.
+    """
     problems, rows, line, wanted = [], [], 1, ",".join(HEADER)
     if data.startswith(codecs.BOM_UTF8):
         problems.append(f"{where}, line 1: begins with a byte-order mark; save as UTF-8 without BOM")
@@ -160,37 +188,42 @@ def _csv_problems(where: str, data: bytes, names: set[str], classes: dict[str, t
     if not rows:
         return [*problems, f"{where}: empty; the first line must be {wanted}"]
     line, header = rows[0]
-    if header and header[0] in names:
+    if header and header[0] in names | others:
         return [*problems, f"{where}, line {line}: no header; add {wanted} above it"]
     if tuple(header) != HEADER:
         shown = _quote(",".join(header))
         return [*problems, f"{where}, line {line}: the header is {shown}; keep three columns, {wanted}, and no index"]
-    return problems + _row_problems(where, rows[1:], names, classes)
+    return problems + _row_problems(where, rows[1:], names, others, classes)
 
 
 def _row_problems(
-    where: str, rows: list[tuple[int, list[str]]], names: set[str], classes: dict[str, tuple[str, ...]]
+    where: str,
+    rows: list[tuple[int, list[str]]],
+    names: set[str],
+    others: set[str],
+    classes: dict[str, tuple[str, ...]],
 ) -> list[str]:
     """What is wrong with the rows (line, cells) below the header: one message for each kind of problem."""
     # Key: the message before and after its examples, and the labels that may have been meant. Value: (line, example).
     by_problem: dict[tuple[str, str, tuple[str, ...]], list[tuple[int, str]]] = defaultdict(list)
     lines_of: dict[str, list[int]] = defaultdict(list)
+    known_clips = names | others
     for line, cells in rows:
         if len(cells) != len(HEADER):
             width = f"{len(cells)} cells in place of {len(HEADER)}; quote a cell that holds a comma"
             by_problem[width if cells else "empty; delete it", "", ()].append((line, ""))
             continue
         name, *labels = cells
-        clip = name if name in names else PurePosixPath(name).stem
-        if clip not in names:
+        clip = name if name in known_clips else PurePosixPath(name).stem
+        if clip not in known_clips:
             by_problem["not a clip to predict (", "); delete or correct it", ()].append((line, name))
         elif name != clip:
             cut = _quote(PurePosixPath(name).suffix)[1:-1] or "the folder"
             by_problem[f"the clip's name with its extension or folder; cut {cut} to get ", "", ()].append((line, clip))
         lines_of[clip].append(line)
         for (column, known), label in zip(classes.items(), labels, strict=True):
-            allowed = f"; write one of {', '.join(known)}"
-            if label in known:
+            allowed = f"; write one of {', '.join(known)}" if known else "; write a label"
+            if label in known or (label.strip() and not known):
                 continue
             if not label.strip():
                 by_problem[f"{column} is empty", allowed, ()].append((line, ""))
@@ -199,7 +232,7 @@ def _row_problems(
             else:
                 by_problem[f"unknown {column} ", allowed, known].append((line, label))
     for clip, lines in lines_of.items():
-        if len(lines) > 1 and clip in names:
+        if len(lines) > 1 and clip in known_clips:
             by_problem["", " more than once; keep one line per clip", ()] += [(line, clip) for line in lines]
     problems = []
     for (before, after, known), cells in by_problem.items():

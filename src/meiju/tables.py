@@ -2,14 +2,18 @@
 
 The quirks of the official files are accepted: `FileName` with an extension or `name` without, `Subtitle` or
 `sentence`, a byte-order mark, a nameless index column, empty subtitles; and what spreadsheets make of tables:
-semicolons or tabs as separators, a first line `sep=;`.
+semicolons or tabs as separators, a first line `sep=;`. Columns `start` and `end` cut clips out of the file that `file`
+or `video` names or, where there is no such column, `FileName`.
 """
 
+import math
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,18 +21,39 @@ from meiju.labels import TASKS
 from meiju.utils import spreadsheets
 from meiju.utils.clip_files import SHOWN, clip_name, visible
 
+# The known heads of columns, as `column_name` compares them.
 COLUMN_NAMES = {
     "filename": "name",
     "name": "name",
     "subtitle": "sentence",
     "sentence": "sentence",
+    "utterance": "sentence",
+    "transcript": "sentence",
     "emotion": "emotion",
     "intent": "intent",
+    "dialogueact": "intent",
+    "dialogact": "intent",
+    "da": "intent",
     "speaker": "speaker",
+    "speakerid": "speaker",
     "dialogue": "dialogue",
+    "dialog": "dialogue",
+    "dialogueid": "dialogue",
+    "dialogid": "dialogue",
+    "diaid": "dialogue",
+    "file": "film",
+    "video": "film",
+    "start": "start",
+    "end": "end",
 }
 GROUPS = ("dialogue", "speaker")  # columns that a table may have or not: what folds keep together
+EXCERPT = ("film", "start", "end")  # those of a table whose clips are parts of longer files
+TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")  # what is told of a clip
+NAMELESS = re.compile(r"(unnamed:?\d*|index|\d*)")  # columns that programs add
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
+TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
+# Marks of music and remarks in brackets, which subtitles give for what is heard besides words.
+NOT_SAID = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|［[^［］]*］|【[^【】]*】")
 
 
 @dataclass(frozen=True)
@@ -76,6 +101,22 @@ def tell(problems: Iterable[Problem]) -> list[str]:
     return lines
 
 
+class Table(NamedTuple):
+    """What `read_table` gives.
+
+    rows: columns name, sentence, emotion, intent, dialogue, speaker ("" where the file does not have them or they are
+    not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own), start and
+    stop (seconds in that file; 0 and infinity), row, part and file. unusable: the names in rows that cannot be used, so
+    that nothing can be said of the media of these clips; None where this holds for the whole table. unread: heads of
+    the columns that have no known meaning. n_unsaid: sentences that hold no words (see `said`).
+    """
+
+    rows: pd.DataFrame
+    unusable: set[str] | None
+    unread: list[str]
+    n_unsaid: int
+
+
 def read_table(
     path: Path,
     file: str,
@@ -84,18 +125,14 @@ def read_table(
     *,
     needed: tuple[str, ...],
     may_be_empty: bool = False,
-) -> tuple[pd.DataFrame, set[str] | None]:
-    """Rows of one csv file: columns name, sentence, emotion, intent, dialogue, speaker, row, part and file.
+) -> Table:
+    """The rows of one csv file. What is wrong is added to `problems`.
 
-    A column that is not needed, or that the file does not have, is "".
-
-    And the names in rows that cannot be used, so that nothing can be said of the media of these clips; None where this
-    holds for the whole table. What is wrong is added to `problems`. file: how problems name the table; needed: the
-    columns to read.
+    file: how problems name the table; needed: the columns to read.
     """
     header, rows = _header_and_rows(path, file, problems)
     columns = _columns(header, rows, needed, file, problems)
-    read = [column for column in (*needed, *GROUPS) if column in columns]
+    read = [column for column in (*needed, *GROUPS, *EXCERPT) if column in columns]
     if header and not rows and not may_be_empty:
         problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
     good, unusable = [], set()
@@ -107,20 +144,38 @@ def read_table(
         if len(cells) != len(header) or not columns:
             unusable |= {clip_name(cell) for cell in cells}
         else:
-            good.append({column: cells[columns[column]].strip() for column in read if column in GROUPS})
-            good[-1] |= {column: cells[columns[column]] for column in needed} | {"row": row}
+            told = {column: cells[columns[column]] for column in read} | {"row": row}
+            told |= {column: told[column].strip() for column in GROUPS if column in columns}
+            good.append(dict.fromkeys(TEXTS, "") | told | _clip_of(told, columns, file, problems))
     if columns:
         unusable |= _report_swallowed(rows, columns["name"], file, problems)
-    table = pd.DataFrame(good, columns=[*(read or needed), "row"])
-    table = table.reindex(columns=["name", "sentence", *TASKS, *GROUPS, "row"], fill_value="")
-    table["name"] = [clip_name(name) for name in table.name]
-    return table.assign(part=part, file=file), unusable if header else None
+    table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
+    table = table.assign(part=part, file=file)
+    unsaid = [not said(sentence) and sentence.strip() != "" for sentence in table.sentence]
+    table.loc[unsaid, "sentence"] = ""
+    unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
+    return Table(table, unusable if header else None, unread, sum(unsaid))
+
+
+def said(sentence: str) -> str:
+    """A sentence, or "" where it holds nothing but marks of music or a remark in brackets, as ♪♪ or (laughs) do."""
+    rest, n = NOT_SAID.subn("", sentence)
+    return "" if n and not re.search(r"\w", rest) else sentence
+
+
+def seconds(time: str) -> float | None:
+    """A time such as 12.5, 1:02.5 or 00:01:02,500 in seconds; None of anything else."""
+    found = TIME.fullmatch(unicodedata.normalize("NFKC", visible(time)).strip())
+    if found is None:
+        return None
+    hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest
 
 
 def names_clips(path: Path) -> bool:
     """Whether a csv file has a column of clips' names, by its header alone."""
     header = spreadsheets.read_header(path, columns=COLUMN_NAMES)
-    return any(COLUMN_NAMES.get(cell) == "name" for cell in header)
+    return any(COLUMN_NAMES.get(cell) in ("name", "film") for cell in header)
 
 
 def read_sentences(path: Path) -> dict[str, str]:
@@ -128,7 +183,7 @@ def read_sentences(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
     problems: list[Problem] = []
-    table, _ = read_table(path, path.name, "sentences", problems, needed=("name", "sentence"))
+    table = read_table(path, path.name, "sentences", problems, needed=("name", "sentence")).rows
     problems += name_problems(table)
     if problems:
         raise CorpusError(problems)
@@ -177,12 +232,15 @@ def _columns(
     for k, cell in enumerate(header):
         if spreadsheets.column_name(cell) in COLUMN_NAMES:
             found[COLUMN_NAMES[spreadsheets.column_name(cell)]].append(k)
+    if "film" in found and "name" not in found:
+        found["name"] = found["film"]
     before = len(problems)
     missing = [column for column in needed if column not in found]
     if missing:
         accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
         problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
-    wanted = [column for column in (*needed, *GROUPS) if column in found]
+    cut = ("start", "end", "film") if "start" in found and "end" in found else ()
+    wanted = [column for column in (*needed, *GROUPS, *cut) if column in found]
     for column in wanted:
         differing = _first_difference(rows, found[column], clip_name if column == "name" else visible, len(header))
         if differing is not None:
@@ -190,6 +248,37 @@ def _columns(
             what = f"several columns for {column}, {names}, which do not say the same"
             problems.append(Problem(file, differing, what, "rename or delete all but one"))
     return {} if len(problems) > before else {column: found[column][0] for column in wanted}
+
+
+def _is_known(k: int, cell: str, columns: dict[str, int]) -> bool:
+    """Whether column k of a header is read, or has a meaning that is not needed in this table, or holds nothing."""
+    head = spreadsheets.column_name(cell)
+    meaning = COLUMN_NAMES.get(head, "")
+    return k in columns.values() or bool(meaning not in ("", *EXCERPT) or NAMELESS.fullmatch(head))
+
+
+def _clip_of(cells: dict, columns: dict[str, int], file: str, problems: list[Problem]) -> dict:
+    """Name, film, start and stop of a clip; cells: those of its row by column.
+
+    A clip that is cut from a film and has no name of its own is named after the film and the time in milliseconds:
+    ep01_00012500-00014000. So its name is the same whatever other rows the table has.
+    """
+    whole = {"name": clip_name(cells["name"]), "film": "", "start": 0.0, "stop": math.inf}
+    if "start" not in columns:
+        return whole
+    film = clip_name(cells["film" if "film" in columns else "name"])
+    is_named = columns["name"] != columns.get("film", columns["name"])
+    given = cells["start"].strip(), cells["end"].strip()
+    if given == ("", ""):
+        return whole | {"film": film if is_named else ""}
+    start, stop = map(seconds, given)
+    if start is None or stop is None or stop <= start:
+        what = f"no clip lies between start {given[0]!r} and end {given[1]!r}"
+        remedy = "give seconds such as 12.5, or hh:mm:ss,ms, the end after the start"
+        problems.append(Problem(file, cells["row"], what, remedy, kind="no clip lies between start and end"))
+        return whole | {"film": film}
+    name = whole["name"] if is_named else f"{film}_{round(1000 * start):08}-{round(1000 * stop):08}"
+    return {"name": name, "film": film, "start": start, "stop": stop}
 
 
 def _first_difference(rows: list[tuple[int, list[str]]], columns: list[int], plain, width: int) -> int | None:

@@ -16,7 +16,7 @@ from meiju import ensemble, members
 from meiju.config import Config, PseudoConfig
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
-from meiju.folds import draw_share
+from meiju.folds import draw_share, group
 from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
@@ -40,7 +40,9 @@ def label_first_round(
         rows, nested = nested_out_of_fold(config, folds, folder, fold, usable)
         labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-        return ensemble.mean_over(folder, _members(config, (fold,)), pool), fit_gates(config.pseudo, nested, truth)
+        what, groups = group(labelled, config.folds_by)
+        gates = fit_gates(config.pseudo, nested, truth, groups.to_numpy() if what else None)
+        return ensemble.mean_over(folder, _members(config, (fold,)), pool), gates
 
     return _label_all_folds(config, corpus, folds, folder, ask)
 
@@ -197,6 +199,8 @@ def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
     is_open = np.isfinite(gates.threshold)
     if not is_open.any():
         return f"{text}; no confidence threshold reaches the required precision in any fold)"
+    if (gates.threshold == 0).all():
+        return f"{text}: the whole pool; of held-out rows, {gates.precision.mean():.3f} of the likeliest are right)"
     text += f", at a confidence of {gates.threshold[is_open].mean():.3f} or more"
     if not is_open.all():
         text += f" in {is_open.sum()} of {n_folds} folds, in the others none"

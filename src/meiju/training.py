@@ -5,7 +5,7 @@ Axes as in meiju.layers: E members, B clips, T frames, K classes.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from meiju.network import MemberNetwork
 from meiju.stream_weights import LOWEST, stream_variances
 
 PREDICT_BATCH = 256  # clips at once
+CONSTANT = 1e-6  # a deviation below this share of the mean, or of the largest deviation of the stream, is rounding
 REGRESSION_ROWS = 20_000  # pseudo-labelled clips that a logistic-regression head learns from at most
 MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
 
@@ -115,7 +116,10 @@ class Frames:
         return x.pin_memory().to(self.device, non_blocking=True)
 
     def moments(self, stream: str, clips: np.ndarray, member: int = 0) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (dim,) over the frames of some clips as a member sees them; infinite if none."""
+        """Mean and standard deviation (dim,) over the frames of some clips as a member sees them; infinite if none.
+
+        The deviation of a dimension that does not vary is exactly 0, whatever rounding leaves of it.
+        """
         total, squares, n = 0.0, 0.0, 0
         for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
             frames, mask = self._gather(stream, chunk[None], torch.tensor([member]))
@@ -127,7 +131,8 @@ class Frames:
             return torch.zeros(dim), torch.full((dim,), torch.inf)
         mean = total / n
         std = (squares / n - mean.square()).clamp(min=0).sqrt()
-        return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
+        varies = std > CONSTANT * torch.maximum(mean.abs(), std.max())
+        return mean.float(), torch.where(varies, std, 0.0).float()
 
 
 def step_bytes(frames: Frames, n_clips: int, width: int) -> int:
@@ -212,7 +217,7 @@ def train_members(
     _standardise(network, frames, data)
     if start is not None:
         network.load_weights(start)
-    fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams)
+    fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams, pseudo_ratio=pseudo_ratio)
     draw = _Draw(data, config.batch_size, n_pseudo_per_step, frames.device)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
@@ -314,29 +319,32 @@ def _walk(first: int, n_rows: int, size: int, seed: np.random.SeedSequence) -> I
 def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData]) -> None:
     """Give each member the mean of its own labelled rows' frames, and one scale for the whole stream.
 
-    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise. Where
-    a member has no such frames to learn from, the scale is 0, by which its network knows to leave the stream out.
+    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise. It is
+    that of the dimensions that vary: those that do not say nothing, and shall not make the others small. Where a member
+    has no such frames to learn from, the scale is 0, by which its network knows to leave the stream out.
     """
     for stream in frames.dims:
         moments = [frames.moments(stream, one.labelled.clips, e) for e, one in enumerate(data)]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
         network.fusion.tokens.get_buffer(f"mean_{stream}").copy_(mean)
-        network.fusion.tokens.get_buffer(f"scale_{stream}").copy_(
-            std.square().mean(dim=-1, keepdim=True).rsqrt().expand_as(std)
-        )
+        n_varying = (std > 0).sum(dim=-1, keepdim=True)
+        scale = (std.square().sum(dim=-1, keepdim=True) / n_varying).rsqrt()
+        network.fusion.tokens.get_buffer(f"scale_{stream}").copy_(torch.where(n_varying > 0, scale, 1.0).expand_as(std))
 
 
 def fit_to_pooled_frames(
-    network: MemberNetwork, frames: Frames, data: list[MemberData], *, weigh_streams: bool
+    network: MemberNetwork, frames: Frames, data: list[MemberData], *, weigh_streams: bool, pseudo_ratio: float
 ) -> None:
     """Set each member's weights of streams by its labelled rows, and fit its logistic-regression head.
 
     The fusion network gets a stream's token times the cube root of its variance, beside that of the best stream. The
-    head learns from the labelled rows and, so that its time and memory end somewhere, REGRESSION_ROWS of the others.
+    head learns from the labelled rows and, so that its time and memory end somewhere, REGRESSION_ROWS of the others,
+    which together weigh no more than in the network's batches.
     """
     head = network.regression or LogisticRegressionHead(network.n_members, network.shape)
     rows_of_members = [
-        [one.labelled] if network.regression is None else _rows_of_regression(one, len(frames)) for one in data
+        [one.labelled] if network.regression is None else _rows_of_regression(one, len(frames), pseudo_ratio)
+        for one in data
     ]
     clips = np.unique(np.concatenate([rows.clips for parts in rows_of_members for rows in parts]))
     pooled, there = _pooled(head, frames, clips, member=0)
@@ -360,15 +368,19 @@ def fit_to_pooled_frames(
             head.fit(e, x, targets, weight, variances)
 
 
-def _rows_of_regression(data: MemberData, n_clips: int) -> list[Rows]:
+def _rows_of_regression(data: MemberData, n_clips: int, ratio: float) -> list[Rows]:
     """Its labelled rows, and its pseudo-labelled ones; of more than REGRESSION_ROWS those of clips drawn by lot.
 
-    The lot is the same for all members, so that what they share is pooled once.
+    The lot is the same for all members, so that what they share is pooled once. As in the network's batches (see
+    `n_pseudo`), there are at most `ratio` times as many pseudo-labelled clips as labelled ones: where there are more,
+    each weighs less.
     """
     if data.pseudo is None:
         return [data.labelled]
     lot = np.random.default_rng(0).permutation(n_clips)[data.pseudo.clips]
-    return [data.labelled, data.pseudo.take(np.sort(np.argsort(lot)[:REGRESSION_ROWS]))]
+    pseudo = data.pseudo.take(np.sort(np.argsort(lot)[:REGRESSION_ROWS]))
+    share = np.float32(min(1.0, ratio * len(data.labelled) / len(pseudo)))
+    return [data.labelled, replace(pseudo, weight={task: share * weight for task, weight in pseudo.weight.items()})]
 
 
 def _pooled(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,7 @@ def corpus():
     rng = np.random.default_rng(0)
     labels = {task: rng.choice(LABELS[task], N + POOL) for task in TASKS}
     labels["intent"][(labels["emotion"] == "calm") & (labels["intent"] == "ask")] = "wish"
-    clips = pd.DataFrame({"name": [f"clip_{k:03}" for k in range(N + POOL)], **labels})
+    clips = pd.DataFrame({"name": [f"clip_{k:03}" for k in range(N + POOL)], "speaker": "", "dialogue": "", **labels})
     return Corpus(clips.assign(part=["training"] * N + ["unlabelled"] * POOL, sentence="", path=""), LABELS, ())
 
 
@@ -106,4 +108,26 @@ def test_nothing_accepted_is_said_and_not_guessed(corpus, folds, gates, ask):
 
 @pytest.mark.parametrize(("hits", "n", "expected"), [(0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634))])
 def test_interval_of_a_share(hits, n, expected):
-    assert pseudo_quality.share_interval(hits, n) == pytest.approx(expected, abs=1e-3)
+    assert pseudo_quality.share_interval(np.arange(n) < hits, np.arange(n)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_where_speakers_are_right_together_the_interval_of_a_share_counts_speakers():
+    rng, group = np.random.default_rng(0), np.repeat(np.arange(20), 10)
+    covered = []
+    for _ in range(300):
+        right = rng.random(200) < rng.beta(3, 1, 20)[group]  # .75 in the mean
+        intervals = [pseudo_quality.share_interval(right, of) for of in (group, np.arange(200))]
+        covered.append([low <= 0.75 <= high for low, high in intervals])
+    over_speakers, over_clips = np.mean(covered, axis=0)
+    assert over_clips < 0.9
+    assert 0.92 <= over_speakers <= 0.98
+    assert pseudo_quality.share_interval(np.ones(9, dtype=bool), np.zeros(9)) == (0, 1)
+    low, high = pseudo_quality.share_interval(np.ones(90, dtype=bool), np.arange(90) % 3)
+    assert low < 0.5 < high <= 1
+
+
+def test_the_report_of_precision_says_over_what_its_interval_is(corpus, folds, gates, ask):
+    clips = corpus.clips.assign(speaker=[f"s{k % 7}" for k in range(len(corpus.clips))])
+    known = replace(corpus, clips=clips)
+    held_out = pseudo_quality.label_held_out(CONFIG, known, folds, gates, ask)
+    assert set(pseudo_quality.summary(CONFIG, held_out, gates).over) == {"7 speakers"}

@@ -17,12 +17,14 @@ def test_every_variant_is_the_run_with_one_thing_changed_and_has_a_name_of_its_o
     variants = all_variants(CONFIG)
     assert variants[FULL].config == CONFIG
     assert {v.config.run for v in variants.values()} == {"run"}
-    done = [v for v in variants.values() if v.name in ("soft", "late", "only-text", "punctuation-given", "labelled-25")]
+    done = [
+        v for v in variants.values() if v.name in ("gate-soft", "late", "only-text", "punctuation-given", "labelled-25")
+    ]
     for variant in done:
         changed = [f for f in vars(CONFIG) if getattr(variant.config, f) != getattr(CONFIG, f)]
         # Fewer head counts are made up for by seeds.
         assert changed == {"late": ["model", "train"], "labelled-25": ["train"], "only-text": ["streams"]}.get(
-            variant.name, ["pseudo"] if variant.name == "soft" else ["punctuation"]
+            variant.name, ["pseudo"] if variant.name == "gate-soft" else ["punctuation"]
         )
 
 
@@ -34,7 +36,7 @@ def test_each_kind_of_gate_is_a_variant():
 
 
 def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
-    assert names("soft", "warm-start") == [FULL, "soft", "warm-start"]
+    assert names("gate-soft", "warm-start") == [FULL, "gate-soft", "warm-start"]
     assert names("punctuation") == [FULL, "punctuation-stripped", "punctuation-given", "punctuation-refined"]
     assert names("streams")[1:] == ["only-text", "only-audio", "only-visual"] + [
         f"without-{stream}" for stream in ("text", "audio", "visual")
@@ -54,7 +56,9 @@ def test_fewer_labelled_clips_are_learnt_from_in_as_many_steps():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'sfot' \(did you mean soft\?\); known groups: all, pseudo.*warm-start"):
+    with pytest.raises(
+        ConfigError, match=r"'sfot' \(did you mean gate-soft\?\); known groups: all, pseudo.*warm-start"
+    ):
         choose(CONFIG, ["sfot"])
 
 

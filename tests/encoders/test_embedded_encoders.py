@@ -619,6 +619,22 @@ def test_sentences_and_arrays_that_no_clip_has_are_told(tmp_path):
     assert lack_of(make_encoder("tfidf-svd", CONFIG), [sentence(" "), sentence("")]) == "has a sentence"
     assert lack_of(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
     assert lack_of(NpyFrames(str(tmp_path)), named("b", "a")) == ""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "all_clips.h5").touch()
+    told = lack_of(NpyFrames(str(tmp_path / "other")), named("b"))
+    assert "holds none at all: wanted is one file <clip's name>.npy per clip, [frames, dim] or [dim]" in told
+
+
+def test_npy_in_the_folders_of_the_parts(tmp_path):
+    for k, folder in enumerate(("train", "dev")):
+        (tmp_path / "deep" / folder).mkdir(parents=True)
+        np.save(tmp_path / "deep" / folder / "dia0.npy", np.full(3, k, np.float32))
+    encoder = NpyFrames(str(tmp_path))
+    encoder.require_one_each(["train_dia0", "deep_dev_dia0"])
+    one, other = encoder.encode(named("train_dia0", "deep_dev_dia0"))
+    assert (one[0, 0], other[0, 0]) == (0, 1)
+    with pytest.raises(ConfigError, match="several files for 1 clips"):
+        encoder.require_one_each(["dia0"])
 
 
 def test_of_every_encoder_of_media_is_known_what_it_reads():

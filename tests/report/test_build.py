@@ -3,7 +3,6 @@ import pytest
 
 from meiju import pipeline, teachers
 from meiju.config import as_settings, parse_config
-from meiju.evaluation import OVER_CLIPS
 from meiju.report import build
 from meiju.report.page import PNG, Picture, Table
 from meiju.run import Run
@@ -62,13 +61,36 @@ def test_the_submission_is_marked_and_a_yardstick_beside_it(sections):
     marked = scores.frame.loc[list(scores.tags)]
     assert marked[["stage", "part"]].to_numpy().tolist() == [["stage 2", "out-of-fold"], ["stage 2", "validation"]]
     assert set(scores.frame.stage) == {"stage 1", "stage 2", "majority"}
+    assert "over clips (out-of-fold)" in scores.caption
+
+
+def test_beside_the_scores_stands_what_makes_the_one_out_of_fold_too_high_or_too_low(sections):
+    told = " ".join(sections["Scores"].text)
+    assert "Too high for people who are new: no speakers or dialogues are known" in told
+    assert "Too low: a training clip is judged by the members of one fold alone, which learnt from 67 %" in told
+
+
+def test_a_first_stage_that_is_handed_in_is_what_the_report_is_about(home, root, pseudo):
+    flags = ["sample", "--home", str(home), "--corpus.root", str(root), *TINY, "--submit", "stage1"]
+    by_heading = {section.heading: section for section in build.build(Run(parse_config("", flags)), *pseudo)}
+    scores = table(by_heading["Scores"], "All systems")
+    assert set(scores.frame.loc[list(scores.tags)].stage) == {"stage 1"}
+    assert "what stage 1 says of the test clips" in scores.caption
+    assert table(by_heading["Classes"], "F1 of each intent").caption.startswith("Stage 1")
+
+
+def test_a_second_stage_that_is_worse_is_named_first(run, pseudo, monkeypatch):
+    monkeypatch.setattr("meiju.evaluation.warn_of_loss", lambda gains: "Worse: --submit stage1.")
+    by_heading = {section.heading: section for section in build.build(run, *pseudo)}
+    assert by_heading["What stage 2 gains"].text[0] == "Worse: --submit stage1."
 
 
 def test_a_gain_of_one_seed_is_over_clips_alone_and_not_bold(sections):
     gain = table(sections["What stage 2 gains"], "Gain")
-    assert set(gain.frame.interval) == {OVER_CLIPS}
+    assert set(gain.frame.interval) == {"over clips alone"}
     assert gain.strong == frozenset()
-    assert any("over clips alone" in paragraph for paragraph in sections["What stage 2 gains"].text)
+    assert any("With one seed" in paragraph for paragraph in sections["What stage 2 gains"].text)
+    assert set(gain.frame.score) == {"JRBM", "log_loss_emotion", "log_loss_intent", "log_loss"}
 
 
 def test_scores_of_classes_and_folds_are_those_of_the_clips(sections, run):

@@ -9,14 +9,15 @@ from meiju.report.page import Picture, Section, Table
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 NAN = float("nan")
+HALF = {"JRBM_low": 0.51, "JRBM_high": 0.55, "log_loss": 2.5, "log_loss_low": 2.4, "log_loss_high": 2.6}
 SCORES = pd.DataFrame(
     [
-        ("stage 1", "8 heads", "out-of-fold", 2294, 0.54, 0.52, 0.52981, 0.51, 0.55, 0.01234),
-        ("stage 2", "mean over heads", "out-of-fold", 2294, 0.56, 0.53, 0.54459, 0.52, 0.57, 0.011),
-        ("stage 2", "mean over heads", "validation", 324, 0.55, 0.5, 0.52381, 0.47, 0.58, NAN),
+        ("stage 1", "8 heads", "out-of-fold", 2294, 0.54, 0.52, 0.52981, "14 speakers", 0.01234),
+        ("stage 2", "mean over heads", "out-of-fold", 2294, 0.56, 0.53, 0.54459, "14 speakers", 0.011),
+        ("stage 2", "mean over heads", "validation", 324, 0.55, 0.5, 0.52381, "clips", NAN),
     ],
-    columns=["stage", "system", "part", "n_clips", "E", "I", "JRBM", "JRBM_low", "JRBM_high", "fold_std"],
-)
+    columns=["stage", "system", "part", "n_clips", "E", "I", "JRBM", "over", "fold_std"],
+).assign(**HALF)
 MISTAKES = Table(
     "Mistakes",
     "Clips judged wrongly.",
@@ -62,16 +63,22 @@ def render(**changes):
 
 
 def test_score_table_is_aligned_and_fits_a_terminal():
-    header, rule, first, *_, last = lines = page.score_table(SCORES).splitlines()
+    header, rule, first, *_, last = lines = page.score_table(SCORES).splitlines()[:-1]
     assert len(lines) == 5
-    assert max(map(len, lines)) <= 100
-    cells = ["stage 1", "8 heads", "out-of-fold", "2294", "0.5400", "0.5200", "0.5298", "0.5100–0.5500", "0.0123"]
+    assert max(map(len, lines)) <= 120
+    cells = ["stage 1", "8 heads", "out-of-fold", "2294", "0.5400", "0.5200", "0.5298", "0.0200", "2.5000", "0.1000"]
+    cells.append("0.0123")
     assert re.split(r" {2,}", first) == cells
     assert last.endswith(" –")
-    for name in ("clips", "JRBM", "95 % over clips", "fold sd"):
+    for name in ("clips", "JRBM ±", "log-loss", "fold sd"):
         end = header.index(name) + len(name)
         assert all(line[end : end + 2].strip() == "" for line in lines)
         assert all(line[end - 1] not in " " for line in (first, last, rule))
+
+
+def test_beside_the_scores_stands_what_their_intervals_are_over():
+    told = page.score_table(SCORES).splitlines()[-1]
+    assert "over 14 speakers (out-of-fold) and over clips (validation)" in told
 
 
 def test_all_content_reaches_the_page_in_its_order():

@@ -85,7 +85,7 @@ def test_of_a_run_itself_the_remedy_is_to_make_it_whole(home, tmp_path):
 
 
 def test_of_many_files_that_are_lost_some_are_named(copy):
-    shutil.rmtree(copy / "stage2")
+    shutil.rmtree(copy / "members")
     with pytest.raises(ConfigError, match=r"is missing; and 3 more; ask"):
         Predictor(copy, device="cpu")
 
@@ -93,7 +93,7 @@ def test_of_many_files_that_are_lost_some_are_named(copy):
 def test_files_that_are_not_listed_are_not_read(exported, copy):
     before = Predictor(exported, device="cpu").predict(CLIPS)
     for name in (
-        "stage2/heads1-seed0-fold3.safetensors",
+        "members/heads1-seed0-fold3.safetensors",
         "encoders/text/more.json",
         "transcripts/restorer/config.json",
     ):
@@ -106,7 +106,7 @@ def test_files_that_are_not_listed_are_not_read(exported, copy):
     ("part", "name", "told"),
     [
         ("transcripts", "punctuation.json", "does not list transcripts/punctuation.json"),
-        ("stage2", "heads1-seed0-fold0.safetensors", "lists 5 members where its settings ask for 6"),
+        ("members", "heads1-seed0-fold0.safetensors", "lists 5 members where its settings ask for 6"),
         ("encoders/audio", "fitted.json", "does not list encoders/audio/fitted.json"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
 def test_files_outside_of_their_folder_are_refused(copy, name):
     parts = read_plain(copy)["parts"]
-    parts["stage2"]["files"][name] = {"bytes": 1, "sha256": ""}
+    parts["members"]["files"][name] = {"bytes": 1, "sha256": ""}
     change(copy, parts=parts)
     with pytest.raises(ConfigError, match="outside of its folder"):
         export(copy, copy.with_name("other"))
@@ -159,8 +159,8 @@ def test_the_script_exports_and_says_how_to_use_it(home, tmp_path, capsys):
 
 def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
     whole = bundle.read(find_run("sample", home))
-    stage2 = shutil.copytree(whole.parts["stage2"].folder, tmp_path / "stage2")
-    next(Path(stage2).glob("heads2-*.safetensors")).unlink()
+    stage = shutil.copytree(whole.parts["members"].folder, tmp_path / "stage")
+    next(Path(stage).glob("heads2-*.safetensors")).unlink()
     encoders = {stream: whole.parts[f"encoders/{stream}"].folder for stream in whole.config.encoders}
     with pytest.raises(ConfigError, match=r"the run has lost .*heads2-.*\.safetensors"):
         bundle.write_model(
@@ -169,7 +169,7 @@ def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
             whole.labels,
             encoders=encoders,
             transcripts=whole.parts["transcripts"].folder,
-            stage2=Path(stage2),
+            stage=Path(stage),
             weights=None,
         )
     assert not (tmp_path / "model.json").exists()

@@ -51,6 +51,14 @@ def test_csv_has_a_column_a_probability(records):
     assert table.missing[0] == "no visual: there is no video track"
 
 
+def test_streams_of_one_reason_are_told_together_and_a_sentence_that_lacks_once():
+    missing = {"text": "no sentence", "sentence": "no sentence", "audio": "no media file", "visual": "no media file"}
+    record = outputs.as_records([Prediction(Clip("c", "", ""), {"emotion": {}, "intent": {}}, (), missing)], {})[0]
+    told = pd.read_csv(io.StringIO(outputs.as_csv([record]))).missing[0]
+    assert told == "no text: no sentence; no audio, visual: no media file"
+    assert outputs._told({"sentence": "no sentence"}) == "no sentence"
+
+
 def test_the_table_is_aligned_and_tells_what_is_not_used(records):
     head, first, second, third = outputs.as_table(records).splitlines()
     assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")

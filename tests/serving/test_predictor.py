@@ -53,7 +53,7 @@ def change_model(home: Path, **changes) -> Path:
 def with_ready_frames(home: Path, place: Path) -> Path:
     """The folder of a run that has ready-made frames in place of its sound."""
     model = json.loads((home / "submissions" / "sample" / "model.json").read_text())
-    for encoder in home.glob("work/sample/features/audio-*/encoder"):
+    for encoder in home.glob("work/_shared/features/audio-*/encoder"):
         (encoder / "unit.json").write_text('{"unit": 1.0}')
     streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=pixels-pca"]
     return change_model(home, settings=model["settings"] | {"streams": streams})

@@ -1,7 +1,9 @@
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -104,6 +106,13 @@ def test_the_result_does_not_depend_on_the_batch_or_the_call(models, clips, tmp_
     assert tables[1].equals(tables[2])
     assert tables[0].equals(tables[1])
     assert tables[0].sentence.nunique() > 2, "all clips sound the same to the model, so nothing is compared"
+
+
+def test_a_cpu_hears_few_clips_at_once_for_the_memory_that_each_takes(models):
+    listener = Listener(SpeechConfig(models["whisper"].model, "zh", 16), device=CPU)
+    listener.pipe = Mock(wraps=listener.pipe, device=CPU)
+    assert len(listener._texts([sound(k) for k in range(5)])) == 5
+    assert listener.pipe.call_args.kwargs["batch_size"] == transcription.TOGETHER_ON_CPU < 5
 
 
 def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, monkeypatch):
@@ -319,13 +328,13 @@ def run_script(script: str, root: Path, home: Path, *flags: str) -> None:
         sys.argv = argv
 
 
-def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, root, tmp_path, capsys):
+def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, root, tmp_path, capsys, monkeypatch):
     flags = ("--speech.model", models["ctc"].model)
     with pytest.raises(SystemExit, match="01_transcribe"):
         run_script("02_refine_punctuation.py", root, tmp_path, *flags)
     run_script("01_transcribe.py", root, tmp_path, *flags)
     assert "3 of 4 clips without a sentence got one" in capsys.readouterr().out
-    (path,) = tmp_path.glob("work/custom/transcription/*/transcription.csv")
+    (path,) = tmp_path.glob("work/_shared/transcription/*/transcription.csv")
     heard = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("name")
     assert heard.index.tolist() == ["t2", "u1", "v1", "x2"]
     run_script("02_refine_punctuation.py", root, tmp_path, *flags)
@@ -335,6 +344,13 @@ def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, ro
     assert written[heard.index].tolist() == heard.sentence.tolist()
     run_script("01_transcribe.py", root, tmp_path, *flags)
     assert "transcription: done before with these settings" in capsys.readouterr().out
+    monkeypatch.setattr(transcription, "Listener", None)  # another run finds what was heard
+    run_script("01_transcribe.py", root, tmp_path, *flags, "--run", "second")
+    assert "3 of 4 clips without a sentence got one" in capsys.readouterr().out
+    changed = shutil.copytree(root, tmp_path / "changed")
+    (changed / "NoAnnotation" / "u1.mp4").unlink()
+    run_script("01_transcribe.py", changed, tmp_path, *flags, "--run", "third")
+    assert "2 of 3 clips without a sentence got one" in capsys.readouterr().out
 
 
 def test_without_a_model_nothing_is_done_and_nothing_asked_for(root, tmp_path, capsys):
@@ -368,7 +384,7 @@ def test_a_missing_model_is_said_before_anything_is_done(root, tmp_path, monkeyp
         run_script("01_transcribe.py", root, tmp_path, "--speech.model", "openai/whisper-tiny")
     said = str(caught.value)
     assert str(tmp_path / "cache") in said
-    assert "`hf download openai/whisper-tiny`" in said
+    assert "`hf download openai/whisper-tiny " in said
     assert "--speech.model none" in said
     assert "4 clips" in said
     assert not (tmp_path / "work").exists()

@@ -398,7 +398,7 @@ def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:
     shape = Shape(frames.dims, frames.single, CLASSES)
     network = MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
     started = _now(frames.device)
-    fit_to_pooled_frames(network, frames, [data], weigh_streams=False)
+    fit_to_pooled_frames(network, frames, [data], weigh_streams=False, pseudo_ratio=1.0)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / n_pool
 

@@ -1,7 +1,7 @@
+import errno
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -10,6 +10,7 @@ import transformers
 from huggingface_hub import constants
 from transformers import AutoFeatureExtractor, AutoModel, BertConfig, BertModel
 
+from local_hub import LocalHub
 from meiju.config import ConfigError
 from meiju.utils import hub
 
@@ -119,7 +120,7 @@ def test_a_missing_model_is_named_with_the_cache_and_how_to_fetch_it(cache):
             find(ID)
         message = str(caught.value)
         assert str(cache) in message
-        assert f"`hf download {ID}`" in message
+        assert f"`hf download {ID} --exclude '*.h5'" in message
         assert "HF_HUB_OFFLINE" in message
         assert "\n" not in message
     assert issubclass(hub.MissingModel, ConfigError)
@@ -137,29 +138,102 @@ def test_a_network_that_fails_ends_in_the_same_words(cache, monkeypatch, error):
             find(ID)
 
 
-def test_what_is_downloaded_is_one_set_of_weights_at_one_commit_and_found_again_offline(cache, folder, monkeypatch):
-    names = ["config.json", "tokenizer.json", "flax_model.msgpack", "model.safetensors", "pytorch_model.bin"]
-    names += ["1_Pooling/config.json", "onnx/config.json"]
-    asked = {}
+@pytest.fixture
+def local(cache, folder, tmp_path, monkeypatch):
+    """A hub that holds the model in several formats, as the real one does."""
+    repository = Path(shutil.copytree(folder, tmp_path / "repository"))
+    for name in ("pytorch_model.bin", "flax_model.msgpack", "model.fp32-00001-of-00002.safetensors"):
+        (repository / name).write_bytes(b"never read")
+    for name in ("tokenizer.json", "1_Pooling/config.json", "onnx/config.json"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text(f'"{name}"')
+    with LocalHub({ID: repository}, revision={ID: COMMIT}).serving() as local:
+        local.use(cache, monkeypatch)
+        yield local
 
-    info = SimpleNamespace(sha=COMMIT, siblings=[SimpleNamespace(rfilename=name) for name in names])
 
-    def download(model, *, revision, allow_patterns, cache_dir):
-        asked.update(revision=revision, patterns=allow_patterns)
-        place = snapshot(Path(cache_dir), folder)
-        (place.parents[1] / "refs" / "main").unlink()
-        return str(place)
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "model_info", lambda model: info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+def test_what_is_downloaded_is_one_set_of_weights_at_one_commit_and_found_again_offline(local, monkeypatch):
+    assert hub.identity(ID) == {"model": ID, "commit": COMMIT}
+    assert local.sent() == []
     place = hub.locate(ID)
-    assert asked["revision"] == COMMIT
     wanted = {"config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"}
-    assert set(asked["patterns"]) == wanted
+    assert {str(path.relative_to(place)) for path in Path(place).rglob("*") if path.is_file()} == wanted
+    assert Path(place).name == COMMIT
+    assert isinstance(hub.load(AutoModel, ID), BertModel)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    local.asked.clear()
     assert hub.locate(ID) == place
     assert hub.identity(ID) == {"model": ID, "commit": COMMIT}
+    assert local.asked == []
+
+
+def test_a_run_keeps_the_revision_that_it_began_with(local, cache):
+    place = hub.locate(ID)
+    local.revision[ID] = "f" * 40
+    assert hub.locate(ID) == place
+    shutil.rmtree(cache)
+    assert Path(hub.locate(ID)).name == "f" * 40
+
+
+def test_a_download_that_is_cut_goes_on_where_it_stopped(local, folder, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)
+    local.cuts = 2
+    place = Path(hub.locate(ID))
+    starts = [int(path.rpartition("=")[2].rstrip("-")) for path in local.sent() if "bytes=" in path]
+    assert len(starts) == 2
+    assert 0 < starts[0] < starts[1]
+    assert (place / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_a_hub_that_is_busy_is_asked_again_and_not_for_ever(local):
+    local.busy = 1
+    assert Path(hub.locate(ID)).name == COMMIT
+    local.busy = 1000
+    with pytest.raises(hub.MissingModel, match=r"503.*give the same command again"):
+        hub.locate("somebody/else")
+
+
+def refusals(error: Exception):
+    """A file whose download breaks off in the middle with an error of the system."""
+
+    def refuse(url, file, **_):
+        file.write(b"half of it")
+        raise error
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left.*make room there, or set HF_HOME"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only.*make that folder writable, or set HF_HOME"),
+        (RuntimeError("Task error"), "Task error.*give the same command again"),
+    ],
+)
+def test_a_download_that_fails_says_what_helps_and_goes_on_later(local, cache, monkeypatch, error, remedy):
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.file_download.http_get", refusals(error))
+        with pytest.raises(hub.MissingModel, match=remedy) as caught:
+            hub.locate(ID)
+    assert "\n" not in str(caught.value)
+    assert not list(cache.rglob("*.incomplete"))
+    assert not hub.is_at_hand(ID)
+    assert Path(hub.locate(ID)).name == COMMIT
+
+
+def test_a_model_that_asks_for_consent_or_is_not_there_is_told_apart(local):
+    with pytest.raises(hub.MissingModel, match=r"there is none of that name, or it is private.*`hf auth login`"):
+        hub.locate("somebody/else")
+    local.gated.add(ID)
+    with pytest.raises(hub.MissingModel, match=rf"agree to its terms on {local.address}/{ID} and log in"):
+        hub.locate(ID)
+
+
+def test_where_xet_is_offered_the_download_is_a_plain_one(local):
+    local.xet = True
+    assert Path(hub.locate(ID)).name == COMMIT
+    assert any(path.endswith("model.safetensors") for path in local.sent())
 
 
 def test_what_cannot_be_loaded_is_named_with_the_reason(folder):

@@ -77,6 +77,29 @@ def test_an_edit_counts_where_it_is_used(package, module, old, new, changed):
     assert changed_code({"code": before}, {"code": code_of("pack.main.step")}) == changed
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ('PARTS = ("training",)', 'PARTS = ("training", "validation")', True),
+        ("return path", "return path.absolute()", False),
+        ("SPARE = 1", "SPARE = 2", False),
+    ],
+)
+def test_of_modules_that_decide_no_result_constants_count(package, monkeypatch, old, new, counts):
+    main = "from pack.corpus import PARTS, read\ndef step():\n    return read(PARTS)\n"
+    corpus = 'PARTS = ("training",)\nSPARE = 1\ndef read(path):\n    return path\n'
+    monkeypatch.setattr(provenance, "NO_RESULTS", {"pack.corpus"})
+    package(main=main, corpus=corpus)
+    before = code_of("pack.main.step")
+    package(corpus=corpus.replace(old, new))
+    assert (code_of("pack.main.step") != before) == counts
+
+
+def test_the_parts_that_may_be_learnt_from_decide_results():
+    for step in ("transcripts", "features"):
+        assert "meiju.corpus" in code_of(f"meiju.{STEPS[step].function}")
+
+
 def test_a_module_that_is_handed_on_counts_whole(package):
     package(main="from pack import other\ndef step():\n    return vars(other)\n", other="a = 1\nb = 2\n")
     before = code_of("pack.main.step")

@@ -8,17 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from sklearn import metrics
 
-from meiju import ensemble, evaluation, member_training, members, pipeline
+from meiju import evaluation, member_training, members, pipeline
 from meiju.analysis.variants import FULL, Variant
-from meiju.ensemble import Probabilities
-from meiju.evaluation import OUT_OF_FOLD, SCORES, VALIDATION, System
-from meiju.labels import TASKS
-from meiju.metrics import bootstrap, interval, joint_score
-from meiju.pseudo import calibrate, fit_temperature
+from meiju.evaluation import OUT_OF_FOLD, System
+from meiju.metrics import SCORES
 from meiju.run import Run
 from meiju.utils import files
 
@@ -74,54 +69,42 @@ def carry_out(run: Run, variant: Variant) -> Outcome:
 
 
 def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
-    """One row per variant and part: E, I, JRBM, the difference of each from the full run, and its 95 % interval.
+    """One row per variant and part: E, I, JRBM, log-losses, the difference of each from the full run, and intervals.
 
-    Differences are d_E, d_I, d_JRBM with _low and _high; the column `interval` says whether these cover clips and
-    seeds or clips alone (see `meiju.evaluation.differences`). JRBM_low and JRBM_high are over clips alone. Columns
-    besides: variant, group, what, part, n_clips, log_loss, share and pseudo (see `meiju.analysis.variants.Variant`),
-    trained (members), seconds, same (whether the variant's settings are the full run's), note. The first outcome is the
-    full run.
+    Columns variant, group, what, part, those of `meiju.evaluation.score_rows` (without fold_std), those of
+    `meiju.evaluation.differences`, share and pseudo (see `meiju.analysis.variants.Variant`), trained (members),
+    seconds, same (whether the variant's settings are the full run's), note. The first outcome is the full run.
     """
-    average = run.config.corpus.average
-    rows, suited = [], []
-    for part, truth, _ in evaluation.parts(run.corpus, run.folds):  # out of fold first
+    average, units = run.config.corpus.average, evaluation.units_by_part(run.config, run.corpus, run.folds)
+    tables = []
+    for part, truth, _ in evaluation.parts(run.corpus, run.folds):
         systems = [outcome.systems[part] for outcome in outcomes]
-        drawn = bootstrap(truth, [system.predicted for system in systems], average)["JRBM"]
-        compared = evaluation.differences(truth, systems, average).to_dict("records")
-        said = [ensemble.mean_of(system.groups) for system in systems]
-        if part == OUT_OF_FOLD:
-            suited = [temperatures(truth, probabilities) for probabilities in said]
-        for k, (outcome, system, difference) in enumerate(zip(outcomes, systems, compared, strict=True)):
-            variant, score = outcome.variant, joint_score(truth, system.predicted, average)
-            low, high = interval(drawn[k])
-            row = {"variant": variant.name, "group": variant.group, "what": variant.what, "part": part}
-            row["log_loss"] = log_loss(truth, said[k], suited[k])
-            row |= {"n_clips": len(truth["emotion"]), **vars(score), "JRBM_low": low, "JRBM_high": high, **difference}
-            row |= {"share": variant.share, "pseudo": variant.pseudo}
-            row |= {"trained": outcome.trained, "seconds": outcome.seconds, "same": _same(variant, run)}
-            rows.append(row | {"note": _note(outcome, run)})
+        predictions, losses = [system.predicted for system in systems], [system.losses(truth) for system in systems]
+        scored = evaluation.score_rows(truth, predictions, losses, average, units[part]).drop(columns="fold_std")
+        compared = evaluation.differences(truth, systems, average, units=units[part])
+        tables.append(pd.concat([_named(run, outcomes).assign(part=part), scored, compared], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _named(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
+    """The columns of `table` that say what an outcome is."""
+    rows = [
+        {
+            **{name: getattr(outcome.variant, name) for name in ("group", "what", "share", "pseudo")},
+            "variant": outcome.variant.name,
+            "trained": outcome.trained,
+            "seconds": outcome.seconds,
+            "same": _same(outcome.variant, run),
+            "note": _note(outcome, run),
+        }
+        for outcome in outcomes
+    ]
     return pd.DataFrame(rows).astype({"share": float})
 
 
-def temperatures(truth: dict[str, np.ndarray], probabilities: Probabilities) -> dict[str, float]:
-    """The temperature of each task that suits these probabilities best."""
-    return {task: fit_temperature(probabilities[task], truth[task]) for task in TASKS}
-
-
-def log_loss(truth: dict[str, np.ndarray], probabilities: Probabilities, temperature: dict[str, float]) -> float:
-    """Mean log-loss of both tasks, added, each after its temperature (lower is better).
-
-    F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this is less so.
-    """
-    return sum(
-        metrics.log_loss(truth[task], calibrate(p, temperature[task]), labels=range(p.shape[1]))
-        for task, p in probabilities.items()
-    )
-
-
 def low_resource(compared: pd.DataFrame) -> pd.DataFrame:
-    """The low-resource curve of a `table`: share (0 to 1), pseudo (bool), part, JRBM, JRBM_low, JRBM_high."""
-    columns = ["share", "pseudo", "part", "JRBM", "JRBM_low", "JRBM_high"]
+    """The low-resource curve of a `table`: share (0 to 1), pseudo (bool), part, JRBM, JRBM_low, JRBM_high, over."""
+    columns = ["share", "pseudo", "part", "JRBM", "JRBM_low", "JRBM_high", "over"]
     on_the_curve = compared.loc[compared.share.notna(), columns]
     return on_the_curve.sort_values(["part", "pseudo", "share"], ignore_index=True)
 
@@ -133,19 +116,21 @@ def as_markdown(compared: pd.DataFrame) -> str:
     """
     lines = [
         "What each decision is worth: every row is the full run with one thing changed. Differences are from the full "
-        "run, with 95 % intervals. Over clips and seeds: the interval allows for other clips and other random starts; "
-        "bold where it leaves out 0. Over clips alone: there is one seed, so the chance of training is not in "
-        "the interval, and nothing is bold; train with --train.seeds 2 or more to have it. Log-loss: of both tasks "
-        "together, each after the temperature that suits it out of fold; lower is better, and less of it is chance.",
+        "run, with 95 % intervals. Over clips (or speakers, or dialogues) and seeds: the interval allows for others of "
+        "them and other random starts; bold where it leaves out 0. Over clips (and so on) alone: there is one seed, so "
+        "the chance of training is not in the interval, and nothing is bold; train with --train.seeds 2 or more to "
+        "have it. Log-loss: of both tasks added, each after the temperature that suits it out of fold; lower is "
+        "better, and less of it is chance.",
     ]
     for part, rows in compared.groupby("part", sort=False):
         lines += ["", f"**{part}**, {rows.n_clips.iloc[0]} clips", ""]
-        columns = ["variant", "what", *SCORES, "log-loss", "difference in E", "in I", "in JRBM", "interval", "training"]
+        columns = ["variant", "what", *SCORES, "log-loss", "difference in E", "in I", "in JRBM", "in log-loss"]
+        columns += ["interval", "training"]
         lines += [f"| {' | '.join(columns)} |"]
         lines += [f"|{'---|' * len(columns)}"]
         for _, row in rows.iterrows():
             scored = [f"{row[name]:.4f}" for name in (*SCORES, "log_loss")]
-            differences = [_difference(row, name) for name in SCORES]
+            differences = [_difference(row, name) for name in (*SCORES, "log_loss")]
             covers = "–" if row.variant == FULL else row.interval
             cells = [row.variant, row.what, *scored, *differences, covers, row.note]
             lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
@@ -153,9 +138,10 @@ def as_markdown(compared: pd.DataFrame) -> str:
 
 
 def for_terminal(compared: pd.DataFrame) -> str:
-    """The out-of-fold rows as text: scores, the difference in JRBM with its interval, and what the interval covers."""
+    """The out-of-fold rows as text: scores, differences in JRBM and log-loss with intervals, and what these cover."""
     rows = compared[compared.part == OUT_OF_FOLD].round(4)
-    columns = ["variant", *SCORES, "log_loss", "d_JRBM", "d_JRBM_low", "d_JRBM_high", "interval", "note"]
+    differences = [f"d_{name}{end}" for name in ("JRBM", "log_loss") for end in ("", "_low", "_high")]
+    columns = ["variant", *SCORES, "log_loss", *differences, "interval", "note"]
     return rows[columns].to_string(index=False)
 
 
@@ -196,7 +182,7 @@ def _train(varied: Run, pseudo: bool) -> None:
 def _systems(varied: Run, variant: Variant) -> dict[str, System]:
     folder = varied.result("stage2") if variant.pseudo else varied.folder("stage1")
     stage = evaluation.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
-    return {part: stage.system(part) for part in (OUT_OF_FOLD, VALIDATION)}
+    return {part: stage.system(part) for part in stage.groups}
 
 
 def _member_files(varied: Run, pseudo: bool) -> list[Path]:

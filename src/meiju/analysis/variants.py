@@ -72,6 +72,7 @@ def _pseudo(config: Config) -> list[Variant]:
     return [
         Variant("supervised-one-model", "pseudo", f"labelled clips only, one model ({heads} heads)", one, False),
         Variant(SUPERVISED, "pseudo", "labelled clips only, all members", config, False, share=1.0),
+        pseudo("gate-soft", "the whole pool, calibrated probabilities as targets", gate="soft"),
         pseudo("gate-paper", "accepted above 0.99 as the networks say it", gate="paper", threshold=0.99),
         pseudo("gate-fixed", "accepted above a calibrated confidence of 0.99", gate="fixed", threshold=0.99),
         pseudo("gate-precision", f"accepted at a precision of {config.pseudo.precision:g}", gate="precision"),
@@ -81,8 +82,6 @@ def _pseudo(config: Config) -> list[Variant]:
         pseudo("cap-labelled", "at most as many per class as labelled clips", cap=1.0),
         pseudo("pairs-known", "only pairs that labelled clips show", plausible_pairs=True),
         pseudo("pairs-any", "pairs of any kind", plausible_pairs=False),
-        pseudo("hard", "the likeliest class as target", soft=False),
-        pseudo("soft", "calibrated probabilities as target", soft=True),
         pseudo("rounds-1", "one round of pseudo-labels", rounds=1),
         pseudo("rounds-2", "two rounds of pseudo-labels", rounds=2),
         stage2("from-scratch", "labelled and pseudo-labelled together, from scratch", warm_start=False),

@@ -15,6 +15,7 @@ from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames
 from meiju.utils import files, system
 from meiju.utils.clip_files import clip_name, examples, walk
 
+WANTED = "one file <clip's name>.npy per clip, [frames, dim] or [dim], in a folder or a zip"
 FITTED_CLIPS = 50  # enough to find the usual width of a frame, and the size of its values
 USUAL = (2.0**-6, 2.0**12)  # the largest value of a stream that float16 keeps well, with room for larger ones to come
 SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour has less, so more is a mistake or a zip bomb
@@ -43,7 +44,9 @@ class NpyFrames(Encoder):
             except Exception as error:  # zipfile raises several kinds for damaged data
                 if files.is_lfs_pointer(self.place):
                     raise ConfigError(f"--streams: {self.place} {files.LFS_POINTER}") from None
-                raise ConfigError(f"--streams: {self.place} is neither a folder nor a zip file ({error})") from None
+                raise ConfigError(
+                    f"--streams: {self.place} is neither a folder nor a zip file ({error}); {WANTED}"
+                ) from None
         self._archive: zipfile.ZipFile | None = None
         self._entries: dict[str, list[str]] | None = None
 
@@ -55,7 +58,9 @@ class NpyFrames(Encoder):
         )
         if not widths:
             problem = next(iter(arrays), "the training part is empty")
-            raise ConfigError(f"--streams: {self.place} gives no frames for any of the first clips ({problem})")
+            raise ConfigError(
+                f"--streams: {self.place} gives no frames for any of the first clips ({problem}); {WANTED}"
+            )
         self.dim = widths.most_common(1)[0][0]
         self.unit = _unit([array for array in arrays if isinstance(array, np.ndarray)])
 
@@ -75,6 +80,11 @@ class NpyFrames(Encoder):
     def has(self, clip: Clip) -> bool:
         """Whether there is a file for this clip, be it sound or not."""
         return clip.name in self._names()
+
+    @property
+    def hint(self) -> str:
+        """What such a place should hold, where it holds nothing of the kind."""
+        return "" if self._names() else f", which holds none at all: wanted is {WANTED}"
 
     def require_one_each(self, names: Sequence[str]) -> None:
         """Raise ConfigError if several files have the name of one of these clips: nobody says which is meant."""
@@ -113,6 +123,11 @@ class NpyFrames(Encoder):
                 if entry.endswith(".npy"):
                     self._entries[clip_name(PurePosixPath(entry).stem)].append(entry)
             self._entries.default_factory = None  # reading leaves no traces
+            for entry in [entry for entries in self._entries.values() for entry in entries]:
+                # train/dia0_utt0.npy can be that of a clip train_dia0_utt0 too (see meiju.clip_media).
+                *folders, name = PurePosixPath(entry).with_suffix("").parts
+                for k in range(len(folders)):
+                    self._entries.setdefault(clip_name("_".join([*folders[k:], name])), [entry])
         return self._entries
 
     def _read(self, name: str) -> np.ndarray | NoFrames:

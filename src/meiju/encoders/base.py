@@ -23,7 +23,7 @@ class Clip:
 
     name: str
     sentence: str
-    path: str  # of the media file; empty where there is none
+    path: str  # of the media file, or of an excerpt of one (see `excerpt`); empty where there is none
 
 
 class NoFrames(Exception):

@@ -1,11 +1,13 @@
 """What clips hold for an encoder to read: looked at before long work starts; and how long they are."""
 
+import math
 from collections.abc import Sequence
 
 from meiju.encoders.arrays import NpyFrames
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.media import read_seconds
 from meiju.encoders.tracks import MediaError, films, opened
+from meiju.utils.clip_files import split_excerpt
 from meiju.utils.compute import map_in_workers
 
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
@@ -20,7 +22,7 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
     """
     if isinstance(encoder, NpyFrames):
         encoder.require_one_each([clip.name for clip in clips])
-        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}"
+        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}{encoder.hint}"
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
     paths = [clip.path for clip in clips if clip.path]
@@ -39,8 +41,11 @@ def lengths(clips: Sequence[Clip], *, n_jobs: int) -> dict[str, float]:
 
 def length(clip: Clip) -> float:
     """How many seconds a clip's media file plays; 0 where there is none, or it cannot be read."""
+    path, start, stop = split_excerpt(clip.path)
+    if stop < math.inf:
+        return stop - start  # a film is not read through for each of its excerpts
     try:
-        return read_seconds(clip.path) if clip.path else 0.0
+        return read_seconds(path) if path else 0.0
     except (MediaError, FileNotFoundError):
         return 0.0
 
@@ -54,7 +59,7 @@ def far_longer(seconds: float, longest: float) -> str:
 def _tracks(path: str) -> set[str]:
     """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
     try:
-        with opened(path) as container:
+        with opened(split_excerpt(path)[0]) as container:
             return {kind for kind in MEANT if kind in {track.type for track in films(container.streams)}}
     except (MediaError, FileNotFoundError):
         return set()

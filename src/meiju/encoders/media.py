@@ -18,11 +18,18 @@ import numpy as np
 from av.codec.context import Flags
 
 from meiju.encoders import display
-from meiju.encoders.tracks import Clock, MediaError, Track, films, opened, opened_track, packets, require_pixels
+from meiju.encoders.tracks import (
+    TIME_STAMP_ROUNDING,
+    Clock,
+    MediaError,
+    Track,
+    films,
+    opened,
+    opened_track,
+    packets,
+    require_pixels,
+)
 
-# mkv rounds time stamps down to milliseconds; a frame that is earlier by this much still belongs to its interval.
-TIME_STAMP_ROUNDING = 0.001  # seconds
-FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate
 # Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
 RESTART_OF_FRAMES, RESTART_OF_PACKETS = 0.1, 1.0  # seconds
 # Of a film, which has more, nothing stays in memory: 100 MB of pictures, and two minutes of sound.
@@ -186,10 +193,9 @@ def _blocks(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Ite
 
 def _sampled(track: Track, fps: float) -> Iterator[av.VideoFrame]:
     """The first frame of each 1/fps interval, counted from the first frame's time."""
-    rate = float(track.stream.average_rate or FALLBACK_RATE)
     clock, start, last_interval = Clock(RESTART_OF_FRAMES), None, -1
     for number, frame in enumerate(track.frames()):
-        seconds = clock.read(number / rate if frame.time is None else frame.time, step=1 / rate)
+        seconds = clock.read(number / track.rate if frame.time is None else frame.time, step=1 / track.rate)
         start = seconds if start is None else start
         interval = int((seconds - start + TIME_STAMP_ROUNDING) * fps)
         if interval > last_interval:
@@ -209,6 +215,11 @@ def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool = Tr
 
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of the track at `rate`."""
+    return track.trimmed(_whole_resampled(track, rate, notes), rate)
+
+
+def _whole_resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
+    """The pieces of all frames, those of an excerpt with what lies around it."""
     resampler, before = None, None
     for frame in map(_mixable, track.frames()):
         form = frame.rate, frame.layout.name, frame.format.name

@@ -6,12 +6,16 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import av
+import numpy as np
+from av.format import Flags
 from av.stream import Disposition
 
 from meiju.utils import files, system
+from meiju.utils.clip_files import split_excerpt
 
 # Contents that a clip may have, by the names of libav's demuxers. Others read playlists, which lead to other files,
 # texts, or pictures one by one, whatever the ending of the file's name.
@@ -22,10 +26,17 @@ FORMATS = (
 )
 MAX_PIXELS = 8192 * 4320  # of a picture, the largest that cameras write; decoding takes memory and time for each
 
+# mkv rounds time stamps down to milliseconds; a frame that is earlier by this much still belongs to its interval.
+TIME_STAMP_ROUNDING = 0.001  # seconds
+# How far ahead of an excerpt decoding begins: sound decoders need a few packets to settle, and some indices lead to a
+# place a little after the time that was asked for. Where even the second is too near, the file is read from its start.
+AHEAD = (1.0, 15.0)  # seconds
+FALLBACK_RATE = 25  # frames per second of a video without time stamps and frame rate
 LEAP = 3600  # seconds from one time stamp to the next that no clip has
 READING_ERRORS = 100  # after which a file is not read on
 
 COVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image  # no film
+Timed = tuple[float, float, av.VideoFrame | av.AudioFrame]  # when a frame begins and ends, in seconds, and the frame
 BESIDE = Disposition.comment | Disposition.hearing_impaired | Disposition.visual_impaired  # not what was filmed
 
 
@@ -100,7 +111,8 @@ def _is_damage(path: str | Path, error: av.FFmpegError) -> bool:
 
 @contextmanager
 def opened_track(path: str | Path, kind: str, notes: list[str] | None) -> Iterator["Track"]:
-    """Open a file and the track of a kind ('video', 'audio') that a player takes."""
+    """Open a file and the track of a kind ('video', 'audio') that a player takes; of an excerpt, its part of it."""
+    path, start, stop = split_excerpt(path)
     with opened(path) as container:
         tracks = films(getattr(container.streams, kind))
         if not tracks:
@@ -109,7 +121,7 @@ def opened_track(path: str | Path, kind: str, notes: list[str] | None) -> Iterat
         if not decodable:
             raise MediaError(f"the {kind} track is of no kind that can be decoded")
         chosen = min(decodable, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
-        yield Track(container, chosen, [] if notes is None else notes)
+        yield Track(container, chosen, [] if notes is None else notes, start, stop)
 
 
 def films(tracks: Iterable[av.stream.Stream]) -> list[av.stream.Stream]:
@@ -118,10 +130,23 @@ def films(tracks: Iterable[av.stream.Stream]) -> list[av.stream.Stream]:
 
 
 class Track:
-    """A track of an open file. It gives what can be decoded, and notes how much cannot."""
+    """A track of an open file. It gives what can be decoded, and notes how much cannot.
 
-    def __init__(self, container: av.container.InputContainer, stream: av.stream.Stream, notes: list[str]):
+    start, stop: which part of it is read, in seconds from where the file starts.
+    """
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.stream.Stream,
+        notes: list[str],
+        start: float = 0.0,
+        stop: float = math.inf,
+    ):
         self.container, self.stream, self.notes = container, stream, notes
+        self.start, self.stop = start, stop
+        self.first = math.nan  # when the first frame that was given begins
+        self._n_read = self._n_failed = 0  # packets
         stream.codec_context.thread_count = 1  # clips are decoded in parallel, one per process
         if stream.type == "video":
             require_pixels(stream.width, stream.height)
@@ -132,27 +157,112 @@ class Track:
         """How many times a stored pixel is as wide as high."""
         return float(self.stream.sample_aspect_ratio or 1)
 
+    @property
+    def rate(self) -> float:
+        """Pictures per second of a video track."""
+        return float(self.stream.average_rate or FALLBACK_RATE)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the track is read."""
+        return self.stop == math.inf
+
     def frames(self) -> Iterator[av.VideoFrame | av.AudioFrame]:
-        """All frames that can be decoded. Raises MediaError at the end if more than half of the packets cannot."""
-        n_read = n_failed = 0
+        """All frames that can be decoded. Raises MediaError at the end if more than half of the packets cannot.
+
+        Of an excerpt, the pictures that begin in it or, where none does, the one that is shown all along; of sound,
+        what reaches into it (see `trimmed`).
+        """
+        yield from self._decoded() if self.is_whole else self._excerpt()
+        self._judge()
+        if not self.is_whole and math.isnan(self.first):
+            length = self.container.duration
+            lasts = f"; the file lasts {length / av.time_base:.2f} s" if length else ""
+            raise MediaError(
+                f"there is nothing in the {self.stream.type} track from {self.start:.2f} to {self.stop:.2f} s{lasts}"
+            )
+
+    def trimmed(self, pieces: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        """Of pieces of samples [n] of all frames, one after another, what lies between `start` and `stop`."""
+        position = None
+        for piece in pieces:
+            if position is None:  # when the first piece begins, in samples from `start`
+                position = 0 if self.is_whole else round((self.first - self.start) * rate)
+            end = len(piece) if self.is_whole else max(0, round((self.stop - self.start) * rate) - position)
+            kept = piece[max(0, -position) : end]
+            position += len(piece)
+            if len(kept):
+                yield kept
+
+    def _decoded(self) -> Iterator[av.VideoFrame | av.AudioFrame]:
+        """The frames from where the file stands."""
         for packet in packets(self.container, [self.stream]):
-            n_read += 1
+            self._n_read += 1
             try:
                 yield from packet.decode()
             except av.FFmpegError:
-                n_failed += 1
+                self._n_failed += 1
         end = av.Packet()  # with nothing in it, it brings out what waits inside the decoder
         end.stream, end.time_base = self.stream, self.stream.time_base
         with suppress(av.FFmpegError):
             yield from end.decode()
-        self._judge(n_read - n_failed, n_read)
 
-    def _judge(self, n_decoded: int, n_read: int) -> None:
+    def _excerpt(self) -> Iterator[av.VideoFrame | av.AudioFrame]:
+        timed = self._from_nearby()
+        self._n_read = self._n_failed = 0  # where decoding began in the middle, what cannot be decoded is no damage
+        before = None
+        for begin, end, frame in timed:
+            if begin >= self.stop - TIME_STAMP_ROUNDING:
+                if before and math.isnan(self.first) and self.stream.type == "video":
+                    self.first = begin
+                    yield before
+                return
+            if (begin if self.stream.type == "video" else end) >= self.start - TIME_STAMP_ROUNDING:
+                self.first = begin if math.isnan(self.first) else self.first
+                yield frame
+            before = frame
+
+    def _from_nearby(self) -> Iterator[Timed]:
+        """The frames from a little before the excerpt on or, where the file cannot be sought in, from its start."""
+        sought = False
+        if not self.container.format.flags & Flags.no_timestamps.value:
+            for ahead in AHEAD:
+                if self.start > ahead and self._seek(self.start - ahead):
+                    timed, sought = self._timed(math.nan), True
+                    first = next(timed, None)
+                    if first and first[0] <= self.start:
+                        return chain([first], timed)
+        if sought:
+            self.container.seek(0)
+        return self._timed(0.0)
+
+    def _seek(self, seconds: float) -> bool:
+        """Let the file be read on from a key frame at or before a time; whether that can be done."""
+        try:
+            self.container.seek((self.container.start_time or 0) + round(seconds * av.time_base))
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _timed(self, begin: float) -> Iterator[Timed]:
+        """When each frame begins and ends, in seconds from where the file starts, and the frame.
+
+        begin: of the first frame, for files without time stamps.
+        """
+        start = (self.container.start_time or 0) / av.time_base
+        for frame in self._decoded():
+            begin = begin if frame.time is None else frame.time - start
+            end = begin + (frame.samples / frame.rate if self.stream.type == "audio" else 1 / self.rate)
+            yield begin, end, frame
+            begin = end
+
+    def _judge(self) -> None:
         # The index of an mp4 lists every packet, and so says how many a cut file has lost; others list some.
         listed = len(self.stream.index_entries) if self.container.format.name.startswith("mov") else 0
-        n_all = max(n_read, listed)
+        n_all = max(self._n_read, listed if self.is_whole else 0)
+        n_decoded = self._n_read - self._n_failed
         n_lost, kind = n_all - n_decoded, self.stream.type
-        if kind == "video" and n_read and n_decoded == 0 and self.stream.width == 0:
+        if kind == "video" and self._n_read and n_decoded == 0 and self.stream.width == 0:
             raise MediaError(f"the pictures cannot be decoded, or have more than {_millions(MAX_PIXELS)} pixels")
         if 2 * n_lost > n_all:
             raise MediaError(f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded")

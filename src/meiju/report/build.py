@@ -9,7 +9,7 @@ import pandas as pd
 
 from meiju import evaluation, folds, pipeline, teachers
 from meiju.config import as_settings
-from meiju.evaluation import OUT_OF_FOLD, OVER_SEEDS, VALIDATION, Stage
+from meiju.evaluation import AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
 from meiju.labels import TASKS
 from meiju.metrics import per_class
 from meiju.report import diagnostics, figures, page
@@ -51,13 +51,14 @@ def build(
     """
     trained = pipeline.read_stages(run)
     table = evaluation.table(trained, run.config, run.corpus, run.folds)
-    errors = wrong_clips(run, trained[-1])
+    submitted = pipeline.submitted(run, trained)
+    errors = wrong_clips(run, submitted)
     return [
-        _scores(run, table, ablation),
+        _scores(run, table, submitted.name, ablation),
         _gain(run, trained, notice),
-        _classes(run, trained[-1]),
+        _classes(run, submitted),
         _folds(run, trained),
-        _errors(errors),
+        _errors(errors, submitted.name),
         diagnostics.pseudo_labels(run, pseudo, gates),
         diagnostics.heads(run, table),
         diagnostics.calibration(run, trained[0]),
@@ -100,28 +101,32 @@ def _intro(run: Run) -> list[str]:
     return intro
 
 
-def _scores(run: Run, table: pd.DataFrame, ablation: str | None) -> Section:
+def _scores(run: Run, table: pd.DataFrame, submitted: str, ablation: str | None) -> Section:
     shown = evaluation.summary(table, run.config, run.corpus, run.folds)
     shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
-    submitted = shown.index[shown.stage == table.stage.iloc[-1]]
+    marked = shown.index[shown.stage == submitted]
     return Section(
         "Scores",
         [
             f"E and I are the F1 of emotion and of intent, class average ({run.config.corpus.average}). JRBM is "
             "their harmonic mean, 2EI / (E + I). All lie between 0 and 1.",
-            "Out-of-fold scores are of training clips, each judged by members that never saw it. Nothing was trained, "
-            "calibrated or chosen on Validation.",
+            "Out-of-fold scores are of training clips, each judged by members that never saw it. "
+            + (
+                "Nothing was trained, calibrated or chosen on Validation."
+                if VALIDATION in set(table.part)
+                else "The corpus has no Validation part."
+            ),
+            "What the score out of fold says of test clips: "
+            + " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by)),
             *([] if ablation else ["There is no ablation yet: scripts/10_ablate.py"]),
         ],
         [
             Table(
                 "All systems",
-                "The submission is what stage 2 says of the test clips, all head counts together. Majority: the score "
-                "of always taking the commonest class of the training part. Interval: 95 % for JRBM, bootstrap over "
-                "clips alone. Fold sd: standard deviation of JRBM over folds.",
+                f"The submission is what {submitted} says of the test clips, all head counts together. Majority: the "
+                f"score of always taking the commonest class of the training part. {page.explain(shown)}",
                 page.score_frame(shown),
-                page.SCORE_FORMATS,
-                tags=dict.fromkeys(submitted, "submission"),
+                tags=dict.fromkeys(marked, "submission"),
             )
         ],
         link=("What each part of the system is worth (ablation)", ablation) if ablation else None,
@@ -132,27 +137,28 @@ def _gain(run: Run, trained: list[Stage], notice: str) -> Section:
     if notice:  # the difference of two first stages is no gain
         return Section("What stage 2 gains", [notice])
     found = evaluation.gains(*trained, run.config, run.corpus, run.folds)
+    warning = evaluation.warn_of_loss(found)
     beyond = [evaluation.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
     seeds = run.config.train.seeds
-    if (found.interval == OVER_SEEDS).all():
+    if found.interval.str.endswith(AND_SEEDS).all():
         covers = (
-            f"The 95 % interval is over clips and seeds: it allows for other clips and for other random starts of the "
-            f"members, {seeds} of which were trained for each head count and fold. Bold where it leaves out 0."
+            f"The 95 % interval allows for other clips, speakers or dialogues, as it says, and for other random starts "
+            f"of the members, {seeds} of which were trained for each head count and fold. Bold where it leaves out 0."
         )
     else:
         covers = (
-            "The 95 % interval is over clips alone: with one seed nothing tells how far another random start would "
-            "have led, and a gain of this size may be chance even where the interval leaves out 0. With --train.seeds "
-            "2 or more, the interval covers the seeds as well."
+            "With one seed nothing tells how far another random start would have led, and a gain of this size may be "
+            "chance even where the 95 % interval leaves out 0. With --train.seeds 2 or more, the interval covers the "
+            "seeds as well."
         )
     table = Table(
         "Gain",
-        "JRBM of stage 2 less that of stage 1, all head counts together.",
+        "Scores of stage 2 less those of stage 1, all head counts together. Of JRBM more is better, of log-loss less.",
         found,
-        dict.fromkeys(("gain", "low", "high"), "{:+.4f}"),
+        dict.fromkeys(("difference", "low", "high"), "{:+.4f}"),
         strong=frozenset(np.flatnonzero(beyond).tolist()),
     )
-    return Section("What stage 2 gains", [covers], [table])
+    return Section("What stage 2 gains", [*([warning] if warning else []), covers], [table])
 
 
 def _classes(run: Run, stage: Stage) -> Section:
@@ -164,23 +170,17 @@ def _classes(run: Run, stage: Stage) -> Section:
             part: per_class(truth[part][task], stage.together[part][task].argmax(axis=1), len(labels[task]))
             for part in truth
         }
-        inside, outside = found[OUT_OF_FOLD], found[VALIDATION]
-        frame = pd.DataFrame(
-            {
-                task: labels[task],
-                "clips": inside.support,
-                "precision": inside.precision,
-                "recall": inside.recall,
-                "F1": inside.F1,
-                "Validation clips": outside.support,
-                "Validation F1": outside.F1,
-            }
-        )
-        formats = dict.fromkeys(("precision", "recall", "F1", "Validation F1"), SHORT)
-        caption = f"Stage 2 by true {task}: out of fold first, then on Validation. F1 from 0 to 1."
+        inside = found[OUT_OF_FOLD]
+        columns = {"clips": inside.support, "precision": inside.precision, "recall": inside.recall, "F1": inside.F1}
+        if VALIDATION in found:
+            columns |= {"Validation clips": found[VALIDATION].support, "Validation F1": found[VALIDATION].F1}
+        frame = pd.DataFrame({task: labels[task], **columns})
+        formats = {column: SHORT for column in ("precision", "recall", "F1", "Validation F1") if column in columns}
+        then = ", then on Validation" if VALIDATION in found else ""
+        caption = f"{stage.name.capitalize()} by true {task}: out of fold first{then}. F1 from 0 to 1."
         items.append(Table(f"F1 of each {task}", caption, frame, formats, file=f"{task}_classes.csv"))
         named = [labels.decode(task, k) for k in (truth[OUT_OF_FOLD][task], stage.system(OUT_OF_FOLD).predicted[task])]
-        drawn = figures.confusion(*named, labels[task], title=f"Out-of-fold {task}, stage 2", task=task)
+        drawn = figures.confusion(*named, labels[task], title=f"Out-of-fold {task}, {stage.name}", task=task)
         caption = "Colour: share of the true class's clips in %. Numbers: clips."
         items.append(picture(f"Confusion of {task}", caption, drawn))
     return Section("Classes", [], items)
@@ -197,19 +197,19 @@ def _folds(run: Run, trained: list[Stage]) -> Section:
     return Section("Folds", [], [Table("Scores by fold", caption, shown, dict.fromkeys(columns, SHORT))])
 
 
-def _errors(errors: pd.DataFrame) -> Section:
+def _errors(errors: pd.DataFrame, stage: str) -> Section:
     out_of_fold = errors[errors.part == OUT_OF_FOLD]
     items = []
     for task in TASKS:
         own = out_of_fold[out_of_fold.task == task]
         shown = own.head(SHOWN_ERRORS)[["name", "true", "predicted", "confidence", "sentence"]]
-        caption = f"The {len(shown)} surest of {len(own)} out-of-fold clips whose {task} stage 2 gets wrong."
+        caption = f"The {len(shown)} surest of {len(own)} out-of-fold clips whose {task} {stage} gets wrong."
         formats = {"confidence": "{:.2f}"}
         whole = {} if items else {"file": "errors.csv", "full": errors}
         items.append(Table(f"Wrong {task}s", caption, shown, formats, **whole))
     text = [
         "Confidence is the mean probability of the predicted class over the members, before any calibration. "
-        "errors.csv holds every error of both tasks, out of fold and on Validation."
+        "errors.csv holds every error of both tasks and all parts that are scored."
     ]
     return Section("Clips judged wrongly", text, items)
 

@@ -6,7 +6,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from meiju.evaluation import OUT_OF_FOLD, OVER_CLIPS, OVER_SEEDS, VALIDATION
+from meiju.evaluation import ALONE, OUT_OF_FOLD, VALIDATION
 from meiju.report.style import (
     BLUE,
     DASHED,
@@ -34,7 +34,7 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
 
     found: columns variant, group, part, d_JRBM, d_JRBM_low, d_JRBM_high, interval, same (see
     `meiju.analysis.ablation.table`).
-    Markers are hollow where the interval is over clips alone.
+    Markers are hollow where the interval is over clips (or speakers, or dialogues) alone.
     What is further than FAR below the full run is written at the edge, so that the rest can be told apart.
     """
     found = found[~found.group.isin(["full", "low-resource"])]
@@ -55,14 +55,11 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
             text = f"◂ {difference:.3f}"
             axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=ink)
         rows = rows.drop(far.index)
-        for covers in (OVER_SEEDS, OVER_CLIPS):
-            own = rows[rows.interval == covers]
-            if len(own) == 0:
-                continue
+        for covers, own in rows.groupby("interval", sort=False):
             y = own.variant.map(place) + shift
             reach = np.stack([own.d_JRBM - own.d_JRBM_low, own.d_JRBM_high - own.d_JRBM]).clip(min=0)
             looks = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1.3, "linestyle": "none"}
-            looks |= {"markerfacecolor": "white"} if covers == OVER_CLIPS else {}
+            looks |= {"markerfacecolor": "white"} if covers.endswith(ALONE) else {}
             axes.errorbar(own.d_JRBM, y, xerr=reach, label=f"{part} (95 % interval {covers})", **looks)
     same = set(found.variant[found.same])
     axes.set_yticks(list(place.values()), [f"{name} (as is)" if name in same else name for name in place])
@@ -83,15 +80,17 @@ def low_resource(curve: pd.DataFrame, *, title: str) -> Figure:
 
     curve: see `meiju.analysis.ablation.low_resource`.
     """
-    figure = Figure(figsize=(9.4, 3.8))
-    panels = figure.subplots(1, 2, sharey=True)
+    parts = [part for part in PART_LOOKS if (curve.part == part).any()]
+    figure = Figure(figsize=(4.7 * len(parts), 3.8))
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     looks = {True: (BLUE, "o", "with pseudo-labels"), False: (GREY, "s", "labelled clips only")}
-    for axes, part in zip(panels, PART_LOOKS, strict=True):
+    for axes, part in zip(panels, parts, strict=True):
         for pseudo, (colour, marker, label) in looks.items():
             rows = curve[(curve.part == part) & (curve.pseudo == pseudo)]
             axes.plot(100 * rows.share, rows.JRBM, color=colour, marker=marker, markersize=5, label=label)
             axes.fill_between(100 * rows.share, rows.JRBM_low, rows.JRBM_high, color=colour, alpha=0.16, linewidth=0)
-        axes.set(title=f"{part} (shaded: 95 % over clips)", xlabel="labelled clips learnt from (%)", xlim=(0, 103))
+        over = "".join(curve.over[curve.part == part].unique())
+        axes.set(title=f"{part} (shaded: 95 % over {over})", xlabel="labelled clips learnt from (%)", xlim=(0, 103))
         axes.grid()
     panels[0].set_ylabel("JRBM (0 to 1)")
     panels[0].legend(loc="lower right")

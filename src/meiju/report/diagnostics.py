@@ -178,10 +178,10 @@ def _scores_by_heads(average: str, table: pd.DataFrame) -> list[Table | Picture]
     )
     drawn = figures.score_by_heads(by_heads, title="Out-of-fold F1 by number of attention heads")
     frame = page.score_frame(table[table.heads != ALL_HEADS])
-    what = "Scores of the members of one head count. Interval: 95 % for JRBM, over clips alone."
+    what = f"Scores of the members of one head count. {page.explain(table)}"
     return [
         picture("Scores by heads", caption, drawn),
-        Table("Every head count", what, frame, page.SCORE_FORMATS),
+        Table("Every head count", what, frame),
     ]
 
 

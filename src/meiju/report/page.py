@@ -105,24 +105,32 @@ class Section:
 
 
 def score_table(scores: pd.DataFrame) -> str:
-    """The scores as a text table for the terminal, about 95 columns wide. scores: see `meiju.evaluation.table`."""
-    table = Table("", "", score_frame(scores), SCORE_FORMATS)
+    """The scores as text for the terminal, about 110 columns wide. scores: see `meiju.evaluation.table`."""
+    table = Table("", "", score_frame(scores))
     rows = [table.headers, *table.rows]
     rule = ["-" * max(map(terminal.width, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(terminal.aligned([table.headers, rule, *table.rows], table.numeric))
+    return "\n".join([*terminal.aligned([table.headers, rule, *table.rows], table.numeric), explain(scores)])
 
 
-SCORE_FORMATS = {"95 % over clips": "{}"}
+def explain(scores: pd.DataFrame) -> str:
+    """What the columns of `score_frame` mean that do not say it, and what the intervals are over."""
+    over = scores[["part", "over"]].drop_duplicates()
+    parts = " and ".join(f"over {row.over} ({row.part})" for row in over.itertuples())
+    return (
+        f"±: half of the 95 % interval, a bootstrap {parts}. Log-loss: of emotion and intent, added; lower is "
+        "better. Fold sd: standard deviation of JRBM over folds."
+    )
 
 
 def score_frame(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores as they are shown: stage, system, part, clips, E, I, JRBM, its interval over clips, fold sd."""
-    bounds = zip(scores["JRBM_low"], scores["JRBM_high"], strict=True)
+    """The scores as they are shown: stage, system, part, clips, E, I, JRBM, log-loss, half their intervals, fold sd."""
     columns = {
         **{name: scores[name].astype(str) for name in ("stage", "system", "part")},
         "clips": scores["n_clips"],
         **{name: scores[name] for name in ("E", "I", "JRBM")},
-        "95 % over clips": pd.Series([f"{low:.4f}–{high:.4f}" for low, high in bounds], scores.index, dtype=str),
+        "JRBM ±": (scores["JRBM_high"] - scores["JRBM_low"]) / 2,
+        "log-loss": scores["log_loss"],
+        "log-loss ±": (scores["log_loss_high"] - scores["log_loss_low"]) / 2,
         "fold sd": scores["fold_std"].astype(float),
     }
     return pd.DataFrame(columns).reset_index(drop=True)

@@ -1,9 +1,9 @@
 """What a finished run is made of: model.json, and the files that it lists with their sizes and hashes.
 
 model.json lies beside the submission. It holds the settings, the classes, the weights of the head counts, and the parts
-that prediction reads: each stream's encoder, the punctuation restorer, the members of stage 2. A part is a folder,
-written relative to model.json, and a list of files in it; other files there are not read. So the folders can be moved
-together, `export` copies what is listed, and a copy that is not whole is refused by name.
+that prediction reads: each stream's encoder, the punctuation restorer, the members of the stage that is handed in. A
+part is a folder, written relative to model.json, and a list of files in it; other files there are not read. So the
+folders can be moved together, `export` copies what is listed, and a copy that is not whole is refused by name.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from meiju.text import refine
 from meiju.utils import files, hub, system
 
 MODEL = "model.json"
-FORMAT = 5  # of model.json
-TRANSCRIPTS, STAGE2 = "transcripts", "stage2"  # parts
+FORMAT = 6  # of model.json
+TRANSCRIPTS, MEMBERS = "transcripts", "members"  # parts
 AGAIN = "run scripts/08_ensemble.py again, with the run's arguments"
 ALL_AGAIN = "run scripts/run_all.sh again, with the run's arguments: what is there is kept"
 WHOLE_COPY = "ask whoever made the export for a whole copy, or export the run again"
@@ -103,7 +103,7 @@ class Bundle:
             require(shares, f"the weights of {task} are no shares of 1")
         # Before the members are listed one by one: settings that ask for a billion of them must not.
         n_members = len(self.config.model.heads) * self.config.train.seeds * self.config.folds
-        n_listed = len(self.parts[STAGE2].files) if STAGE2 in self.parts else 0
+        n_listed = len(self.parts[MEMBERS].files) if MEMBERS in self.parts else 0
         require(n_members == n_listed, f"lists {n_listed} members where its settings ask for {n_members}")
         needed = _needed(self.config)
         require(set(self.parts) == set(needed), "describes other streams than its settings name")
@@ -138,19 +138,18 @@ def write_model(
     *,
     encoders: dict[str, Path],
     transcripts: Path,
-    stage2: Path,
+    stage: Path,
     weights: dict[str, np.ndarray] | None,
     longest: float | None = None,
     made_up: bool = False,
 ) -> None:
     """Write model.json into `folder`, with the stamps of all files that prediction reads.
 
-    encoders: the folder of each stream's encoder; transcripts, stage2: the folders of these steps; weights: of the
+    encoders: the folder of each stream's encoder; transcripts, stage: the folders of these steps; weights: of the
     head counts by task, or None for the plain mean; longest: seconds of the longest training clip, if any stream reads
-    clips; made_up: whether the corpus is the sample. Raises ConfigError where
-    the run has lost a file.
+    clips; made_up: whether the corpus is the sample. Raises ConfigError where the run has lost a file.
     """
-    folders = {TRANSCRIPTS: transcripts, STAGE2: stage2} | {encoder_part(s): path for s, path in encoders.items()}
+    folders = {TRANSCRIPTS: transcripts, MEMBERS: stage} | {encoder_part(s): path for s, path in encoders.items()}
     listed = {part: _list(config, part, folders[part], names) for part, names in _needed(config).items()}
     lost = [str(path) for paths in listed.values() for path in paths if not path.is_file()]
     require(not lost, f"the run has lost {', '.join(lost[:SHOWN])}; run scripts/run_all.sh again, with its arguments")
@@ -241,7 +240,7 @@ def _needed(config: Config) -> dict[str, list[str]]:
     """The parts of a run, and the files without which each is nothing."""
     needed = {
         TRANSCRIPTS: refine.needed_files(config),
-        STAGE2: [members.weights_name(member) for member in members.plan(config, nested=False)],
+        MEMBERS: [members.weights_name(member) for member in members.plan(config, nested=False)],
     }
     for stream in config.encoders:
         tuned = stream in config.tuned
@@ -254,7 +253,7 @@ def _list(config: Config, part: str, folder: Path, needed: list[str]) -> list[Pa
     paths = {folder / name for name in needed}
     if part == TRANSCRIPTS:
         paths |= set(refine.restorer_files(config, folder))
-    elif part != STAGE2:
+    elif part != MEMBERS:
         # Of a tuned: stream the networks alone; what else lies there says something of each clip.
         within = {path.parent for path in paths}
         paths |= {path for place in within for path in place.rglob("*") if path.is_file() and path.suffix != ".part"}

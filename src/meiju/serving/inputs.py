@@ -6,7 +6,7 @@ from pathlib import Path
 from meiju.config import ConfigError, require
 from meiju.encoders.base import Clip
 from meiju.encoders.media import MediaError, read_seconds
-from meiju.tables import CorpusError, read_sentences, tell
+from meiju.tables import CorpusError, read_sentences, said, tell
 from meiju.utils.clip_files import (
     MEDIA_SUFFIXES,
     clip_name,
@@ -31,6 +31,7 @@ def find_clips(
     sentences cannot be used.
     """
     require(text is None or texts is None, "--text and --texts exclude each other")
+    text = text and said(text)
     sentences = _read(texts)
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}

@@ -99,4 +99,10 @@ def _noted(notes: dict[str, str]) -> str:
 
 
 def _told(missing: dict[str, str]) -> str:
-    return "; ".join(f"no {stream}: {reason}" for stream, reason in missing.items())
+    """What is missing, the streams of one reason together; a stream that is named as its reason needs no reason."""
+    by_reason: dict[str, list[str]] = {}
+    for stream, reason in missing.items():
+        by_reason.setdefault(reason, []).append(stream)
+    others = {reason: [s for s in streams if reason != f"no {s}"] for reason, streams in by_reason.items()}
+    told = (f"no {', '.join(streams)}: {reason}" if streams else reason for reason, streams in others.items())
+    return "; ".join(told)

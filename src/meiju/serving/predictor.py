@@ -73,7 +73,7 @@ Seen = dict[int, list[tuple[np.ndarray, str]]]
 
 
 class Predictor:
-    """A run's restorer, encoders and stage-2 members, read from the folder of its model.json.
+    """A run's restorer, encoders and members, read from the folder of its model.json.
 
     n_jobs: worker processes that read clips where there are more than a few. Raises ConfigError where something of the
     run is missing, changed or of another version.
@@ -102,7 +102,7 @@ class Predictor:
         self._restorer = refine.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
         for stream in self.config.encoders:
             self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
-        self._members = self._load_members(parts[bundle.STAGE2].folder)
+        self._members = self._load_members(parts[bundle.MEMBERS].folder)
         _, network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
         if network.shape.classes != classes:

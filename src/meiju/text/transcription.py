@@ -37,6 +37,9 @@ PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
 CHUNK = 30  # seconds that a model without a window of its own hears at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
+# Clips that Whisper hears at once on a CPU, where each takes half a gigabyte of large-v3 beside its weights: what the
+# decoder keeps of 30 seconds of sound. On a GPU it is half of that.
+TOGETHER_ON_CPU = 4
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,20 @@ def transcribe(
     folder: Path,
     *,
     device: torch.device,
+    meta: dict | None = None,
     inputs: Mapping[str, str] | None = None,
     earlier: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """Hear all `clips` (columns name, path) and write transcription.csv: name, sentence, reason, input.
 
-    inputs: by name, a hash of the clip's media. Clips that an earlier, interrupted call has heard are not heard again,
-    nor those that an earlier transcription in one of the folders `earlier`, by the same model, knows by their hash.
+    inputs: by name, a hash of the clip's media. meta is kept in meta.json, and names whatever else decides what is
+    heard. Clips that an earlier, interrupted call has heard are not heard again, nor those that a transcription in one
+    of the folders `earlier` knows by their hash, where its meta is the same.
     Raises MissingModel, and ConfigError for a language that the model does not know.
     """
-    inputs = inputs or {}
+    inputs, meta = inputs or {}, meta or {}
     progress = folder / "heard.jsonl"
-    heard = {one.name: one for one in (*_heard_before(earlier, inputs), *_read_progress(progress))}
+    heard = {one.name: one for one in (*_heard_before(earlier, inputs, meta), *_read_progress(progress))}
     todo = clips[~clips.name.isin(heard)]
     if len(todo):
         try:
@@ -101,15 +106,18 @@ def transcribe(
     table = pd.DataFrame([vars(heard[name]) for name in clips.name], columns=["name", "sentence", "reason"])
     table["input"] = [inputs.get(name, "") for name in table.name]
     files.write_text(folder / "transcription.csv", table.to_csv(index=False))
+    files.write_json(folder / "meta.json", meta)
     return table
 
 
-def _heard_before(folders: Sequence[Path], inputs: Mapping[str, str]) -> Iterator[Heard]:
-    """What transcriptions in these folders say of clips whose media are the same."""
+def _heard_before(folders: Sequence[Path], inputs: Mapping[str, str], meta: dict) -> Iterator[Heard]:
+    """What transcriptions with the same meta in these folders say of clips whose media are the same."""
     for folder in folders:
         path = folder / "transcription.csv"
-        if path.exists():
-            with suppress(files.Damaged), files.reading(path):
+        with suppress(files.Damaged, FileNotFoundError):
+            if files.read_json(folder / "meta.json") != meta:
+                continue
+            with files.reading(path):
                 table = pd.read_csv(path, dtype=str, keep_default_na=False)
                 same = table[table.name.map(inputs) == table.input]
                 yield from (Heard(*row) for row in same[["name", "sentence", "reason"]].itertuples(index=False))
@@ -246,7 +254,7 @@ class Listener:
         """Texts of sounds that fit into the model's window."""
         if not sounds:
             return []
-        together = len(sounds) if self.whisper else 1
+        together = 1 if not self.whisper else TOGETHER_ON_CPU if self.pipe.device.type == "cpu" else len(sounds)
         with hub.quietly(), torch.inference_mode():
             results = self.pipe(sounds, batch_size=together, generate_kwargs=self.options)
         return [result["text"] for result in results]

@@ -1,5 +1,6 @@
 """The files of clips: which endings they have, what names they give, and how they are found below a folder."""
 
+import math
 import os
 import re
 import unicodedata
@@ -24,6 +25,7 @@ SOUND_SUFFIXES = (
 MEDIA_SUFFIXES = VIDEO_SUFFIXES + SOUND_SUFFIXES  # what ffmpeg's libraries read and people keep clips in
 
 SHOWN = 3  # examples named in one line
+EXCERPT = re.compile(r"#t=(\d+\.\d{3}),(\d+\.\d{3})$")  # no clip's file has such an ending
 
 
 @dataclass
@@ -103,6 +105,17 @@ def clip_name(file_name: str) -> str:
     name = visible(file_name).strip()
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in MEDIA_SUFFIXES else name
+
+
+def excerpt(path: str | Path, start: float, stop: float) -> str:
+    """The part of a film between two times in seconds, as a path: film.mp4#t=12.500,14.000 (W3C Media Fragments)."""
+    return f"{path}#t={start:.3f},{stop:.3f}"
+
+
+def split_excerpt(path: str | Path) -> tuple[str, float, float]:
+    """The file of a clip, and the seconds at which it starts and stops there: 0 and infinity for a whole file."""
+    found = EXCERPT.search(str(path))
+    return (str(path)[: found.start()], float(found[1]), float(found[2])) if found else (str(path), 0.0, math.inf)
 
 
 def visible(text: str) -> str:

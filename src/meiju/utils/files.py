@@ -156,9 +156,9 @@ def read_json(path: Path) -> dict:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All files anywhere below a folder, sorted, without locks and markers of finished steps."""
+    """All files anywhere below a folder, sorted, without locks and markers of begun or finished steps."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(path for path in paths if not (path.name == ".lock" or path.name.startswith("done")))
+    return sorted(path for path in paths if not path.name.startswith((".", "done")))
 
 
 def digest(value: object) -> str:

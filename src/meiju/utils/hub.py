@@ -4,10 +4,12 @@ A model in the cache is used as it is, so that a run keeps the revision it began
 there is a network; if not, one message says what is missing and how to fetch it.
 """
 
+import errno
 import functools
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -15,13 +17,17 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
 from meiju.config import ConfigError
 from meiju.utils import files, system
 
 # Otherwise, loading a checkpoint without safetensors starts its conversion on the hub, from a background thread.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+# Plain downloads, which firewalls and mirrors let through. Where the storage of Xet cannot be reached, nothing is heard
+# of it for minutes, and then no other way is tried. HF_HUB_DISABLE_XET=0 asks for it.
+if "HF_HUB_DISABLE_XET" not in os.environ:
+    constants.HF_HUB_DISABLE_XET = True
 
 HUB_ID = r"[\w.-]{1,96}(/[\w.-]{1,96})?"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists is read, or its shards, by their index
@@ -29,6 +35,12 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists is
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
 POOLING = "1_Pooling/config.json"  # of a sentence encoder: how one vector is made of its tokens
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+# Left out by the command that messages give: weights for other libraries, or once more in another precision, which can
+# be five times what is read.
+UNREAD = ("*.h5", "*.msgpack", "*.pt", "*fp32*")
+PAUSES = (1.0, 4.0)  # seconds before a hub that was busy is asked again
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class MissingModel(ConfigError):
@@ -58,7 +70,7 @@ def identity(model: str) -> dict:
     if cached:
         return {"model": model, "commit": cached.name}
     with _reachable(model):
-        return {"model": model, "commit": huggingface_hub.model_info(model).sha}
+        return {"model": model, "commit": _description(model).sha}
 
 
 @contextmanager
@@ -151,23 +163,36 @@ def _cached(model: str) -> Path | None:
 
 
 def _download(model: str) -> Path:
+    """Fetch one set of weights and what is read beside it, at the commit that is the main one now.
+
+    A download that was broken off goes on: a file that is whole in the cache is not fetched again, and which commit is
+    the main one is written there when all is. Files follow one another, because Ctrl+C would wait for those beside.
+    """
     with _reachable(model):
-        info = huggingface_hub.model_info(model)
-        names = [sibling.rfilename for sibling in info.siblings]
-        stem, _, suffix = next((name for name in WEIGHTS if any(map(_shard_of(name), names))), "").partition(".")
-        wanted = [*BESIDE_WEIGHTS, f"{stem}.{suffix}", f"{stem}-*-of-*.{suffix}"]
+        info = _description(model)
+        names = {sibling.rfilename for sibling in info.siblings}
         # Subfolders hold other formats and training states, which are not read.
-        top = [name for name in names if "/" not in name and any(fnmatch(name, pattern) for pattern in wanted)]
-        snapshot = huggingface_hub.snapshot_download(
-            model,
-            revision=info.sha,
-            allow_patterns=[*top, *({POOLING} & set(names))],
-            cache_dir=constants.HF_HUB_CACHE,
-        )
-    _point_main_to(Path(snapshot))
-    if _cached(model) is None:
-        raise MissingModel(f"{model} on the Hugging Face hub holds no config.json with {' or '.join(WEIGHTS)}")
-    return Path(snapshot)
+        top = sorted(name for name in names if "/" not in name)
+        beside = [name for name in top if any(fnmatch(name, pattern) for pattern in BESIDE_WEIGHTS)]
+        weights = next((found for name in WEIGHTS if (found := list(filter(_shard_of(name), top)))), [])
+        if not weights or "config.json" not in beside:
+            raise MissingModel(f"{model} on the Hugging Face hub holds no config.json with {' or '.join(WEIGHTS)}")
+        for name in (*beside, *({POOLING} & names), *weights):
+            path = huggingface_hub.hf_hub_download(model, name, revision=info.sha, cache_dir=constants.HF_HUB_CACHE)
+        snapshot = Path(path).parent
+        _point_main_to(snapshot)
+    return snapshot
+
+
+def _description(model: str) -> huggingface_hub.ModelInfo:
+    """The commit and the names of the files of a model on the hub, which is asked again where it is busy."""
+    for pause in (*PAUSES, None):
+        try:
+            return huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        except HfHubHTTPError as error:
+            if pause is None or error.response.status_code not in (429, 500, 502, 503, 504):
+                raise
+        time.sleep(pause)
 
 
 def _shard_of(name: str):
@@ -182,20 +207,36 @@ def _point_main_to(snapshot: Path) -> None:
 
 @contextmanager
 def _reachable(model: str) -> Iterator[None]:
-    """Turn any error of the hub or the network into a MissingModel."""
+    """Turn any error of the hub, the network or the cache's disk into a MissingModel that says what helps."""
     try:
         if huggingface_hub.is_offline_mode():
             raise OSError("the network is switched off by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
         yield
-    except (OSError, ValueError, HTTPError) as error:
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:  # RuntimeError is that of Xet, which is Rust
         number = system.errno_of(error)
-        if isinstance(error, MissingModel) or number in system.SYSTEM - system.NETWORK:  # a full disk, say
+        if number in system.SYSTEM - {*system.NETWORK, *NO_ROOM, *NO_ACCESS}:  # such as too many open files
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MissingModel(
             f"the pretrained model {model} is not in {constants.HF_HUB_CACHE} and cannot be fetched ({reason}); "
-            f"fetch it where there is a network with `hf download {model}`, or give a folder that holds it"
+            f"{_remedy(model, error)}"
         ) from None
+
+
+def _remedy(model: str, error: Exception) -> str:
+    folder = "or give a folder that holds it"
+    if isinstance(error, GatedRepoError):
+        page = f"{constants.ENDPOINT}/{model}"
+        return f"agree to its terms on {page} and log in with `hf auth login`, {folder}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"there is none of that name, or it is private: check it, log in with `hf auth login`, {folder}"
+    if system.errno_of(error) in NO_ROOM:
+        return "make room there, or set HF_HOME to a folder on a larger disk, and give the same command again"
+    if system.errno_of(error) in NO_ACCESS:
+        return "make that folder writable, or set HF_HOME to one that is"
+    command = " ".join([f"hf download {model}", *(f"--exclude '{pattern}'" for pattern in UNREAD)])
+    again = "" if huggingface_hub.is_offline_mode() else "give the same command again, which goes on where it stopped, "
+    return f"{again}fetch it where there is a network with `{command}`, {folder}"
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# Modules that decide no result: what they pass on (settings, clips) is recorded by its values.
-NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run"} | {
+# Modules whose functions and classes decide no result: what they pass on (settings, clips) is recorded by its values.
+# Their constants do decide, such as which parts of a corpus may be learnt from, so they count as any other's.
+NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run", "meiju.stores"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "log", "provenance", "system")
 }
 
@@ -54,7 +55,7 @@ def code_of(*roots: str) -> dict[str, str]:
         top = module.partition(".")[0]
         if top in LIBRARIES:
             libraries[top] = _version(LIBRARIES[top])
-        if top != PACKAGE.name or symbol in seen or module in NO_RESULTS:
+        if top != PACKAGE.name or symbol in seen or (module in NO_RESULTS and not _is_constant(module, name)):
             continue
         seen.add(symbol)
         if name in _definitions(module):
@@ -122,6 +123,10 @@ def _definitions(module: str) -> dict[str, ast.stmt]:
             names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
             found |= dict.fromkeys(names, node)
     return found
+
+
+def _is_constant(module: str, name: str) -> bool:
+    return isinstance(_definitions(module).get(name), ast.Assign | ast.AnnAssign | ast.AugAssign)
 
 
 @cache

@@ -7,6 +7,7 @@ written by these functions: there, names must not change.
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Container
 from pathlib import Path
@@ -55,9 +56,9 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
 
 
 def column_name(cell: str) -> str:
-    """How the head of a column is compared: without case, width, and characters that nobody sees."""
+    """How the head of a column is compared: without case, width, spaces, - and _, and characters that nobody sees."""
     shown = (c for c in unicodedata.normalize("NFKC", cell) if unicodedata.category(c) != "Cf")
-    return "".join(shown).strip().casefold()
+    return re.sub(r"[\s_-]", "", "".join(shown)).casefold()
 
 
 def read_header(path: Path, *, columns: Container[str]) -> list[str]:

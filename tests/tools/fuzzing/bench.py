@@ -83,7 +83,7 @@ class Bench:
             OFFICIAL,
             encoders={stream: self.run.encoder_folder(stream) for stream in self.config.encoders},
             transcripts=self.run.folder(TRANSCRIPTS),
-            stage2=self.run.folder(STAGE2),
+            stage=self.run.folder(STAGE2),
             weights=None,
         )
 

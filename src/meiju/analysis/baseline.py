@@ -1,0 +1,119 @@
+"""A baseline beside a run: a tuned logistic regression on the same frames and folds.
+
+Members that are no better than it are not worth their size.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from meiju import evaluation, features
+from meiju.config import ConfigError
+from meiju.ensemble import Probabilities
+from meiju.evaluation import OUT_OF_FOLD, VALIDATION
+from meiju.labels import TASKS
+from meiju.run import Run
+
+STRENGTHS = np.logspace(-5, 0, 6)  # of the prior (C), tried on the folds that are learnt from
+NAME = "baseline"  # of its files below submissions/<run>
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a baseline says: table (its scores, rows as of `meiju.evaluation.table`) and testing (of the test clips)."""
+
+    table: pd.DataFrame
+    testing: Probabilities
+    n_values: int  # that a clip is described by
+
+
+def carry_out(run: Run) -> Baseline:
+    """Fit and score the baseline of a run whose features and folds are there. Raises NotYet where they are not."""
+    stores = [features.load(folder) for stream, folder in run.stores.items() if stream not in run.config.tuned]
+    if not stores:
+        raise ConfigError("the baseline reads no tuned: streams, whose frames differ from fold to fold; add others")
+    names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
+    x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
+    truth, fold = evaluation.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
+    said: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
+    for task in TASKS:
+        options = {
+            "n_classes": len(run.corpus.labels[task]),
+            "average": run.config.corpus.average,
+            "n_jobs": run.config.n_jobs,
+        }
+        said[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
+        both = np.concatenate([x["validation"], x["testing"]])
+        others = predict(x["training"], truth[task], fold, both, **options)
+        said[VALIDATION][task], said["testing"][task] = np.split(others, [len(x["validation"])])
+    temperature = evaluation.temperatures(truth, said[OUT_OF_FOLD])
+    return Baseline(_table(run, said, temperature), said["testing"], x["training"].shape[1])
+
+
+def _table(run: Run, said: dict[str, Probabilities], temperature: dict[str, float]) -> pd.DataFrame:
+    units = evaluation.units_by_part(run.config, run.corpus, run.folds)
+    rows = []
+    for part, truth, fold in evaluation.parts(run.corpus, run.folds):
+        losses = evaluation.log_losses(truth, said[part], temperature)
+        predicted = evaluation.decide(said[part])
+        scored = evaluation.score_rows(truth, [predicted], [losses], run.config.corpus.average, units[part], fold)
+        named = pd.DataFrame([{"stage": NAME, "system": "logistic regression", "heads": "", "part": part}])
+        rows.append(named.join(scored))
+    return pd.concat(rows, ignore_index=True)
+
+
+def pooled(stores: list[features.Store], names: list[str]) -> np.ndarray:
+    """Mean and standard deviation of each clip's frames of all streams, [N, 2 dims]; NaN where there are none."""
+    return np.concatenate([_pooled(store, names) for store in stores], axis=1)
+
+
+def _pooled(store: features.Store, names: list[str]) -> np.ndarray:
+    rows = np.full((len(names), 2 * store.dim), np.nan)
+    for k, (start, stop) in enumerate(store.spans(names)):
+        if stop > start:
+            frames = store.frames[start:stop].astype(np.float32)
+            rows[k] = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+    return rows
+
+
+def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
+    """Probabilities [N, K] of each clip by a regression that did not see its fold; options: see `predict`."""
+    said = np.empty((len(labels), options["n_classes"]))
+    for k in np.unique(fold):
+        seen = fold != k
+        said[~seen] = predict(x[seen], labels[seen], fold[seen], x[~seen], **options)
+    return said
+
+
+def predict(
+    x: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+    others: np.ndarray,
+    *,
+    n_classes: int,
+    average: str,
+    n_jobs: int = 1,
+) -> np.ndarray:
+    """Probabilities [M, K] of other clips [M, P] by a regression on clips [N, P] with class numbers [N] and folds [N].
+
+    Its strength is the one with the best F1 over these folds, each predicted by a regression on the others. What a clip
+    lacks is the mean of the clips that are learnt from.
+    """
+    model = make_pipeline(
+        SimpleImputer(keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced", max_iter=300),
+    )
+    grid, split = {"logisticregression__C": STRENGTHS}, PredefinedSplit(np.unique(fold, return_inverse=True)[1])
+    search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, labels)
+    said = np.zeros((len(others), n_classes))
+    if len(others):
+        said[:, search.classes_] = search.predict_proba(others)
+    return said

@@ -1,0 +1,100 @@
+"""MC-EIU: ready-made features of sound, pictures and text; 7 emotions, 9 intents; English or Mandarin.
+
+Follows the loader of github MC-EIU/MC-EIU, data/multimodal_history_dataset.py at commit 2c1d578: A/<type>.h5,
+V/<type>.h5, L/<type>.h5 with one array per utterance, Speaker/speaker.h5, and target/<cv>/ with one-hot labels and
+names, <series>_<dialogue>_<turn>. Of several cross-validations, the first is taken. The files do not say how the
+classes are called, so they are numbered. Written from the loader alone: never run on the owners' files.
+
+The challenge's clips come from this corpus: whoever trains on both may train on test labels of the challenge.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju.config import ConfigError
+from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.sources import files_below, refuse
+from meiju.tables import Problem
+
+SETS = {"trn": "training", "val": "validation", "tst": "testing"}
+LABELS = ("emotion_label", "intent_label", "int2name")
+NOTES = [
+    "Classes are numbered as in the owners' files, which do not name them. There are no sentences and no clips.",
+    "Never mix it with the challenge's data, which comes from it: its labels may be the challenge's test labels.",
+    "Its frames are streams, such as --streams audio=npy:DIR/features/A-<type>.zip visual=... text=...",
+]
+
+
+def read(source: Path, settings: Settings) -> Prepared:
+    """The utterances of the first cross-validation's three sets, with all feature files that are there."""
+    paths = files_below(source)
+    labels = _find_labels(paths, source)
+    speakers = next((_open(path) for path in paths if path.name == "speaker.h5"), {})
+    streams = {
+        f"{p.parent.name}-{p.stem}": _open(p) for p in paths if p.suffix == ".h5" and p.parent.name in ("A", "V", "L")
+    }
+    refuse([] if streams else [Problem(str(source), None, "there are no A/*.h5, V/*.h5, L/*.h5", CORPUS.needs)])
+    tables = [utterances(*(_load(labels[s, kind]) for kind in LABELS), part=part) for s, part in SETS.items()]
+    clips = pd.concat(tables, ignore_index=True)
+    clips["speaker"] = [
+        f"{name.split('_')[0]}_{_texts(speakers[name])[0]}" if name in speakers else "" for name in clips.name
+    ]
+    in_none = [not any(name in arrays for arrays in streams.values()) for name in clips.name]
+    clips["why"] = np.where(in_none, "no features", "")
+    return Prepared(clips, NOTES, arrays=streams)
+
+
+def utterances(emotion: np.ndarray, intent: np.ndarray, names: np.ndarray, *, part: str) -> pd.DataFrame:
+    """Rows of one set: emotion [N, 7] and intent [N, 9] one-hot, names [N] or [N, 1] of texts or bytes."""
+    texts = _texts(names)
+    clips = pd.DataFrame({"name": texts, "part": part, "sentence": "", "media": None})
+    clips["emotion"] = [f"emotion-{k}" for k in np.argmax(emotion, axis=1)]
+    clips["intent"] = [f"intent-{k}" for k in np.argmax(intent, axis=1)]
+    return clips.assign(dialogue=["_".join(name.split("_")[:2]) for name in texts])
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in np.ravel(values)]
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path)
+    except (ValueError, EOFError) as error:
+        refuse([Problem(str(path), None, f"cannot be read as .npy: {error}", "get it again from its owners")])
+
+
+def _find_labels(paths: list[Path], source: Path) -> dict[tuple[str, str], Path]:
+    """The label files of the first cross-validation of the only corpus below the source."""
+    folders = sorted({path.parent for path in paths if path.name == "trn_int2name.npy"}, key=lambda f: (len(f.name), f))
+    if len({folder.parent for folder in folders}) != 1:
+        what = "there is no target/<cv>/trn_int2name.npy" if not folders else "there are several corpora"
+        refuse([Problem(str(source), None, what, f"give the folder of one language; needed: {CORPUS.needs}")])
+    wanted = {(s, kind): folders[0] / f"{s}_{kind}.npy" for s in SETS for kind in LABELS}
+    missing = [path for path in wanted.values() if path not in set(paths)]
+    refuse([Problem(str(path), None, "is missing", "get it again from the owners") for path in missing])
+    return wanted
+
+
+def _open(path: Path) -> Mapping[str, np.ndarray]:
+    """An HDF5 file: its arrays by name, each read when it is asked for."""
+    try:
+        import h5py  # no part of requirements.txt: nothing else needs it
+    except ImportError:
+        raise ConfigError("mc-eiu comes as HDF5; give .venv/bin/pip install h5py, then this again") from None
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        refuse([Problem(str(path), None, f"cannot be read as HDF5: {error}", "get it again from its owners")])
+
+
+CORPUS = PublicCorpus(
+    what="ready-made features of dialogues, English or Mandarin, 7 emotions, 9 intents",
+    licence="CC BY-NC 4.0, not to be passed on",
+    source="https://huggingface.co/datasets/YulangZhuo/MC-EIU and https://github.com/MC-EIU/MC-EIU",
+    needs="one language's A/*.h5, V/*.h5, L/*.h5, Speaker/speaker.h5 and target/<cv>/*.npy; and the package h5py",
+    read=read,
+)

@@ -1,0 +1,272 @@
+"""What public corpora have in common: clips are linked, parts drawn, and tables written in the official layout.
+
+The folder holds Annotation/ and NoAnnotation/ with the tables, clips/ with the clips of all parts, features/ where a
+corpus comes as ready-made features, and a README.md. The labels of Testing and NoAnnotation stand outside it, in
+<folder>-truth.csv. Tables are written last and replace older ones: the same clips can be drawn anew.
+"""
+
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from meiju.config import ConfigError, require
+from meiju.data.public.parts import draw_labelled
+from meiju.encoders.media import read_seconds
+from meiju.encoders.tracks import MediaError
+from meiju.labels import TASKS
+from meiju.tables import CorpusError, Problem
+from meiju.utils import files
+from meiju.utils.clip_files import examples
+
+TABLES = {
+    "training": "Annotation/Training_transcription.csv",
+    "validation": "Annotation/Validation_transcription.csv",
+    "testing": "Annotation/Testing_transcription.csv",
+    "unlabelled": "NoAnnotation/transcription.csv",
+}
+MARK = ".corpus"  # names the corpus in a folder that was begun; hidden, so that nobody takes it for one of its files
+LONG = 60  # seconds; utterances that have more were cut wrongly by their owners
+
+Media = Path | zipfile.Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a corpus is prepared."""
+
+    labelled: int | None = None  # so many training clips keep their labels; None is all
+    mix: Literal["balanced", "natural"] = "balanced"  # of the labelled clips over emotions
+    seed: int = 0  # of the labelled clips
+    published: bool = False  # parts as in published work
+
+    def __post_init__(self):
+        require(self.labelled is None or self.labelled >= 1, f"--labelled is at least 1; got {self.labelled}")
+
+
+@dataclass
+class Prepared:
+    """What an adapter has read from the owners' files.
+
+    clips: one row per clip, with columns name, part (training, validation, testing), sentence, emotion, intent,
+    dialogue, speaker, media (where the clip lies, None if it is not there) and why (the reason to leave it out, or "");
+    where clips are pieces of long films, start and end in seconds as well. notes: what is to be known of the corpus.
+    arrays: by stream, the ready-made frames of each clip. folds: name and fold of training clips, where published.
+    """
+
+    clips: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+    arrays: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    folds: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class PublicCorpus:
+    """A corpus that its owners give to anybody, or to who asks for it."""
+
+    what: str
+    licence: str
+    source: str
+    needs: str  # what is to lie below SOURCE
+    read: Callable[[Path, Settings], Prepared]
+
+
+def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Path, settings: Settings) -> str:
+    """Bring a corpus into the official layout in the folder `out`; returns what its README.md says of it.
+
+    truth: the csv file for the labels of Testing and NoAnnotation, outside of `out`. What an interrupted call has
+    linked is kept. Raises CorpusError and ConfigError before anything is written, with every problem that can be known.
+    """
+    _check_places(name, source, out, truth)
+    found = corpus.read(source, settings)
+    clips = found.clips.reset_index(drop=True)
+    _leave_out(clips, source, corpus)
+    if settings.labelled is not None:  # refused now rather than after all clips are linked
+        draw_labelled(_kept(clips, "training"), settings.labelled, mix=settings.mix, seed=settings.seed)
+    files.write_text(out / MARK, name)
+    files.sweep(out)
+    notes = found.notes + _place(clips, out)
+    for stream, arrays in found.arrays.items():
+        write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
+    if settings.labelled is not None:
+        training = _kept(clips, "training")
+        labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
+        clips.loc[clips.name.isin(set(training.name) - labelled), "part"] = "unlabelled"
+    _leave_out_unseen(clips)
+    for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
+        path.unlink()  # left out, or of an earlier call: a clip that no row names is an error
+    _write_tables(clips, out, truth)
+    (out / "folds.csv").unlink(missing_ok=True)  # of an earlier call
+    if found.folds is not None:
+        kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")
+        files.write_text(out / "folds.csv", kept.to_csv(index=False))
+    text = _readme(name, corpus, clips, notes, settings, truth)
+    files.write_text(out / "README.md", text)
+    return text
+
+
+def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
+    mark = out / MARK
+    prepared = mark.read_text(encoding="utf-8") if mark.is_file() else ""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and prepared != name:
+        what = f"holds the corpus {prepared}" if prepared else "is there, and was not written by this script"
+        raise ConfigError(f"--out: {out} {what}; name another folder")
+    here, there = out.resolve(), source.resolve()
+    require(
+        not (there.is_relative_to(here) or here.is_relative_to(there)),
+        f"--out: {out} and {source} lie one within the other; name another folder",
+    )
+    require(not truth.resolve().is_relative_to(here), f"--truth: {truth} would lie in the corpus; keep it outside")
+
+
+def _kept(clips: pd.DataFrame, part: str) -> pd.DataFrame:
+    return clips[(clips.part == part) & (clips.why == "")].sort_values("name", ignore_index=True)
+
+
+def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
+    """Add a reason to the rows that cannot be used. A test clip with one of its two labels is used: for that task."""
+    rules = {
+        "a second row of the same clip": clips.duplicated("name"),
+        **{f"no {task}": (clips[task] == "") & (clips.part != "testing") for task in TASKS},
+        "no label": (clips[list(TASKS)] == "").all(axis=1),
+        "no clip of this name": clips.media.isna() & clips.media.notna().any(),  # without any, sentences are the corpus
+    }
+    for reason, holds in rules.items():
+        clips.loc[holds & (clips.why == ""), "why"] = reason
+    if not (clips.why == "").any():
+        reasons = "; ".join(_reasons(clips)) or "no clips are listed"
+        raise CorpusError([Problem(str(source), None, f"no clip can be used: {reasons}", f"needed: {corpus.needs}")])
+
+
+def _leave_out_unseen(clips: pd.DataFrame) -> None:
+    """Leave out Validation's clips of classes that no labelled training clip has: no model could know of them."""
+    for task in TASKS:
+        unseen = ~clips[task].isin(_kept(clips, "training")[task])
+        clips.loc[unseen & (clips.part == "validation") & (clips.why == ""), "why"] = f"{task} that Training lacks"
+
+
+def _place(clips: pd.DataFrame, out: Path) -> list[str]:
+    """Link each clip into clips/ and add the column `file`; what is damaged gets a reason. Returns notes."""
+    wanted, is_film = clips[(clips.why == "") & clips.media.notna()], "start" in clips
+    stems = [Path(media.name).stem for media in wanted.media] if is_film else wanted.name
+    names = [f"clips/{s}{Path(m.name).suffix.lower()}" for s, m in zip(stems, wanted.media, strict=True)]
+    clips["file"] = pd.Series(names, wanted.index, dtype=object).reindex(clips.index, fill_value="")
+    sources: dict[str, Media] = dict(zip(names, wanted.media, strict=True))
+    _require_space([media for file, media in sources.items() if not (out / file).exists()], out)
+    damaged, n_long = {}, 0
+    for file, media in tqdm(sources.items(), desc="clips", unit="clip", disable=None if sources else True):
+        try:
+            n_long += link(media, out / file) > LONG
+        except MediaError as error:
+            damaged[file] = f"damaged: {error}"
+    broken = clips.file.isin(damaged)
+    clips.loc[broken, "why"] = clips.file[broken].map(damaged)
+    return [f"{n_long} clips have more than {LONG} s; they are kept."] if n_long and not is_film else []
+
+
+def link(media: Media, target: Path) -> float:
+    """Link a clip, or copy it where the file system cannot link or it lies in a zip; returns its seconds.
+
+    The link is a hard one: links that lead out of a corpus are followed only if that is asked for. A file that is
+    there already, with as many bytes, is kept. Raises MediaError where the clip is damaged, and leaves nothing.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.stat().st_size == _bytes(media):
+        return _seconds(target)
+    target.unlink(missing_ok=True)
+    if isinstance(media, Path):
+        seconds = _seconds(media)
+        try:
+            os.link(media.resolve(), target)
+            return seconds
+        except OSError:  # on another file system, on one without hard links, or another user's file
+            pass
+    with files.aside(target) as part:
+        with media.open("rb") as reader, part.open("wb") as writer:
+            shutil.copyfileobj(reader, writer)
+        return _seconds(part)
+
+
+def _seconds(path: Path) -> float:
+    seconds = read_seconds(path)
+    if seconds <= 0:
+        raise MediaError("it lasts no time")
+    return seconds
+
+
+def _bytes(media: Media) -> int:
+    return media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
+
+
+def _require_space(media: list[Media], out: Path) -> None:
+    """Refuse to begin where what is copied would not fit."""
+    out.mkdir(parents=True, exist_ok=True)
+    device, free = out.stat().st_dev, shutil.disk_usage(out).free
+    needed = sum(_bytes(one) for one in media if not isinstance(one, Path) or one.stat().st_dev != device)
+    what = f"--out: {needed / 1e9:.1f} GB are to be copied to {out}, where {free / 1e9:.1f} GB are free"
+    require(needed <= free, f"{what}; name a folder on the disk of the clips, which are linked then")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
+    """Write a zip of <name>.npy, as npy: streams read it; one that holds the same names already is kept."""
+    wanted = {f"{name}.npy": name for name in sorted(names) if name in arrays}
+    if path.exists():
+        with files.reading(path), zipfile.ZipFile(path) as archive:
+            if archive.namelist() == list(wanted):
+                return
+    with files.aside(path) as part, zipfile.ZipFile(part, "w") as archive:
+        for entry, name in tqdm(wanted.items(), desc=path.stem, unit="clip", disable=None):
+            buffer = io.BytesIO()
+            np.save(buffer, np.asarray(arrays[name]), allow_pickle=False)
+            archive.writestr(entry, buffer.getvalue())
+
+
+def _write_tables(clips: pd.DataFrame, out: Path, truth: Path) -> None:
+    """Write the table of each part that has clips, and the labels that it is not to show."""
+    shown = ["sentence", *TASKS, "speaker", "dialogue"]
+    spans = ["file", "start", "end"] if "start" in clips else []
+    for part, file in TABLES.items():
+        rows, columns = _kept(clips, part), [c for c in shown if c not in TASKS or part in ("training", "validation")]
+        table = rows[[*columns, *spans]].rename(columns={"sentence": "Subtitle"})
+        table.insert(0, "FileName", rows.name if spans else rows.name + rows.file.map(lambda f: Path(f).suffix))
+        if len(table):
+            files.write_text(out / file, table.to_csv(index=False))
+        else:
+            (out / file).unlink(missing_ok=True)  # of an earlier draw
+    withheld = pd.concat([_kept(clips, "testing"), _kept(clips, "unlabelled")])
+    withheld = withheld[["name", "part", *TASKS, "speaker", "dialogue"]].rename(columns={"name": "filename"})
+    files.write_text(truth, withheld.to_csv(index=False))
+
+
+def _reasons(clips: pd.DataFrame) -> list[str]:
+    """How many clips are left out for each reason, with examples."""
+    return [f"{reason}: {len(rows)} ({examples(list(rows.name))})" for reason, rows in clips.groupby("why") if reason]
+
+
+def _readme(
+    name: str, corpus: PublicCorpus, clips: pd.DataFrame, notes: list[str], settings: Settings, truth: Path
+) -> str:
+    draw = f"{settings.labelled} training clips have labels, drawn in a {settings.mix} mix with seed {settings.seed}."
+    drawn = [] if settings.labelled is None else [draw]
+    protocol = ["Parts as published."] if settings.published else []
+    kept = clips[clips.why == ""]
+    lines = [f"# {name}: {corpus.what}", "", f"Source: {corpus.source}", f"Licence: {corpus.licence}"]
+    lines += [*protocol, *notes, *drawn, "", "## Clips", ""]
+    for part in TABLES:
+        rows = _kept(clips, part)
+        groups = [f"{rows[c].nunique()} {c}s" for c in ("speaker", "dialogue") if (rows[c] != "").any()]
+        lines.append(f"- {part}: " + ", ".join([f"{len(rows)} clips", *groups]))
+    for task in TASKS:
+        counts = kept[kept.part == "training"][task].value_counts()
+        lines.append(f"- {task} of training clips: " + ", ".join(f"{label} {n}" for label, n in counts.items()))
+    lines += ["", f"Labels of testing{' and unlabelled' if drawn else ''} clips: {truth.name}, beside this folder."]
+    lines += ["", "## Left out", "", *([f"- {line}" for line in _reasons(clips)] or ["nothing"])]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,161 @@
+"""Clips are linked and never lost, a call can be given again, and nothing is written over."""
+
+import os
+import re
+import zipfile
+
+import pandas as pd
+import pytest
+
+from meiju.config import ConfigError
+from meiju.data.public import CORPORA, preparing
+from meiju.data.public.preparing import Prepared, PublicCorpus, Settings, link, prepare
+from meiju.encoders.tracks import MediaError
+from meiju.tables import CorpusError
+from owners_files import as_corpus, toy_clip
+from toy_run import run_script
+
+
+def toy_corpus(clips: pd.DataFrame) -> PublicCorpus:
+    return PublicCorpus("a toy", "none", "nowhere", "clips", lambda source, settings: Prepared(clips.copy()))
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def clips(source):
+    """Ten labelled clips, three of them not for training."""
+    rows = [
+        {
+            "name": f"clip{k}",
+            "part": {7: "validation", 8: "validation", 9: "testing"}.get(k, "training"),
+            "sentence": "a, b",
+            "emotion": ("joy", "rage")[k % 2],
+            "intent": ("ask", "wish")[k // 2 % 2],
+            "dialogue": "",
+            "speaker": "",
+            "media": toy_clip(source / f"clip{k}.mp4"),
+            "why": "",
+        }
+        for k in range(10)
+    ]
+    return pd.DataFrame(rows)
+
+
+def prepare_toy(clips: pd.DataFrame, source, out, **settings) -> str:
+    return prepare("toy", toy_corpus(clips), source, out, out.parent / "truth.csv", Settings(**settings))
+
+
+def test_clips_are_linked_and_a_second_call_keeps_them(clips, source, tmp_path):
+    out = tmp_path / "out"
+    first = prepare_toy(clips, source, out)
+    files = {path: path.stat() for path in (out / "clips").iterdir()}
+    assert len(files) == 10
+    assert all(stat.st_nlink == 2 for stat in files.values())
+    assert prepare_toy(clips, source, out) == first
+    assert {path: path.stat().st_ino for path in files} == {path: stat.st_ino for path, stat in files.items()}
+
+
+def test_where_the_disk_cannot_link_clips_are_copied(clips, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+    prepare_toy(clips, source, tmp_path / "out")
+    copy = tmp_path / "out" / "clips" / "clip3.mp4"
+    assert copy.stat().st_nlink == 1
+    assert copy.read_bytes() == (source / "clip3.mp4").read_bytes()
+    assert len(as_corpus(tmp_path / "out", needs_media=True).clips) == 10
+
+
+def test_an_interrupted_call_goes_on(clips, source, tmp_path, monkeypatch):
+    def interrupted(media, target):
+        if media.name == "clip5.mp4":
+            raise KeyboardInterrupt
+        return link(media, target)
+
+    monkeypatch.setattr(preparing, "link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_toy(clips, source, tmp_path / "out")
+    assert not (tmp_path / "out" / "Annotation").exists()
+    monkeypatch.setattr(preparing, "link", link)
+    prepare_toy(clips, source, tmp_path / "out")
+    assert len(as_corpus(tmp_path / "out", needs_media=True).clips) == 10
+
+
+def test_what_cannot_be_used_is_left_out_with_its_reason(clips, source, tmp_path):
+    (source / "clip0.mp4").write_bytes(b"damaged")
+    clips.loc[1, "media"] = None
+    clips.loc[2, "intent"] = ""
+    clips.loc[7, "intent"] = "a class that no training clip has"
+    clips = pd.concat([clips, clips.iloc[[3]]], ignore_index=True)
+    text = prepare_toy(clips, source, tmp_path / "out")
+    for line in (
+        r"- damaged: not decodable.*: 1 \(clip0\)",
+        r"- no clip of this name: 1 \(clip1\)",
+        r"- no intent: 1 \(clip2\)",
+        r"- intent that Training lacks: 1 \(clip7\)",
+        r"- a second row of the same clip: 1 \(clip3\)",
+    ):
+        assert re.search(line, text)
+    assert len(as_corpus(tmp_path / "out", needs_media=True).clips) == 6
+
+
+def test_a_damaged_clip_leaves_nothing_behind(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"damaged")
+    with pytest.raises(MediaError):
+        link(tmp_path / "clip.mp4", tmp_path / "clips" / "clip.mp4")
+    assert list((tmp_path / "clips").iterdir()) == []
+
+
+def test_too_many_labelled_clips_are_refused_before_anything_is_written(clips, source, tmp_path):
+    with pytest.raises(ConfigError, match="--labelled 8: there are 7 training clips"):
+        prepare_toy(clips, source, tmp_path / "out", labelled=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_not_written_to(clips, source, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="was not written by this script"):
+        prepare_toy(clips, source, out)
+    (out / "thesis.txt").unlink()
+    prepare_toy(clips, source, out)
+    with pytest.raises(ConfigError, match="holds the corpus toy"):
+        prepare("ravdess", CORPORA["ravdess"], source, out, tmp_path / "truth.csv", Settings())
+
+
+def test_a_corpus_within_its_source_and_labels_within_the_corpus_are_refused(clips, source, tmp_path):
+    with pytest.raises(ConfigError, match="one within the other"):
+        prepare_toy(clips, source, source / "out")
+    out, corpus = tmp_path / "out", toy_corpus(clips)
+    with pytest.raises(ConfigError, match="--truth"):
+        prepare("toy", corpus, source, out, out / "truth.csv", Settings())
+
+
+def test_a_disk_that_is_too_small_is_told_beforehand(clips, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "_bytes", lambda media: 10**18)
+    with zipfile.ZipFile(source / "clips.zip", "w") as archive:
+        archive.write(source / "clip0.mp4", "clip0.mp4")
+    clips.loc[0, "media"] = zipfile.Path(source / "clips.zip", "clip0.mp4")  # is copied on any disk
+    with pytest.raises(ConfigError, match="GB are to be copied"):
+        prepare_toy(clips, source, tmp_path / "out")
+    assert not (tmp_path / "out" / "clips").exists()
+
+
+def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_script("prepare_corpus.py", "--help")
+    text = capsys.readouterr().out
+    assert all(f"  {name}: {corpus.what}" in text and corpus.licence in text for name, corpus in CORPORA.items())
+    with pytest.raises(SystemExit, match="error: the corpus has 1 problem"):
+        run_script("prepare_corpus.py", "ravdess", str(tmp_path / "missing"), "--out", str(tmp_path / "out"))
+
+
+def test_an_empty_folder_is_none_of_the_corpora(source, tmp_path):
+    for name in CORPORA:
+        with pytest.raises((CorpusError, ConfigError)):
+            prepare(name, CORPORA[name], source, tmp_path / "out", tmp_path / "truth.csv", Settings())
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,263 @@
+"""What runs share: it is made once, whatever they are called, and stays as long as one of them needs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meiju import features, pipeline, stores
+from meiju.config import Config, ConfigError, parse_config
+from meiju.encoders.arrays import NpyFrames
+from meiju.run import Run
+from meiju.utils import files
+from toy_corpus import N_FOLDS, make_corpus, make_folds
+from toy_run import run_script
+
+CORPUS = make_corpus()
+NAMES = list(CORPUS.clips.name)
+CHUNK = 8  # clips that are encoded together
+
+
+@pytest.fixture
+def arrays(tmp_path) -> Path:
+    """Ready-made frames of every clip."""
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for k, name in enumerate(NAMES):
+        np.save(folder / f"{name}.npy", np.full((2, 4), k + 1, np.float32))
+    return folder
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[str]:
+    """The clips that were encoded, in order."""
+    names, encode = [], NpyFrames.encode
+
+    def listen(encoder, clips):
+        names.extend(clip.name for clip in clips)
+        return encode(encoder, clips)
+
+    monkeypatch.setattr(NpyFrames, "encode", listen)
+    monkeypatch.setattr(NpyFrames, "chunk", CHUNK)
+    return names
+
+
+def make(home: Path, name: str, arrays: Path, *flags: str) -> Run:
+    given = ["custom", "--run", name, "--home", str(home), "--folds", str(N_FOLDS), "--device", "cpu", "--jobs", "1"]
+    given += ["--punctuation", "none", "--streams", f"own=npy:{arrays}", *flags]
+    return Run(parse_config("", given), corpus=CORPUS, folds=make_folds(CORPUS))
+
+
+def extract(run: Run) -> Path:
+    """Steps 02 and 03; the store."""
+    with run.under_way:
+        pipeline.refine_transcripts(run)
+        pipeline.extract_features(run)
+    return run.stream_folder("own")
+
+
+def change(arrays: Path, name: str) -> None:
+    np.save(arrays / f"{name}.npy", np.full((3, 4), -1, np.float32))
+
+
+def test_a_run_of_another_name_finds_what_the_first_encoded(tmp_path, arrays, encoded, capsys):
+    first = extract(make(tmp_path, "first", arrays))
+    assert encoded == NAMES
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
+    run = make(tmp_path, "second", arrays)
+    assert extract(run) == first == run.stores["own"]
+    assert encoded == NAMES
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
+    out = capsys.readouterr().out
+    assert f"features of own: encoded before, see {first}" in out
+    assert "older code" not in out
+
+
+def test_of_changed_clips_only_these_are_encoded_again_by_any_run(tmp_path, arrays, encoded):
+    first = extract(make(tmp_path, "first", arrays))
+    change(arrays, "testing_01")
+    encoded.clear()
+    second = extract(make(tmp_path, "second", arrays))
+    assert second != first
+    assert encoded == ["testing_01"]
+    (span,) = features.load(second).spans(["testing_01"])
+    assert span[1] - span[0] == 3
+
+
+def test_a_run_goes_on_where_another_was_interrupted(tmp_path, arrays, encoded, monkeypatch):
+    listen = NpyFrames.encode
+
+    def interrupted(encoder, clips):
+        if len(encoded) >= 2 * CHUNK:
+            raise KeyboardInterrupt
+        return listen(encoder, clips)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NpyFrames, "encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            extract(make(tmp_path, "first", arrays))
+    assert encoded == NAMES[: 2 * CHUNK]
+    assert list(stores.users(tmp_path).values()) == [["first"]]  # though it has finished nothing
+    extract(make(tmp_path, "second", arrays))
+    assert encoded == NAMES
+
+
+def test_of_two_runs_at_once_one_encodes_and_the_other_is_refused(tmp_path, arrays, encoded, monkeypatch):
+    listen, refused = NpyFrames.encode, []
+
+    def meanwhile(encoder, clips):
+        if not refused:
+            with pytest.raises(files.Busy) as caught:
+                extract(make(tmp_path, "second", arrays))
+            refused.append(str(caught.value))
+        return listen(encoder, clips)
+
+    monkeypatch.setattr(NpyFrames, "encode", meanwhile)
+    first = make(tmp_path, "first", arrays)
+    store = extract(first)
+    assert refused[0].startswith(f"another run is writing to {store} (process ")
+    with files.reserved(store):  # of a whole store, nothing is written
+        extract(make(tmp_path, "second", arrays))
+    assert encoded == NAMES
+
+
+def test_what_a_run_lost_it_makes_anew_unless_another_is_at_it(tmp_path, arrays, encoded):
+    store = extract(make(tmp_path, "first", arrays))
+    (store / "frames.npy").unlink()
+    with files.reserved(store), pytest.raises(files.Busy):
+        extract(make(tmp_path, "first", arrays))
+    assert (store / "encoder" / "fitted.json").exists()
+    extract(make(tmp_path, "first", arrays))
+    assert features.load(store).frames.any()
+
+
+def remove_unused(home: Path, capsys) -> dict[str, str]:
+    """What the script says of each store, by its folder."""
+    return listed(home, capsys, "--remove-unused")
+
+
+def listed(home: Path, capsys, *flags: str) -> dict[str, str]:
+    capsys.readouterr()
+    run_script("stores.py", "--home", str(home), *flags)
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert total.startswith("in all: 0.0 MB, of which unused 0.0 MB")
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_what_no_run_uses_is_removed_and_nothing_else(tmp_path, arrays, encoded, capsys):
+    store = extract(make(tmp_path, "first", arrays))
+    extract(make(tmp_path, "second", arrays))
+    name = str(store.relative_to(tmp_path))
+    shutil.rmtree(tmp_path / "work" / "first")
+    assert remove_unused(tmp_path, capsys) == {name: "0.0 MB, used by second"}
+    shutil.rmtree(tmp_path / "work" / "second")
+    assert listed(tmp_path, capsys) == {name: "0.0 MB, unused"}
+    with files.reserved(store):
+        assert "0.0 MB, kept: another run is writing" in remove_unused(tmp_path, capsys)[name]
+    assert features.load(store)
+    assert remove_unused(tmp_path, capsys) == {name: "0.0 MB, removed"}
+    assert list(store.parent.iterdir()) == []
+    assert remove_unused(tmp_path, capsys) == {}
+
+
+def test_of_the_same_settings_the_last_result_is_used(tmp_path, arrays, encoded, capsys):
+    """Clips that have changed leave a store behind; where they change back, it is used again."""
+    first = extract(make(tmp_path, "run", arrays))
+    kept = (arrays / "testing_01.npy").read_bytes()
+    change(arrays, "testing_01")
+    second = extract(make(tmp_path, "run", arrays))
+    assert stores.users(tmp_path) == {second: ["run"]}
+    (arrays / "testing_01.npy").write_bytes(kept)
+    assert extract(make(tmp_path, "run", arrays)) == first
+    assert stores.users(tmp_path) == {first: ["run"]}
+    remove_unused(tmp_path, capsys)
+    assert (first.exists(), second.exists()) == (True, False)
+
+
+def test_results_of_other_settings_and_the_submission_are_used_as_well(tmp_path, arrays, encoded):
+    other_arrays = shutil.copytree(arrays, tmp_path / "other")
+    change(other_arrays, "testing_01")
+    usual, other = (extract(make(tmp_path, "run", folder)) for folder in (arrays, other_arrays))
+    assert stores.users(tmp_path) == {usual: ["run"], other: ["run"]}
+    old = make(tmp_path, "run", arrays)
+    with old.under_way:
+        assert old.begin("submission")
+        old.finish("submission", [])
+    change(arrays, "testing_02")
+    today = extract(make(tmp_path, "run", arrays))
+    assert set(stores.users(tmp_path)) == {usual, other, today}  # predict.py reads the encoders of the submission
+
+
+def test_a_store_is_kept_that_a_step_has_only_begun_to_use(tmp_path, arrays, encoded, monkeypatch, capsys):
+    store = extract(make(tmp_path, "first", arrays))
+    shutil.rmtree(tmp_path / "work" / "first")
+    run = make(tmp_path, "second", arrays)
+    with run.under_way:
+        pipeline.refine_transcripts(run)
+        assert run.begin("features")
+        assert "used by second" in remove_unused(tmp_path, capsys)[str(store.relative_to(tmp_path))]
+        with pytest.raises(files.Busy, match="a run uses"):  # as if it had begun a moment ago
+            stores.remove(store, tmp_path)
+    assert features.load(store)
+
+
+def test_a_removal_that_was_cut_off_is_completed(tmp_path, arrays, encoded, monkeypatch, capsys):
+    store = extract(make(tmp_path, "first", arrays))
+    shutil.rmtree(tmp_path / "work" / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr("meiju.stores.shutil.rmtree", lambda path: None)
+        remove_unused(tmp_path, capsys)
+    extract(make(tmp_path, "second", arrays))  # finds no half of a store
+    assert encoded == NAMES * 2
+    remove_unused(tmp_path, capsys)
+    assert list(store.parent.iterdir()) == [store]
+
+
+@pytest.mark.parametrize("damage", [{"settings": [1]}, {"at": "soon"}, None])
+def test_a_marker_that_cannot_be_read_removes_nothing(tmp_path, arrays, encoded, damage):
+    run = make(tmp_path, "first", arrays)
+    store, marker = extract(run), run.folder("features") / "done.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | damage) if damage else "{")
+    with pytest.raises(SystemExit, match=r"done\.json is damaged"):
+        run_script("stores.py", "--home", str(tmp_path), "--remove-unused")
+    with pytest.raises(files.Damaged, match=r"done\.json is damaged"):
+        extract(make(tmp_path, "first", arrays))
+    assert store.exists()
+
+
+def test_transcriptions_and_fine_tuned_encoders_are_named_by_what_decides_them(tmp_path):
+    speech = {"step": "transcription", "media": "abc"}
+    streams = {"text": {"source": {"step": "transcripts", "transcription": speech}}}
+    decided = {"stage1": {"features": {"streams": streams}, "tuned": {"words": {"model": "m"}}}}
+    folder = tmp_path / "work" / "run" / "stage2" / "f"
+    folder.mkdir(parents=True)
+    marker = {"at": 1, "settings": {}, "decided by": decided}
+    (folder / "done.json").write_text(json.dumps(marker))
+    shared = tmp_path / "work" / "_shared"
+    assert set(stores.users(tmp_path)) == {
+        shared / stores.name_of("features", streams["text"], "text"),
+        shared / stores.name_of("tuned", {"model": "m"}, "words"),
+        shared / stores.name_of("transcription", speech),
+    }
+
+
+def test_other_stores_are_those_of_the_same_stream(tmp_path):
+    text, other, audio = (tmp_path / "features" / f"{name}-012" for name in ("text", "text-2", "audio"))
+    older = text.with_name("text-345")
+    for folder in (text, other, audio, older):
+        folder.mkdir(parents=True)
+    assert older in stores.others(text)
+    assert audio not in stores.others(text)
+    assert stores.others(audio) == []
+    first, second = (tmp_path / "transcription" / name for name in ("012", "345"))
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+    assert stores.others(first) == [second]
+
+
+def test_no_run_can_have_the_name_of_the_shared_folder(tmp_path):
+    name = Config("run", home=tmp_path).shared.name
+    with pytest.raises(ConfigError, match="--run is a folder's name"):
+        Config(name)

@@ -1,0 +1,420 @@
+"""Compares ways to use the unlabelled pool, on clips that no stage saw; every choice of stage 2 is made by it.
+
+Of a run whose steps 02 to 04 are done, only the training part is used: some of its speakers (of its clips, where no
+speaker is known) are held out as test, N of the others are labelled, and the rest is the pool, its labels known to the
+bench alone. Both stages are trained on that as the pipeline does it, with five folds and one head count; each way to
+label the pool is scored on the test clips, by the mean of all members. --pool adds the run's own unlabelled clips.
+
+Writes  one row per draw and way to --out, a csv, as soon as it is there; a second call goes on
+Run     .venv/bin/python tests/tools/stage2_bench.py --labelled 300 --draws 3 --out ways.csv -- PRESET [--flag value ...]
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from sklearn.metrics import f1_score, log_loss
+
+from meiju import features, folds
+from meiju.config import Config
+from meiju.corpus import Corpus
+from meiju.features import MemberStore
+from meiju.labels import TASKS
+from meiju.metrics import jrbm
+from meiju.pseudo import calibrate, fit_temperature, precision_threshold
+from meiju.run import Run, main
+from meiju.training import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
+
+N_FOLDS = 5
+TEST_SHARE = 0.25  # of speakers, or of clips where none is known
+TOGETHER = 5  # members that train side by side
+
+Probabilities = dict[str, np.ndarray]  # by task [N, K]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One draw of a corpus: numbers of its clips by use, labels of all that are known, and the fold of labelled ones."""
+
+    labelled: np.ndarray
+    pool: np.ndarray
+    test: np.ndarray
+    labels: dict[str, np.ndarray]  # of all clips, -1 where not known
+    fold: np.ndarray  # of `labelled`
+    groups: np.ndarray | None  # of `labelled`
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """What stage 1 knows. All by fold: of the pool by the fold's members, and by those and its nested members together.
+
+    nested: labels and predictions of the other folds' rows by nested members; own: each labelled clip by the members
+    that held out its fold; temperature and threshold of each task as the default gate has them.
+    """
+
+    single: list[Probabilities]
+    together: list[Probabilities]
+    temperature: list[dict[str, float]]
+    threshold: list[dict[str, float]]
+    own: Probabilities
+    test: Probabilities
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the pool is labelled: targets[task] [pool, K] and weight[task] [pool] for one fold; how often, and noise."""
+
+    targets: Callable[["Teachers", int, Split], tuple[Probabilities, Probabilities]]
+    ratio: float = 1.0
+    modality_dropout: float | None = None
+    rounds: int = 1
+
+
+def draw(run: Run, n_labelled: int, seed: int, *, with_pool: bool) -> Split:
+    """Draw test, labelled clips and pool by names in sorted order and a seed."""
+    clips, rng = run.corpus.clips, np.random.default_rng(seed)
+    training = clips[clips.part == "training"]
+    what, group = folds.group(training.reset_index(drop=True), run.config.folds_by)
+    group = pd.Series(group.to_numpy() if what else training.name.to_numpy(), index=training.index)
+    names = np.sort(group.unique())
+    held_out = rng.permutation(names)[: round(TEST_SHARE * len(names))]
+    is_test = group.isin(held_out)
+    others = rng.permutation(training.index[~is_test])
+    labelled, pool = np.sort(others[:n_labelled]), np.sort(others[n_labelled:])
+    if with_pool:
+        pool = np.sort(np.concatenate([pool, clips.index[clips.part == "unlabelled"]]))
+    labels = {task: run.corpus.labels.encode(task, clips[task]) for task in TASKS}
+    own = Corpus(clips.loc[labelled], run.corpus.labels, [])
+    drawn = folds.draw(own, n_folds=N_FOLDS, by=run.config.folds_by, seed=seed).set_index("name").fold
+    return Split(
+        labelled,
+        pool,
+        training.index[is_test].to_numpy(),
+        labels,
+        drawn[clips.name[labelled]].to_numpy(),
+        group[labelled].to_numpy() if what else None,
+        {task: len(run.corpus.labels[task]) for task in TASKS},
+    )
+
+
+class Bench:
+    """Trains and asks members on one draw."""
+
+    def __init__(self, config: Config, frames: Frames, split: Split, seed: int):
+        self.config, self.frames, self.split, self.seed = config, frames, split, seed
+
+    def train(
+        self, jobs: dict[tuple, tuple[tuple[int, ...], Rows | None]], clips: np.ndarray, way: Way | None = None
+    ) -> dict[tuple, Probabilities]:
+        """By key, predictions on `clips` of a member that holds out some folds, with pseudo-labelled rows or none."""
+        model = self.config.model
+        if way and way.modality_dropout is not None:
+            model = dataclasses.replace(model, modality_dropout=way.modality_dropout)
+        ratio = way.ratio if way else 1.0
+        data = {key: self._data(held_out, pseudo) for key, (held_out, pseudo) in jobs.items()}
+        alike, said = defaultdict(list), {}
+        for key, one in data.items():
+            batch = self.config.train.batch_size
+            alike[n_steps(self.config.train, len(one.labelled)), n_pseudo(one, batch, ratio)].append(key)
+        for keys in alike.values():
+            for first in range(0, len(keys), TOGETHER):
+                chosen = keys[first : first + TOGETHER]
+                heads = self.config.model.heads[0]
+                members = [data[key] for key in chosen]
+                network = train_members(self.frames, members, model, self.config.train, heads=heads, pseudo_ratio=ratio)
+                predicted = predict(network, self.frames, clips)
+                for e, key in enumerate(chosen):
+                    said[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
+        return said
+
+    def _data(self, held_out: tuple[int, ...], pseudo: Rows | None) -> MemberData:
+        split = self.split
+        rows = split.labelled[~np.isin(split.fold, held_out)]
+        labels = {task: split.labels[task][rows] for task in TASKS}
+        labelled = hard_rows(rows, labels, split.classes, self.config.train.class_weights)
+        seed = int(np.random.SeedSequence([self.seed, pseudo is not None, *held_out]).generate_state(1)[0])
+        return MemberData(labelled, pseudo, seed)
+
+    def stage1(self) -> Teachers:
+        split = self.split
+        clips = np.concatenate([split.labelled, split.pool, split.test])
+        n, n_pool = len(split.labelled), len(split.pool)
+        every = range(N_FOLDS)
+        jobs = {(k,): ((k,), None) for k in every} | {(a, b): ((a, b), None) for a in every for b in every if a < b}
+        said = self.train(jobs, clips)
+        single = [_part(said[k,], slice(n, n + n_pool)) for k in every]
+        together, temperature, threshold = [], [], []
+        for k in every:
+            nested = {j: said[tuple(sorted((k, j)))] for j in every if j != k}
+            together.append(_mean([single[k], *(_part(one, slice(n, n + n_pool)) for one in nested.values())]))
+            rows = np.flatnonzero(split.fold != k)
+            seen = {task: np.stack([nested[split.fold[i]][task][i] for i in rows]) for task in TASKS}
+            truth = {task: split.labels[task][split.labelled[rows]] for task in TASKS}
+            heat = {task: fit_temperature(seen[task], truth[task]) for task in TASKS}
+            temperature.append(heat)
+            groups = None if split.groups is None else split.groups[rows]
+            threshold.append(
+                {
+                    task: precision_threshold(
+                        seen[task].max(axis=1),
+                        seen[task].argmax(axis=1) == truth[task],
+                        self.config.pseudo.precision,
+                        groups,
+                    )
+                    for task in TASKS
+                }
+            )
+        own = {task: np.stack([said[split.fold[i],][task][i] for i in range(n)]) for task in TASKS}
+        test = _mean([_part(said[k,], slice(n + n_pool, None)) for k in every])
+        return Teachers(single, together, temperature, threshold, own, test)
+
+    def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, float, dict[str, float]]:
+        """Predictions of labelled clips by the members that held them out, of test clips, and the pool's share and precision."""
+        split, n = self.split, len(self.split.labelled)
+        clips = np.concatenate([split.labelled, split.pool, split.test])
+        taught = teachers
+        for _ in range(way.rounds):
+            jobs, right, kept = {}, defaultdict(list), defaultdict(list)
+            for k in range(N_FOLDS):
+                targets, weight = way.targets(taught, k, split)
+                for task in TASKS:
+                    known = (split.labels[task][split.pool] >= 0) & (weight[task] > 0)
+                    hit = targets[task].argmax(axis=1) == split.labels[task][split.pool]
+                    right[task].append(np.average(hit[known], weights=weight[task][known]) if known.any() else np.nan)
+                    kept[task].append((weight[task] > 0).mean())
+                scale = self.config.stage2.weight
+                weight = {task: (scale * w).astype(np.float32) for task, w in weight.items()}
+                rows = Rows(split.pool, {t: p.astype(np.float32) for t, p in targets.items()}, weight)
+                taken = np.flatnonzero(sum(weight.values()) > 0)
+                jobs[k,] = ((k,), rows.take(taken) if len(taken) else None)
+            said = self.train(jobs, clips, way)
+            pool = [_part(said[k,], slice(n, n + len(split.pool))) for k in range(N_FOLDS)]
+            taught = dataclasses.replace(taught, single=pool, together=pool)
+        own = {task: np.stack([said[split.fold[i],][task][i] for i in range(n)]) for task in TASKS}
+        test = _mean([_part(one, slice(n + len(split.pool), None)) for one in said.values()])
+        told = {f"precision_{t}": np.mean(right[t]) for t in TASKS} | {f"kept_{t}": np.mean(kept[t]) for t in TASKS}
+        return own, test, told
+
+
+def _part(probabilities: Probabilities, rows: slice) -> Probabilities:
+    return {task: p[rows] for task, p in probabilities.items()}
+
+
+def _mean(several: list[Probabilities]) -> Probabilities:
+    return {task: np.mean([one[task] for one in several], axis=0) for task in TASKS}
+
+
+def _calibrated(teachers: Teachers, fold: int, which: str) -> Probabilities:
+    return {task: calibrate(getattr(teachers, which)[fold][task], teachers.temperature[fold][task]) for task in TASKS}
+
+
+def gate(teachers: Teachers, fold: int, split: Split, *, soft: bool = False, which: str = "single"):
+    """The default until now: hard labels above the precision gate, of pairs that labelled clips show."""
+    targets, weight = {}, {}
+    seen = split.labelled[split.fold != fold]
+    pairs = set(zip(*(split.labels[task][seen] for task in TASKS), strict=True))
+    best = {task: getattr(teachers, which)[fold][task].argmax(axis=1) for task in TASKS}
+    known = np.array([pair in pairs for pair in zip(*best.values(), strict=True)])
+    for task in TASKS:
+        p = getattr(teachers, which)[fold][task]
+        passed = (p.max(axis=1) >= teachers.threshold[fold][task]) & known
+        calibrated = _calibrated(teachers, fold, which)[task]
+        targets[task] = calibrated if soft else np.eye(p.shape[1])[best[task]]
+        weight[task] = passed.astype(float)
+    return targets, weight
+
+
+def everything(
+    teachers: Teachers,
+    fold: int,
+    split: Split,
+    *,
+    which: str,
+    sharpen: float = 1.0,
+    hard: bool = False,
+    power: float = 0,
+    scale: float = 1,
+):
+    """Calibrated probabilities of the whole pool; sharpened by a temperature; weighted by a power of the confidence."""
+    p = _calibrated(teachers, fold, which)
+    targets = {task: softmax(np.log(np.maximum(p[task], 1e-12)) / sharpen, axis=1) for task in TASKS}
+    if hard:
+        targets = {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS}
+    return targets, {task: scale * p[task].max(axis=1) ** power for task in TASKS}
+
+
+def known_pairs(teachers: Teachers, fold: int, split: Split, *, which: str):
+    """The whole pool, but for clips of a likeliest pair that no labelled clip shows."""
+    targets, weight = everything(teachers, fold, split, which=which)
+    seen = split.labelled[split.fold != fold]
+    pairs = set(zip(*(split.labels[task][seen] for task in TASKS), strict=True))
+    best = zip(*(targets[task].argmax(axis=1) for task in TASKS), strict=True)
+    known = np.array([pair in pairs for pair in best], dtype=float)
+    return targets, {task: known * w for task, w in weight.items()}
+
+
+def soft_match(teachers: Teachers, fold: int, split: Split, *, which: str, hard: bool, align: bool):
+    """SoftMatch (arXiv 2301.10921, section 3): a truncated Gaussian of the confidence; shares of classes made uniform."""
+    targets, weight = {}, {}
+    for task, p in _calibrated(teachers, fold, which).items():
+        aligned = p / p.mean(axis=0) if align else p
+        confidence = (aligned / aligned.sum(axis=1, keepdims=True)).max(axis=1)
+        mean, variance = confidence.mean(), confidence.var()
+        weight[task] = np.exp(-(np.minimum(confidence - mean, 0) ** 2) / (2 * variance))
+        targets[task] = np.eye(p.shape[1])[p.argmax(axis=1)] if hard else p
+    return targets, weight
+
+
+def class_wise(teachers: Teachers, fold: int, split: Split, *, which: str):
+    """FreeMatch (arXiv 2205.07246, section 4): the mean confidence, scaled by what each class has on average."""
+    targets, weight = {}, {}
+    for task, p in _calibrated(teachers, fold, which).items():
+        best, confidence = p.argmax(axis=1), p.max(axis=1)
+        local = p.mean(axis=0) / p.mean(axis=0).max()
+        weight[task] = (confidence >= (local * confidence.mean())[best]).astype(float)
+        targets[task] = np.eye(p.shape[1])[best]
+    return targets, weight
+
+
+def aligned(teachers: Teachers, fold: int, split: Split, *, which: str):
+    """Shares of classes of the pool estimated by expectation-maximisation (Saerens et al. 2002), probabilities moved there."""
+    targets, weight = {}, {}
+    seen = split.labelled[split.fold != fold]
+    for task, p in _calibrated(teachers, fold, which).items():
+        given = np.bincount(split.labels[task][seen], minlength=p.shape[1]) + 1
+        given = given / given.sum()
+        share, moved = given, p
+        for _ in range(100):
+            moved = p * share / given
+            moved = moved / moved.sum(axis=1, keepdims=True)
+            share = moved.mean(axis=0)
+        targets[task], weight[task] = moved, np.ones(len(p))
+    return targets, weight
+
+
+def agreeing(teachers: Teachers, fold: int, split: Split):
+    """Hard labels where the fold's member and the mean of all that never saw the fold say the same."""
+    one, all_ = _calibrated(teachers, fold, "single"), _calibrated(teachers, fold, "together")
+    targets = {task: np.eye(p.shape[1])[p.argmax(axis=1)] for task, p in all_.items()}
+    return targets, {task: (one[task].argmax(axis=1) == p.argmax(axis=1)).astype(float) for task, p in all_.items()}
+
+
+def ways() -> dict[str, Way]:
+    def of(function, **settings):
+        return lambda teachers, fold, split: function(teachers, fold, split, **settings)
+
+    soft = of(everything, which="together")
+    return {
+        "gate, hard": Way(of(gate)),
+        "gate, hard, nested teachers too": Way(of(gate, which="together")),
+        "gate, soft": Way(of(gate, soft=True)),
+        "all, soft": Way(of(everything, which="single")),
+        "all, soft, nested teachers too": Way(soft),
+        "the same, ratio 2": Way(soft, ratio=2),
+        "the same, ratio 4": Way(soft, ratio=4),
+        "the same, sharpened by 0.5": Way(of(everything, which="together", sharpen=0.5)),
+        "the same, hard": Way(of(everything, which="together", hard=True)),
+        "the same, weighted by confidence": Way(of(everything, which="together", power=1)),
+        "SoftMatch": Way(of(soft_match, which="together", hard=True, align=True)),
+        "SoftMatch, soft targets": Way(of(soft_match, which="together", hard=False, align=False)),
+        "FreeMatch's thresholds": Way(of(class_wise, which="together")),
+        "shares aligned": Way(of(aligned, which="together")),
+        "agreement": Way(agreeing),
+        "two rounds": Way(soft, rounds=2),
+        "two rounds, single": Way(of(everything, which="single"), rounds=2),
+        "all, soft, known pairs": Way(of(known_pairs, which="single")),
+        "all, soft, weight 1": Way(of(everything, which="single", scale=2.0)),
+        "all, soft, weight 1, ratio 2": Way(of(everything, which="single", scale=2.0), ratio=2),
+        "modality dropout 0.4": Way(soft, modality_dropout=0.4),
+    }
+
+
+def scores(split: Split, own: Probabilities, test: Probabilities) -> dict[str, float]:
+    """F1 and log-loss on test clips; the temperature of the log-loss is that of the labelled clips out of fold."""
+    row = {}
+    for task in TASKS:
+        truth = split.labels[task][split.test]
+        row[f"f1_{task}"] = f1_score(truth, test[task].argmax(axis=1), average="weighted")
+        heat = fit_temperature(own[task], split.labels[task][split.labelled])
+        row[f"log_loss_{task}"] = log_loss(truth, calibrate(test[task], heat), labels=range(split.classes[task]))
+    row["jrbm"] = jrbm(row["f1_emotion"], row["f1_intent"])
+    row["log_loss"] = row["log_loss_emotion"] + row["log_loss_intent"]
+    return row
+
+
+def shortened(store: features.Store, most: int) -> features.Store:
+    """The store with at most so many frames a clip, each the mean of a stretch, so that a draw takes minutes."""
+    parts, length = [], []
+    for start, stop in zip(store.index.start, store.index.stop, strict=True):
+        frames = store.frames[start:stop].astype(np.float32)
+        pieces = np.array_split(frames, min(most, len(frames))) if len(frames) else []
+        parts += [piece.mean(axis=0) for piece in pieces]
+        length.append(len(pieces))
+    stop = np.cumsum(length)
+    index = store.index.assign(start=stop - length, stop=stop)
+    return dataclasses.replace(store, frames=np.stack(parts).astype(np.float16), index=index)
+
+
+def bench(run: Run, options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    stores = {s: MemberStore(shortened(features.load(folder), options.frames)) for s, folder in run.stores.items()}
+    frames = Frames(stores, list(run.corpus.clips.name))
+    done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame()
+    for seed in range(options.draws):
+        split = draw(run, options.labelled, seed, with_pool=options.pool)
+        key = {"run": run.config.run, "labelled": options.labelled, "seed": seed}
+        here = done[(done[list(key)] == list(key.values())).all(axis=1)] if len(done) else done
+        missing = [name for name in ["stage 1", *ways()] if not len(here) or name not in set(here.way)]
+        if options.ways:
+            missing = [name for name in missing if name in options.ways or name == "stage 1"]
+        if not missing:
+            continue
+        one = Bench(run.config, frames, split, seed)
+        teachers = one.stage1()
+        for name in missing:
+            if name == "stage 1":
+                row = scores(split, teachers.own, teachers.test)
+                row |= {f"both_{k}": v for k, v in row.items()}
+            else:
+                own, test, told = one.stage2(ways()[name], teachers)
+                both = scores(split, _mean([own, teachers.own]), _mean([test, teachers.test]))
+                row = scores(split, own, test) | told | {f"both_{k}": v for k, v in both.items()}
+            row = {**key, "way": name, "n_pool": len(split.pool), "n_test": len(split.test), **row}
+            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
+            done.to_csv(options.out, index=False)
+            print(
+                f"{run.config.run} {options.labelled} seed {seed} {name}: {row['jrbm']:.4f} {row['log_loss']:.4f}",
+                flush=True,
+            )
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labelled", type=int, default=300)
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("ways.csv"))
+    parser.add_argument("--frames", type=int, default=6)
+    parser.add_argument("--pool", action="store_true")
+    parser.add_argument("--ways", nargs="*")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    cut = sys.argv.index("--")
+    options = parse(sys.argv[1:cut])
+    sys.argv = [sys.argv[0], *sys.argv[cut + 1 :]]
+
+    def step(run: Run) -> None:
+        bench(run, options)
+
+    step.__module__ = __name__
+    main(step)
