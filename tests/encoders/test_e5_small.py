@@ -26,7 +26,7 @@ def embeddings(*sentences: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def file() -> ModelFile:
-    return ModelFile(packaged_file(*e5_small.MODEL))
+    return ModelFile(packaged_file(e5_small.MODEL))
 
 
 @pytest.fixture(scope="module")
