@@ -1,6 +1,9 @@
 """Joint emotion and intent recognition in short clips: a solution to ICASSP MEIJU@2025."""
 
+import io
+import signal
 import sys
+from multiprocessing import parent_process
 from pathlib import Path
 
 
@@ -11,6 +14,20 @@ def _show_error(kind: type[BaseException], error: BaseException, traceback: obje
         sys.__excepthook__(kind, error, traceback)
 
 
-# For Ctrl+C while a script still imports; from then on, meiju.run.plain_end reports it. Other programs are left alone.
-if Path(*sys.argv[:1]).resolve().parent == Path(__file__).resolve().parents[2] / "scripts":
+def _prepare_script() -> None:
+    # For Ctrl+C while a script still imports; from then on, meiju.run.plain_end reports it.
     sys.excepthook = _show_error
+    # The system that shuts down, a cluster's scheduler and a terminal that is closed end a script as Ctrl+C does. Where
+    # nohup has the signal ignored, it stays so.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    # An answer is not lost for a character that the terminal's encoding lacks.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+# Other programs are left alone, and so are processes that a script starts.
+if Path(*sys.argv[:1]).resolve().parent == Path(__file__).resolve().parents[2] / "scripts" and not parent_process():
+    _prepare_script()

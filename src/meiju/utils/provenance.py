@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules that decide no result: what they pass on (settings, clips) is recorded by its values.
 NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run"} | {
-    f"meiju.utils.{name}" for name in ("compute", "files", "log", "provenance")
+    f"meiju.utils.{name}" for name in ("compute", "files", "log", "packaged", "provenance")
 }
 
 # Libraries whose version may change results, by the name they are imported as.
