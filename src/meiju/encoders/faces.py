@@ -172,4 +172,3 @@ def _network(name: str) -> cv2.dnn.Net:
 def _mesh_layer() -> str:
     (name,) = [name for name in _network(MESH).getLayerNames() if f"/{MESH_LAYER}/" in name]
     return name
-

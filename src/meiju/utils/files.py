@@ -108,8 +108,8 @@ def reserved(folder: Path) -> Iterator[None]:
 
 @cache
 def _tell_of_no_locks(reason: str) -> None:  # once
-    text = f"warning: files cannot be locked here ({reason}); start no second run of this name before this one has ended"
-    print(text, file=sys.stderr)
+    remedy = "start no second run of this name before this one has ended"
+    print(f"warning: files cannot be locked here ({reason}); {remedy}", file=sys.stderr)
 
 
 @contextmanager
