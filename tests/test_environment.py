@@ -10,6 +10,7 @@ import sys
 import httpx2
 import pytest
 
+from meiju.run import help_text
 from meiju.utils import files
 from toy_run import SCRIPTS
 
@@ -31,10 +32,10 @@ def test_no_answer_is_lost_for_the_encoding_of_the_terminal(encoding):
         assert json.loads(output.decode(encoding.partition(":")[0])) == answer
 
 
-@pytest.mark.parametrize("script", ["04_make_folds.py", "check_submission.py", "run_all.py", "predict.py"])
-def test_help_without_docstrings(script):
+def test_help_without_docstrings():
+    assert help_text(None) == ""
     end = subprocess.run(
-        [sys.executable, SCRIPTS / script, "--help"],
+        [sys.executable, SCRIPTS / "check_submission.py", "--help"],
         env=os.environ | {"PYTHONOPTIMIZE": "2"},
         capture_output=True,
         text=True,
