@@ -28,6 +28,7 @@ if __name__ == "__main__":
     if {"-h", "--help", "--help-all"} & set(sys.argv):
         show_help("check_submission.py FILE", help_text(__doc__), sys.argv, shown=SHOWN_BY_HELP[Path(__file__).stem])
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        raise SystemExit(f"error: the first argument is the submission to check, the second a preset\n\n{__doc__}")
+        usage = __doc__ or ""
+        raise SystemExit(f"error: the first argument is the submission to check, the second a preset\n\n{usage}")
     path = Path(sys.argv.pop(1))
     main(check_submission)

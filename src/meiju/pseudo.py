@@ -1,10 +1,10 @@
 """Pseudo-labels: what the second stage learns from predictions on the unlabelled pool.
 
 The paper keeps predictions above 0.99 (arXiv 2501.06215), which is the number for a network's own softmax: the gate
-called paper. By default (the gate called soft) the second stage learns from the whole pool, with probabilities as targets
-that a temperature has calibrated (Guo et al. 2017): what the teachers know of a clip, and how little. Other gates accept
-the likeliest class, for each task by itself: above a confidence that is shown to reach a precision, or a fixed one; and
-a clip whose predicted pair never occurs among the labelled clips can be left out.
+called paper. By default (the gate called soft) the second stage learns from the whole pool, with the teachers'
+probabilities as targets, calibrated by a temperature (Guo et al. 2017). Other gates accept the likeliest class, for
+each task by itself: above a confidence that is shown to reach a precision, or a fixed one; and a clip whose predicted
+pair never occurs among the labelled clips can be left out.
 Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows: one set of
 pseudo-labels made by all folds' models would lift cross-validation and nothing else.
 """

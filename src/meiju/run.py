@@ -521,7 +521,10 @@ def plain_end() -> Iterator[None]:
             raise SystemExit("interrupted; the same command continues from here") from None
 
 
-def help_text(docstring: str) -> str:
-    """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines."""
-    prose, heading, table = docstring.partition("\nReads ")
+def help_text(docstring: str | None) -> str:
+    """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines.
+
+    Empty where Python was told to drop docstrings (PYTHONOPTIMIZE=2).
+    """
+    prose, heading, table = (docstring or "").partition("\nReads ")
     return prose.rstrip() + textwrap.indent(heading + table.rstrip(), "  ")

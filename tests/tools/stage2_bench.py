@@ -6,7 +6,7 @@ bench alone. Both stages are trained on that as the pipeline does it, with five 
 label the pool is scored on the test clips, by the mean of all members. --pool adds the run's own unlabelled clips.
 
 Writes  one row per draw and way to --out, a csv, as soon as it is there; a second call goes on
-Run     .venv/bin/python tests/tools/stage2_bench.py --labelled 300 --draws 3 --out ways.csv -- PRESET [--flag value ...]
+Run     .venv/bin/python tests/tools/stage2_bench.py --labelled 300 --draws 3 --out ways.csv -- PRESET [--flag ...]
 """
 
 import argparse
@@ -42,7 +42,7 @@ Probabilities = dict[str, np.ndarray]  # by task [N, K]
 
 @dataclass(frozen=True)
 class Split:
-    """One draw of a corpus: numbers of its clips by use, labels of all that are known, and the fold of labelled ones."""
+    """One draw of a corpus: numbers of its clips by use, the labels that are known, and the fold of labelled ones."""
 
     labelled: np.ndarray
     pool: np.ndarray
@@ -177,8 +177,8 @@ class Bench:
         test = _mean([_part(said[k,], slice(n + n_pool, None)) for k in every])
         return Teachers(single, together, temperature, threshold, own, test)
 
-    def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, float, dict[str, float]]:
-        """Predictions of labelled clips by the members that held them out, of test clips, and the pool's share and precision."""
+    def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, dict[str, float]]:
+        """Predictions of labelled clips by members that held them out, and of test clips; the pool's precision."""
         split, n = self.split, len(self.split.labelled)
         clips = np.concatenate([split.labelled, split.pool, split.test])
         taught = teachers
@@ -218,7 +218,7 @@ def _calibrated(teachers: Teachers, fold: int, which: str) -> Probabilities:
 
 
 def gate(teachers: Teachers, fold: int, split: Split, *, soft: bool = False, which: str = "single"):
-    """The default until now: hard labels above the precision gate, of pairs that labelled clips show."""
+    """--pseudo.gate precision: hard labels above the gate, of pairs that labelled clips show."""
     targets, weight = {}, {}
     seen = split.labelled[split.fold != fold]
     pairs = set(zip(*(split.labels[task][seen] for task in TASKS), strict=True))
@@ -263,7 +263,7 @@ def known_pairs(teachers: Teachers, fold: int, split: Split, *, which: str):
 
 
 def soft_match(teachers: Teachers, fold: int, split: Split, *, which: str, hard: bool, align: bool):
-    """SoftMatch (arXiv 2301.10921, section 3): a truncated Gaussian of the confidence; shares of classes made uniform."""
+    """SoftMatch (arXiv 2301.10921, section 3): a truncated Gaussian of the confidence, after uniform alignment."""
     targets, weight = {}, {}
     for task, p in _calibrated(teachers, fold, which).items():
         aligned = p / p.mean(axis=0) if align else p
@@ -286,7 +286,7 @@ def class_wise(teachers: Teachers, fold: int, split: Split, *, which: str):
 
 
 def aligned(teachers: Teachers, fold: int, split: Split, *, which: str):
-    """Shares of classes of the pool estimated by expectation-maximisation (Saerens et al. 2002), probabilities moved there."""
+    """Probabilities moved to the pool's shares of classes, by expectation-maximisation (Saerens et al. 2002)."""
     targets, weight = {}, {}
     seen = split.labelled[split.fold != fold]
     for task, p in _calibrated(teachers, fold, which).items():

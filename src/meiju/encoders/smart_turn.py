@@ -3,8 +3,8 @@
 Smart Turn v3.2 (Daily, BSD-2-Clause) tells from the sound whether somebody has finished speaking. It is the encoder of
 Whisper tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. For
 that it must hear melody, pace and voice, and its lower layers tell emotion better than descriptors of the voice do
-(docs/encoders.md, Sound). The file lies in the package pipecat-ai (requirements-models.txt), whose own code is not
-used: ONNX Runtime runs it.
+(docs/encoders.md, Sound). The file comes out of the package pipecat-ai (see meiju.utils.packaged), whose own code
+is not used: ONNX Runtime runs it.
 """
 
 import functools
@@ -22,7 +22,7 @@ from meiju.utils.packaged import packaged_file
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-MODEL = ("pipecat", "audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx")
+MODEL = "smart-turn-v3.2-cpu.onnx"
 LAYERS = ("add_146", "add_268")  # names of the hidden states after the first and the second of its four layers
 RATE = 16000  # samples per second
 WINDOW = 8 * RATE  # samples that it hears at once
@@ -44,7 +44,7 @@ class SmartTurn(Encoder):
     def __init__(self, *, max_frames: int):
         self.max_frames = max_frames
         self.dim = 384 * len(LAYERS)
-        packaged_file(*MODEL)
+        packaged_file(MODEL)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         return [read_media(clip, self._frames) for clip in clips]
@@ -53,7 +53,7 @@ class SmartTurn(Encoder):
         runtime = {package: version(package) for package in ("onnxruntime", "afx-audio")}
         return {
             "encoder": "smart-turn",
-            "model": files.file_digest(packaged_file(*MODEL)),
+            "model": files.file_digest(packaged_file(MODEL)),
             "max_frames": self.max_frames,
             **runtime,
         }
@@ -106,5 +106,5 @@ def _session() -> "InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips are read in parallel, one per process
-    lower = onnx.utils.Extractor(onnx.load(packaged_file(*MODEL))).extract_model(["input_features"], list(LAYERS))
+    lower = onnx.utils.Extractor(onnx.load(packaged_file(MODEL))).extract_model(["input_features"], list(LAYERS))
     return onnxruntime.InferenceSession(lower.SerializeToString(), options, providers=["CPUExecutionProvider"])

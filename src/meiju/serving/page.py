@@ -15,10 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Read when gradio is imported: no usage statistics, and no question about newer versions.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-
-import gradio
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
@@ -33,6 +29,27 @@ from meiju.serving.bundle import MADE_UP
 from meiju.serving.inputs import problem_of
 from meiju.serving.predictor import Prediction, Predictor
 from meiju.utils.system import Unreadable
+
+# Read when gradio is imported: no usage statistics, and no question about newer versions.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Keep the proxies of the environment from gradio, which asks its own page on this machine whether it is there."""
+    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+    os.environ.update(dict.fromkeys(before, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+with _without_proxies():
+    import gradio
 
 HOST = "127.0.0.1"
 MAX_MEGABYTES = 100  # of a clip
@@ -223,6 +240,7 @@ def _usable(usable: bool) -> list[dict]:
     return [gradio.update(interactive=usable)] * 2
 
 
+@_without_proxies()
 def _launch(page: gradio.Blocks, port: int, waiting: _Waiting) -> str:
     # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])

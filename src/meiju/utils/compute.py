@@ -5,6 +5,7 @@ a worker or the main process is killed, and a job that was lost is done again.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -28,6 +29,8 @@ from meiju.utils.log import logger, peak_memory
 ATTEMPTS = 3  # in a row without a single finished job; then the jobs themselves kill the workers
 LOST = {"TerminatedWorkerError", "KilledWorker", "RayActorError", "ActorDiedError", "WorkerCrashedError"}
 CONNECTION_SECONDS = 20
+WATCH_SECONDS = 0.5  # between two looks of a worker at its parent
+INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def pick_device(wanted: str) -> "torch.device":
@@ -98,7 +101,9 @@ def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Itera
     """
     _ignore_warnings_of_joblib()
     with _without_interrupts():
-        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None)
+        parallel = joblib.Parallel(
+            n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None, **_followers()
+        )
         results = parallel(joblib.delayed(function)(item) for item in items)
     with closing(results):
         try:
@@ -138,15 +143,31 @@ def _ignore_dropped_jobs() -> None:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold Ctrl+C back while workers are started; they, and those started in their place, never see it.
+    """Hold Ctrl+C and the like back while workers are started; they, and those started in their place, never see it.
 
     It goes to all processes of a terminal, and each worker would print a traceback. The main process ends them anyway.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _followers() -> dict:
+    """Options of joblib for workers of this machine that end when this process does, even where it is killed."""
+    return {"initializer": _follow, "initargs": (os.getpid(),)}
+
+
+def _follow(parent: int) -> None:
+    """In a worker: end it as soon as its parent has ended. Otherwise it would finish its job and wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, int]:
@@ -168,7 +189,7 @@ OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
 @contextmanager
 def _loky(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
     # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
-    yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS)(calls)
+    yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS, **_followers())(calls)
 
 
 @contextmanager

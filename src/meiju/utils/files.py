@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from tqdm import tqdm
 
 from meiju.utils import system
 
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what a drive says that has none
 OLD = 24 * 3600  # seconds; another machine's temporary file that is older is taken for abandoned
 LFS_POINTER = "is a Git LFS pointer: git lfs pull"
 LFS_WHY = "the file itself was not fetched"
@@ -85,7 +88,8 @@ def sweep(folder: Path, pattern: str = "*") -> None:
 def reserved(folder: Path) -> Iterator[None]:
     """Lock `folder`, so that no other process writes to it. Raises Busy if another one has the lock.
 
-    The system releases the lock when its process ends, even if it is killed.
+    The system releases the lock when its process ends, even if it is killed. Some network drives have no locks: then a
+    warning is printed, and nothing is locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as lock:
@@ -97,10 +101,20 @@ def reserved(folder: Path) -> Iterator[None]:
                 f"another run is writing to {folder} ({lock.read().strip() or 'it has just started'}); wait for it, "
                 "or end it: it can be continued"
             ) from None
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            _tell_of_no_locks(error.strerror)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()
         yield
+
+
+@cache
+def _tell_of_no_locks(reason: str) -> None:  # once
+    remedy = "start no second run of this name before this one has ended"
+    print(f"warning: files cannot be locked here ({reason}); {remedy}", file=sys.stderr)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ each seen twice: with no hint, and with spaces where its inner marks were, as su
 download, and serves any language whose sentences it was shown.
 """
 
+import functools
 import itertools
 import math
 import re
@@ -16,7 +17,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pycrfsuite
@@ -24,6 +24,7 @@ import pycrfsuite
 from meiju.text.punctuation.base import MARKS, Parsed, Restorer, full_width, hold_out, parse, report, versions
 from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import files
+from meiju.utils.compute import map_in_workers
 
 SCHEMES = ("mark", "clause")
 END, INSIDE = "E", "I"  # tags: the end of a clause, or a place inside it; with the mark that ends the clause
@@ -54,9 +55,8 @@ class CrfRestorer(Restorer):
         """
         sentences = sorted(set(sentences))
         cohesion = _cohesion(sentences)
-        joblib.Parallel(n_jobs=min(n_jobs, len(SCHEMES)))(
-            joblib.delayed(_train)(sentences, cohesion, scheme, _model_path(path, scheme)) for scheme in SCHEMES
-        )
+        train = functools.partial(_train, sentences, cohesion, path)
+        list(map_in_workers(train, SCHEMES, n_jobs=min(n_jobs, len(SCHEMES))))
         files.write_json(path, cohesion)
         return cls(path)
 
@@ -94,8 +94,8 @@ def files_of(path: Path) -> list[Path]:
     return [path, *(_model_path(path, scheme) for scheme in SCHEMES)]
 
 
-def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str, path: Path) -> None:
-    """Write the tagger of one scheme."""
+def _train(sentences: Sequence[str], cohesion: dict[str, str], path: Path, scheme: str) -> None:
+    """Write the tagger of one scheme of the restorer at `path`."""
     trainer = pycrfsuite.Trainer("lbfgs", CRF, verbose=False)
     for sentence in sentences:
         parsed = parse(sentence)
@@ -105,7 +105,7 @@ def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str, path
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "model.crfsuite"
         trainer.train(str(model))
-        Tagger.from_crfsuite(model).save(path)
+        Tagger.from_crfsuite(model).save(_model_path(path, scheme))
 
 
 def _tags(marks: list[str], scheme: str) -> list[str]:

@@ -1,0 +1,81 @@
+"""Scripts work whatever the environment says of Python, of the terminal, of the home folder and of locks."""
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+
+import httpx2
+import pytest
+
+from meiju.run import help_text
+from meiju.utils import files
+from toy_run import SCRIPTS
+
+
+def python(code: str, script: str = "predict.py", **environment: str) -> subprocess.CompletedProcess:
+    """Run code as a script of the repository would."""
+    code = f"import sys; sys.argv = [{str(SCRIPTS / script)!r}]; {code}"
+    variables = os.environ | environment
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, env=variables, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "ascii", "gbk:strict", "latin-1"])
+def test_no_answer_is_lost_for_the_encoding_of_the_terminal(encoding):
+    answer = {"sentence": "你好😀", "clip": "\udcff.mp4"}
+    code = f"import meiju; text = {json.dumps(answer, ensure_ascii=False)!r}; print(text); print(text, file=sys.stderr)"
+    end = python(code, PYTHONIOENCODING=encoding)
+    assert end.returncode == 0
+    for output in (end.stdout, end.stderr):
+        assert json.loads(output.decode(encoding.partition(":")[0])) == answer
+
+
+def test_help_without_docstrings():
+    assert help_text(None) == ""
+    end = subprocess.run(
+        [sys.executable, SCRIPTS / "check_submission.py", "--help"],
+        env=os.environ | {"PYTHONOPTIMIZE": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (end.returncode, end.stderr) == (0, "")
+    assert "--home" in end.stdout
+
+
+def test_figures_and_sound_need_no_home():
+    code = "import meiju.report.style, meiju.encoders.smart_turn, onnxruntime, matplotlib.pyplot"
+    end = python(code, HOME="/dev/null", XDG_CACHE_HOME="/dev/null/cache", MPLBACKEND="agg")
+    assert (end.returncode, end.stdout, end.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_a_warning_is_printed_once(tmp_path, monkeypatch, capsys, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    files._tell_of_no_locks.cache_clear()
+    for _ in range(2):
+        with files.reserved(tmp_path):
+            pass
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: files cannot be locked here ({os.strerror(number)})")
+    assert len(said.splitlines()) == 1
+
+
+def test_other_refusals_of_a_lock_are_not_hidden(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output error"), files.reserved(tmp_path):
+        pass
+
+
+def test_the_client_of_the_hub_knows_socks(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with httpx2.Client() as client, pytest.raises(httpx2.ConnectError):
+        client.get("http://hub.invalid/")

