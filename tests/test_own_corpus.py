@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from meiju.config import SHARED
 from meiju.encoders.media import write_clip
 from toy_run import STEPS, run_script
 
@@ -59,7 +60,7 @@ def test_a_test_clip_without_anything_stands_in_the_submission(done):
 
 
 def test_every_part_of_the_film_has_its_own_frames(done):
-    (index,) = (done / "work" / "custom" / "features").glob("audio-*/index.csv")
+    (index,) = (done / "work" / SHARED / "features").glob("audio-*/index.csv")
     clips = pd.read_csv(index).set_index("name")
     n_frames = clips.stop - clips.start
     assert n_frames.filter(like="ep01_").between(1, n_frames["x0"] + 1).all()

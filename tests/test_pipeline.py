@@ -275,7 +275,7 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
 
 def test_a_variant_nobody_knows_is_refused_before_anything_is_read(tmp_path, root):
     with pytest.raises(SystemExit, match="did you mean gate-soft"):
-        run_step("10_ablate", tmp_path, root, "--variants", "sof")
+        run_step("10_ablate", tmp_path, root, "--variants", "gate-sof")
 
 
 def test_loaded_networks_say_what_members_said_when_they_were_trained(home, root):

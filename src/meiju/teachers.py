@@ -16,7 +16,7 @@ from meiju import ensemble, members
 from meiju.config import Config, PseudoConfig
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
-from meiju.folds import draw_share, group
+from meiju.folds import draw_share, units_of
 from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
@@ -40,8 +40,8 @@ def label_first_round(
         rows, nested = nested_out_of_fold(config, folds, folder, fold, usable)
         labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-        what, groups = group(labelled, config.folds_by)
-        gates = fit_gates(config.pseudo, nested, truth, groups.to_numpy() if what else None)
+        units = units_of(labelled, config.folds_by)
+        gates = fit_gates(config.pseudo, nested, truth, units.group if units.n < len(labelled) else None)
         return ensemble.mean_over(folder, _members(config, (fold,)), pool), gates
 
     return _label_all_folds(config, corpus, folds, folder, ask)

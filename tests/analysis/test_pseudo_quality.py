@@ -13,7 +13,7 @@ from meiju.report import diagnostic_figures
 from meiju.report.style import to_png
 
 LABELS = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
-CONFIG = Config("run", folds=3, pseudo=PseudoConfig(precision=0.7, cap=0.001))
+CONFIG = Config("run", folds=3, pseudo=PseudoConfig(gate="precision", precision=0.7, cap=0.001))
 N, POOL = 300, 120
 
 
