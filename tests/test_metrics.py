@@ -169,6 +169,11 @@ def test_scores_of_each_class():
     )
 
 
+def test_between_two_speakers_there_is_no_interval():
+    assert np.isnan(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 0, 1, 1]), "2 speakers"))).all()
+    assert np.isfinite(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 1, 1, 2]), "3 speakers"))).all()
+
+
 def test_an_interval_of_few_degrees_of_freedom_is_wider():
     assert t_interval(0.5, 0.1, 1000) == pytest.approx((0.304, 0.696), abs=1e-3)
     assert t_interval(0.5, 0.1, 3) == pytest.approx((0.5 - 0.318, 0.5 + 0.318), abs=1e-3)

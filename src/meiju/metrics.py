@@ -13,6 +13,8 @@ import pandas as pd
 SCORES = ("E", "I", "JRBM")
 LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
 
+LEAST_FREEDOM = 2  # degrees of freedom, below which an interval says nothing
+
 
 @dataclass(frozen=True)
 class Score:
@@ -173,7 +175,12 @@ def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.
 
 
 def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
-    """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom."""
+    """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom.
+
+    NaN with fewer than LEAST_FREEDOM: between two speakers, it would reach from below 0 to above 1.
+    """
+    if freedom < LEAST_FREEDOM:
+        return float("nan"), float("nan")
     from scipy.special import stdtrit  # takes less time than scipy.stats
 
     half = float(stdtrit(freedom, (1 + level) / 2)) * deviation
