@@ -39,7 +39,10 @@ def make_submission(run):
     submitted = pipeline.submitted(run, of_stages)
     if submitted.weights:
         print("weights by number of heads:", ensemble.describe_weights(submitted.weights, config.model.heads))
-    print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")
+    if names:
+        print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")
+    else:
+        print(f"there is no Testing part, so {path} holds no clip")
 
 
 if __name__ == "__main__":

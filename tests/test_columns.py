@@ -94,11 +94,12 @@ def test_several_labels_in_a_cell_are_told(tmp_path):
     assert remark.startswith("emotion 'sad;anger' (1 clips) is a class of its own")
 
 
-def test_a_corpus_without_validation_is_read_with_a_warning(tmp_path):
+@pytest.mark.parametrize(
+    ("part", "then"), [("validation", "scores are out of fold alone"), ("testing", "there is nothing to hand in")]
+)
+def test_a_corpus_without_validation_or_testing_is_read_with_a_warning(tmp_path, part, then):
     read(tmp_path)
-    (tmp_path / "Annotation" / "Validation.csv").unlink()
+    (tmp_path / "Annotation" / f"{part.capitalize()}.csv").unlink()
     corpus = read_corpus(CorpusConfig(tmp_path), needs_media=False)
-    assert [str(warning) for warning in corpus.warnings] == [
-        f"warning: {tmp_path}: no table of validation clips (scores are out of fold alone)"
-    ]
-    assert len(corpus.part("validation")) == 0
+    assert [str(warning) for warning in corpus.warnings] == [f"warning: {tmp_path}: no table of {part} clips ({then})"]
+    assert len(corpus.part(part)) == 0

@@ -57,6 +57,12 @@ def test_combine_is_the_mean_over_head_counts():
         np.testing.assert_allclose(weighted[task].sum(axis=1), 1)
 
 
+def test_of_no_clips_the_mean_is_of_none():
+    """A corpus without a Testing part has nothing to hand in."""
+    none = {heads: {task: np.empty((0, 3)) for task in TASKS} for heads in (2, 8)}
+    assert {task: p.shape for task, p in ensemble.combine(none).items()} == dict.fromkeys(TASKS, (0, 3))
+
+
 def test_fitted_weights_prefer_the_better_system_and_beat_the_plain_mean():
     labels, systems = random_systems()
     weights = ensemble.fit_weights(systems, labels)

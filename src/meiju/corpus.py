@@ -116,6 +116,9 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     unread |= {part for part, table in tables.items() if table.unusable is None}
     problems += [] if refused else located.missing
     problems += [] if unread else located.without_row
+    absent = _no_table(root, "testing", needed=False)
+    if absent in problems and unread == {"testing"} and located.without_row:  # whose clips are these?
+        problems[problems.index(absent)] = _no_table(root, "testing", needed=True)
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
@@ -216,13 +219,16 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
             problems.append(Problem(str(root), None, f"several tables for {part}: {names}", "leave one of them"))
         elif paths:
             tables[part] = paths[0]
-        elif part == "validation":
-            what, remedy = "no table of validation clips", "scores are out of fold alone"
-            problems.append(Problem(str(root), None, what, remedy, warning=True))
-        elif part not in OPTIONAL:
-            remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
-            problems.append(Problem(str(root), None, f"no table of {part} clips", remedy))
+        elif part != "unlabelled":
+            problems.append(_no_table(root, part, needed=part == "training"))
     return tables
+
+
+def _no_table(root: Path, part: str, *, needed: bool) -> Problem:
+    """A part without a table: an error where it is needed, else a warning that says what will lack."""
+    remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
+    lacks = {"validation": "scores are out of fold alone", "testing": "there is nothing to hand in"}
+    return Problem(str(root), None, f"no table of {part} clips", remedy if needed else lacks[part], not needed)
 
 
 def _likely(paths: list[Path], root: Path) -> list[Path]:

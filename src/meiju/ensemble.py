@@ -161,8 +161,9 @@ def all_folds(folder: Path, config: Config, heads: int, names: Sequence[str]) ->
 
 def combine(by_heads: dict[int, Probabilities], weights: dict[str, np.ndarray] | None = None) -> Probabilities:
     """The (weighted) mean over head counts; weights[task] [number of head counts] sum to 1."""
+    alike = np.full(len(by_heads), 1 / len(by_heads))
     return {
-        task: np.average([mean[task] for mean in by_heads.values()], axis=0, weights=weights and weights[task])
+        task: np.tensordot(weights[task] if weights else alike, [mean[task] for mean in by_heads.values()], axes=1)
         for task in TASKS
     }
 

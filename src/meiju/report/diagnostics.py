@@ -157,7 +157,13 @@ def heads(run: Run, table: pd.DataFrame) -> Section:
     """What the number of heads is worth, and what heads look at. table: see `meiju.evaluation.table`."""
     names = list(run.corpus.clips.name[run.corpus.clips.part.isin(("validation", "testing"))])
     chosen = members.plan(run.config, nested=False)
-    items = _scores_by_heads(run.config.corpus.average, table) + _disagreement(run, chosen, names)
+    items = _scores_by_heads(run.config.corpus.average, table)
+    if not names:
+        what = (
+            "The corpus has neither Validation nor Testing, so there are no clips that all members can be asked about."
+        )
+        return Section("Attention heads", [what], items)
+    items += _disagreement(run, chosen, names)
     looked_at = names[:: max(1, len(names) // LOOKED_AT)]
     looks, gates = [], []
     for count, network, frames in pipeline.networks(run, "stage2", chosen, looked_at):
