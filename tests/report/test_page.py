@@ -167,3 +167,10 @@ def test_settings_are_named_as_on_the_command_line():
 
 def test_a_folders_name_that_is_not_utf8_does_not_spoil_the_page():
     assert "corpus?" in render(intro=["corpus\udcff"]).encode("utf-8").decode("utf-8")
+
+
+@pytest.mark.parametrize("low", [0.51, NAN])
+def test_a_score_without_an_interval_says_why(low):
+    """As of two speakers."""
+    told = page.explain(SCORES.assign(JRBM_low=low))
+    assert ("–: too few for an interval" in told) == (low != 0.51)

@@ -116,8 +116,9 @@ def explain(scores: pd.DataFrame) -> str:
     """What the columns of `score_frame` mean that do not say it, and what the intervals are over."""
     over = scores[["part", "over"]].drop_duplicates()
     parts = " and ".join(f"over {row.over} ({row.part})" for row in over.itertuples())
+    none = " (–: too few for an interval)" if scores["JRBM_low"].isna().any() else ""
     return (
-        f"±: half of the 95 % interval, a bootstrap {parts}. Log-loss: of emotion and intent, added; lower is "
+        f"±: half of the 95 % interval, a bootstrap {parts}{none}. Log-loss: of emotion and intent, added; lower is "
         "better. Fold sd: standard deviation of JRBM over folds."
     )
 
