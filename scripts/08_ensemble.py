@@ -3,10 +3,10 @@
 Reads   work/<run>/stage1/, work/<run>/stage2/
 Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, probabilities.csv (of the test clips),
         model.json (what scripts/predict.py needs to know)
-Run     .venv/bin/python scripts/08_ensemble.py sample --ensemble out-of-fold
+Run     .venv/bin/python scripts/08_ensemble.py sample --submit stage1
 """
 
-from meiju import ensemble, evaluation, folds, pipeline, submission, teachers
+from meiju import evaluation, folds, pipeline, submission, teachers
 from meiju.report.page import score_table
 from meiju.run import main
 
@@ -37,8 +37,6 @@ def make_submission(run):
     for task, heads in evaluation.best_heads(table).items():
         print(f"best number of heads for {task}, out of fold: {heads}")
     submitted = pipeline.submitted(run, of_stages)
-    if submitted.weights:
-        print("weights by number of heads:", ensemble.describe_weights(submitted.weights, config.model.heads))
     if names:
         print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")
     else:

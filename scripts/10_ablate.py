@@ -1,13 +1,13 @@
 """10 - Train variants of a run, and compare each with it.
 
-A variant is the run with one thing changed; --variants takes names, groups (pseudo, fusion, punctuation, streams,
-low-resource) or all. Finished members are used again, so it can be stopped at any time. --model.heads 2 8 halves
+A variant is the run with one thing changed; --variants takes names, groups (pseudo, fusion, punctuation, streams) or
+all. Finished members are used again, so it can be stopped at any time. --model.heads 2 8 halves
 the time of a run with four head counts, for the full run of the comparison as well.
 
 Reads   work/_shared/features/, folds/<run>.csv
 Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of the run's settings>/: ablation.csv,
-        ablation.md, ablation.png, low_resource.png
-Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-fixed soft streams
+        ablation.md, ablation.png
+Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper streams
 """
 
 from meiju.analysis import ablation, variants
@@ -29,14 +29,10 @@ def ablate(run):
     table, out = ablation.table(run, outcomes), run.ablation_folder
     files.write_text(out / "ablation.csv", table.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(table))
-    drawn = {"ablation.png": diagnostic_figures.differences(table, title="What each part is worth")}
-    curve = ablation.low_resource(table)
-    if curve.share.nunique() > 1:
-        drawn["low_resource.png"] = diagnostic_figures.low_resource(curve, title="With fewer labelled clips")
-    for name, figure in drawn.items():
-        files.write_bytes(out / name, to_png(figure))
+    figure = diagnostic_figures.differences(table, title="What each part is worth")
+    files.write_bytes(out / "ablation.png", to_png(figure))
     print(ablation.for_terminal(table))
-    print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', *drawn))}")
+    print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', 'ablation.png'))}")
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ def test_other_presets():
 
 def test_flags_override_the_preset_and_nothing_else():
     config = parse(
-        *("track2-english", "--run", "mine", "--train.lr", "0.01", "--model.heads", "2", "4", "--pseudo.cap", "1.5"),
+        *("track2-english", "--run", "mine", "--train.lr", "0.01", "--model.heads", "2", "4", "--stage2.ratio", "1.5"),
         *("--corpus.root", "some/where", "--streams", "t=tfidf-svd", "a=npy:/x=y", "--text.ngrams", "2", "3"),
     )
-    assert (config.run, config.train.lr, config.model.heads, config.pseudo.cap) == ("mine", 0.01, (2, 4), 1.5)
+    assert (config.run, config.train.lr, config.model.heads, config.stage2.ratio) == ("mine", 0.01, (2, 4), 1.5)
     assert config.corpus.root == Path("some/where")
     assert config.encoders == {"t": "tfidf-svd", "a": "npy:/x=y"}
     assert config.text.ngrams == (2, 3)
@@ -131,9 +131,6 @@ def test_unknown_words_are_refused(capsys, arguments, named):
         ("--visual.size", ["4"]),
         ("--visual.dim", ["0"]),
         ("--pseudo.threshold", ["1.01"]),
-        ("--pseudo.precision", ["0"]),
-        ("--pseudo.precision", ["1"]),
-        ("--pseudo.cap", ["0"]),
         ("--pseudo.gate", ["open"]),
         ("--stage2.weight", ["-1"]),
         ("--stage2.ratio", ["0"]),
@@ -194,7 +191,7 @@ def test_settings_are_plain_json(preset):
     "flags",
     [
         [],
-        ["--corpus.root", "a/b", "--pseudo.cap", "1.5", "--punctuation-texts", "c.txt", "d.txt"],
+        ["--corpus.root", "a/b", "--pseudo.threshold", "0.9", "--punctuation-texts", "c.txt", "d.txt"],
         ["--text.ngrams", "2", "3", "--model.heads", "2", "--streams", "t=tfidf-svd", "a=npy:/x=y"],
     ],
 )
@@ -225,10 +222,6 @@ def test_settings_that_cannot_work_are_refused(settings, named):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--train.labelled-share", "0"], "--train.labelled-share"),
-        (["--train.labelled-share", "1.5"], "--train.labelled-share"),
-        (["--pseudo.rounds", "0"], "--pseudo.rounds"),
-        (["--train.labelled-share", "0.5", "--ensemble", "out-of-fold"], "--ensemble"),
         (["--punctuation", "bare"], "stripped"),
     ],
 )

@@ -40,7 +40,7 @@ def trained(rng, known, *, n_folds=3, n_seeds=2, bias=1.5, lift=0.0, truth=None)
             better = 0.0 if truth is None else lift * np.eye(n_classes)[truth[task][rows]]
             noise = bias * rng.normal(size=(1, n_seeds, 1, n_classes))
             probabilities[task] = softmax(known[task][rows] + better + noise, axis=-1).astype(np.float32)
-        groups.append(Group(rows, np.array([1]), probabilities, dict.fromkeys(TASKS, np.ones(1))))
+        groups.append(Group(rows, np.array([1]), probabilities))
     return System(ensemble.mean_of(groups), groups, AS_THEY_ARE)
 
 
@@ -314,18 +314,3 @@ def test_the_majority_takes_the_commonest_training_class_everywhere():
     shares = {"emotion": {1: 13 / 24, 2: 11 / 24}, "intent": {0: 0.5, 1: 0.5}}
     expected = [-np.log([max(shares[t].get(k, 0), 1e-12) for k in truth[t]]).mean() for t in TASKS]
     assert [table.log_loss_emotion[1], table.log_loss_intent[1]] == pytest.approx(expected)
-
-
-def test_weights_of_head_counts_are_fitted_out_of_fold_and_used_on_validation(folders):
-    config = replace(CONFIG, ensemble="out-of-fold")
-    (plain, _), (weighted, _) = read(folders), read(folders, config)
-    assert plain.weights is None
-    truth = evaluation.truth_of(TOY, "training", FOLDS.name)
-    for task in TASKS:
-        assert weighted.weights[task].sum() == pytest.approx(1)
-        expected = ensemble.combine(plain.by_heads[VALIDATION], weighted.weights)[task]
-        np.testing.assert_allclose(weighted.together[VALIDATION][task], expected, rtol=1e-6)
-        np.testing.assert_allclose(
-            weighted.weights[task], ensemble.fit_weights(plain.by_heads[OUT_OF_FOLD], truth)[task], rtol=1e-6
-        )
-    assert "weighted" in evaluation.table([weighted], config, TOY, FOLDS).system.iloc[2]

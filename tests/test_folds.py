@@ -148,28 +148,6 @@ def labelled_table(n=300):
     )
 
 
-def test_a_share_of_the_labels_is_drawn_from_every_fold_and_pair_and_is_part_of_a_larger_one():
-    table = labelled_table()
-    small, large = (folds.draw_share(table, share, seed=1) for share in (0.2, 0.5))
-    assert folds.draw_share(table, 1.0, seed=1).all()
-    assert not (small & ~large).any()
-    for keys in (["fold"], ["fold", "emotion", "intent"]):
-        whole, drawn = table.groupby(keys).size(), table[large].groupby(keys).size()
-        assert (drawn.reindex(whole.index, fill_value=0) - whole / 2).abs().max() <= 1
-    assert not np.array_equal(folds.draw_share(table, 0.5, seed=2), large)
-    shuffled = table.sample(frac=1, random_state=0)
-    drawn = shuffled.name[folds.draw_share(shuffled, 0.5, seed=1)]
-    assert set(drawn) == set(table.name[large])
-
-
-def test_labels_of_one_fold_never_decide_what_is_drawn_from_another():
-    table = labelled_table()
-    other = table.assign(emotion=np.where(table.fold == 0, table.emotion.iloc[::-1], table.emotion))
-    before, after = (folds.draw_share(t, 0.3, seed=1) for t in (table, other))
-    assert np.array_equal(before[table.fold != 0], after[table.fold != 0])
-    assert not np.array_equal(before, after)
-
-
 def test_folds_that_are_not_numbered_from_0_are_damaged(tmp_path):
     table = pd.DataFrame({"name": ["a", "b", "c"], "fold": [0, 1, 3]})
     folds.write(table, tmp_path / "folds.csv")

@@ -60,17 +60,13 @@ def changed(usual, run) -> list[str]:
         ("--model.linear 0", "stage1"),
         ("--train.lr 1e-4", "stage1"),
         ("--train.together 2", "stage1"),  # rounding
-        ("--train.labelled-share 0.5", "stage1"),
         ("--model.heads 1 2", "pseudo"),  # members of all head counts and seeds lie side by side
         ("--train.seeds 2", "pseudo"),
-        ("--pseudo.precision 0.8", "pseudo"),
-        ("--pseudo.rounds 2", "pseudo"),
+        ("--pseudo.threshold 0.8", "pseudo"),
         ("--stage2.weight 0.7", "stage2"),
-        ("--stage2.warm-start", "stage2"),
-        ("--ensemble out-of-fold", "submission"),
         ("--corpus.average micro", "submission"),
         ("--submit stage1", "submission"),
-        ("--folds-by none", "pseudo"),  # whose clips are alike, for the gate; folds are drawn before
+        ("--folds-by none", "submission"),  # whose clips are alike, for the intervals; folds are drawn before
     ],
 )
 def test_a_setting_decides_its_step_and_those_that_depend_on_it(home, usual, flags, first):
@@ -100,7 +96,7 @@ def corpus_with(column: str, value: str, part: str):
         ("part", "validation", "testing", "transcripts"),
         ("emotion", "calm", "training", "stage1"),
         ("intent", "wish", "validation", "stage1"),
-        ("speaker", "Wang", "training", "pseudo"),
+        ("speaker", "Wang", "training", "submission"),
     ],
 )
 def test_what_the_corpus_says_decides_who_reads_it(home, usual, column, value, part, first):
@@ -137,7 +133,7 @@ def test_the_ablation_of_a_run_decides_its_report_and_lies_by_its_second_stage(t
     folder.mkdir(parents=True)
     (folder / "ablation.csv").write_text("a\n")
     assert changed(before, make(tmp_path)) == ["report"]
-    assert make(tmp_path, "--ensemble", "out-of-fold").ablation_folder == folder
+    assert make(tmp_path, "--submit", "stage1").ablation_folder == folder
     assert make(tmp_path, "--stage2.weight", "0.7").ablation_folder != folder
     assert make(tmp_path, "--train.seeds", "2").ablation_folder != folder
 
@@ -216,7 +212,7 @@ def test_stage_1_is_done_for_the_head_counts_and_seeds_asked_for(tmp_path):
 
 
 def test_a_submission_of_other_settings_is_replaced_with_its_report(tmp_path, capsys):
-    first, second = make(tmp_path), make(tmp_path, "--ensemble", "out-of-fold")
+    first, second = make(tmp_path), make(tmp_path, "--submit", "stage1")
     old = [*finish(first, "submission", csv="a"), *finish(first, "report", html="b")]
     kept = first.folder("submission") / "a note.txt"
     kept.write_text("people may put files there")
@@ -270,17 +266,9 @@ def test_stores_come_in_the_settings_order_and_only_when_they_are_there(tmp_path
     assert run.encoder_folder("text") == run.stores["text"] / "encoder"
 
 
-def test_a_round_is_taught_by_the_round_before(tmp_path):
-    first, second = make(tmp_path), make(tmp_path, "--pseudo.rounds", "2")
-    assert first.round_before is None
-    assert second.round_before.config == first.config
-    assert second.round_before.folder("stage2") == first.folder("stage2")
-    assert second.corpus is second.round_before.corpus
-
-
 def test_a_variant_shares_corpus_and_folds_and_is_quiet(tmp_path, capsys):
     run = make(tmp_path)
-    other = run.variant(dataclasses.replace(run.config, ensemble="out-of-fold"))
+    other = run.variant(dataclasses.replace(run.config, submit="stage1"))
     assert other.corpus is run.corpus
     assert other.folds is run.folds
     finish(run, "transcripts", a="a")

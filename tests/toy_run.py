@@ -39,7 +39,7 @@ TINY = [
     "--visual.crop",
     "frame",
     "--pseudo.gate",
-    "fixed",
+    "paper",
     "--pseudo.threshold",
     "0.05",
     "--device",

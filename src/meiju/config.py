@@ -253,8 +253,6 @@ class TrainConfig:
     and on a GPU as many as fit."""
     average_epochs: int = 5
     """Average the weights at the ends of this many last epochs; 1 uses the last epoch alone."""
-    labelled_share: float = 1.0
-    """Share of the labelled clips to train on, drawn from every fold; all are scored (low-resource curve)."""
 
     def __post_init__(self):
         for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
@@ -268,35 +266,20 @@ class TrainConfig:
         require(0 <= self.label_smoothing < 1, f"--train.label-smoothing is in [0, 1); got {self.label_smoothing}")
         require(0 <= self.class_weights <= 1, f"--train.class-weights is in [0, 1]; got {self.class_weights}")
         require(self.auxiliary >= 0, f"--train.auxiliary is not negative; got {self.auxiliary}")
-        require(0 < self.labelled_share <= 1, f"--train.labelled-share is in (0, 1]; got {self.labelled_share}")
 
 
 @dataclass(frozen=True)
 class PseudoConfig:
     """Which predictions on the unlabelled pool become pseudo-labels."""
 
-    gate: Literal["soft", "precision", "fixed", "paper"] = "soft"
-    """The whole pool, with calibrated probabilities as targets ('soft'); or the likeliest classes above a confidence:
-    the lowest that is shown to reach a precision, one calibrated confidence for all, or one as the networks give it
-    ('paper')."""
+    gate: Literal["soft", "paper"] = "soft"
+    """The whole pool, with calibrated probabilities as targets ('soft'); or the likeliest classes above a confidence as
+    the networks give it ('paper')."""
     threshold: float = 0.99
-    """Confidence asked for by the gates 'fixed' and 'paper'; 0.99 is the paper's, of its own networks' softmax."""
-    precision: float = 0.75
-    """Precision asked for by the precision gate: its lower 95 % bound on rows the estimating models never saw."""
-    cap: float | None = None
-    """Per class, accept at most this many times its labelled clips, the surest first; None is no cap."""
-    plausible_pairs: bool = True
-    """Drop a clip whose likeliest emotion-intent pair never occurs among the fold's labelled clips; not with 'soft'."""
-    joint_gate: bool = False
-    """One gate for both tasks: a clip is accepted where the less sure of its two labels passes, or not at all."""
-    rounds: int = 1
-    """Rounds of labelling and second training; the second-stage members of a fold are its teachers in the next."""
+    """Confidence asked for by the gate 'paper'."""
 
     def __post_init__(self):
         require(0 < self.threshold <= 1, f"--pseudo.threshold is in (0, 1]; got {self.threshold}")
-        require(0 < self.precision < 1, f"--pseudo.precision is in (0, 1): no rows can show 1; got {self.precision}")
-        require(self.cap is None or self.cap > 0, f"--pseudo.cap is above 0, or None; got {self.cap}")
-        require(1 <= self.rounds <= 9, f"--pseudo.rounds is between 1 and 9; got {self.rounds}")
 
 
 @dataclass(frozen=True)
@@ -307,8 +290,6 @@ class Stage2Config:
     """Weight of a pseudo-labelled clip in the loss, beside 1 for a labelled one."""
     ratio: float = 1.0
     """Pseudo-labelled clips per labelled clip in every batch; fewer where few were accepted."""
-    warm_start: bool = False
-    """Start from the weights of the stage-1 member of the same fold, heads and seed instead of from scratch."""
 
     def __post_init__(self):
         require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")
@@ -366,8 +347,6 @@ class Config:
     """Number of cross-validation folds."""
     folds_by: str = "auto"
     """Kept together: 'dialogue' or 'speaker' (columns), the one there is (auto), none, or a pattern in clips' names."""
-    ensemble: Literal["mean", "out-of-fold"] = "mean"
-    """Weights of the head counts: all alike, or fitted on out-of-fold predictions."""
     submit: Literal["stage1", "stage2"] = "stage2"
     """The stage whose members make the submission and answer predict.py."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -409,14 +388,6 @@ class Config:
         require(
             not self.tuned or self.folds >= 4,
             f"--folds is at least 4 with tuned: streams, whose networks leave out three folds; got {self.folds}",
-        )
-        require(
-            not self.tuned or self.train.labelled_share == 1,
-            "--train.labelled-share: tuned: streams learn from all labels; leave them out",
-        )
-        require(
-            self.train.labelled_share == 1 or self.ensemble == "mean",
-            "--ensemble out-of-fold fits weights on all labelled clips; with --train.labelled-share take mean",
         )
 
     @property
@@ -603,7 +574,7 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
     "06_pseudo_label": ("pseudo",),
     "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
-    "08_ensemble": ("ensemble", "submit", "corpus.average"),
+    "08_ensemble": ("submit", "corpus.average"),
     "09_report": (),
     "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
     "baseline": ("jobs", "streams", "folds", "corpus.average"),

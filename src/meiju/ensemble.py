@@ -1,11 +1,10 @@
-"""Averages members: over seeds and folds, then over head counts, separately for each task.
+"""Averages members: over seeds and folds, then over head counts.
 
-Emotion and intent do best at different numbers of heads, so the average over head counts (a soft vote; the multi-head
-voting of arXiv 2501.06215) can also be weighted, with weights fitted on out-of-fold predictions.
+The average over head counts is a soft vote, the multi-head voting of arXiv 2501.06215.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +44,11 @@ class Group:
     """The members that predict the same clips: some cells (a head count and a fold each), each with the same seeds.
 
     rows: [n] numbers of the clips. heads: [C] head count of each cell. probabilities[task]: [C, S, n, K], 32 bits.
-    share[task]: [C] weights of the cells in the mean over all of them, which sum to 1.
     """
 
     rows: np.ndarray
     heads: np.ndarray
     probabilities: Probabilities
-    share: dict[str, np.ndarray]
 
     @property
     def n_seeds(self) -> int:
@@ -62,12 +59,6 @@ class Group:
         """The mean over the members of one head count, by task [n, K]."""
         cells = self.heads == heads
         return {task: p[cells].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
-
-    def weighted(self, weights: dict[str, np.ndarray], heads: Sequence[int]) -> "Group":
-        """The same group with weights[task] [number of head counts] of `heads`; the folds of one share its weight."""
-        place = [list(heads).index(count) for count in self.heads]
-        n_folds = len(self.heads) // len(heads)
-        return replace(self, share={task: weight[place] / n_folds for task, weight in weights.items()})
 
 
 def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[Group]:
@@ -102,8 +93,7 @@ def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[s
     stacked = {
         task: np.stack([one[task] for one in by_member]).reshape(*shape, *by_member[0][task].shape) for task in TASKS
     }
-    share = dict.fromkeys(TASKS, np.full(len(cells), 1 / len(cells)))
-    return Group(rows, np.array([heads for heads, _ in cells]), stacked, share)
+    return Group(rows, np.array([heads for heads, _ in cells]), stacked)
 
 
 def by_heads(groups: Sequence[Group], heads: Sequence[int]) -> dict[int, Probabilities]:
@@ -125,15 +115,15 @@ def resample_seeds(groups: Sequence[Group], *, n_draws: int, rng: np.random.Gene
     """Predictions of the members under resampled seeds: class numbers [n_draws, N] of each task.
 
     In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as
-    `rescaled` says. Shares of cells stay as they are. Needs S of at least 2.
+    `rescaled` says. Needs S of at least 2.
     """
     n_clips = sum(len(group.rows) for group in groups)
     decided = {task: np.empty((n_draws, n_clips), dtype=np.int8) for task in TASKS}
     for group in groups:
         equal = np.full(group.n_seeds, 1 / group.n_seeds)
         weight = rescaled(rng.multinomial(group.n_seeds, equal, size=(n_draws, len(group.heads))) / group.n_seeds)
+        by_member = (weight / len(group.heads)).reshape(n_draws, -1).astype(np.float32)  # [B, C * S]
         for task in TASKS:
-            by_member = (group.share[task][:, None] * weight).reshape(n_draws, -1).astype(np.float32)  # [B, C * S]
             for start in range(0, len(group.rows), CHUNK):
                 chunk = group.probabilities[task][:, :, start : start + CHUNK]  # [C, S, n, K]
                 mean = by_member @ chunk.reshape(by_member.shape[1], -1)  # [B, n * K]
@@ -159,20 +149,14 @@ def all_folds(folder: Path, config: Config, heads: int, names: Sequence[str]) ->
     return mean_over(folder, chosen, names)
 
 
-def combine(by_heads: dict[int, Probabilities], weights: dict[str, np.ndarray] | None = None) -> Probabilities:
-    """The (weighted) mean over head counts; weights[task] [number of head counts] sum to 1."""
-    alike = np.full(len(by_heads), 1 / len(by_heads))
-    return {
-        task: np.tensordot(weights[task] if weights else alike, [mean[task] for mean in by_heads.values()], axes=1)
-        for task in TASKS
-    }
+def combine(by_heads: dict[int, Probabilities]) -> Probabilities:
+    """The mean over head counts."""
+    return {task: np.mean([mean[task] for mean in by_heads.values()], axis=0) for task in TASKS}
 
 
-def soft_vote(
-    folder: Path, config: Config, names: Sequence[str], weights: dict[str, np.ndarray] | None = None
-) -> Probabilities:
+def soft_vote(folder: Path, config: Config, names: Sequence[str]) -> Probabilities:
     """The mean probabilities of all members of a stage, of clips that none of them trained on."""
-    return combine({heads: all_folds(folder, config, heads, names) for heads in config.model.heads}, weights)
+    return combine({heads: all_folds(folder, config, heads, names) for heads in config.model.heads})
 
 
 def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
@@ -193,51 +177,11 @@ def as_table(probabilities: Probabilities, names: Sequence[str], labels: LabelSe
     return pd.DataFrame(side_by_side, pd.Index(names, name="name"), columns)
 
 
-def describe_weights(weights: dict[str, np.ndarray], heads: Sequence[int]) -> str:
-    """One line with the weight of each head count by task."""
-    return "; ".join(
-        f"{task} " + ", ".join(f"{h}: {w:.2f}" for h, w in zip(heads, weight, strict=True))
-        for task, weight in weights.items()
-    )
-
-
-def fit_weights(by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights of the head counts with the least log-loss on out-of-fold rows with class numbers labels[task] [N].
-
-    The weights of a mixture of fixed distributions; expectation-maximisation finds their only optimum.
-    """
-    weights = {}
-    for task in TASKS:
-        truth = labels[task]
-        likelihood = np.stack([mean[task][np.arange(len(truth)), truth] for mean in by_heads.values()])  # [heads, N]
-        weight = np.full(len(likelihood), 1 / len(likelihood))
-        for _ in range(200):
-            share = weight[:, None] * likelihood
-            weight = (share / share.sum(axis=0)).mean(axis=1)
-        weights[task] = weight
-    return weights
-
-
-def weigh_out_of_fold(
-    groups: Sequence[Group], by_heads: dict[int, Probabilities], labels: dict[str, np.ndarray]
-) -> list[Group]:
-    """The groups of `out_of_fold` with weights of the head counts, each fold's fitted on the other folds' rows."""
-    weighted = []
-    for group in groups:
-        others = np.ones(len(labels[TASKS[0]]), dtype=bool)
-        others[group.rows] = False
-        rest = {heads: {t: p[t][others] for t in TASKS} for heads, p in by_heads.items()}
-        weights = fit_weights(rest, {task: labels[task][others] for task in TASKS})
-        weighted.append(group.weighted(weights, list(by_heads)))
-    return weighted
-
-
 def mean_of(groups: Sequence[Group]) -> Probabilities:
-    """The weighted mean over all members for the clips of all groups, by task [N, K]."""
+    """The mean over all members for the clips of all groups, by task [N, K]."""
     n_clips = sum(len(group.rows) for group in groups)
     means = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
     for group in groups:
         for task in TASKS:
-            by_cell = group.probabilities[task].mean(axis=1, dtype=np.float64)
-            means[task][group.rows] = np.tensordot(group.share[task], by_cell, axes=1)
+            means[task][group.rows] = group.probabilities[task].mean(axis=(0, 1), dtype=np.float64)
     return means

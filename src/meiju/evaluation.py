@@ -26,16 +26,14 @@ class Stage:
     """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
 
     groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count.
-    together[part]: over all of them. Clips are in the order of `folds` and of the validation part. weights[task]: of
-    the head counts in the mean, or None for the plain mean. temperature[heads][task]: see `log_losses`; [ALL_HEADS] of
-    all of them.
+    together[part]: over all of them. Clips are in the order of `folds` and of the validation part.
+    temperature[heads][task]: see `log_losses`; [ALL_HEADS] of all of them.
     """
 
     name: str
     groups: dict[str, list[Group]]
     by_heads: dict[str, dict[int, Probabilities]]
     together: dict[str, Probabilities]
-    weights: dict[str, np.ndarray] | None
     temperature: dict[int | str, dict[str, float]]
 
     def system(self, part: str) -> "System":
@@ -78,10 +76,9 @@ class System:
         if len(self.groups) != len(other.groups):
             return False
         return all(
-            np.array_equal(getattr(a, what)[task], getattr(b, what)[task])
+            np.array_equal(a.probabilities[task], b.probabilities[task])
             for a, b in zip(self.groups, other.groups, strict=True)
             for task in TASKS
-            for what in ("probabilities", "share")
         )
 
 
@@ -92,15 +89,11 @@ def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, f
     if len(corpus.part("validation")):
         groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
     by_heads = {part: ensemble.by_heads(of_part, heads) for part, of_part in groups.items()}
-    weights, truth = None, truth_of(corpus, "training", folds.name)
-    if config.ensemble != "mean":
-        weights = ensemble.fit_weights(by_heads[OUT_OF_FOLD], truth)
-        groups = {part: [group.weighted(weights, heads) for group in of_part] for part, of_part in groups.items()}
-        groups[OUT_OF_FOLD] = ensemble.weigh_out_of_fold(groups[OUT_OF_FOLD], by_heads[OUT_OF_FOLD], truth)
+    truth = truth_of(corpus, "training", folds.name)
     together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
     scored = by_heads[OUT_OF_FOLD] | {ALL_HEADS: together[OUT_OF_FOLD]}
     temperature = {heads: temperatures(truth, probabilities) for heads, probabilities in scored.items()}
-    return Stage(name, groups, by_heads, together, weights, temperature)
+    return Stage(name, groups, by_heads, together, temperature)
 
 
 def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +106,7 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
         named, predictions, losses = [], [], []
         for stage in stages:
             for heads, probabilities in [*stage.by_heads[part].items(), (ALL_HEADS, stage.together[part])]:
-                named.append({"stage": stage.name, "system": _system(heads, stage), "heads": heads, "part": part})
+                named.append({"stage": stage.name, "system": _system(heads), "heads": heads, "part": part})
                 predictions.append(decide(probabilities))
                 losses.append(log_losses(truth, probabilities, stage.temperature[heads]))
         scored = score_rows(truth, predictions, losses, config.corpus.average, units[part], fold)
@@ -349,8 +342,7 @@ def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, flo
             slope = calibrate(mean, temperature)
             slope[np.arange(len(mean)), truth[task][group.rows]] -= 1
             slope /= temperature * np.maximum(mean, 1e-12) * len(truth[task])
-            added = np.einsum("nk,csnk->cs", slope, group.probabilities[task])
-            by_seed.append(group.share[task][:, None] * added)
+            by_seed.append(np.einsum("nk,csnk->cs", slope, group.probabilities[task]) / len(group.heads))
         for k, added in enumerate((*by_seed, sum(by_seed))):
             variances[k] += (np.var(added, axis=1, ddof=1) / group.n_seeds).sum()
     return tuple(variances)
@@ -362,9 +354,9 @@ def _values(truth: dict, predicted: dict, losses: dict, average: str) -> dict[st
     return vars(joint_score(truth, predicted, average)) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
 
 
-def _system(heads: int | str, stage: Stage) -> str:
+def _system(heads: int | str) -> str:
     if heads == ALL_HEADS:
-        return "all heads, mean" if stage.weights is None else "all heads, weighted"
+        return "all heads, mean"
     return f"{heads} head{'s' * (heads > 1)}"
 
 

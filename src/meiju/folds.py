@@ -191,27 +191,6 @@ def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def draw_share(training: pd.DataFrame, share: float, seed: int) -> np.ndarray:
-    """Draw a share of each fold to learn from, stratified: [N] bool, rows of a table (name, fold, emotion, intent).
-
-    Drawn within each fold, so that no fold's labels decide what is drawn from another; a smaller share is part of a
-    larger one, and of each emotion-intent pair of a fold about `share` is drawn.
-    """
-    chosen = np.ones(len(training), dtype=bool)
-    if share == 1:
-        return chosen
-    for fold, rows in training.groupby("fold"):
-        # By name, so that the draw does not depend on the order of the table.
-        rows = rows.sort_values("name")
-        rng = np.random.default_rng([seed, int(fold)])
-        shuffled = rows.iloc[rng.permutation(len(rows))]
-        pair = shuffled.groupby([*TASKS])
-        place = (pair.cumcount() + rng.random(len(rows))) / pair[TASKS[0]].transform("size")  # in [0, 1) in each pair
-        first = place.sort_values(kind="stable").index[: max(1, round(share * len(rows)))]
-        chosen[training.index.get_indexer(rows.index.difference(first))] = False
-    return chosen
-
-
 def write(folds: pd.DataFrame, path: Path) -> None:
     """Write name, fold; the file appears whole or not at all."""
     files.sweep(path.parent, path.name)

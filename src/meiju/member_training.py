@@ -16,7 +16,6 @@ from tqdm import tqdm
 from meiju import features
 from meiju.config import Config, ModelConfig
 from meiju.features import MemberStore
-from meiju.folds import draw_share
 from meiju.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.layers import NoNoise, Shape
 from meiju.members import Member, missing, weights_name
@@ -36,8 +35,7 @@ class StageData:
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
     meiju.pseudo) or None in stage 1; stores: the folder of each stream's store; tuned: the streams of which a member's
-    store depends on the folds it holds out (see meiju.text_tuning); start: the folder of members whose weights are
-    started from, or None.
+    store depends on the folds it holds out (see meiju.text_tuning).
     """
 
     clips: pd.DataFrame
@@ -46,7 +44,6 @@ class StageData:
     stores: dict[str, Path]
     pseudo: pd.DataFrame | None = None
     tuned: frozenset[str] = frozenset()
-    start: Path | None = None
 
     def load_stores(self, held_out: Sequence[tuple[int, ...]]) -> dict[str, MemberStore]:
         """The store of each stream as members that hold out these folds see it; of a tuned stream, each its own."""
@@ -165,8 +162,7 @@ def _member_data(config: Config, data: StageData, member: Member, stage: int) ->
     """The rows a member learns from, and its seed."""
     clips = data.clips
     training = data.folds.merge(clips, on="name", validate="one_to_one")
-    usable = draw_share(training, config.train.labelled_share, config.seed)
-    seen = training.name[usable & ~training.fold.isin(member.held_out)]
+    seen = training.name[~training.fold.isin(member.held_out)]
     rows = np.flatnonzero(clips.name.isin(set(seen)))
     classes = {task: len(data.labels[task]) for task in TASKS}
     labels = {task: data.labels.encode(task, clips[task].iloc[rows]) for task in TASKS}
@@ -211,10 +207,7 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio
-    start = None if data.start is None else load_weights(data.start, members)
-    network = train_members(
-        frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
-    )
+    network = train_members(frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio)
     asked = _asked_clips(data, members)
     said = predict(network, frames, asked)
     for e, (member, member_data) in enumerate(group):

@@ -5,11 +5,10 @@ import torch or transformers are imported inside the functions that need them: t
 done before shall say so at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from meiju import ensemble, evaluation, features, members, stores, submission, teachers
@@ -17,10 +16,8 @@ from meiju.config import ConfigError
 from meiju.corpus import PARTS, UNSCORED_PARTS
 from meiju.encoders import material
 from meiju.encoders.base import Clip
-from meiju.ensemble import Probabilities
 from meiju.evaluation import Stage
 from meiju.labels import TASKS
-from meiju.members import Member
 from meiju.run import Run
 from meiju.text import refine
 from meiju.utils import files, spreadsheets
@@ -28,8 +25,6 @@ from meiju.utils.compute import pick_device
 
 if TYPE_CHECKING:
     from meiju.member_training import StageData
-    from meiju.network import MemberNetwork
-    from meiju.training import Frames
 
 LENGTHS = "lengths.json"  # in the folder of features: seconds of each clip
 
@@ -128,23 +123,10 @@ def train_stage1(run: Run) -> None:
 
 
 def label_pool(run: Run) -> None:
-    """Step 06. A later round is labelled by the second stage of the round before, which is carried out first."""
-    before = run.round_before
-    if before:
-        label_pool(before)
-        train_stage2(before)
-    if not run.begin("pseudo"):
-        return
-    if before:
-        pool, folder = teachers.pool_of(run.corpus), before.result("stage2")
-        probabilities = {fold: ask_teachers(run, fold, pool) for fold in range(run.config.folds)}
-        labels_before = teachers.read(before.result("pseudo"))
-        table, gates = teachers.label_next_round(
-            run.config, run.corpus, run.folds, folder, probabilities, labels_before
-        )
-    else:
-        table, gates = teachers.label_first_round(run.config, run.corpus, run.folds, run.result("stage1"))
-    run.finish("pseudo", teachers.write(run.folder("pseudo"), table, gates))
+    """Step 06."""
+    if run.begin("pseudo"):
+        table, gates = teachers.label_pool(run.config, run.corpus, run.folds, run.result("stage1"))
+        run.finish("pseudo", teachers.write(run.folder("pseudo"), table, gates))
 
 
 def train_stage2(run: Run) -> None:
@@ -178,11 +160,10 @@ def make_submission(run: Run) -> None:
     from meiju.serving import bundle
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
-    names, stages = list(corpus.part("testing").name), read_stages(run)
-    weights = submitted(run, stages).weights
-    probabilities = ensemble.soft_vote(run.result(config.submit), config, names, weights)
+    names = list(corpus.part("testing").name)
+    probabilities = ensemble.soft_vote(run.result(config.submit), config, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
-    table = evaluation.table(stages, config, corpus, run.folds)
+    table = evaluation.table(read_stages(run), config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     by_clip = ensemble.as_table(probabilities, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
@@ -193,7 +174,6 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
-        weights=weights,
         longest=_longest(run),
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
@@ -209,14 +189,13 @@ def _longest(run: Run) -> float | None:
 
 def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
     """A warning where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
-    return teachers.too_few(table, len(teachers.learnable(run.config, run.corpus, run.folds)), run.config.folds)
+    return teachers.too_few(table, len(run.folds), run.config.folds)
 
 
 def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
     """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
     from meiju.member_training import StageData
 
-    start = run.result("stage1") if pseudo is not None and run.config.stage2.warm_start else None
     return StageData(
         run.corpus.clips,
         run.corpus.labels,
@@ -224,7 +203,6 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
         run.stores,
         pseudo=pseudo,
         tuned=frozenset(run.config.tuned),
-        start=start,
     )
 
 
@@ -257,40 +235,3 @@ def _tune(run: Run) -> None:
         folder = run.tuned_folder(stream)
         with files.reserved(folder):
             text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)
-
-
-def ask_teachers(run: Run, fold: int, names: Sequence[str]) -> Probabilities:
-    """The probabilities of clips by the teachers of a fold's pseudo-labels, by task [N, K] in the order of `names`.
-
-    From the second round on these may be clips that they learnt from, so they are asked again.
-    """
-    chosen = [m for m in members.plan(run.config, nested=False) if m.held_out == (fold,)]
-    before = run.round_before
-    if len(names) == 0:
-        return {task: np.empty((0, len(run.corpus.labels[task]))) for task in TASKS}
-    if before is None:
-        return ensemble.mean_over(run.result("stage1"), chosen, names)
-    from meiju import training
-
-    total = dict.fromkeys(TASKS, 0.0)
-    for _, network, frames in networks(before, "stage2", chosen, names):
-        said = training.predict(network, frames, np.arange(len(names)))
-        for task in TASKS:
-            total[task] = total[task] + np.exp(said[task].astype(np.float64)).sum(axis=0)
-    return {task: total[task] / len(chosen) for task in TASKS}
-
-
-def networks(
-    run: Run, step: str, chosen: Sequence[Member], names: Sequence[str]
-) -> "Iterator[tuple[int, MemberNetwork, Frames]]":
-    """By number of heads, the chosen members of a finished stage as one stacked network, in their order.
-
-    With the frames of clips `names` as they see them.
-    """
-    from meiju import member_training, training
-
-    for heads in sorted({member.heads for member in chosen}):
-        stacked = [member for member in chosen if member.heads == heads]
-        stores = stage_data(run).load_stores([member.held_out for member in stacked])
-        frames = training.Frames(stores, list(names), pick_device(run.config.device))
-        yield heads, member_training.load_network(run.result(step), stacked, run.config.model, frames.device), frames

@@ -13,7 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
@@ -141,14 +141,6 @@ class Run:
                 hub.identity(config.speech.model)
             except MissingModel as error:
                 raise MissingModel(f"--speech.model: {error}") from None
-
-    @cached_property
-    def round_before(self) -> "Run | None":
-        """The run whose second stage teaches this one's pseudo-labels, or None in the first round."""
-        pseudo = self.config.pseudo
-        if pseudo.rounds == 1:
-            return None
-        return self.variant(replace(self.config, pseudo=replace(pseudo, rounds=pseudo.rounds - 1)))
 
     def require_material(self) -> None:
         """Raise ConfigError where no clip of a part that is learnt from or scored has what a stream reads.
@@ -434,16 +426,15 @@ class Run:
 
     def _pseudo_decided_by(self) -> dict:
         members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
-        before = {"before": self.round_before.decided_by("stage2")} if self.round_before else {}
         stage1, pseudo = self.decided_by("stage1"), as_settings(self.config.pseudo)
-        return {"stage1": stage1, **members, "pseudo": pseudo, **self._kept_together(), **before}
+        return {"stage1": stage1, **members, "pseudo": pseudo}
 
     def _stage2_decided_by(self) -> dict:
         return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
 
     def _submission_decided_by(self) -> dict:
         config = self.config
-        chosen = {"ensemble": config.ensemble, "submit": config.submit, "average": config.corpus.average}
+        chosen = {"submit": config.submit, "average": config.corpus.average}
         return {"stage2": self.decided_by("stage2"), **chosen, **self._kept_together()}
 
     def _report_decided_by(self) -> dict:

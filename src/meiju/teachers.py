@@ -5,21 +5,19 @@ folds' rows, each scored by members that held out both its own fold and fold k. 
 reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit.
 """
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from meiju import ensemble, members
-from meiju.config import Config, PseudoConfig
+from meiju import ensemble, members, pseudo
+from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
-from meiju.folds import draw_share, units_of
 from meiju.labels import TASKS
 from meiju.members import Member
-from meiju.pseudo import Gate, assert_unseen, carry_gate, fit_gates, label_pool
+from meiju.pseudo import Gate, assert_unseen, fit_gates
 from meiju.utils import files
 
 LABELLED_PER_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
@@ -27,51 +25,24 @@ GATE = [field.name for field in fields(Gate)]
 CONFIDENCES = [f"{task}_confidence" for task in TASKS]
 
 
-def label_first_round(
-    config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pseudo-labels of all folds (see `meiju.pseudo.label_pool`, with a column fold), and the gates they passed.
 
     The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of nested members.
+    Raises LeakError where a teacher has seen its fold.
     """
-    pool, usable = pool_of(corpus), learnable(config, corpus, folds)[["name", "fold"]]
-
-    def ask(fold: int) -> tuple[Probabilities, dict[str, Gate]]:
-        rows, nested = nested_out_of_fold(config, folds, folder, fold, usable)
+    pool, tables, gates = np.array(pool_of(corpus), dtype=str), [], []
+    for fold in range(config.folds):
+        teachers = _members(config, (fold,))
+        _assert_unseen(folder, teachers, _held_out(folds, fold))
+        rows, nested = nested_out_of_fold(config, folds, folder, fold)
         labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-        units = units_of(labelled, config.folds_by)
-        gates = fit_gates(config.pseudo, nested, truth, units.group if units.n < len(labelled) else None)
-        return ensemble.mean_over(folder, _members(config, (fold,)), pool), gates
-
-    return _label_all_folds(config, corpus, folds, folder, ask)
-
-
-def label_next_round(
-    config: Config,
-    corpus: Corpus,
-    folds: pd.DataFrame,
-    folder: Path,
-    probabilities: dict[int, Probabilities],
-    before: tuple[pd.DataFrame, pd.DataFrame],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """As `label_first_round`, where the teachers are the stage-2 members in `folder`.
-
-    probabilities[fold]: of the pool, by the members that hold out this fold. before: pseudo-labels and gates of the
-    round that these members learnt from. They never saw the fold they hold out, and their gates are carried on from
-    `before` (see `meiju.pseudo.carry_gate`), so nothing of the fold comes in.
-    """
-    table, gates = before
-
-    def ask(fold: int) -> tuple[Probabilities, dict[str, Gate]]:
-        old, mean_confidence = gates_of(gates, fold), table[table.fold == fold][CONFIDENCES].mean()
-        carried = {
-            task: carry_gate(config.pseudo, old[task], probabilities[fold][task], mean_confidence[f"{task}_confidence"])
-            for task in TASKS
-        }
-        return probabilities[fold], carried
-
-    return _label_all_folds(config, corpus, folds, folder, ask)
+        by_task = fit_gates(config.pseudo, nested, truth)
+        probabilities = ensemble.mean_over(folder, teachers, list(pool))
+        tables.append(pseudo.label_pool(pool, probabilities, by_task, corpus.labels).assign(fold=fold))
+        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
 
 
 def pool_of(corpus: Corpus) -> list[str]:
@@ -79,23 +50,16 @@ def pool_of(corpus: Corpus) -> list[str]:
     return list(corpus.part("unlabelled").name)
 
 
-def learnable(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
-    """The training clips that members may train on, with their fold (see --train.labelled-share)."""
-    training = folds.merge(corpus.part("training"), on="name", validate="one_to_one")
-    return training[draw_share(training, config.train.labelled_share, config.seed)].reset_index(drop=True)
-
-
 def nested_out_of_fold(
-    config: Config, folds: pd.DataFrame, folder: Path, fold: int, usable: pd.DataFrame
+    config: Config, folds: pd.DataFrame, folder: Path, fold: int
 ) -> tuple[pd.DataFrame, Probabilities]:
     """Predictions by models like fold's teachers of rows they never saw: rows (name, fold), and their probabilities.
 
-    usable: name, fold of the clips that may be learnt from, fewer than `folds` where --train.labelled-share says so.
     Every row of another fold j is scored by the nested members, which held out both j and `fold`.
     """
     rows, parts = [], []
     for other in sorted(set(range(config.folds)) - {fold}):
-        rows.append(usable[usable.fold == other])
+        rows.append(folds[folds.fold == other])
         nested = _members(config, tuple(sorted((fold, other))))
         _assert_unseen(folder, nested, _held_out(folds, fold))
         parts.append(ensemble.mean_over(folder, nested, list(rows[-1].name)))
@@ -137,12 +101,6 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table, gates
 
 
-def gates_of(gates: pd.DataFrame, fold: int) -> dict[str, Gate]:
-    """The gates of one fold by task, from the table that `read` returns."""
-    by_task = gates[gates.fold == fold].set_index("task")
-    return {task: Gate(*map(float, by_task.loc[task, GATE])) for task in TASKS}
-
-
 def accepted(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of pseudo-labels of which at least one task was accepted."""
     return table[table.emotion_accepted | table.intent_accepted]
@@ -168,11 +126,8 @@ def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
     )
 
 
-def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
-    """What was accepted per class and per pair, beside the training part; and what would be, if nothing was.
-
-    pseudo: the settings that the pseudo-labels were made with.
-    """
+def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
+    """What was accepted per class and per pair, beside the training part; and what would be, if nothing was."""
     n_folds = gates.fold.nunique()
     if len(table) == 0:
         return "there are no unlabelled clips, so there are no pseudo-labels and stage 2 learns nothing new"
@@ -182,7 +137,11 @@ def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, cor
         kept = table[table[f"{task}_accepted"]]
         lines.append(_describe_gates(task, len(kept), gates[gates.task == task]))
         if len(kept) == 0:
-            lines.append(_what_would_open(pseudo, table, task, training))
+            surest = table.groupby("fold")[f"{task}_confidence"].max().min()
+            lines.append(
+                f"  no {task} is accepted; with --pseudo.threshold {np.floor(1000 * surest) / 1000:.3f} every fold "
+                "would accept at least one clip"
+            )
         lines.append(_beside_training(kept[task], training[task], n_folds, corpus.labels[task]).to_string())
     both = table[table.emotion_accepted & table.intent_accepted]
     if len(both):
@@ -194,37 +153,13 @@ def describe(pseudo: PseudoConfig, table: pd.DataFrame, gates: pd.DataFrame, cor
 
 def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
     """One line on the gates of a task, one row per fold, and on how many labels passed them in all folds."""
-    n_folds = len(gates)
-    text = f"{task}: {n_accepted / n_folds:.0f} accepted (temperature {gates.temperature.mean():.2f}"
-    is_open = np.isfinite(gates.threshold)
-    if not is_open.any():
-        return f"{text}; no confidence threshold reaches the required precision in any fold)"
+    text = f"{task}: {n_accepted / len(gates):.0f} accepted (temperature {gates.temperature.mean():.2f}"
     if (gates.threshold == 0).all():
         return f"{text}: the whole pool; of held-out rows, {gates.precision.mean():.3f} of the likeliest are right)"
-    text += f", at a confidence of {gates.threshold[is_open].mean():.3f} or more"
-    if not is_open.all():
-        text += f" in {is_open.sum()} of {n_folds} folds, in the others none"
+    text += f", at a confidence of {gates.threshold.mean():.3f} or more"
     if gates.precision.isna().all():
         return f"{text}; no held-out row passes)"
     return f"{text}; of held-out rows that pass, {gates.precision.mean():.3f} are right)"
-
-
-def _what_would_open(pseudo: PseudoConfig, table: pd.DataFrame, task: str, training: pd.DataFrame) -> str:
-    """The threshold at which every fold would accept a label of a task of which none is accepted."""
-    confidence = table[f"{task}_confidence"]
-    if pseudo.joint_gate:
-        confidence = table[[f"{t}_confidence" for t in TASKS]].min(axis=1)
-    if pseudo.plausible_pairs:
-        known = pd.MultiIndex.from_frame(training[list(TASKS)])
-        confidence = confidence.where(pd.MultiIndex.from_frame(table[list(TASKS)]).isin(known), 0)
-    surest = confidence.groupby(table.fold).max().min()
-    if surest == 0:
-        return f"  no {task} is accepted: in some fold, no clip's two labels are a pair that labelled clips show"
-    gate = "paper" if pseudo.gate == "paper" else "fixed"
-    return (
-        f"  no {task} is accepted; with --pseudo.gate {gate} --pseudo.threshold {np.floor(1000 * surest) / 1000:.3f} "
-        "every fold would accept at least one clip"
-    )
 
 
 def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFrame:
@@ -240,29 +175,6 @@ def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes
     ).fillna(0)
     shares = (100 * counts / counts.sum().clip(lower=1)).round(1).add_suffix(" %")
     return pd.concat([counts.round(0).astype(int), shares], axis=1)
-
-
-def _label_all_folds(
-    config: Config,
-    corpus: Corpus,
-    folds: pd.DataFrame,
-    folder: Path,
-    ask: Callable[[int], tuple[Probabilities, dict[str, Gate]]],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Label the pool once per fold. ask(fold): the probabilities of the pool by fold's teachers, and their gates.
-
-    Raises LeakError where a teacher, which lies in `folder`, has seen the fold.
-    """
-    pool, labelled = np.array(pool_of(corpus), dtype=str), learnable(config, corpus, folds)
-    tables, gates = [], []
-    for fold in range(config.folds):
-        _assert_unseen(folder, _members(config, (fold,)), _held_out(folds, fold))
-        probabilities, by_task = ask(fold)
-        seen = labelled[labelled.fold != fold]
-        table = label_pool(config.pseudo, pool, probabilities, by_task, seen, corpus.labels)
-        tables.append(table.assign(fold=fold))
-        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
 
 
 def _held_out(folds: pd.DataFrame, fold: int) -> np.ndarray:

@@ -35,14 +35,12 @@ def row(variant, group, part="out-of-fold", shift=0.0, **more):
 @pytest.fixture
 def found():
     variants = [
-        ("full", "full", 0.0, {"share": 1.0}),
-        ("supervised", "pseudo", -0.03, {"share": 1.0, "pseudo": False}),
-        ("soft", "pseudo", 0.005, {}),
-        ("labelled-10", "low-resource", -0.2, {"share": 0.1}),
-        ("labelled-10-supervised", "low-resource", -0.3, {"share": 0.1, "pseudo": False}),
+        ("full", "full", 0.0),
+        ("supervised", "pseudo", -0.03),
+        ("soft", "pseudo", 0.005),
     ]
     parts = ("out-of-fold", "validation")
-    return pd.DataFrame([row(name, group, part, by, **more) for part in parts for name, group, by, more in variants])
+    return pd.DataFrame([row(name, group, part, by) for part in parts for name, group, by in variants])
 
 
 def test_the_markdown_marks_what_is_beyond_noise(found):
@@ -65,13 +63,6 @@ def test_over_clips_alone_nothing_is_bold(found):
     assert OVER_CLIPS in ablation.for_terminal(found.assign(interval=OVER_CLIPS))
 
 
-def test_the_low_resource_curve_has_both_lines_up_to_all_clips(found):
-    curve = ablation.low_resource(found)
-    out_of_fold = curve[curve.part == "out-of-fold"]
-    assert out_of_fold[out_of_fold.pseudo].share.tolist() == [0.1, 1.0]
-    assert out_of_fold[~out_of_fold.pseudo].JRBM.tolist() == pytest.approx([0.2, 0.47])
-
-
 def test_figures_show_every_variant(found):
     others = [row("hard", "pseudo", same=True), row("only-audio", "streams", shift=-0.3)]
     others[0]["interval"] = OVER_CLIPS
@@ -85,7 +76,3 @@ def test_figures_show_every_variant(found):
     assert "out-of-fold (95 % interval over clips alone)" in legend
     assert figure.axes[0].get_xlim()[0] > -0.11
     assert to_png(figure).startswith(b"\x89PNG")
-    curve = diagnostic_figures.low_resource(ablation.low_resource(found), title="A title")
-    (line,) = (line for line in curve.axes[0].lines if line.get_label() == "with pseudo-labels")
-    np.testing.assert_allclose(line.get_ydata(), [0.3, 0.5])
-    assert "over 14 speakers" in curve.axes[0].get_title(loc="left")

@@ -2,9 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from meiju.analysis.variants import FULL, SUPERVISED, all_variants, choose
+from meiju.analysis.variants import FULL, all_variants, choose
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
-from meiju.training import n_steps
 
 CONFIG = Config("run", streams=("text=tfidf-svd", "audio=logmel", "visual=pixels-pca"))
 
@@ -17,24 +16,17 @@ def test_every_variant_is_the_run_with_one_thing_changed_and_has_a_name_of_its_o
     variants = all_variants(CONFIG)
     assert variants[FULL].config == CONFIG
     assert {v.config.run for v in variants.values()} == {"run"}
-    for name in ("gate-paper", "late", "only-text", "punctuation-given", "labelled-25"):
+    for name in ("gate-paper", "late", "only-text", "punctuation-given"):
         variant = variants[name]
         changed = [f for f in vars(CONFIG) if getattr(variant.config, f) != getattr(CONFIG, f)]
         # Fewer head counts are made up for by seeds.
-        assert changed == {"late": ["model", "train"], "labelled-25": ["train"], "only-text": ["streams"]}.get(
+        assert changed == {"late": ["model", "train"], "only-text": ["streams"]}.get(
             variant.name, ["pseudo"] if variant.name == "gate-paper" else ["punctuation"]
         )
 
 
-def test_each_kind_of_gate_is_a_variant():
-    variants = all_variants(CONFIG)
-    gates = {name: variants[f"gate-{name}"].config.pseudo for name in ("paper", "fixed", "precision")}
-    assert {name: pseudo.gate for name, pseudo in gates.items()} == {name: name for name in gates}
-    assert gates["paper"].threshold == gates["fixed"].threshold == 0.99
-
-
 def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
-    assert names("gate-soft", "warm-start") == [FULL, "gate-soft", "warm-start"]
+    assert names("gate-soft", "heads-2") == [FULL, "gate-soft", "heads-2"]
     assert names("punctuation") == [FULL, "punctuation-stripped", "punctuation-given", "punctuation-refined"]
     assert names("streams")[1:] == ["only-text", "only-audio", "only-visual"] + [
         f"without-{stream}" for stream in ("text", "audio", "visual")
@@ -42,20 +34,9 @@ def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
     assert names("all") == list(all_variants(CONFIG))
 
 
-def test_the_low_resource_curve_comes_with_its_end():
-    assert set(names("low-resource")) > {FULL, SUPERVISED, "labelled-10", "labelled-75-supervised"}
-
-
-def test_fewer_labelled_clips_are_learnt_from_in_as_many_steps():
-    full, tenth = CONFIG.train, all_variants(CONFIG)["labelled-10"].config.train
-    for share, train in ((1, full), (0.1, tenth)):
-        assert n_steps(train, round(share * 3200)) == pytest.approx(full.epochs * 100)
-    assert tenth.average_epochs == 10 * full.average_epochs
-
-
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r"'gate-papr' \(did you mean gate-paper\?\); known groups: all, pseudo.*warm-start"
+        ConfigError, match=r"'gate-papr' \(did you mean gate-paper\?\); known groups: all, pseudo.*heads-mean"
     ):
         choose(CONFIG, ["gate-papr"])
 

@@ -54,9 +54,7 @@ def assert_as_submitted(said: pd.DataFrame, home: Path) -> None:
 
 KINDS = {
     "stripped": ["--punctuation", "stripped"],
-    "out-of-fold": ["--ensemble", "out-of-fold"],
     "first stage": ["--submit", "stage1", "--model.heads", "2"],
-    "rounds": ["--pseudo.rounds", "2", "--stage2.warm-start", "--model.heads", "2"],
 }
 
 

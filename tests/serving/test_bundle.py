@@ -170,7 +170,6 @@ def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
             encoders=encoders,
             transcripts=whole.parts["transcripts"].folder,
             stage=Path(stage),
-            weights=None,
         )
     assert not (tmp_path / "model.json").exists()
 

@@ -214,7 +214,7 @@ def _etag(path: Path) -> str:
 
 
 FLAGS = """--jobs 2 --device cpu --folds 3 --model.heads 1 2 --model.width 16 --train.epochs 2 --train.average-epochs 1
-    --pseudo.gate fixed --pseudo.threshold 0.2"""
+    --pseudo.gate paper --pseudo.threshold 0.2"""
 
 
 def make_corpus(root: Path, *, n_training: int = 60, n_others: int = 8, n_pool: int = 12) -> Path:

@@ -208,7 +208,7 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
             home, case = folder / str(n), f"{n:,} clips"
             stage2 = Path(tempfile.mkdtemp(dir=home))
             started = time.perf_counter()
-            teachers.write(home, *teachers.label_first_round(config, corpus, folds, home / "stage1"))
+            teachers.write(home, *teachers.label_pool(config, corpus, folds, home / "stage1"))
             took["06, a clip", case] = (time.perf_counter() - started) * 1000 / n
             started = time.perf_counter()
             stores = {stream: home / stream for stream in ("text", *N_FRAMES)}

@@ -72,8 +72,8 @@ def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     """One row per variant and part: E, I, JRBM, log-losses, the difference of each from the full run, and intervals.
 
     Columns variant, group, what, part, those of `meiju.evaluation.score_rows` (without fold_std), those of
-    `meiju.evaluation.differences`, share and pseudo (see `meiju.analysis.variants.Variant`), trained (members),
-    seconds, same (whether the variant's settings are the full run's), note. The first outcome is the full run.
+    `meiju.evaluation.differences`, trained (members), seconds, same (whether the
+    variant's settings are the full run's), note. The first outcome is the full run.
     """
     average, units = run.config.corpus.average, evaluation.units_by_part(run.config, run.corpus, run.folds)
     tables = []
@@ -90,7 +90,7 @@ def _named(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     """The columns of `table` that say what an outcome is."""
     rows = [
         {
-            **{name: getattr(outcome.variant, name) for name in ("group", "what", "share", "pseudo")},
+            **{name: getattr(outcome.variant, name) for name in ("group", "what")},
             "variant": outcome.variant.name,
             "trained": outcome.trained,
             "seconds": outcome.seconds,
@@ -99,14 +99,7 @@ def _named(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
         }
         for outcome in outcomes
     ]
-    return pd.DataFrame(rows).astype({"share": float})
-
-
-def low_resource(compared: pd.DataFrame) -> pd.DataFrame:
-    """The low-resource curve of a `table`: share (0 to 1), pseudo (bool), part, JRBM, JRBM_low, JRBM_high, over."""
-    columns = ["share", "pseudo", "part", "JRBM", "JRBM_low", "JRBM_high", "over"]
-    on_the_curve = compared.loc[compared.share.notna(), columns]
-    return on_the_curve.sort_values(["part", "pseudo", "share"], ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def as_markdown(compared: pd.DataFrame) -> str:
@@ -188,9 +181,8 @@ def _systems(varied: Run, variant: Variant) -> dict[str, System]:
 def _member_files(varied: Run, pseudo: bool) -> list[Path]:
     """The predictions of all members that a variant needs, teachers included."""
     named = [varied.folder("stage1") / f"{m.stem}.npz" for m in members.plan(varied.config, nested=pseudo)]
-    while pseudo and varied:
+    if pseudo:
         named += [varied.folder("stage2") / f"{m.stem}.npz" for m in members.plan(varied.config, nested=False)]
-        varied = varied.round_before
     return named
 
 

@@ -10,34 +10,27 @@ from difflib import get_close_matches
 from meiju.config import Config, ConfigError
 
 FULL = "full"
-SUPERVISED = "supervised"
-SHARES = (0.1, 0.25, 0.5, 0.75)  # of the labelled clips, for the low-resource curve
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the ablation: a name, its group, what is different in words, and its settings.
-
-    share: of the labelled clips, where the variant is a point of the low-resource curve.
-    """
+    """One row of the ablation: a name, its group, what is different in words, and its settings."""
 
     name: str
     group: str
     what: str
     config: Config
     pseudo: bool = True  # whether it has a second stage, with pseudo-labels
-    share: float | None = None
 
 
 def all_variants(config: Config) -> dict[str, Variant]:
     """Every variant of a run by name, the run itself (FULL) first."""
     variants = [
-        Variant(FULL, FULL, "the run as it is", config, share=1.0),
+        Variant(FULL, FULL, "the run as it is", config),
         *_pseudo(config),
         *_fusion(config),
         *_punctuation(config),
         *_streams(config),
-        *_low_resource(config),
     ]
     return {variant.name: variant for variant in variants}
 
@@ -55,8 +48,6 @@ def choose(config: Config, names: Sequence[str]) -> list[Variant]:
                 f"known variants: {', '.join(list(known)[1:])}"
             )
     wanted = {FULL, *names}
-    if "low-resource" in wanted:  # its curve ends at all labelled clips, with and without pseudo-labels
-        wanted.add(SUPERVISED)
     return [v for v in known.values() if "all" in wanted or v.name in wanted or v.group in wanted]
 
 
@@ -64,28 +55,13 @@ def _pseudo(config: Config) -> list[Variant]:
     def pseudo(name: str, what: str, **changes) -> Variant:
         return Variant(name, "pseudo", what, replace(config, pseudo=replace(config.pseudo, **changes)))
 
-    def stage2(name: str, what: str, **changes) -> Variant:
-        return Variant(name, "pseudo", what, replace(config, stage2=replace(config.stage2, **changes)))
-
     one = replace(config, model=replace(config.model, heads=config.model.heads[:1]), train=_seeds(config, 1))
     heads = config.model.heads[0]
     return [
         Variant("supervised-one-model", "pseudo", f"labelled clips only, one model ({heads} heads)", one, False),
-        Variant(SUPERVISED, "pseudo", "labelled clips only, all members", config, False, share=1.0),
+        Variant("supervised", "pseudo", "labelled clips only, all members", config, False),
         pseudo("gate-soft", "the whole pool, calibrated probabilities as targets", gate="soft"),
         pseudo("gate-paper", "accepted above 0.99 as the networks say it", gate="paper", threshold=0.99),
-        pseudo("gate-fixed", "accepted above a calibrated confidence of 0.99", gate="fixed", threshold=0.99),
-        pseudo("gate-precision", f"accepted at a precision of {config.pseudo.precision:g}", gate="precision"),
-        pseudo("gate-per-task", "a gate for each task", joint_gate=False),
-        pseudo("gate-joint", "one gate for both tasks", joint_gate=True),
-        pseudo("cap-none", "no cap per class", cap=None),
-        pseudo("cap-labelled", "at most as many per class as labelled clips", cap=1.0),
-        pseudo("pairs-known", "only pairs that labelled clips show", plausible_pairs=True),
-        pseudo("pairs-any", "pairs of any kind", plausible_pairs=False),
-        pseudo("rounds-1", "one round of pseudo-labels", rounds=1),
-        pseudo("rounds-2", "two rounds of pseudo-labels", rounds=2),
-        stage2("from-scratch", "labelled and pseudo-labelled together, from scratch", warm_start=False),
-        stage2("warm-start", "the same, from the stage-1 weights", warm_start=True),
     ]
 
 
@@ -149,21 +125,6 @@ def _streams(config: Config) -> list[Variant]:
         )
         for name in left_out
     ]
-
-
-def _low_resource(config: Config) -> list[Variant]:
-    variants = []
-    for share in SHARES:
-        # As many steps as the full run: a curve over labels must not be one over training time.
-        epochs, last = (round(n / share) for n in (config.train.epochs, config.train.average_epochs))
-        train = replace(config.train, labelled_share=share, epochs=epochs, average_epochs=last)
-        small = replace(config, train=train)
-        name, what = f"labelled-{share:.0%}".rstrip("%"), f"{share:.0%} of the labelled clips"
-        variants += [
-            Variant(f"{name}-supervised", "low-resource", f"{what}, no pseudo-labels", small, False, share),
-            Variant(name, "low-resource", f"{what}, with pseudo-labels", small, share=share),
-        ]
-    return variants
 
 
 def _seeds(config: Config, seeds: int):

@@ -133,12 +133,8 @@ def accepted_pairs(
     training: pd.DataFrame,
     *,
     title: str,
-    names: tuple[str, str] = ("training labels", "accepted pseudo-labels"),
-    unseen_as: str = "pair never seen in training",
 ) -> Figure:
     """Clips of each emotion-intent pair, accepted beside training; hatched where training has no such clip.
-
-    names and unseen_as: what training, accepted and hatched cells are called, where they are something else.
 
     Both count clips, emotions in rows and intents in columns; what one of them lacks counts zero there.
     """
@@ -149,6 +145,7 @@ def accepted_pairs(
         for table in (training, accepted)
     ]
     unseen = tables[0] == 0
+    names = ("training labels", "accepted pseudo-labels")
     figure = Figure(figsize=(max(9.4, 2.4 + 0.62 * len(intents)), 3.1 + 0.36 * len(emotions)))
     for axes, name, counts in zip(figure.subplots(1, 2, sharey=True), names, tables, strict=True):
         # Each panel has its own scale: the pool is often many times as large as the training part.
@@ -164,7 +161,7 @@ def accepted_pairs(
         axes.label_outer()
         colour_bar(figure, image, axes, "clips", orientation="horizontal")
     figure.axes[0].set_ylabel("emotion")
-    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label=unseen_as)
+    hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label="pair never seen in training")
     figure.legend(handles=[hatched], loc="outside lower center")
     headline(figure, title)
     return figure

@@ -1,9 +1,9 @@
 """What a finished run is made of: model.json, and the files that it lists with their sizes and hashes.
 
-model.json lies beside the submission. It holds the settings, the classes, the weights of the head counts, and the parts
-that prediction reads: each stream's encoder, the punctuation restorer, the members of the stage that is handed in. A
-part is a folder, written relative to model.json, and a list of files in it; other files there are not read. So the
-folders can be moved together, `export` copies what is listed, and a copy that is not whole is refused by name.
+model.json lies beside the submission. It holds the settings, the classes, and the parts that prediction reads: each
+stream's encoder, the punctuation restorer, the members of the stage that is handed in. A part is a folder, written
+relative to model.json, and a list of files in it; other files there are not read. So the folders can be moved together,
+`export` copies what is listed, and a copy that is not whole is refused by name.
 """
 
 import hashlib
@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from meiju import members, text_tuning
 from meiju.config import ComputeConfig, Config, ConfigError, as_settings, from_settings, require
 from meiju.labels import TASKS, LabelSet
@@ -22,7 +20,7 @@ from meiju.text import refine
 from meiju.utils import files, hub, system
 
 MODEL = "model.json"
-FORMAT = 6  # of model.json
+FORMAT = 7  # of model.json
 TRANSCRIPTS, MEMBERS = "transcripts", "members"  # parts
 AGAIN = "run scripts/08_ensemble.py again, with the run's arguments"
 ALL_AGAIN = "run scripts/run_all.sh again, with the run's arguments: what is there is kept"
@@ -75,7 +73,7 @@ class Part:
 class Bundle:
     """What a model.json says.
 
-    weights: of the head counts by task, or None for the plain mean; parts: by name, see `encoder_part`; models: what
+    parts: by name, see `encoder_part`; models: what
     the pretrained models were that the run used as they are, by name, see `meiju.utils.hub.identity`; exported: whether
     the files are a copy of those of a run; made_up: whether it has learnt from the sample corpus; longest: seconds
     of the longest clip that it has learnt from, None where it reads none. Raises ConfigError where these do not fit
@@ -84,7 +82,6 @@ class Bundle:
 
     config: Config
     labels: LabelSet
-    weights: dict[str, np.ndarray] | None
     parts: dict[str, Part]
     models: dict[str, dict]
     exported: bool = False
@@ -96,11 +93,6 @@ class Bundle:
             names = self.labels[task]
             named = all(isinstance(name, str) and name for name in names)
             require(named and 0 < len(set(names)) == len(names), f"the classes of {task} are no different names")
-        for task, weight in (self.weights or {}).items():
-            heads = len(self.config.model.heads)
-            require(weight.shape == (heads,), "weighs other head counts than its settings name")
-            shares = bool((weight >= 0).all() and np.isclose(weight.sum(), 1))
-            require(shares, f"the weights of {task} are no shares of 1")
         # Before the members are listed one by one: settings that ask for a billion of them must not.
         n_members = len(self.config.model.heads) * self.config.train.seeds * self.config.folds
         n_listed = len(self.parts[MEMBERS].files) if MEMBERS in self.parts else 0
@@ -139,15 +131,14 @@ def write_model(
     encoders: dict[str, Path],
     transcripts: Path,
     stage: Path,
-    weights: dict[str, np.ndarray] | None,
     longest: float | None = None,
     made_up: bool = False,
 ) -> None:
     """Write model.json into `folder`, with the stamps of all files that prediction reads.
 
-    encoders: the folder of each stream's encoder; transcripts, stage: the folders of these steps; weights: of the
-    head counts by task, or None for the plain mean; longest: seconds of the longest training clip, if any stream reads
-    clips; made_up: whether the corpus is the sample. Raises ConfigError where the run has lost a file.
+    encoders: the folder of each stream's encoder; transcripts, stage: the folders of these steps; longest:
+    seconds of the longest training clip, if any stream reads clips; made_up: whether the corpus is the sample. Raises
+    ConfigError where the run has lost a file.
     """
     folders = {TRANSCRIPTS: transcripts, MEMBERS: stage} | {encoder_part(s): path for s, path in encoders.items()}
     listed = {part: _list(config, part, folders[part], names) for part, names in _needed(config).items()}
@@ -157,7 +148,7 @@ def write_model(
         part: Part(folders[part], {path.relative_to(folders[part]).as_posix(): Stamp.of(path) for path in paths})
         for part, paths in listed.items()
     }
-    _write(folder, Bundle(config, labels, weights, parts, _identities(config), made_up=made_up, longest=longest))
+    _write(folder, Bundle(config, labels, parts, _identities(config), made_up=made_up, longest=longest))
 
 
 def read(folder: Path) -> Bundle:
@@ -174,7 +165,6 @@ def read(folder: Path) -> Bundle:
         return Bundle(
             from_settings(model["settings"]),
             LabelSet(**{task: tuple(model["classes"][task]) for task in TASKS}),
-            _read_weights(model["weights"]),
             {name: _read_part(folder, part) for name, part in model["parts"].items()},
             dict(model["models"]),
             model["exported"] is True,
@@ -272,7 +262,6 @@ def _write(folder: Path, bundle: Bundle) -> None:
         "longest": bundle.longest,
         "settings": settings,
         "classes": {task: list(bundle.labels[task]) for task in TASKS},
-        "weights": bundle.weights and {task: weight.tolist() for task, weight in bundle.weights.items()},
         "models": bundle.models,
         "parts": {
             name: {
@@ -283,10 +272,6 @@ def _write(folder: Path, bundle: Bundle) -> None:
         },
     }
     files.write_json(folder / MODEL, model)
-
-
-def _read_weights(weights: dict | None) -> dict[str, np.ndarray] | None:
-    return None if weights is None else {task: np.array(weights[task], dtype=float) for task in TASKS}
 
 
 def _read_part(folder: Path, part: dict) -> Part:

@@ -85,7 +85,7 @@ class Predictor:
         run.check()  # before any of it is opened
         self.device = pick_device(device)
         self.config = replace(run.config, device=self.device.type)
-        self.labels, self.weights, self.made_up = run.labels, run.weights, run.made_up
+        self.labels, self.made_up = run.labels, run.made_up
         for model in sorted(set(run.models) - {self.config.speech.model}):  # that one may never be needed
             run.check_model(model)
         self.encoders: dict[str, Encoder | TunedText] = {}
@@ -224,7 +224,7 @@ class Predictor:
             if not all(np.isfinite(said[task]).all() for task in TASKS):
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads[heads] = {task: np.exp(said[task].astype(np.float64)).mean(axis=0) for task in TASKS}
-        return ensemble.combine(by_heads, self.weights)
+        return ensemble.combine(by_heads)
 
     def _prediction(
         self, k: int, clip: Clip, seen: dict[str, Seen], said: ensemble.Probabilities, heard: bool
