@@ -11,7 +11,8 @@ from meiju.config import Config, ModelConfig, TrainConfig
 from meiju.ensemble import Group
 from meiju.evaluation import ALL_HEADS, OUT_OF_FOLD, VALIDATION, System, decide
 from meiju.labels import TASKS
-from meiju.metrics import LOG_LOSSES, Units, joint_score
+from meiju.metrics import LOG_LOSSES, joint_score
+from meiju.units import Units
 from toy_corpus import LABELS, N_FOLDS, PARTS, draw_members, make_corpus, make_folds
 
 CLASSES = {"emotion": 7, "intent": 8}

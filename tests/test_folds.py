@@ -7,6 +7,7 @@ from meiju import folds
 from meiju.config import ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import EMOTIONS, INTENTS, OFFICIAL, TASKS
+from meiju.units import units_of
 from meiju.utils import files
 
 N_FOLDS = 5
@@ -220,7 +221,7 @@ def clips_with(**columns):
     ],
 )
 def test_intervals_resample_the_coarsest_groups_that_are_known(columns, by, group, what):
-    units = folds.units_of(clips_with(**columns), by)
+    units = units_of(clips_with(**columns), by)
     assert (list(units.group), units.what, units.n) == (group, what, max(group) + 1)
 
 

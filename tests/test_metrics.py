@@ -7,7 +7,6 @@ from sklearn.metrics import f1_score
 
 from meiju.metrics import (
     LOG_LOSSES,
-    Units,
     bootstrap,
     expected_calibration_error,
     f1,
@@ -18,6 +17,7 @@ from meiju.metrics import (
     score_draws,
     t_interval,
 )
+from meiju.units import Units
 
 AVERAGES = ("weighted", "micro")
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40)

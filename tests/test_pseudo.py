@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from meiju.calibration import calibrate, fit_temperature
 from meiju.config import PseudoConfig
 from meiju.labels import TASKS, LabelSet, probability_column
-from meiju.pseudo import Gate, LeakError, assert_unseen, calibrate, fit_gates, fit_temperature, label_pool
+from meiju.pseudo import Gate, LeakError, assert_unseen, fit_gates, label_fold
 
 LABELS = LabelSet(("joy", "rage"), ("ask", "wish"))
 
@@ -79,7 +80,7 @@ def label(temperature=1.0, threshold=(0.7, 0.7)):
     first = np.array(list(POOL.values()))
     probabilities = {task: np.stack([first[:, k], 1 - first[:, k]], axis=1) for k, task in enumerate(TASKS)}
     gates = {task: Gate(temperature, t, 0.9) for task, t in zip(TASKS, threshold, strict=True)}
-    return label_pool(np.array(list(POOL)), probabilities, gates, LABELS)
+    return label_fold(np.array(list(POOL)), probabilities, gates, LABELS)
 
 
 def test_every_clip_of_the_pool_gets_labels_and_calibrated_confidences():

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from meiju import ensemble
+from meiju.calibration import calibrate, fit_temperature
 from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Group, Probabilities
-from meiju.folds import units_of
 from meiju.labels import TASKS
-from meiju.metrics import LOG_LOSSES, SCORES, Units, bootstrap, interval, joint_score, score_draws, t_interval, variance
-from meiju.pseudo import calibrate, fit_temperature
+from meiju.metrics import LOG_LOSSES, SCORES, bootstrap, interval, joint_score, score_draws, t_interval, variance
+from meiju.units import Units, units_of
 
 OUT_OF_FOLD, VALIDATION = "out-of-fold", "validation"
 ALL_HEADS = "all"  # in the column `heads` of a table: the members of all head counts together

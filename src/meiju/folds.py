@@ -11,11 +11,9 @@ import pandas as pd
 from meiju.config import SCRIPTS, ConfigError
 from meiju.corpus import Corpus
 from meiju.labels import TASKS
-from meiju.metrics import Units
 from meiju.tables import GROUPS
 from meiju.utils import files
 
-COARSEST_FIRST = ("speaker", "dialogue")
 SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
 
 
@@ -58,27 +56,6 @@ def group(training: pd.DataFrame, by: str) -> tuple[str, pd.Series]:
         named = ", ".join(without[:3])
         raise ConfigError(f"--folds-by {by}: {len(without)} training clips have no {what}, such as {named}; {remedy}")
     return what, groups
-
-
-def units_of(clips: pd.DataFrame, by: str) -> Units:
-    """What intervals over some clips resample, everywhere: the groups that folds keep together.
-
-    by: see `group`. A pattern in clips' names, if it is one; else the speakers where they are known, else the
-    dialogues. Of both it is the speakers, the coarser: what makes one's clips right or wrong together does not end with
-    a dialogue. A clip without a group is one by itself. Clips, where nothing is known, or all are of one group.
-    """
-    if by in ("auto", "none", *GROUPS):
-        column = next((column for column in COARSEST_FIRST if len({*clips[column]} - {""}) > 1), None)
-        what, groups = f"{column}s", clips[column] if column else pd.Series("", clips.index)
-    else:
-        found = [re.search(by, name) for name in clips.name]
-        what, groups = "groups of names", pd.Series([match.group() if match else "" for match in found])
-    number = pd.factorize(groups.replace("", None))[0]  # -1 for those without one
-    n, alone = number.max(initial=-1) + 1, number < 0
-    if n < 2:
-        return Units.clips(len(clips))
-    number[alone] = n + np.arange(alone.sum())
-    return Units(number, f"{n} {what}" + (f" and {alone.sum()} clips without one" if alone.any() else ""))
 
 
 def forecast(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> list[str]:

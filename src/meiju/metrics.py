@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from meiju.units import Units
+
 SCORES = ("E", "I", "JRBM")
 LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
 
@@ -23,32 +25,6 @@ class Score:
     E: float
     I: float  # noqa: E741 - the challenge's own letter
     JRBM: float
-
-
-@dataclass(frozen=True)
-class Units:
-    """What an interval resamples: clips, or whole groups of clips that are not independent of each other.
-
-    group: number of each clip's group, [N], from 0 and without gaps. what: the groups in words, such as '14 speakers'.
-    """
-
-    group: np.ndarray
-    what: str
-
-    @classmethod
-    def clips(cls, n: int) -> "Units":
-        """Each of n clips by itself."""
-        return cls(np.arange(n), "clips")
-
-    @property
-    def n(self) -> int:
-        """How many there are to draw from."""
-        return int(self.group.max(initial=-1)) + 1
-
-    def draw(self, n_draws: int, seed: int) -> np.ndarray:
-        """How often each clip is drawn, [n_draws, N]; all clips of a group together."""
-        drawn = np.random.default_rng(seed).multinomial(self.n, np.full(self.n, 1 / self.n), size=n_draws)
-        return drawn.astype(float)[:, self.group]  # floats, whose matrix products are fast
 
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:

@@ -1,7 +1,7 @@
 """Pseudo-labels: what the second stage learns from predictions on the unlabelled pool.
 
 By default (--pseudo.gate soft) that is the whole pool, with the teachers' probabilities as targets, calibrated by a
-temperature (Guo et al. 2017, arXiv 1706.04599, section 4.2). The paper accepts, for each task by itself, the likeliest
+temperature. The paper accepts, for each task by itself, the likeliest
 class where the networks' own softmax is above 0.99 (arXiv 2501.06215): the gate `paper`.
 Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows: one set of
 pseudo-labels made by all folds' models would lift cross-validation and nothing else.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from meiju.calibration import calibrate, fit_temperature
 from meiju.config import PseudoConfig
 from meiju.labels import TASKS, LabelSet, probability_column
 
@@ -36,28 +37,6 @@ def assert_unseen(trained_on: np.ndarray, held_out: np.ndarray) -> None:
         raise LeakError(f"{len(seen)} held-out clips were trained on, the first: {', '.join(seen[:3])}")
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature [0.1, 10] with the least log-loss on probabilities [N, K] of held-out rows with labels [N]."""
-    from scipy.optimize import minimize_scalar
-    from scipy.special import softmax
-
-    log = np.log(np.maximum(probabilities, 1e-12))
-
-    def loss(log_temperature: float) -> float:
-        return -np.log(
-            np.maximum(softmax(log / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels], 1e-12)
-        ).mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
-
-
-def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities [N, K] with their logarithms divided by the temperature."""
-    from scipy.special import softmax
-
-    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
-
-
 def fit_gates(
     config: PseudoConfig, probabilities: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> dict[str, Gate]:
@@ -76,7 +55,7 @@ def fit_gates(
     return gates
 
 
-def label_pool(
+def label_fold(
     names: np.ndarray, probabilities: dict[str, np.ndarray], gates: dict[str, Gate], labels: LabelSet
 ) -> pd.DataFrame:
     """Pseudo-labels of one fold: by task its label, confidence, whether it is accepted, and each class' probability.

@@ -13,10 +13,10 @@ import pandas as pd
 
 from meiju import submission
 from meiju.config import ConfigError
-from meiju.folds import units_of
 from meiju.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
-from meiju.metrics import SCORES, Units, bootstrap, interval, joint_score, per_class
+from meiju.metrics import SCORES, bootstrap, interval, joint_score, per_class
 from meiju.tables import COLUMN_NAMES, Problem, name_problems, read_table, tell
+from meiju.units import Units, units_of
 from meiju.utils import files, spreadsheets
 
 AVERAGES = ("weighted", "micro")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju import ensemble, members, pseudo
+from meiju import ensemble, members
 from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.ensemble import Probabilities
 from meiju.labels import TASKS
 from meiju.members import Member
-from meiju.pseudo import Gate, assert_unseen, fit_gates
+from meiju.pseudo import Gate, assert_unseen, fit_gates, label_fold
 from meiju.utils import files
 
 LABELLED_PER_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
@@ -26,7 +26,7 @@ CONFIDENCES = [f"{task}_confidence" for task in TASKS]
 
 
 def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pseudo-labels of all folds (see `meiju.pseudo.label_pool`, with a column fold), and the gates they passed.
+    """Pseudo-labels of all folds (see `meiju.pseudo.label_fold`, with a column fold), and the gates they passed.
 
     The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of nested members.
     Raises LeakError where a teacher has seen its fold.
@@ -40,7 +40,7 @@ def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
         by_task = fit_gates(config.pseudo, nested, truth)
         probabilities = ensemble.mean_over(folder, teachers, list(pool))
-        tables.append(pseudo.label_pool(pool, probabilities, by_task, corpus.labels).assign(fold=fold))
+        tables.append(label_fold(pool, probabilities, by_task, corpus.labels).assign(fold=fold))
         gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
     return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
 

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from meiju import evaluation, members, teachers
+from meiju.calibration import calibrate, fit_temperature
 from meiju.evaluation import ALL_HEADS, OUT_OF_FOLD, Stage
 from meiju.labels import TASKS
 from meiju.metrics import expected_calibration_error
-from meiju.pseudo import calibrate, fit_temperature
 from meiju.report import figures, page
 from meiju.report.page import Picture, Section, Table
 from meiju.run import Run
