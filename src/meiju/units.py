@@ -41,8 +41,8 @@ def units_of(clips: pd.DataFrame, by: str) -> Units:
     """What intervals over some clips resample, everywhere: the groups that folds keep together.
 
     by: see `meiju.folds.group`. A pattern in clips' names, if it is one; else the speakers where they are known, else
-    the dialogues. Of both it is the speakers, the coarser: what makes one's clips right or wrong together does not end with
-    a dialogue. A clip without a group is one by itself. Clips, where nothing is known, or all are of one group.
+    the dialogues. Of both it is the speakers, the coarser: what makes one's clips right or wrong together does not end
+    with a dialogue. A clip without a group is one by itself. Clips, where nothing is known, or all are of one group.
     """
     if by in ("auto", "none", *GROUPS):
         column = next((column for column in COARSEST_FIRST if len({*clips[column]} - {""}) > 1), None)
