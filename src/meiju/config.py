@@ -354,14 +354,10 @@ class Config:
     """Input streams of a clip, each written name=encoder."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
-    classification model whose labels name marks; with fit:ENCODER, fine-tuned; leave them as they are with none; or
-    strip them of all marks, and of spaces beside Chinese characters, with stripped (to see what marks are worth)."""
+    classification model whose labels name marks; leave them as they are with none; or strip them of all marks, and of
+    spaces beside Chinese characters, with stripped (to see what marks are worth)."""
     punctuation_texts: tuple[Path, ...] = ()
     """Text files of punctuated sentences, one per line, to learn from besides those of the corpus."""
-    punctuation_epochs: int = 3
-    """Passes over the sentences that fit:ENCODER learns from."""
-    punctuation_lr: float = 5e-5
-    """Peak learning rate of fit:ENCODER."""
     folds: int = 5
     """Number of cross-validation folds."""
     folds_by: str = "auto"
@@ -393,12 +389,10 @@ class Config:
         )
         require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
         require(
-            re.fullmatch(r"crf|none|stripped|(hf|fit):.+", self.punctuation) is not None,
-            "--punctuation is crf, none, stripped, hf:MODEL or fit:ENCODER, with a folder or Hugging Face id; "
+            re.fullmatch(r"crf|none|stripped|hf:.+", self.punctuation) is not None,
+            "--punctuation is crf, none, stripped or hf:MODEL, with a folder or Hugging Face id; "
             f"got {self.punctuation!r}",
         )
-        require(self.punctuation_epochs >= 1, f"--punctuation-epochs is at least 1; got {self.punctuation_epochs}")
-        require(self.punctuation_lr > 0, f"--punctuation-lr is above 0; got {self.punctuation_lr}")
         try:
             re.compile(self.folds_by)
         except re.error as error:
@@ -592,12 +586,11 @@ C = TypeVar("C", bound=Config)
 
 
 # What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
-PUNCTUATION = ("punctuation", "punctuation_texts", "punctuation_epochs", "punctuation_lr")
 COMPUTING = ("seed", "device", "jobs", "compute")
 SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "00_make_sample": ("seed", "jobs"),
     "01_transcribe": ("device", "speech"),
-    "02_refine_punctuation": ("seed", "device", "jobs", *PUNCTUATION),
+    "02_refine_punctuation": ("seed", "device", "jobs", "punctuation", "punctuation_texts"),
     "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
     "04_make_folds": ("seed", "folds", "folds_by", "corpus.labels"),
     "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
