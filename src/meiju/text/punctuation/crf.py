@@ -186,46 +186,31 @@ def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
 
 def _features(characters: list[str], gaps: list[bool], cohesion: dict[str, str]) -> list[list[str]]:
     """What the tagger sees of each place: the characters around it, the clause it may end, how far the ends are."""
-    n = len(characters)
-    hinted = any(gaps)
-    padded = ["<"] * 4 + characters + [">"] * 5
-    to_end = _distances([*gaps[::-1][1:], False])[::-1]
-    features, start = [], 0
-    for i in range(n):
-        around = padded[i : i + 9]  # the character itself is in the middle
-        place = "E" if i == n - 1 else "G" if gaps[i] else "n"
-        since = i - start
-        if place == "n" and hinted:
-            features.append(_light(around, since, to_end[i], cohesion))
-        else:
-            window = _window(around, place, hinted, since, to_end[i], cohesion)
-            features.append(window + _clause(characters, i, start, to_end[i], place))
-        if gaps[i]:
-            start = i + 1
+    n, hinted = len(characters), any(gaps)
+    padded = ["<"] * 2 + characters + [">"] * 2
+    features = []
+    for start, stop in itertools.pairwise([0, *(i + 1 for i, gap in enumerate(gaps) if gap), n]):
+        for i in range(start, stop):
+            around = padded[i : i + 5]  # the character itself is in the middle
+            place = "E" if i == n - 1 else "G" if gaps[i] else "n"
+            since, to_end = i - start, stop - 1 - i
+            if place == "n" and hinted:
+                # Where other places are marked by a space, one without needs few features to be left alone.
+                _, _, c0, c1, _ = around
+                pair = cohesion.get(c0 + c1, UNKNOWN)
+                ends = (f"p{min(since, FAR)}", f"q{min(to_end, FAR)}")
+                features.append(["Sn", f"0={c0}", f"b{c0}{c1}", *ends, f"P{pair}"])
+            else:
+                window = _window(around, place, hinted, since, to_end, cohesion)
+                features.append(window + _clause(characters, i, start, to_end, place))
     return features
-
-
-def _distances(gaps: list[bool]) -> list[int]:
-    """Characters since the last gap, for each place."""
-    distances, since = [], 0
-    for gap in gaps:
-        distances.append(since)
-        since = 0 if gap else since + 1
-    return distances
-
-
-def _light(around: list[str], since: int, to_end: int, cohesion: dict[str, str]) -> list[str]:
-    """Where other places are marked by a space, a place without one needs few features to be left alone."""
-    c0, c1 = around[4], around[5]
-    pair = cohesion.get(c0 + c1, UNKNOWN)
-    return ["Sn", f"0={c0}", f"b{c0}{c1}", f"p{min(since, FAR)}", f"q{min(to_end, FAR)}", f"P{pair}"]
 
 
 def _window(
     around: list[str], place: str, hinted: bool, since: int, to_end: int, cohesion: dict[str, str]
 ) -> list[str]:
     """Characters and pairs and triples of them around the place, and how closely they cohere."""
-    _, _, m2, m1, c0, c1, c2, _, _ = around
+    m2, m1, c0, c1, c2 = around
     before, here, after = (cohesion.get(pair, UNKNOWN) for pair in (m1 + c0, c0 + c1, c1 + c2))
     return [
         *("b", f"0={c0}", f"1={c1}", f"-1={m1}", f"-2={m2}", f"2={c2}"),
