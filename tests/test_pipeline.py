@@ -19,7 +19,8 @@ from matplotlib.image import imread
 from scipy.special import softmax
 
 from meiju import members, pipeline, submission, training
-from meiju.config import Config, CorpusConfig, parse_config
+from meiju.cli import parse_config
+from meiju.config import Config, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.encoders import media
 from meiju.labels import EMOTIONS, INTENTS
