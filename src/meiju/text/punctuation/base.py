@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from meiju.config import ConfigError
-from meiju.utils import files, system
+from meiju.utils import spreadsheets
 
 MARKS = "，。？！"
 RANK = "，。！？"  # of several marks in a row, the one furthest right counts: '？！' is a question
@@ -44,15 +44,10 @@ def as_subtitle(sentence: str) -> str:
 
 def read_sentences(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
-    with system.reading(path):
-        data = path.read_bytes()
-    if files.is_lfs_pointer(path):
-        raise ConfigError(f"{path} {files.LFS_POINTER}")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}, line {line}: is not UTF-8; save the file in the encoding UTF-8") from None
+        text = spreadsheets.read_text(path)
+    except spreadsheets.TableError as error:
+        raise ConfigError(f"{path}{f', line {error.row}' if error.row else ''}: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

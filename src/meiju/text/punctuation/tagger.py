@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pycrfsuite
+from scipy.sparse import coo_array
 
 from meiju.encoders.base import require_finite
 from meiju.utils import files
@@ -62,18 +63,13 @@ class Tagger:
             labels, attributes = _as_names(arrays["labels"]), _as_names(arrays["attributes"])
             if len(set(labels)) < len(labels) or not set(labels) <= set(known):
                 raise ValueError("has other labels than a restorer")
-            state = np.zeros((len(attributes), len(labels)))
-            rows, columns, weights = (arrays[key] for key in ("rows", "columns", "weights"))
-            require_finite(weights, [len(weights)])
-            require_finite(arrays["transition"], [len(labels)] * 2)
-            if not (rows.dtype.kind == columns.dtype.kind == "i" and rows.shape == columns.shape == weights.shape):
-                raise ValueError("weights that belong nowhere")
-            if len(rows) and min(rows.min(), columns.min()) < 0:
-                raise ValueError("weights that belong nowhere")
-            if max(np.abs(weights).max(initial=0), np.abs(arrays["transition"]).max(initial=0)) > LARGEST:
-                raise ValueError(f"weights beyond {LARGEST}")
-            state[rows, columns] = weights
-            return cls(labels, attributes, state, arrays["transition"])
+            shape, places = (len(attributes), len(labels)), (arrays["rows"], arrays["columns"])
+            state, transition = coo_array((arrays["weights"], places), shape).toarray(), arrays["transition"]
+            for matrix, size in ((state, shape), (transition, (len(labels),) * 2)):
+                require_finite(matrix, [*size])
+                if np.abs(matrix).max(initial=0) > LARGEST:
+                    raise ValueError(f"weights beyond {LARGEST}")
+            return cls(labels, attributes, state, transition)
 
     @classmethod
     def from_crfsuite(cls, path: Path) -> "Tagger":
