@@ -2,10 +2,10 @@
 
 Two linear-chain CRFs (Lafferty et al. 2001), fitted by python-crfsuite, tag each character, one with the mark that
 follows it or none, the other also with the mark that its clause is going to end with, so that a question is known as
-one from its first word to its last. In cross-validation on dialogue lines without hints, their mean is 2 points of F1
-better at 。 than the first alone, and 6 better at ， than the second. The restorer is fitted on punctuated sentences,
-each seen twice: with no hint, and with spaces where its inner marks were, as subtitles have them. It needs no
-download, and serves any language whose sentences it was shown.
+one from its first word to its last. On held-out dialogue lines without hints, their mean is 1.4 points of micro F1
+better than the first alone, 3 better than the second. The restorer is fitted on punctuated sentences, each seen twice:
+with no hint, and with spaces where its inner marks were, as subtitles have them. It needs no download, and serves any
+language whose sentences it was shown.
 """
 
 import functools
