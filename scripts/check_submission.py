@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from meiju import submission
-from meiju.config import SHOWN_BY_HELP, show_help
+from meiju.cli import SHOWN_BY_HELP, show_help
 from meiju.corpus import read_corpus
 from meiju.run import help_text, main
 

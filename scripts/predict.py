@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from meiju.config import REPOSITORY, ConfigError, end_if_unread, require
+from meiju.config import REPOSITORY, ConfigError, require
 from meiju.run import help_text
 from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
@@ -30,6 +30,7 @@ from meiju.serving.predictor import Predictor
 from meiju.utils import files, system
 from meiju.utils.compute import WorkersLost
 from meiju.utils.spreadsheets import one_line
+from meiju.utils.terminal import end_if_unread
 
 
 @dataclass(frozen=True)

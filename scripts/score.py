@@ -16,8 +16,8 @@ from typing import Annotated
 import tyro
 
 from meiju import scoring
-from meiju.config import end_if_unread
 from meiju.run import help_text, plain_end
+from meiju.utils.terminal import end_if_unread
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ PACKAGE = Path(meiju.__file__).parent
 FLOORS = (
     "config",
     "utils",
+    "presets",
+    "cli",
     "labels",
     "tables",
     "clip_media",
@@ -54,6 +56,8 @@ FLOORS = (
 # What is narrower than its floor.
 IMPORTS_AT_MOST = {
     "utils": {"config"},
+    "presets": {"config"},
+    "cli": {"config", "presets", "utils"},
     "encoders": {"config", "utils"},
     "layers": set(),
     "fusion": {"config", "labels", "layers"},
@@ -63,7 +67,8 @@ IMPORTS_AT_MOST = {
     "data": {"config", "utils", "labels", "tables", "encoders"},
     "submission": {"utils"},
     "stores": {"config", "utils"},
-    "run": {"config", "utils", "labels", "tables", "corpus", "encoders", "text", "folds", "stores"},  # files, settings
+    # Files and settings.
+    "run": {"config", "cli", "utils", "labels", "tables", "corpus", "encoders", "text", "folds", "stores"},
 }
 # Who knows of runs. All others are told what they need: they can be used and tested without one.
 IMPORTED_BY_AT_MOST = {"run": {"pipeline", "analysis", "report"}}

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from meiju import submission, training
-from meiju.config import Config, CorpusConfig, parse_config
+from meiju.cli import parse_config
+from meiju.config import Config, CorpusConfig
 from meiju.corpus import read_corpus
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.report import build, diagnostics, page

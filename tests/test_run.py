@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meiju.config import EMBEDDED_STREAMS, Config, ConfigError, parse_config
+from meiju.cli import parse_config
+from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
 from meiju.labels import LabelSet
 from meiju.run import STEPS, NotYet, Run
 from meiju.text import punctuation

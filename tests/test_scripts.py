@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from meiju import config
-from meiju.config import PRESETS, Config, as_settings, parse_config
+from meiju import cli
+from meiju.cli import parse_config
+from meiju.config import Config, as_settings
+from meiju.presets import PRESETS
 from meiju.run import STEPS
 from toy_run import SCRIPTS, run_script
 
@@ -59,10 +61,10 @@ def test_help_all_shows_every_setting(capsys):
 
 
 def test_help_leaves_out_no_step_and_names_no_setting_that_is_not_there():
-    assert {step.script.removesuffix(".py") for step in STEPS.values()} < set(config.SHOWN_BY_HELP)
-    assert {script.removesuffix(".py") for script in NUMBERED} < set(config.SHOWN_BY_HELP)
+    assert {step.script.removesuffix(".py") for step in STEPS.values()} < set(cli.SHOWN_BY_HELP)
+    assert {script.removesuffix(".py") for script in NUMBERED} < set(cli.SHOWN_BY_HELP)
     known = as_settings(PRESETS["custom"][1]) | {"variants": None}
-    for name in {name for names in config.SHOWN_BY_HELP.values() for name in names}:
+    for name in {name for names in cli.SHOWN_BY_HELP.values() for name in names}:
         group, _, setting = name.partition(".")
         assert group in known
         assert setting == "" or setting in known[group]
@@ -73,7 +75,7 @@ def test_help_lists_the_presets_one_by_one_and_shows_what_decides_the_step(scrip
     text = help_of(script, "--help", capsys=capsys)
     for preset, (meaning, _) in PRESETS.items():
         assert re.search(rf"^ +{preset} +{re.escape(meaning)}$", text, re.MULTILINE)
-    for name in config.SHOWN_BY_HELP[script.removesuffix(".py")]:
+    for name in cli.SHOWN_BY_HELP[script.removesuffix(".py")]:
         assert f"--{name.replace('_', '-')}" in text
     for heading in ("Reads", "Writes", "Run"):
         assert re.search(rf"^  {heading} ", text, re.MULTILINE)
@@ -136,7 +138,9 @@ def test_an_interruption_while_a_script_imports_prints_no_traceback(script, ends
 
 def test_output_that_nobody_reads_ends_a_program_without_a_traceback():
     """As in `04_make_folds.py --help | head -1`."""
-    code = "from meiju.config import end_if_unread\nwith end_if_unread():\n    print('help')\n    raise SystemExit"
+    code = (
+        "from meiju.utils.terminal import end_if_unread\nwith end_if_unread():\n    print('help')\n    raise SystemExit"
+    )
     read, write = os.pipe()
     os.close(read)
     end = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)

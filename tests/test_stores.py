@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from meiju import features, pipeline, stores
-from meiju.config import Config, ConfigError, parse_config
+from meiju.cli import parse_config
+from meiju.config import Config, ConfigError
 from meiju.encoders.arrays import NpyFrames
 from meiju.run import Run
 from meiju.utils import files

@@ -1,21 +1,16 @@
 """Every setting of a run: typed, checked when it is made, and saved with what it produced.
 
-`parse_config` turns `<preset> --group.field value` into a `Config`. The presets differ in values only: nothing else in
-the package asks which preset it runs.
+meiju.presets holds the values of each preset, meiju.cli reads flags.
 """
 
 import dataclasses
 import importlib.util
+import json
 import os
 import re
-import sys
-import types
-import typing
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Literal
 
 import tyro
 
@@ -335,14 +330,10 @@ class Config:
     """Input streams of a clip, each written name=encoder."""
     punctuation: str = "crf"
     """Restore punctuation in unpunctuated transcripts with crf, a character tagger; with hf:MODEL, a token
-    classification model whose labels name marks; with fit:ENCODER, fine-tuned; leave them as they are with none; or
-    strip them of all marks, and of spaces beside Chinese characters, with stripped (to see what marks are worth)."""
+    classification model whose labels name marks; leave them as they are with none; or strip them of all marks, and of
+    spaces beside Chinese characters, with stripped (to see what marks are worth)."""
     punctuation_texts: tuple[Path, ...] = ()
     """Text files of punctuated sentences, one per line, to learn from besides those of the corpus."""
-    punctuation_epochs: int = 3
-    """Passes over the sentences that fit:ENCODER learns from."""
-    punctuation_lr: float = 5e-5
-    """Peak learning rate of fit:ENCODER."""
     folds: int = 5
     """Number of cross-validation folds."""
     folds_by: str = "auto"
@@ -372,12 +363,10 @@ class Config:
         )
         require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
         require(
-            re.fullmatch(r"crf|none|stripped|(hf|fit):.+", self.punctuation) is not None,
-            "--punctuation is crf, none, stripped, hf:MODEL or fit:ENCODER, with a folder or Hugging Face id; "
+            re.fullmatch(r"crf|none|stripped|hf:.+", self.punctuation) is not None,
+            "--punctuation is crf, none, stripped or hf:MODEL, with a folder or Hugging Face id; "
             f"got {self.punctuation!r}",
         )
-        require(self.punctuation_epochs >= 1, f"--punctuation-epochs is at least 1; got {self.punctuation_epochs}")
-        require(self.punctuation_lr > 0, f"--punctuation-lr is above 0; got {self.punctuation_lr}")
         try:
             re.compile(self.folds_by)
         except re.error as error:
@@ -432,121 +421,6 @@ class Config:
         return self.home / "submissions" / self.run
 
 
-def as_settings(value: object) -> object:
-    """A configuration as plain JSON values; paths become strings."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: as_settings(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [as_settings(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def from_settings(settings: dict, kind: type = Config) -> Config:
-    """The configuration that `as_settings` turned into plain values; a setting that is not named has its default.
-
-    Raises ConfigError for one that `kind` does not have, or that cannot work.
-    """
-    require(isinstance(settings, dict), f"settings of {kind.__name__} are named values; got {settings!r}")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(kind)})
-    require(not unknown, f"no such settings: {', '.join(unknown)}; were they made by another version?")
-    lost = [f.name for f in dataclasses.fields(kind) if f.name not in settings and _has_no_default(f)]
-    require(not lost, f"settings of {kind.__name__} have lost {', '.join(lost)}")
-    typed = {name: _as_typed(value, hints[name]) for name, value in settings.items()}
-    for name, value in typed.items():
-        require(_is_a(value, hints[name]), f"the setting {name} of {kind.__name__} cannot be {settings[name]!r}")
-    return kind(**typed)
-
-
-def _as_typed(value: object, hint: object) -> object:
-    """A plain value as what a field of type `hint` holds: JSON knows no tuples, paths or nested configurations."""
-    if dataclasses.is_dataclass(hint):
-        return from_settings(value, hint)
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, list):
-        items = [typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple]
-        if not items:
-            return value
-        (item,) = items
-        return tuple(_as_typed(v, item) for v in value)  # all items of our tuples have one type
-    return Path(value) if isinstance(value, str) and Path in kinds else value
-
-
-def _has_no_default(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _is_a(value: object, hint: object) -> bool:
-    """Whether a value is what a field of type `hint` holds; a whole number will do for a float, a truth for neither."""
-    if isinstance(hint, types.UnionType):
-        return any(_is_a(value, kind) for kind in typing.get_args(hint))
-    if typing.get_origin(hint) is Literal:
-        return isinstance(value, str) and value in typing.get_args(hint)
-    if typing.get_origin(hint) is tuple:
-        items = typing.get_args(hint)
-        if not isinstance(value, tuple) or (items[-1] is not ... and len(value) != len(items)):
-            return False
-        return all(_is_a(v, items[0]) for v in value)
-    if hint in (int, float):
-        return type(value) in ((int,) if hint is int else (int, float))
-    return isinstance(value, typing.get_origin(hint) or hint)
-
-
-# What wins on clips of this kind: HuBERT and CLIP lead the rankings of MERBench and the MER challenges, RoBERTa and
-# MacBERT change places from year to year, so both are in.
-MANDARIN_STREAMS = (
-    "roberta=hf:hfl/chinese-roberta-wwm-ext-large",
-    "macbert=hf:hfl/chinese-macbert-large",
-    "audio=hf:TencentGameMate/chinese-hubert-large",
-    "visual=hf:openai/clip-vit-large-patch14",
-)
-ENGLISH_STREAMS = (
-    "text=hf:FacebookAI/roberta-large",
-    "audio=hf:facebook/hubert-large-ll60k",
-    "visual=hf:openai/clip-vit-large-patch14",
-)
-
-
-def _challenge(run: str, average: Literal["weighted", "micro"], language: str) -> Config:
-    return Config(
-        run,
-        streams=MANDARIN_STREAMS if language == "zh" else ENGLISH_STREAMS,
-        corpus=CorpusConfig(average=average),
-        # The unlabelled pool comes without transcripts.
-        speech=SpeechConfig(model="openai/whisper-large-v3", language=language),
-        # Faces, as in the features that those rankings are of.
-        visual=VisualConfig(crop="auto", fps=2.0),
-    )
-
-
-SAMPLE_ROOT = REPOSITORY / "work" / "sample-corpus"
-
-PRESETS: dict[str, tuple[str, Config]] = {
-    # Two numbers of heads, so that a first run takes four minutes at most.
-    "sample": (
-        "The embedded, made-up sample corpus.",
-        Config("sample", corpus=CorpusConfig(root=SAMPLE_ROOT), model=ModelConfig(heads=(2, 8))),
-    ),
-    "track1-mandarin": ("MEIJU@2025 Track 1, Mandarin.", _challenge("track1-mandarin", "weighted", "zh")),
-    "track1-english": ("MEIJU@2025 Track 1, English.", _challenge("track1-english", "weighted", "en")),
-    "track2-mandarin": ("MEIJU@2025 Track 2, Mandarin.", _challenge("track2-mandarin", "micro", "zh")),
-    "track2-english": ("MEIJU@2025 Track 2, English.", _challenge("track2-english", "micro", "en")),
-    "custom": (
-        "Any corpus in the official layout, with label names of its own.",
-        Config("custom", corpus=CorpusConfig(labels="training-file")),
-    ),
-    "small": (
-        "As custom, with the small speech encoder of Whisper base: for a laptop, after a download of 0.3 GB.",
-        Config(
-            "small",
-            corpus=CorpusConfig(labels="training-file"),
-            streams=(*EMBEDDED_STREAMS, "sound=hf:openai/whisper-base"),
-            speech=SpeechConfig(model="openai/whisper-base"),
-        ),
-    ),
-}
-
-
 @dataclass(frozen=True)
 class AblationConfig(Config):
     """A run, and which of its variants are wanted."""
@@ -559,108 +433,26 @@ class AblationConfig(Config):
         require(len(self.variants) > 0, "--variants needs at least one name, or all")
 
 
-C = TypeVar("C", bound=Config)
+def as_settings(value: object) -> object:
+    """A configuration as plain JSON values; paths become strings."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: as_settings(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [as_settings(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
 
 
-# What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
-PUNCTUATION = ("punctuation", "punctuation_texts", "punctuation_epochs", "punctuation_lr")
-COMPUTING = ("seed", "device", "jobs", "compute")
-SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
-    "00_make_sample": ("seed", "jobs"),
-    "01_transcribe": ("device", "speech"),
-    "02_refine_punctuation": ("seed", "device", "jobs", *PUNCTUATION),
-    "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
-    "04_make_folds": ("seed", "folds", "folds_by", "corpus.labels"),
-    "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
-    "06_pseudo_label": ("pseudo",),
-    "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
-    "08_ensemble": ("submit", "corpus.average"),
-    "09_report": (),
-    "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
-    "baseline": ("jobs", "streams", "folds", "corpus.average"),
-    "check_submission": ("corpus.labels",),
-}
-ALWAYS_SHOWN = ("run", "home", "corpus.root")
+def from_settings(settings: object) -> Config:
+    """The configuration that `as_settings` turned into plain values; a setting that is not named has its default.
 
-
-def parse_config(description: str | None, arguments: list[str] | None = None, kind: type[C] = Config) -> C:
-    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
-
-    --help shows the settings that decide the script's step, --help-all every one. kind: Config, or a subclass whose own
-    settings have defaults and become flags of their own.
+    Raises ConfigError naming each one that there is not, or that cannot be what it is.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    script = Path(sys.argv[0])
-    asked = {"-h", "--help", "--help-all"} & set(arguments)
-    if asked:
-        shown = None if "--help-all" in asked else SHOWN_BY_HELP.get(script.stem)
-        show_help(script.name, description or "", arguments, kind=kind, shown=shown)
-    preset = arguments[0] if arguments else "nothing"
-    require(preset in PRESETS, f"the first argument is a preset, one of these; got {preset}\n{_list_of_presets()}")
-    default = _as_kind(PRESETS[preset][1], kind)
-    return tyro.cli(kind, prog=f"{script.name} {preset}", default=default, args=arguments[1:])
+    import pydantic  # takes half a second, and only what reads settings back needs it
 
-
-def show_help(
-    program: str,
-    description: str,
-    arguments: Sequence[str] = (),
-    *,
-    kind: type[Config] = Config,
-    shown: Sequence[str] | None = None,
-) -> NoReturn:
-    """Print how a program is called and the settings that it takes, with their values in a preset; then end.
-
-    arguments: the command line, which may name the preset. shown: the settings, groups or single settings of groups
-    (group.setting) to show; all by default.
-    """
-    preset = next((name for name in arguments if name in PRESETS), "custom")
-    lines = [f"  PRESET sets what no flag gives (the defaults below are those of {preset}):", _list_of_presets()]
-    settings = _as_kind(PRESETS[preset][1], kind)
-    if shown is not None:
-        settings = _showing(settings, (*ALWAYS_SHOWN, *shown))
-        lines.append("  Below are the settings of this step; those of other steps are taken too (--help-all).")
-    text = "\n".join([description.rstrip(), *lines])
-    with end_if_unread():
-        tyro.cli(type(settings), prog=f"{program} PRESET", description=text, default=settings, args=["--help"])
-    raise SystemExit  # tyro has ended the program
-
-
-@contextmanager
-def end_if_unread() -> Iterator[None]:
-    """End the program without a traceback where nobody reads its output any more, as in `--help | head`."""
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at the end, Python flushes once more
-        raise SystemExit(1) from None
-
-
-def _list_of_presets() -> str:
-    return "\n".join(f"    {name:<15}  {text}" for name, (text, _) in PRESETS.items())
-
-
-def _showing(settings: C, names: Sequence[str]) -> C:
-    """The same settings, of a kind of their own of which --help shows only those named."""
-    kind, fields, values = type(settings), [], {}
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        value = getattr(settings, name)
-        within = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
-        if name not in names and within:
-            value = _showing(value, within)
-            hint = Flags[type(value)]
-        elif name not in names:
-            hint = tyro.conf.Suppress[hint]
-        values[name] = value
-        fields.append((name, hint, field(default=None)))
-    shown = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
-    shown.__doc__ = kind.__doc__
-    return shown(**values)
-
-
-def _as_kind(config: Config, kind: type[C]) -> C:
-    """The same settings as a Config of this kind."""
-    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})
+        # As JSON, which knows no tuples and no paths: there, a list and a text will do for them, and nothing else.
+        return pydantic.TypeAdapter(Config).validate_json(json.dumps(settings), strict=True, extra="forbid")
+    except pydantic.ValidationError as error:
+        wrong = [(".".join(map(str, one["loc"])), one) for one in error.errors()]
+        lines = [f"the setting {name} cannot be {one['input']!r}: {one['msg']}" for name, one in wrong]
+        raise ConfigError("; ".join(lines)) from None

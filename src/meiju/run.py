@@ -21,7 +21,8 @@ from typing import TextIO
 import pandas as pd
 
 from meiju import folds, stores
-from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings, end_if_unread, parse_config
+from meiju.cli import parse_config
+from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings
 from meiju.corpus import PARTS, Corpus, CorpusError, rare_classes, read_corpus
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.material import lack_of
@@ -32,6 +33,7 @@ from meiju.text import punctuation
 from meiju.utils import files, hub, log, provenance, spreadsheets, system
 from meiju.utils.compute import WorkersLost, device_type
 from meiju.utils.hub import MissingModel
+from meiju.utils.terminal import end_if_unread
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
 ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry> (or work/_shared/...); an entry may be a folder of files

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from meiju import pipeline, teachers
-from meiju.config import as_settings, parse_config
+from meiju.cli import parse_config
+from meiju.config import as_settings
 from meiju.report import build
 from meiju.report.page import PNG, Picture, Table
 from meiju.run import Run

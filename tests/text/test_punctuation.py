@@ -10,19 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
 from meiju.config import ConfigError
-from meiju.text.punctuation import (
-    MARKS,
-    MIN_SENTENCES,
-    CrfRestorer,
-    Restorer,
-    TooFewSentences,
-    crf,
-    evaluate,
-    fit_and_report,
-    is_punctuated,
-    read_sentences,
-)
-from meiju.text.punctuation.base import parse
+from meiju.text.punctuation import crf
+from meiju.text.punctuation.base import MARKS, Restorer, evaluate, is_punctuated, parse, read_sentences
+from meiju.text.punctuation.crf import MIN_SENTENCES, CrfRestorer, TooFewSentences, fit_and_report
 from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import files
 
@@ -58,8 +48,8 @@ def marks_by_place(sentence):
 
 
 @pytest.fixture(scope="module")
-def restorer(tmp_path_factory):
-    return CrfRestorer.fit(toy_sentences(), path=tmp_path_factory.mktemp("restorer") / "restorer.json")
+def restorer():
+    return CrfRestorer.fit(toy_sentences())
 
 
 class Final(Restorer):
@@ -68,8 +58,8 @@ class Final(Restorer):
     def __init__(self, mark):
         self.mark = mark
 
-    def marks(self, parsed):
-        return [""] * (len(parsed.characters) - 1) + [self.mark]
+    def marks_of(self, sentences):
+        return [[""] * (len(parsed.characters) - 1) + [self.mark] for parsed in sentences]
 
 
 PIECES = st.sampled_from([*WHO, *WHAT, WHEN, *"吗了啊", "要是", "我就", *" \n　", "…", "A", "4.50", "?", "”"])
@@ -141,11 +131,11 @@ def test_a_long_sentence_is_restored_to_its_end(restorer):
     assert unmarked(restored) == "小王喝茶了" * 1000 + "你喝茶吗"
 
 
-def test_what_is_loaded_restores_as_what_was_fitted(tmp_path):
-    fitted = CrfRestorer.fit(toy_sentences(), path=tmp_path / "restorer.json")
-    loaded = CrfRestorer(tmp_path / "restorer.json")
+def test_what_is_loaded_restores_as_what_was_fitted(restorer, tmp_path):
+    restorer.save(tmp_path / "restorer.json")
+    loaded = CrfRestorer.load(tmp_path / "restorer.json")
     bare = [unmarked(sentence) for sentence in toy_sentences()]
-    assert [loaded.restore(s) for s in bare] == [fitted.restore(s) for s in bare] != bare
+    assert [loaded.restore(s) for s in bare] == [restorer.restore(s) for s in bare] != bare
 
 
 def test_order_and_repetition_of_the_sentences_make_no_difference(tmp_path):
@@ -154,7 +144,7 @@ def test_order_and_repetition_of_the_sentences_make_no_difference(tmp_path):
     random.Random(3).shuffle(shuffled)
     written = []
     for folder, given_sentences in (("a", sentences), ("b", shuffled), ("c", sentences[1:])):
-        CrfRestorer.fit(given_sentences, path=tmp_path / folder / "restorer.json")
+        CrfRestorer.fit(given_sentences).save(tmp_path / folder / "restorer.json")
         written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
     assert written[0] == written[1]
     assert written[0] != written[2]
@@ -196,51 +186,49 @@ def test_scores_agree_with_scikit_learn(restorer, spaces):
     assert 0 < table.loc["micro", "f1"] < 1, "nothing to compare where all is right or all is wrong"
 
 
-def test_the_report_is_measured_on_a_tenth_of_the_sentences(tmp_path):
+def test_the_report_is_measured_on_a_tenth_of_the_sentences():
     questions = [f"{who}{what}{way}吗？" for who, what, way in itertools.product(WHO, WHAT, ("", "好", "行"))]
     material = [*questions, *questions, "没有标点"]
-    restorer, report = fit_and_report(material, seed=1, model_path=tmp_path / "restorer.json")
+    restorer, report = fit_and_report(material, seed=1)
     assert report.index.names == ["hints", "mark"]
     assert report.index.get_level_values("hints").nunique() == 2
     assert report.xs("micro", level="mark").support.tolist() == [9, 9]  # a tenth of 90, and each holds one mark
     assert restorer.restore("老师买书吗") == "老师买书吗？"
 
 
-def test_the_report_is_measured_on_sentences_not_learnt_from(tmp_path):
+def test_the_report_is_measured_on_sentences_not_learnt_from():
     # No two sentences share a character, so their marks can be known by heart but not guessed.
     characters = iter(map(chr, range(0x4E00, 0x9FFF)))
     sentences = ["".join(itertools.islice(characters, 5)) + random.Random(k).choice("？。") for k in range(200)]
-    restorer, report = fit_and_report(sentences, seed=0, model_path=tmp_path / "restorer.json")
+    restorer, report = fit_and_report(sentences, seed=0)
     assert evaluate(restorer, sentences, spaces=False).loc["micro", "f1"] > 0.95
     assert (report.xs("micro", level="mark").f1 < 0.8).all()
 
 
-def test_the_report_leaves_only_the_restorer_behind(tmp_path):
-    sentences = toy_sentences()
-    fit_and_report(sentences, seed=0, model_path=tmp_path / "reported" / "restorer.json")
-    CrfRestorer.fit(sentences, path=tmp_path / "fitted" / "restorer.json")
-    reported, fitted = (
-        {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} for folder in ("reported", "fitted")
-    )
-    assert reported == fitted  # the final restorer has learnt from the held-out sentences too
+def test_what_is_reported_on_is_learnt_from_in_the_end(restorer):
+    reported, _ = fit_and_report(toy_sentences(), seed=0)
+    bare = [unmarked(sentence) for sentence in toy_sentences()]
+    assert reported.restore_all(bare) == restorer.restore_all(bare)
+    for one, other in zip(reported.taggers, restorer.taggers, strict=True):
+        np.testing.assert_array_equal(one.state, other.state)
 
 
-def test_the_seed_decides_what_is_held_out(tmp_path):
+def test_the_seed_decides_what_is_held_out():
     sentences = toy_sentences()
     first, again, other = (
-        fit_and_report(given_sentences, seed=seed, model_path=tmp_path / "restorer.json")[1]
+        fit_and_report(given_sentences, seed=seed)[1]
         for given_sentences, seed in ((sentences, 0), (sentences[::-1], 0), (sentences, 1))
     )
     assert first.equals(again)
     assert not first.equals(other)
 
 
-def test_too_few_sentences_say_what_to_do(tmp_path):
+def test_too_few_sentences_say_what_to_do():
     enough = sorted(set(toy_sentences()))[:MIN_SENTENCES]
     few = enough[:-1] + ["没有标点"] * 9 + enough[:5]  # repeated and unpunctuated sentences do not count
     with pytest.raises(TooFewSentences, match=rf"^{MIN_SENTENCES - 1} .*give text files of punctuated sentences"):
-        fit_and_report(few, seed=0, model_path=tmp_path / "restorer.json")
-    fit_and_report(enough, seed=0, model_path=tmp_path / "restorer.json")
+        fit_and_report(few, seed=0)
+    fit_and_report(enough, seed=0)
     assert issubclass(TooFewSentences, ValueError)
 
 
@@ -283,7 +271,7 @@ def test_taggers_give_the_probabilities_of_crfsuite(tmp_path):
     for features in [*items[::7], [["unheard of"], ["b"], ["0=今", "Nn"]], [["b"]]]:
         reference.set(pycrfsuite.ItemSequence(features))
         expected = [[reference.marginal(label, t) for label in tagger.labels] for t in range(len(features))]
-        np.testing.assert_allclose(tagger.marginals(features), expected, atol=1e-9)
+        np.testing.assert_allclose(tagger.marginals(features), expected, atol=1e-4)  # weights have six decimals
 
 
 def test_a_damaged_tagger_is_told(tmp_path):

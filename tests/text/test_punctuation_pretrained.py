@@ -11,11 +11,9 @@ from test_punctuation import toy_sentences, unmarked
 from transformers import BertConfig, BertForTokenClassification, BertModel
 
 from meiju.config import Config, ConfigError
-from meiju.encoders import fine_tuning
 from meiju.text import punctuation, refine
-from meiju.text.punctuation import MARKS, Restorer, TooFewSentences, evaluate
-from meiju.text.punctuation.base import parse
-from meiju.text.punctuation.pretrained import GAP, TokenRestorer, fit, marks_of_labels, open_pretrained, windows_of
+from meiju.text.punctuation.base import MARKS, evaluate
+from meiju.text.punctuation.pretrained import TokenRestorer, marks_of_labels, open_pretrained, windows_of
 from meiju.utils import hub
 
 CPU = torch.device("cpu")
@@ -23,7 +21,6 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = sorted({c for s in toy_sentences() for c in unmarked(s)})
 VOCABULARY = [*SPECIAL, *CHARACTERS, "how", "are", "you", "walk", "##ing", "a", "##s"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-OPTIONS = {"epochs": 12, "lr": 0.01, "seed": 0, "device": CPU}
 
 
 def bert(**settings) -> BertConfig:
@@ -39,11 +36,6 @@ def encoder(tmp_path_factory) -> str:
         BertModel(bert()).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
     return str(folder)
-
-
-@pytest.fixture(scope="module")
-def fitted(encoder, tmp_path_factory) -> TokenRestorer:
-    return fit(encoder, toy_sentences(), tmp_path_factory.mktemp("fitted") / "restorer", **OPTIONS)
 
 
 def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-，", "S-。", "S-？", "S-！"), scale=9.0) -> str:
@@ -66,54 +58,26 @@ def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-，", "S-�
     return str(folder)
 
 
-def test_what_is_fitted_restores_the_toy_grammar_and_is_found_again(encoder, fitted, tmp_path):
-    assert fitted.restore("小王喝茶吗") == "小王喝茶吗？"
-    assert fitted.restore("要是小王喝茶我就回家了") == "要是小王喝茶，我就回家了。"
-    assert fitted.restore("好。小王喝茶了你喝茶吗") == "好。小王喝茶了你喝茶吗？"
-    folder = Path(fitted.network.name_or_path)
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    again = fit(encoder, [], folder, **OPTIONS)
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    bare = [unmarked(s) for s in toy_sentences()]
-    assert again.restore_all(bare) == fitted.restore_all(bare) != bare
-    assert not [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
+@pytest.fixture(scope="module")
+def restorer(tmp_path_factory) -> TokenRestorer:
+    folder = write_lookup(tmp_path_factory.mktemp("lookup"), {"吗": "？", "了": "。"})
+    return TokenRestorer(folder, device=CPU)
 
 
-def test_the_seed_decides_what_is_fitted(encoder, tmp_path):
-    few = toy_sentences()[:20]
-    weights = []
-    for k, seed in enumerate((0, 0, 1)):
-        fit(encoder, few, tmp_path / str(k), epochs=1, lr=0.01, seed=seed, device=CPU)
-        weights.append((tmp_path / str(k) / "model.safetensors").read_bytes())
-    assert weights[0] == weights[1]
-    assert weights[0] != weights[2]
-
-
-def test_a_space_is_a_token_of_its_own_to_what_is_fitted(fitted):
-    spaced, whole = (fitted.reader.read(parse(s))[0] for s in ("小王 喝茶", "小王喝茶"))
-    gap = fitted.reader.tokenizer.convert_tokens_to_ids(GAP)
-    assert gap == len(VOCABULARY)
-    assert spaced == [*whole[:2], gap, *whole[2:]]
-    assert fitted.restore("明天 老师回家了") == "明天， 老师回家了。"
-
-
-def test_it_is_scored_like_any_restorer(fitted):
-    table = evaluate(fitted, toy_sentences(), spaces=False)
-    assert isinstance(fitted, Restorer)
+def test_it_is_scored_like_any_restorer(restorer):
+    table = evaluate(restorer, toy_sentences(), spaces=False)
     assert list(table.index) == [*MARKS, "micro", "macro"]
-    assert 0.8 < table.loc["micro", "f1"] <= 1
+    assert table.loc["？", "f1"] == 1
+    assert table.loc["！", "f1"] == 0
 
 
-def test_results_do_not_depend_on_what_is_read_together(fitted):
+def test_results_do_not_depend_on_what_is_read_together(restorer):
     bare = [unmarked(s) for s in toy_sentences()] + ["", " ", "小王喝茶吗" * 30]
-    assert fitted.restore_all(bare) == [fitted.restore(s) for s in bare]
+    assert restorer.restore_all(bare) == [restorer.restore(s) for s in bare]
 
 
-def test_a_long_sentence_is_restored_to_its_end(fitted):
-    restored = fitted.restore("小王喝茶了" * 100 + "你喝茶吗")
-    assert unmarked(restored) == "小王喝茶了" * 100 + "你喝茶吗"
-    assert restored.endswith("吗？")
-    assert restored.count("了。") > 90
+def test_a_long_sentence_is_restored_to_its_end(restorer):
+    assert restorer.restore("小王喝茶了" * 100 + "你喝茶吗") == "小王喝茶了。" * 100 + "你喝茶吗？"
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 15, 16, 17, 100])
@@ -126,9 +90,6 @@ def test_every_place_is_decided_once_and_away_from_the_ends_of_its_window(n, wid
         assert stop - start <= width
         assert first == 0 or first - start >= width // 4
         assert end == n or stop - end >= width // 4 - 1
-
-
-# Models that were made elsewhere
 
 
 @pytest.mark.parametrize(
@@ -190,12 +151,11 @@ def test_whether_special_tokens_are_wanted_is_measured(tmp_path, monkeypatch):
     seen = []
     original = TokenRestorer._read
 
-    def read(self, rows, before, after):
-        seen.append(bool(before))
+    def read(self, rows):
+        seen.append(self.special_tokens)
         # Stands for a model that was trained without special tokens, and is lost with them.
-        return (
-            [np.zeros_like(p) for p in original(self, rows, before, after)] if before else original(self, rows, [], [])
-        )
+        probs = original(self, rows)
+        return [np.zeros_like(p) for p in probs] if self.special_tokens else probs
 
     monkeypatch.setattr(TokenRestorer, "_read", read)
     assert open_pretrained(folder, toy_sentences(), device=CPU).special_tokens is False
@@ -215,14 +175,14 @@ def clips_of(sentences):
     return pd.DataFrame(table)
 
 
-@pytest.mark.parametrize("kind", ["crf", "fit", "hf", "none"])
-def test_what_refined_the_transcripts_restores_new_sentences(encoder, tmp_path, kind, capsys):
-    model = {"fit": encoder, "hf": write_lookup(tmp_path / "lookup", {"吗": "？"})}.get(kind) if kind else None
-    name = f"{kind}:{model}" if model else kind
-    settings = config(tmp_path, name, punctuation_epochs=6, punctuation_lr=0.01, jobs=1)
+@pytest.mark.parametrize("kind", ["crf", "hf", "none"])
+def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
+    name = f"hf:{write_lookup(tmp_path / 'lookup', {'吗': '？'})}" if kind == "hf" else kind
+    settings = config(tmp_path, name, jobs=1)
     clips = clips_of([*toy_sentences(), "小王喝茶吗"])
     refine.refine(settings, clips, tmp_path / "out", heard=clips)
-    restorer = refine.load_restorer(settings, tmp_path / "out")
+    restorer = punctuation.load_restorer(settings, tmp_path / "out")
+    assert all(path.is_file() for path in punctuation.restorer_files(settings, tmp_path / "out"))
     if kind == "none":
         assert restorer is None
         assert not (tmp_path / "out" / "punctuation.csv").exists()
@@ -230,7 +190,6 @@ def test_what_refined_the_transcripts_restores_new_sentences(encoder, tmp_path, 
     assert restorer.restore("老师买书吗") == "老师买书吗？"
     assert "小王喝茶吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
     assert "spaces at inner marks" in (tmp_path / "out" / "punctuation.csv").read_text(encoding="utf-8")
-    assert not (tmp_path / "out" / "trial").exists()
 
 
 def test_a_model_made_elsewhere_needs_no_sentences_and_is_then_not_measured(tmp_path):
@@ -241,45 +200,13 @@ def test_a_model_made_elsewhere_needs_no_sentences_and_is_then_not_measured(tmp_
     assert not (tmp_path / "out" / "punctuation.csv").exists()
 
 
-def test_too_few_sentences_to_fit_leave_punctuation_as_it_is(encoder, tmp_path, capsys):
-    settings = config(tmp_path, f"fit:{encoder}")
-    clips = clips_of(["老师买书吗", "你好。"])
-    refine.refine(settings, clips, tmp_path / "out", heard=clips)
-    assert "left as it is" in capsys.readouterr().out
-    assert refine.load_restorer(settings, tmp_path / "out") is None
-    assert issubclass(TooFewSentences, ValueError)
-
-
-def test_a_fit_that_was_interrupted_goes_on_after_the_trial(encoder, tmp_path, monkeypatch):
-    options = {"epochs": 1, "lr": 0.01, "seed": 0, "device": CPU}
-    calls = []
-    original = fine_tuning.fine_tune
-
-    def interrupted(*args, **rest):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        original(*args, **rest)
-
-    monkeypatch.setattr(fine_tuning, "fine_tune", interrupted)
-    sentences = toy_sentences()[:60]
-    args = (encoder, sentences, tmp_path / "cut")
-    with pytest.raises(KeyboardInterrupt):
-        punctuation.pretrained.fit_and_report(*args, **options)
-    _, scores = punctuation.pretrained.fit_and_report(*args, **options)
-    assert len(calls) == 3
-    _, whole = punctuation.pretrained.fit_and_report(encoder, sentences, tmp_path / "whole", **options)
-    assert scores.equals(whole)
-
-
-def test_the_model_decides_the_transcripts(encoder, tmp_path):
+def test_the_model_decides_the_transcripts(tmp_path):
     lookup = write_lookup(tmp_path / "lookup", {"吗": "？"})
     other = shutil.copytree(lookup, tmp_path / "other")
     network = json.loads((other / "config.json").read_text(encoding="utf-8"))
     (other / "config.json").write_text(json.dumps(network | {"hidden_dropout_prob": 0.2}), encoding="utf-8")
-    names = ("crf", "none", f"hf:{lookup}", f"hf:{other}", f"fit:{encoder}", f"fit:{lookup}")
+    names = ("crf", "none", f"hf:{lookup}", f"hf:{other}")
     prints = [punctuation.fingerprint(config(tmp_path, name)) for name in names]
-    prints.append(punctuation.fingerprint(config(tmp_path, f"fit:{encoder}", punctuation_epochs=4)))
     assert len({json.dumps(p, sort_keys=True) for p in prints}) == len(prints)
     assert all("transformers" in p for p in prints[2:])
 
@@ -287,8 +214,7 @@ def test_the_model_decides_the_transcripts(encoder, tmp_path):
 def test_a_missing_or_unfit_model_is_said_before_any_work(encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for kind in ("hf", "fit"):
-        with pytest.raises(hub.MissingModel, match=r"--punctuation: .*hf download somebody/model"):
-            punctuation.fingerprint(config(tmp_path, f"{kind}:somebody/model"))
+    with pytest.raises(hub.MissingModel, match=r"--punctuation: .*hf download somebody/model"):
+        punctuation.fingerprint(config(tmp_path, "hf:somebody/model"))
     with pytest.raises(ConfigError, match="none of the model's labels names a mark; they are LABEL_0, LABEL_1"):
         punctuation.fingerprint(config(tmp_path, f"hf:{encoder}"))

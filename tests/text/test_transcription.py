@@ -17,8 +17,9 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
-from meiju.config import PRESETS, Config, ConfigError, CorpusConfig, SpeechConfig
+from meiju.config import Config, ConfigError, CorpusConfig, SpeechConfig
 from meiju.encoders.media import write_clip
+from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.text import transcription
 from meiju.text.transcription import Listener, transcribe

@@ -38,7 +38,7 @@ from huggingface_hub import constants, hf_api
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import preset_models
-from meiju.config import PRESETS
+from meiju.presets import PRESETS
 from meiju.run import help_text
 from meiju.sample import corpus as sample_corpus
 

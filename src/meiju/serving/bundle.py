@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from meiju import members, text_tuning
 from meiju.config import ComputeConfig, Config, ConfigError, as_settings, from_settings, require
 from meiju.labels import TASKS, LabelSet
-from meiju.text import refine
+from meiju.text import punctuation
 from meiju.utils import files, hub, system
 
 MODEL = "model.json"
@@ -229,7 +229,7 @@ def _identities(config: Config) -> dict[str, dict]:
 def _needed(config: Config) -> dict[str, list[str]]:
     """The parts of a run, and the files without which each is nothing."""
     needed = {
-        TRANSCRIPTS: refine.needed_files(config),
+        TRANSCRIPTS: [] if config.punctuation in punctuation.UNRESTORED else [punctuation.RECORD],
         MEMBERS: [members.weights_name(member) for member in members.plan(config, nested=False)],
     }
     for stream in config.encoders:
@@ -242,7 +242,7 @@ def _list(config: Config, part: str, folder: Path, needed: list[str]) -> list[Pa
     """The files of a part that prediction reads: what it needs, and what lies beside that."""
     paths = {folder / name for name in needed}
     if part == TRANSCRIPTS:
-        paths |= set(refine.restorer_files(config, folder))
+        paths |= set(punctuation.restorer_files(config, folder))
     elif part != MEMBERS:
         # Of a tuned: stream the networks alone; what else lies there says something of each clip.
         within = {path.parent for path in paths}

@@ -24,7 +24,7 @@ from meiju.labels import TASKS
 from meiju.members import Member
 from meiju.network import MemberNetwork
 from meiju.serving import bundle
-from meiju.text import refine
+from meiju.text import punctuation, refine
 from meiju.text_tuning import TunedText
 from meiju.training import Frames, predict
 from meiju.utils import files
@@ -99,7 +99,7 @@ class Predictor:
 
     def _load(self) -> None:
         parts = self._run.parts
-        self._restorer = refine.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
+        self._restorer = punctuation.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
         for stream in self.config.encoders:
             self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
         self._members = self._load_members(parts[bundle.MEMBERS].folder)

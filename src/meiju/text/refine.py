@@ -11,21 +11,13 @@ from meiju.config import Config
 from meiju.corpus import UNSCORED_PARTS
 from meiju.encoders.base import Clip
 from meiju.text import punctuation
-from meiju.text.punctuation import (
-    Restorer,
-    TooFewSentences,
-    is_punctuated,
-    make_restorer,
-    read_sentences,
-    restore_unlearnt,
-)
+from meiju.text.punctuation.base import Restorer, is_punctuated, read_sentences
+from meiju.text.punctuation.crf import TooFewSentences, restore_unlearnt
 from meiju.utils import files
-from meiju.utils.compute import pick_device
 
 # All but what joins Latin letters or digits: don't, well-known, 3.5.
 MARK = re.compile(r"[^\w\s'’.-]|(?<![a-zA-Z0-9])['’.-]|['’.-](?![a-zA-Z0-9])")
 DIFFER = 0.3  # in the shares of punctuated sentences; below, parts count as punctuated alike
-UNLEARNT = ("none", "stripped")  # of --punctuation: what needs no restorer
 BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 
 
@@ -36,17 +28,18 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
     training part has marks and the others have not, or the other way round, all marks are set by restorers that did not
     learn from the sentence: otherwise members would learn from marks that are surer than any they are asked about.
     """
-    restorer, unlearnt, device = None, {}, pick_device(config.device)
-    if config.punctuation not in UNLEARNT:
+    restorer, unlearnt = None, {}
+    if config.punctuation not in punctuation.UNRESTORED:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         punctuated = [s for s in clips.sentence[clips.part.isin(UNSCORED_PARTS)] if is_punctuated(s)]
         differ = marks_differ(heard)
         try:
-            restorer, scores = make_restorer(config, [*punctuated, *given], folder, drops_marks=differ, device=device)
+            restorer, scores = punctuation.make_restorer(config, [*punctuated, *given], folder, drops_marks=differ)
             if differ:
                 print("punctuation: the training part is punctuated unlike the rest, so all marks are restored")
-                if not config.punctuation.startswith("hf:"):  # a model that is used as it is learnt from none of them
-                    unlearnt = restore_unlearnt(config, punctuated, given, folder, device=device)
+                if config.punctuation == "crf":  # a model that is used as it is learnt from none of them
+                    options = {"seed": config.seed, "n_jobs": config.n_jobs}
+                    unlearnt = restore_unlearnt(punctuated, given, **options)
         except TooFewSentences as error:
             print(f"punctuation is left as it is: {error}")
         else:
@@ -76,23 +69,6 @@ def as_read(config: Config, restorer: Restorer | None, sentences: Sequence[str])
     if config.punctuation == "stripped":
         return [without_marks(sentence) for sentence in sentences]
     return restorer.restore_all(sentences) if restorer else list(sentences)
-
-
-def load_restorer(config: Config, folder: Path) -> Restorer | None:
-    """The restorer of a finished folder; None where there was none to learn, or marks were left or stripped."""
-    if config.punctuation in UNLEARNT:
-        return None
-    return punctuation.load_restorer(folder, device=pick_device(config.device))
-
-
-def needed_files(config: Config) -> list[str]:
-    """The files of a finished folder without which new sentences cannot be refined."""
-    return [] if config.punctuation in UNLEARNT else [punctuation.RECORD]
-
-
-def restorer_files(config: Config, folder: Path) -> list[Path]:
-    """All files that `load_restorer` reads. Raises Damaged where the one that names the others is."""
-    return [] if config.punctuation in UNLEARNT else punctuation.restorer_files(folder)
 
 
 def without_marks(sentence: str) -> str:

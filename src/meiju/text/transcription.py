@@ -158,16 +158,18 @@ class Listener:
 
     def hear(self, clips: Sequence[tuple[str, str]]) -> Iterator[list[Heard]]:
         """Batches of what is said in the clips (name, path), in order."""
-        size = self.speech.batch_size
-        for k in range(0, len(clips), size):
-            yield self._batch(clips[k : k + size])
+        for k in range(0, len(clips), self.speech.batch_size):
+            yield self._batch(clips[k : k + self.speech.batch_size])
 
     def _load(self, dtype: torch.dtype, device: torch.device) -> "transformers.Pipeline":
+        from transformers.models.auto import modeling_auto as auto  # takes seconds
+
+        known = {*auto.MODEL_FOR_CTC_MAPPING_NAMES.values(), *auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.values()}
         place = hub.locate(self.speech.model)
         hub.load_tokenizer(self.speech.model)
         made_as = (hub.load(transformers.AutoConfig, self.speech.model).architectures or ["nothing"])[0]
         # An encoder without a head would be given one with random weights, and talk nonsense.
-        if made_as not in _listeners():
+        if made_as not in known:
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
         try:
             with hub.quietly():
@@ -181,26 +183,20 @@ class Listener:
             raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None
 
     def _options(self) -> dict:
-        """What Whisper is given besides the sound."""
-        prompt = prompt_of(self.speech)
-        if not prompt:
-            return self._language()
-        ids = self.pipe.tokenizer.get_prompt_ids(prompt, return_tensors="pt").to(self.pipe.device)
-        return self._language() | {"prompt_ids": ids}
-
-    def _language(self) -> dict:
-        """What Whisper is told; models for English only accept neither a language nor a task."""
+        """What Whisper is given besides the sound; models for English only accept neither a language nor a task."""
+        options, prompt, language = {}, prompt_of(self.speech), self.speech.language
         known = getattr(self.pipe.model.generation_config, "lang_to_id", None)
-        if not known or not getattr(self.pipe.model.generation_config, "is_multilingual", True):
-            return {}
-        told = {"task": "transcribe"}  # and never translate
-        if self.speech.language != "auto":
+        if known and getattr(self.pipe.model.generation_config, "is_multilingual", True):
+            options["task"] = "transcribe"  # and never translate
             languages = sorted(token.strip("<|>") for token in known)
-            if self.speech.language not in languages:
+            if language not in ("auto", *languages):
                 names = ", ".join(languages)
-                raise ConfigError(f"--speech.language: {self.speech.model} knows {names}; got {self.speech.language}")
-            told["language"] = self.speech.language
-        return told
+                raise ConfigError(f"--speech.language: {self.speech.model} knows {names}; got {language}")
+            options |= {"language": language} if language != "auto" else {}
+        if prompt:
+            ids = self.pipe.tokenizer.get_prompt_ids(prompt, return_tensors="pt")
+            options["prompt_ids"] = ids.to(self.pipe.device)
+        return options
 
     def _batch(self, clips: Sequence[tuple[str, str]]) -> list[Heard]:
         sounds = [self._sound(path) for _, path in clips]
@@ -209,12 +205,12 @@ class Listener:
         heard = []
         for (name, path), sound, whole in zip(clips, sounds, fits, strict=True):
             if isinstance(sound, str):
-                heard.append(Heard(name, "", sound))
+                said = ("", sound)
             elif sound is None:
-                heard.append(Heard(name, *self._film(path)))
+                said = self._film(path)
             else:
-                sentence, reason = self._sentence(next(texts) if whole else self._long_text(sound))
-                heard.append(Heard(name, sentence, reason))
+                said = self._sentence(next(texts) if whole else self._long_text(sound))
+            heard.append(Heard(name, *said))
         return heard
 
     def _sound(self, path: str) -> np.ndarray | str | None:
@@ -245,7 +241,9 @@ class Listener:
         for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate):
             waiting = np.concatenate([waiting, block])
             if len(waiting) > most:
-                cut = most - EDGE * self.rate + _quietest(waiting[most - EDGE * self.rate : most], self.rate)
+                frame, edge = round(FRAME * self.rate), EDGE * self.rate
+                quietest = int(_power(waiting[most - edge : most], frame).argmin())
+                cut = most - edge + quietest * frame + frame // 2
                 yield waiting[:cut]
                 waiting = waiting[cut:]
         yield waiting
@@ -267,17 +265,13 @@ class Listener:
 
     def _sentence(self, text: str) -> tuple[str, str]:
         """The sentence in a model's text; where there is none, the reason."""
-        sentence = self.simplify(self._plain(text))
+        for token in self.pipe.tokenizer.all_special_tokens:  # CTC models leave them in
+            text = text.replace(token, "")
+        sentence = self.simplify(" ".join(text.split()))
         if not sentence:
             return "", "the model hears no words"
         piece = repeated(sentence)
         return ("", f"the model says nothing but {piece!r}, again and again") if piece else (sentence, "")
-
-    def _plain(self, text: str) -> str:
-        """Text in one line, without the special tokens that CTC models leave in it."""
-        for token in self.pipe.tokenizer.all_special_tokens:
-            text = text.replace(token, "")
-        return " ".join(text.split())
 
 
 def prompt_of(speech: SpeechConfig) -> str:
@@ -288,16 +282,13 @@ def prompt_of(speech: SpeechConfig) -> str:
 def is_loud(samples: np.ndarray, rate: int) -> bool:
     """Whether sound [N] has at least SHORTEST seconds that are no silence, be it a constant, hum or a lone click."""
     voice = sosfilt(butter(4, LOWEST, "highpass", fs=rate, output="sos"), samples)
-    n = round(FRAME * rate)
-    power = np.square(voice[: len(voice) // n * n].reshape(-1, n)).mean(axis=1)
-    return bool((10 * np.log10(power + 1e-12) > SILENCE).sum() * FRAME >= SHORTEST)
+    decibels = 10 * np.log10(_power(voice, round(FRAME * rate)) + 1e-12)
+    return bool((decibels > SILENCE).sum() * FRAME >= SHORTEST)
 
 
-def _quietest(samples: np.ndarray, rate: int) -> int:
-    """Where sound [N] is the quietest: the number of a sample."""
-    n = round(FRAME * rate)
-    power = np.square(samples[: len(samples) // n * n].reshape(-1, n)).mean(axis=1)
-    return int(power.argmin()) * n + n // 2
+def _power(samples: np.ndarray, n: int) -> np.ndarray:
+    """Mean square of each whole frame of n samples."""
+    return np.square(samples[: len(samples) // n * n].reshape(-1, n)).mean(axis=1)
 
 
 def repeated(text: str) -> str:
@@ -329,10 +320,3 @@ def _with_remedy(error: hub.MissingModel, n_clips: int) -> hub.MissingModel:
     return hub.MissingModel(
         f"--speech.model: {error}; or leave the {n_clips} clips without a sentence alone with --speech.model none"
     )
-
-
-def _listeners() -> set[str]:
-    """The classes of transformers that recognise speech; imported when asked for, since that takes seconds."""
-    from transformers.models.auto import modeling_auto as auto
-
-    return {*auto.MODEL_FOR_CTC_MAPPING_NAMES.values(), *auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.values()}

@@ -53,7 +53,8 @@ def aside(path: Path) -> Iterator[Path]:
     try:
         with named(path):
             yield part
-            _sync(part)  # or a power failure could leave an empty file under the final name
+            with part.open("rb") as file:  # or a power failure could leave an empty file under the final name
+                os.fsync(file.fileno())
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -151,8 +152,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with \\n line ends."""
-    with aside(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -237,11 +237,3 @@ def _is_running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

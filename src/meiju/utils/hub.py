@@ -4,13 +4,12 @@ A model in the cache is used as it is, so that a run keeps the revision it began
 there is a network; if not, one message says what is missing and how to fetch it.
 """
 
-import errno
 import functools
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -39,8 +38,6 @@ VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 # be five times what is read.
 UNREAD = ("*.h5", "*.msgpack", "*.pt", "*fp32*")
 PAUSES = (1.0, 4.0)  # seconds before a hub that was busy is asked again
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class MissingModel(ConfigError):
@@ -170,17 +167,13 @@ def _download(model: str) -> Path:
     """
     with _reachable(model):
         info = _description(model)
-        names = {sibling.rfilename for sibling in info.siblings}
-        # Subfolders hold other formats and training states, which are not read.
-        top = sorted(name for name in names if "/" not in name)
-        beside = [name for name in top if any(fnmatch(name, pattern) for pattern in BESIDE_WEIGHTS)]
-        weights = next((found for name in WEIGHTS if (found := list(filter(_shard_of(name), top)))), [])
+        beside, weights = _read_of(sibling.rfilename for sibling in info.siblings)
         if not weights or "config.json" not in beside:
             raise MissingModel(f"{model} on the Hugging Face hub holds no config.json with {' or '.join(WEIGHTS)}")
-        for name in (*beside, *({POOLING} & names), *weights):
+        for name in (*beside, *weights):
             path = huggingface_hub.hf_hub_download(model, name, revision=info.sha, cache_dir=constants.HF_HUB_CACHE)
         snapshot = Path(path).parent
-        _point_main_to(snapshot)
+        files.write_text(snapshot.parents[1] / "refs" / "main", snapshot.name)
     return snapshot
 
 
@@ -195,14 +188,18 @@ def _description(model: str) -> huggingface_hub.ModelInfo:
         time.sleep(pause)
 
 
-def _shard_of(name: str):
-    stem, _, suffix = name.partition(".")
-    return re.compile(rf"{stem}(-\d+-of-\d+)?\.{suffix}").fullmatch
-
-
-def _point_main_to(snapshot: Path) -> None:
-    """Write to the cache which commit is the main one; a download by commit does not do that."""
-    files.write_text(snapshot.parents[1] / "refs" / "main", snapshot.name)
+def _read_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Of the names of a model's files, those that are read: beside the weights, and the first set of weights."""
+    names = sorted(names)
+    # Other subfolders hold other formats and training states, which are not read.
+    top = [name for name in names if "/" not in name]
+    beside = [name for name in top if any(fnmatch(name, pattern) for pattern in BESIDE_WEIGHTS)]
+    beside += [POOLING] if POOLING in names else []
+    for stem, _, suffix in (name.partition(".") for name in WEIGHTS):
+        weights = [name for name in top if re.fullmatch(rf"{stem}(-\d+-of-\d+)?\.{suffix}", name)]
+        if weights:
+            return beside, weights
+    return beside, []
 
 
 @contextmanager
@@ -214,7 +211,7 @@ def _reachable(model: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, HTTPError) as error:  # RuntimeError is that of Xet, which is Rust
         number = system.errno_of(error)
-        if number in system.SYSTEM - {*system.NETWORK, *NO_ROOM, *NO_ACCESS}:  # such as too many open files
+        if number in system.SYSTEM - system.NETWORK - system.ROOM - system.ACCESS:  # such as too many open files
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MissingModel(
@@ -230,9 +227,9 @@ def _remedy(model: str, error: Exception) -> str:
         return f"agree to its terms on {page} and log in with `hf auth login`, {folder}"
     if isinstance(error, RepositoryNotFoundError):
         return f"there is none of that name, or it is private: check it, log in with `hf auth login`, {folder}"
-    if system.errno_of(error) in NO_ROOM:
+    if system.errno_of(error) in system.ROOM:
         return "make room there, or set HF_HOME to a folder on a larger disk, and give the same command again"
-    if system.errno_of(error) in NO_ACCESS:
+    if system.errno_of(error) in system.ACCESS:
         return "make that folder writable, or set HF_HOME to one that is"
     command = " ".join([f"hf download {model}", *(f"--exclude '{pattern}'" for pattern in UNREAD)])
     again = "" if huggingface_hub.is_offline_mode() else "give the same command again, which goes on where it stopped, "
@@ -241,12 +238,9 @@ def _remedy(model: str, error: Exception) -> str:
 
 def _hashes(folder: Path) -> dict[str, str]:
     """Hash by name of all files of a model in a folder that are read."""
-    weights = next(
-        (shards for name in WEIGHTS if (shards := [p.name for p in folder.iterdir() if _shard_of(name)(p.name)])), []
-    )
-    beside = [path.name for pattern in BESIDE_WEIGHTS for path in folder.glob(pattern)]
-    beside += [POOLING] if (folder / POOLING).is_file() else []
-    stats = {name: (folder / name).stat() for name in sorted({*weights, *beside})}
+    paths = [path for path in (*folder.iterdir(), folder / POOLING) if path.is_file()]
+    beside, weights = _read_of(path.relative_to(folder).as_posix() for path in paths)
+    stats = {name: (folder / name).stat() for name in sorted((*beside, *weights))}
     return {name: _hash_once(folder / name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 

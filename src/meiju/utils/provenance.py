@@ -5,12 +5,13 @@ followed from name to name: an edit of one encoder does not affect the frames of
 """
 
 import ast
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from meiju.utils import files
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -63,7 +64,7 @@ def code_of(*roots: str) -> dict[str, str]:
             waiting += _uses(module, name)
         elif name in _imports(module):
             waiting.append(_imports(module)[name])
-    hashes = {module: _hash("\n".join(sorted(texts))) for module, texts in sources.items()}
+    hashes = {module: files.digest(sorted(texts)) for module, texts in sources.items()}
     return dict(sorted((hashes | libraries).items()))
 
 
@@ -179,7 +180,3 @@ def _named_by(node: ast.stmt, module: str) -> Iterator[Symbol]:
                 yield target, defined
             else:  # the module as a value: all of it
                 yield from ((target, every) for every in (_definitions(target) if _is_module(target) else ("",)))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -34,6 +34,15 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
     The separator is the one that a first line `sep=;` names, as Excel writes it, or of comma, semicolon and tab the one
     that finds most of `columns` in the header (see `column_name`). Raises TableError.
     """
+    skipped, separator, text = _opening(read_text(path), columns)
+    rows = _rows(text, separator, skipped)
+    if not rows:
+        raise TableError(None, "is empty", "add a header line and one row per clip")
+    return rows
+
+
+def read_text(path: Path) -> str:
+    """A file of UTF-8 text, with or without a byte order mark. Raises TableError."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -44,15 +53,10 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
     if files.is_lfs_pointer(path):
         raise TableError(None, files.LFS_POINTER, files.LFS_WHY)
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
         raise TableError(row, "is not UTF-8", "save the file in the encoding UTF-8") from None
-    skipped, separator, text = _opening(text, columns)
-    rows = _rows(text, separator, skipped)
-    if not rows:
-        raise TableError(None, "is empty", "add a header line and one row per clip")
-    return rows
 
 
 def column_name(cell: str) -> str:

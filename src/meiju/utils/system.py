@@ -20,8 +20,8 @@ def _numbers(*names: str) -> frozenset[int]:
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
-_ROOM = _numbers("ENOSPC", "EDQUOT", "EFBIG")
-_ACCESS = _numbers("EACCES", "EPERM", "EROFS")
+ROOM = _numbers("ENOSPC", "EDQUOT", "EFBIG")
+ACCESS = _numbers("EACCES", "EPERM", "EROFS")
 _FILES = _numbers("EMFILE", "ENFILE")
 _MEMORY = _numbers("ENOMEM", "ENOBUFS")
 NETWORK = _numbers(
@@ -32,7 +32,7 @@ _DRIVE = NETWORK | _numbers(
     *("EIO", "ESTALE", "ENODEV", "ENXIO", "ENOMEDIUM", "EREMOTEIO", "EREMCHG", "ECOMM", "EBUSY", "ENOLCK", "EPROTO"),
     *("ENOLINK", "EKEYEXPIRED", "ENOKEY", "ETXTBSY", "EUCLEAN"),
 )
-SYSTEM = _ROOM | _ACCESS | _FILES | _MEMORY | _DRIVE
+SYSTEM = ROOM | ACCESS | _FILES | _MEMORY | _DRIVE
 
 # How libraries name the number where they raise errors of their own: Python's text, that of Rust, that of ONNX Runtime.
 _NAMED = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|system error number (\d+)")
@@ -87,15 +87,15 @@ def told(error: BaseException) -> str:
     number, path = errno_of(error), getattr(error, "filename", None)
     if number in _MEMORY:
         return f"{os.strerror(number)}; {remedy(number)}"
-    reads = number in _ACCESS and path is not None and os.path.isfile(path) and not os.access(path, os.R_OK)
+    reads = number in ACCESS and path is not None and os.path.isfile(path) and not os.access(path, os.R_OK)
     return f"{os.strerror(number)}: {path or 'no file is named'}; {remedy(number, reads=reads)}"
 
 
 def remedy(number: int, *, reads: bool = False) -> str:
     """What helps against a system error. reads: whether a file was only to be read."""
-    if number in _ROOM:
+    if number in ROOM:
         return f"make room and {GOES_ON}"
-    if number in _ACCESS:
+    if number in ACCESS:
         return f"make it readable, and {AGAIN}" if reads else "make it writable, or name another folder with --home"
     if number in _FILES:
         return f"allow more open files (ulimit -n 4096), and {GOES_ON}"

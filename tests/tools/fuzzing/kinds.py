@@ -31,7 +31,8 @@ from fuzzing import clips as clip_kinds
 from fuzzing import corpora, mutations
 from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
 from meiju import ensemble, features, folds, member_training, members, submission, teachers
-from meiju.config import ConfigError, CorpusConfig, as_settings, from_settings, parse_config
+from meiju.cli import parse_config
+from meiju.config import ConfigError, CorpusConfig, as_settings, from_settings
 from meiju.corpus import LABELLED, read_corpus
 from meiju.encoders import media, tracks
 from meiju.encoders.arrays import NpyFrames

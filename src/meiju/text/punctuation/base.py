@@ -1,28 +1,20 @@
 """What every restorer of ，。？！ shares: how a sentence is taken apart, put together again, and scored."""
 
-import random
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from meiju.config import ConfigError
-from meiju.utils import files, system
+from meiju.utils import spreadsheets
 
 MARKS = "，。？！"
 RANK = "，。！？"  # of several marks in a row, the one furthest right counts: '？！' is a question
 
 FIRST_WITHOUT_SPACES = 0x2E80  # where Chinese and Japanese characters, which part no words by spaces, begin in Unicode
-
-MIN_SENTENCES = 50  # below this there is nothing to learn
-HELD_OUT = 0.1  # share of the sentences that the report is measured on
-
-
-class TooFewSentences(ValueError):
-    """Too few punctuated sentences to learn from; the message names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +44,10 @@ def as_subtitle(sentence: str) -> str:
 
 def read_sentences(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, blank ones left out. Raises ConfigError naming a line that is not UTF-8."""
-    with system.reading(path):
-        data = path.read_bytes()
-    if files.is_lfs_pointer(path):
-        raise ConfigError(f"{path} {files.LFS_POINTER}")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}, line {line}: is not UTF-8; save the file in the encoding UTF-8") from None
+        text = spreadsheets.read_text(path)
+    except spreadsheets.TableError as error:
+        raise ConfigError(f"{path}{f', line {error.row}' if error.row else ''}: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -70,13 +57,9 @@ class Restorer:
     drops_marks = False
     """Whether marks that are there are dropped first, so that all sentences look alike."""
 
-    def marks(self, parsed: Parsed) -> list[str]:
-        """The mark after each character, or "" for none. Marks that are there already are not looked at."""
-        raise NotImplementedError
-
     def marks_of(self, sentences: Sequence[Parsed]) -> list[list[str]]:
-        """The marks of several sentences."""
-        return [self.marks(parsed) for parsed in sentences]
+        """The mark after each character of each sentence, or "". Marks that are there already are not looked at."""
+        raise NotImplementedError
 
     def restore(self, sentence: str) -> str:
         """The sentence with marks added; nothing else about it changes.
@@ -103,19 +86,21 @@ def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> p
     A mark counts as right in the right place only; places without a mark count in no average. Rows are the marks,
     micro (all marks together) and macro (mean over marks).
     """
-    right, set_, true = Counter(), Counter(), Counter()
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second; only the step asks for it
+
     whole = [parsed for parsed in map(parse, sentences) if parsed.characters]
     bare = [replace(p, gap=hinted(p) if spaces else _unhinted(p), mark=[""] * len(p.mark)) for p in whole]
-    for parsed, marks in zip(whole, restorer.marks_of(bare), strict=True):
-        for t, s in zip(parsed.mark, marks, strict=True):
-            true[t] += 1
-            set_[s] += 1
-            right[t] += t == s
-    rows = {mark: _scores(right[mark], set_[mark], true[mark]) for mark in MARKS}
-    micro = _scores(*(sum(counter[mark] for mark in MARKS) for counter in (right, set_, true)))
-    table = pd.DataFrame([*rows.values(), micro], index=[*MARKS, "micro"])
-    macro = table.loc[list(MARKS), ["precision", "recall", "f1"]].mean()
-    table.loc["macro"] = [*macro, micro["support"]]
+    true = [mark for parsed in whole for mark in parsed.mark]
+    restored = [mark for marks in restorer.marks_of(bare) for mark in marks]
+    options = {"labels": list(MARKS), "zero_division": 0}
+    table = pd.DataFrame(
+        np.transpose(precision_recall_fscore_support(true, restored, **options)),
+        columns=["precision", "recall", "f1", "support"],
+        index=list(MARKS),
+    )
+    for average in ("micro", "macro"):
+        *scores, _ = precision_recall_fscore_support(true, restored, average=average, **options)
+        table.loc[average] = [*scores, table.support[list(MARKS)].sum()]
     return table.astype({"support": int})
 
 
@@ -126,19 +111,6 @@ def report(restorer: Restorer, sentences: Sequence[str]) -> pd.DataFrame:
         for name, spaces in (("no spaces", False), ("spaces at inner marks", True))
     }
     return pd.concat(scores, names=["hints", "mark"])
-
-
-def hold_out(punctuated: Sequence[str], *, seed: int) -> tuple[list[str], list[str]]:
-    """A tenth of the sentences for the report, and the others to learn from. Raises TooFewSentences."""
-    sentences = sorted({s for s in punctuated if is_punctuated(s)})
-    if len(sentences) < MIN_SENTENCES:
-        raise TooFewSentences(
-            f"{len(sentences)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed); "
-            "give text files of punctuated sentences with --punctuation-texts"
-        )
-    random.Random(seed).shuffle(sentences)
-    n_held_out = max(1, round(HELD_OUT * len(sentences)))
-    return sentences[:n_held_out], sentences[n_held_out:]
 
 
 def full_width(sentence: str) -> str:
@@ -166,13 +138,6 @@ def parse(sentence: str) -> Parsed:
     if parsed.gap:
         parsed.gap[-1] = False  # a space at the end says nothing
     return parsed
-
-
-def versions(parsed: Parsed) -> list[list[bool]]:
-    """The spaces under which a sentence is learnt: as they are and, if it has inner marks, as subtitles have them."""
-    if not parsed.characters:
-        return []
-    return [parsed.gap, hinted(parsed)] if any(parsed.mark[:-1]) else [parsed.gap]
 
 
 def hinted(parsed: Parsed) -> list[bool]:
@@ -208,9 +173,3 @@ def _put(sentence: str, parsed: Parsed, marks: list[str]) -> str:
             pieces += [sentence[written : parsed.position[i] + 1], mark]
             written = parsed.position[i] + 1
     return "".join([*pieces, sentence[written:]])
-
-
-def _scores(right: int, set_: int, true: int) -> dict[str, float]:
-    precision, recall = right / set_ if set_ else 0.0, right / true if true else 0.0
-    f1 = 2 * right / (set_ + true) if set_ + true else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1, "support": true}

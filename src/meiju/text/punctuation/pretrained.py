@@ -1,46 +1,28 @@
-"""Restores marks with a pretrained transformer that classifies tokens, one made for it or one fine-tuned here.
+"""Restores marks with a pretrained transformer that classifies tokens and was made for it.
 
 What such a model reads: every Chinese character is a word of its own, and so is every run of other letters and digits;
 a word's mark is read off its last piece. Long sentences are read in windows that overlap by half, and each place is
 decided in the window that shows most on both sides of it.
 
-A space beside a Chinese character stands for a mark, most likely. Models fitted here see it as a token of its own;
-others cannot, and there a mark only needs to be a tenth as likely as none.
+A space beside a Chinese character stands for a mark, most likely. Such models do not see it, so a mark only needs to be
+a tenth as likely as none there.
 """
 
 import itertools
 import re
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from meiju.config import ConfigError
-from meiju.text.punctuation.base import (
-    MARKS,
-    Parsed,
-    Restorer,
-    evaluate,
-    hold_out,
-    is_hint,
-    is_letter,
-    parse,
-    report,
-    versions,
-)
+from meiju.text.punctuation.base import MARKS, Parsed, Restorer, evaluate, is_hint, is_letter
 from meiju.utils import hub
 
-LABELS = ("O", *MARKS)  # of the models that are fitted here
-GAP = "[GAP]"  # their token for such a space
-GAP_ODDS = 0.1  # for other models: a mark is set at such a space if it is this likely, compared with none
+GAP_ODDS = 0.1  # a mark is set at such a space if it is this likely, compared with none
 
 WINDOW = 256  # pieces that are read at once, at most
 BATCH = 64  # windows
@@ -90,89 +72,60 @@ class TokenRestorer(Restorer):
         marks = marks_of_model(model)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.network = hub.load(transformers.AutoModelForTokenClassification, model, dtype=dtype).to(device).eval()
-        self.reader = Reader(hub.load_tokenizer(model), self.network.config)
+        self.tokenizer = hub.load_tokenizer(model)
+        inner, whole = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        start = next((k for k in range(len(whole)) if whole[k : k + len(inner)] == inner), 0)
+        self.before, self.after = whole[:start], whole[start + len(inner) :]
+        # RoBERTa counts positions from 2.
+        positions = getattr(self.network.config, "max_position_embeddings", None) or WINDOW
+        self.width = max(2, min(WINDOW, positions - 2) - (len(whole) - len(inner)))
         # [labels, 1 + marks]: adds up the labels that stand for the same mark; the first column is none
         self.sums = torch.tensor([[mark == kind for kind in ("", *MARKS)] for mark in marks], dtype=torch.float32)
 
-    def marks(self, parsed: Parsed) -> list[str]:
-        return self.marks_of([parsed])[0]
-
     def marks_of(self, sentences: Sequence[Parsed]) -> list[list[str]]:
         """The likeliest mark after each character, where it is likelier than none."""
-        read = [self.reader.read(parsed) for parsed in sentences]
-        probs = self._probs([ids for ids, _ in read])
-        return [self._marks(parsed, last, p) for parsed, (_, last), p in zip(sentences, read, probs, strict=True)]
-
-    def _marks(self, parsed: Parsed, last: list[int], probs: np.ndarray) -> list[str]:
-        chosen = [""] * len(parsed.characters)
-        for i, (none, *likelihoods) in zip(last, probs, strict=True):
-            hinted = i >= 0 and is_hint(parsed, i) and self.reader.gap is None
-            best = int(np.argmax(likelihoods))
-            if i >= 0 and likelihoods[best] > (GAP_ODDS if hinted else 1) * none:
-                chosen[i] = MARKS[best]
+        pieces = [self._pieces(parsed) for parsed in sentences]
+        chosen = [[""] * len(parsed.characters) for parsed in sentences]
+        probs = self._probs([[piece for piece, _ in of_sentence] for of_sentence in pieces])
+        for parsed, of_sentence, p, marks in zip(sentences, pieces, probs, chosen, strict=True):
+            for (_, i), (none, *likelihoods) in zip(of_sentence, p, strict=True):
+                best = int(np.argmax(likelihoods))
+                if i is not None and likelihoods[best] > (GAP_ODDS if is_hint(parsed, i) else 1) * none:
+                    marks[i] = MARKS[best]
         return chosen
+
+    def _pieces(self, parsed: Parsed) -> list[tuple[int, int | None]]:
+        """Pieces of a sentence by number, each with the character that its mark follows; None where none can."""
+        words, ends = zip(*_words(parsed), strict=True)
+        ids = self.tokenizer(list(words), add_special_tokens=False)["input_ids"]
+        return [
+            (piece, end if k == len(of_word) else None)
+            for of_word, end in zip(ids, ends, strict=True)
+            for k, piece in enumerate(of_word, 1)
+        ]
 
     def _probs(self, rows: Sequence[list[int]]) -> list[np.ndarray]:
         """Probabilities [pieces, 1 + marks] of every sentence; windows of like length are read together."""
-        around = self.reader.around if self.special_tokens else ([], [])
-        windows = [(k, *window) for k, ids in enumerate(rows) for window in windows_of(len(ids), self.reader.width)]
+        windows = [(k, *window) for k, ids in enumerate(rows) for window in windows_of(len(ids), self.width)]
         windows.sort(key=lambda window: window[2] - window[1])
         probs = [np.zeros((len(ids), 1 + len(MARKS)), np.float32) for ids in rows]
         batches = [windows[b : b + BATCH] for b in range(0, len(windows), BATCH)]
         for batch in tqdm(batches, desc="punctuation", unit="batch", disable=True if len(batches) < 2 else None):
-            read = self._read([rows[k][start:stop] for k, start, stop, _, _ in batch], *around)
+            read = self._read([rows[k][start:stop] for k, start, stop, _, _ in batch])
             for (k, start, _, first, end), p in zip(batch, read, strict=True):
                 probs[k][first:end] = p[first - start : end - start]
         return probs
 
     @torch.inference_mode()
-    def _read(self, rows: list[list[int]], before: list[int], after: list[int]) -> list[np.ndarray]:
+    def _read(self, rows: list[list[int]]) -> list[np.ndarray]:
         """Probabilities [pieces, 1 + marks] of each row of pieces, all read as one batch."""
+        before, after = (self.before, self.after) if self.special_tokens else ([], [])
         whole = [torch.tensor([*before, *ids, *after]) for ids in rows]
-        pad = self.reader.pad
-        ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True, padding_value=pad)  # [B, T]
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in whole], batch_first=True)  # [B, T]
+        ids = pad_sequence(whole, batch_first=True, padding_value=self.tokenizer.pad_token_id or 0)  # [B, T]
+        mask = pad_sequence([torch.ones_like(row) for row in whole], batch_first=True)  # [B, T]
         logits = self.network(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
         probs = logits.float().softmax(-1).cpu() @ self.sums  # [B, T, 1 + marks]
         return [p[len(before) : len(before) + len(row)].numpy() for p, row in zip(probs, rows, strict=True)]
-
-
-class Reader:
-    """Turns sentences into pieces that a model knows by number."""
-
-    def __init__(self, tokenizer: transformers.PreTrainedTokenizerBase, config: transformers.PreTrainedConfig):
-        self.tokenizer = tokenizer
-        self.gap: int | None = tokenizer.get_vocab().get(GAP)
-        self.pad = tokenizer.pad_token_id or 0
-        self.around = self._around()
-        # RoBERTa counts positions from 2.
-        positions = getattr(config, "max_position_embeddings", None) or WINDOW
-        self.width = max(2, min(WINDOW, positions - 2) - sum(map(len, self.around)))
-        self._known: dict[str, list[int]] = {}
-
-    def read(self, parsed: Parsed) -> tuple[list[int], list[int]]:
-        """Pieces of a sentence, and the character that each one's mark follows; -1 where none can."""
-        ids, last = [], []
-        for word, i in _words(parsed):
-            pieces = self._pieces(word)
-            ids += pieces
-            last += [*[-1] * (len(pieces) - 1), i] if pieces else []
-            if self.gap is not None and is_hint(parsed, i):
-                ids.append(self.gap)
-                last.append(-1)
-        return ids, last
-
-    def _pieces(self, word: str) -> list[int]:
-        if word not in self._known:
-            self._known[word] = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-        return self._known[word]
-
-    def _around(self) -> tuple[list[int], list[int]]:
-        """The special tokens before and after a sentence."""
-        inner, whole = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-        starts = range(len(whole) - len(inner) + 1)
-        start = next((k for k in starts if whole[k : k + len(inner)] == inner), 0)
-        return whole[:start], whole[start + len(inner) :]
 
 
 def windows_of(n: int, width: int) -> Iterator[tuple[int, int, int, int]]:
@@ -199,83 +152,6 @@ def open_pretrained(model: str, punctuated: Sequence[str], *, device: torch.devi
             f1[special_tokens] = evaluate(restorer, tried, spaces=False).loc["micro", "f1"]
         restorer.special_tokens = bool(f1[True] >= f1[False])
     return restorer
-
-
-def fit(
-    encoder: str, sentences: Sequence[str], folder: Path, *, epochs: int, lr: float, seed: int, device: torch.device
-) -> TokenRestorer:
-    """Fine-tune an encoder on punctuated sentences and save it in `folder`; one that lies there is opened.
-
-    Each sentence is seen with the spaces it has and, if it has inner marks, with spaces there as well.
-    """
-    if not (folder / "config.json").exists():
-        from meiju.encoders.fine_tuning import fine_tune
-
-        transformers.set_seed(seed)  # the new head's weights
-        labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: k for k, label in enumerate(LABELS)}}
-        network = hub.load(
-            transformers.AutoModelForTokenClassification,
-            encoder,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            **labels,
-        )
-        tokenizer = hub.load_tokenizer(encoder)
-        if GAP not in tokenizer.get_vocab():
-            tokenizer.add_special_tokens({"additional_special_tokens": [GAP]})
-            with hub.quietly():
-                network.resize_token_embeddings(len(tokenizer))
-        reader = Reader(tokenizer, network.config)
-        lessons = [lesson for s in sorted(set(sentences)) for lesson in _lessons(parse(s), reader)]
-        collate = partial(_collate, pad=reader.pad)
-        fine_tune(network, lessons, collate, epochs=epochs, lr=lr, seed=seed, device=device)
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        with hub.quietly():
-            network.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        part.rename(folder)
-    return TokenRestorer(str(folder), device=device)
-
-
-def _collate(batch: Sequence[dict[str, list[int]]], *, pad: int) -> dict[str, torch.Tensor]:
-    """A batch of input_ids and labels; a label of -100 is left out of the loss."""
-    ids, labels = ([torch.tensor(lesson[key]) for lesson in batch] for key in ("input_ids", "labels"))
-    return {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),  # [B, T]
-        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-        "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
-    }
-
-
-def fit_and_report(
-    encoder: str, punctuated: Sequence[str], folder: Path, *, epochs: int, lr: float, seed: int, device: torch.device
-) -> tuple[TokenRestorer, pd.DataFrame]:
-    """A model fine-tuned on all the sentences, and how well one tuned on nine tenths restores the rest.
-
-    Each is kept in the folder when it is done, so that an interrupted call goes on. Raises TooFewSentences.
-    """
-    held_out, others = hold_out(punctuated, seed=seed)
-    options = {"epochs": epochs, "lr": lr, "seed": seed, "device": device}
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = report(fit(encoder, others, folder / "trial", **options), held_out)
-    restorer = fit(encoder, [*held_out, *others], folder / "restorer", **options)
-    shutil.rmtree(folder / "trial")
-    return restorer, scores
-
-
-def _lessons(parsed: Parsed, reader: Reader) -> Iterator[dict[str, list[int]]]:
-    """Pieces with their labels; -100 is a piece that the loss ignores."""
-    for gaps in versions(parsed):
-        ids, last = reader.read(replace(parsed, gap=gaps))
-        labels = [LABELS.index(parsed.mark[i] or "O") if i >= 0 else -100 for i in last]
-        before, after = reader.around
-        for start, stop, first, end in windows_of(len(ids), reader.width):
-            judged = [label if first <= j < end else -100 for j, label in enumerate(labels)][start:stop]
-            yield {
-                "input_ids": [*before, *ids[start:stop], *after],
-                "labels": [*[-100] * len(before), *judged, *[-100] * len(after)],
-            }
 
 
 def _words(parsed: Parsed) -> list[tuple[str, int]]:

@@ -5,22 +5,17 @@ what a file says of itself, and a damaged one ends the process. So a run keeps a
 """
 
 import itertools
-import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+import pycrfsuite
+from scipy.sparse import coo_array
 
 from meiju.encoders.base import require_finite
 from meiju.utils import files
 
-# Of a .crfsuite file (CRFsuite 0.12, crf1d_model.c and cqdb.c), little-endian.
-HEADER = struct.Struct("<4sI4s9I")  # magic, size, type, version, 3 counts; where features, labels, attributes lie; ...
-CHUNK = struct.Struct("<4s2I")  # magic, size, number of features
-DATABASE = struct.Struct("<4s5I")  # magic, size, flag, byte order, number of strings, offset of their offsets
-FEATURE = np.dtype([("type", "<u4"), ("source", "<u4"), ("label", "<u4"), ("weight", "<f8")])
 LARGEST = 100.0  # weight, of either sign; those that are fitted stay far below
-STATE, TRANSITION = 0, 1  # types of features: the source is an attribute, or the label before
 
 
 class Tagger:
@@ -68,32 +63,27 @@ class Tagger:
             labels, attributes = _as_names(arrays["labels"]), _as_names(arrays["attributes"])
             if len(set(labels)) < len(labels) or not set(labels) <= set(known):
                 raise ValueError("has other labels than a restorer")
-            state = np.zeros((len(attributes), len(labels)))
-            rows, columns, weights = (arrays[key] for key in ("rows", "columns", "weights"))
-            require_finite(weights, [len(weights)])
-            require_finite(arrays["transition"], [len(labels)] * 2)
-            if not (rows.dtype.kind == columns.dtype.kind == "i" and rows.shape == columns.shape == weights.shape):
-                raise ValueError("weights that belong nowhere")
-            if len(rows) and min(rows.min(), columns.min()) < 0:
-                raise ValueError("weights that belong nowhere")
-            if max(np.abs(weights).max(initial=0), np.abs(arrays["transition"]).max(initial=0)) > LARGEST:
-                raise ValueError(f"weights beyond {LARGEST}")
-            state[rows, columns] = weights
-            return cls(labels, attributes, state, arrays["transition"])
+            shape, places = (len(attributes), len(labels)), (arrays["rows"], arrays["columns"])
+            state, transition = coo_array((arrays["weights"], places), shape).toarray(), arrays["transition"]
+            for matrix, size in ((state, shape), (transition, (len(labels),) * 2)):
+                require_finite(matrix, [*size])
+                if np.abs(matrix).max(initial=0) > LARGEST:
+                    raise ValueError(f"weights beyond {LARGEST}")
+            return cls(labels, attributes, state, transition)
 
     @classmethod
     def from_crfsuite(cls, path: Path) -> "Tagger":
         """The tagger of a .crfsuite file that this process has written."""
-        data = path.read_bytes()
-        *_, at_features, at_labels, at_attributes, _, _ = HEADER.unpack_from(data)
-        labels, attributes = _strings(data, at_labels), _strings(data, at_attributes)
-        *_, n_features = CHUNK.unpack_from(data, at_features)
-        features = np.frombuffer(data, FEATURE, count=n_features, offset=at_features + CHUNK.size)
-        state, transition = np.zeros((len(attributes), len(labels))), np.zeros([len(labels)] * 2)
-        for matrix, kind in ((state, STATE), (transition, TRANSITION)):
-            of_kind = features[features["type"] == kind]
-            matrix[of_kind["source"], of_kind["label"]] = of_kind["weight"]
-        return cls(labels, attributes, state, transition)
+        tagger = pycrfsuite.Tagger()
+        tagger.open(str(path))
+        model = tagger.info()
+        column, row = ({name: k for k, name in enumerate(names)} for names in (model.labels, model.attributes))
+        state, transition = np.zeros((len(row), len(column))), np.zeros([len(column)] * 2)
+        for (attribute, label), weight in model.state_features.items():
+            state[row[attribute], column[label]] = weight
+        for (before, label), weight in model.transitions.items():
+            transition[column[before], column[label]] = weight
+        return cls(list(column), list(row), state, transition)
 
     def _scores(self, items: Sequence[Collection[str]]) -> np.ndarray:
         """The sum of the weights of each item's attributes, [T, labels]."""
@@ -102,16 +92,6 @@ class Tagger:
         total = np.cumsum(self.state[list(itertools.chain(*known))], axis=0)  # [attributes of all items, labels]
         total = np.concatenate([np.zeros((1, len(self.labels))), total])
         return total[ends[1:]] - total[ends[:-1]]
-
-
-def _strings(data: bytes, start: int) -> list[str]:
-    """The strings of a database in the file, by number."""
-    *_, n, at_offsets = DATABASE.unpack_from(data, start)
-    strings = []
-    for offset in np.frombuffer(data, "<u4", count=n, offset=start + at_offsets):
-        (size,) = struct.unpack_from("<I", data, start + offset + 4)  # behind the number; a zero byte is at the end
-        strings.append(data[start + offset + 8 : start + offset + 8 + size - 1].decode("utf-8"))
-    return strings
 
 
 def _as_bytes(names: Collection[str]) -> np.ndarray:
