@@ -197,7 +197,7 @@ def test_a_run_can_be_moved_and_needs_no_corpus(moved, predictor, testing):
 def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testing, tmp_path, capsys):
     target = tmp_path / "new" / "model"
     run_script("predict.py", "sample", "--home", str(home), "--export", str(target))
-    assert str(target) in capsys.readouterr().out
+    assert f"predict.py {target} clip.mp4 answers as sample does" in capsys.readouterr().out
     target = target.rename(tmp_path / "elsewhere")
     np.testing.assert_array_equal(
         numbers(Predictor(find_run(str(target), tmp_path), device="cpu").predict(testing)),
