@@ -1,112 +1,80 @@
-"""A headless Chromium for tests, spoken to in plain WebDriver (W3C), so that no package is needed for it."""
+"""A headless Chromium for tests, spoken to through the pipe of its developer tools, so that no package is needed."""
 
-import base64
 import json
+import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import ProxyHandler, Request, build_opener
+from typing import BinaryIO
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key under which WebDriver names an element
-OPEN = build_opener(ProxyHandler({})).open  # whatever proxy is set: all of this is on this machine
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,900",
-    "--lang=en",
-)
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--lang=en")
 
 
-class Browser:
-    """One session of a browser."""
+class Tab:
+    """A page, in the protocol of the developer tools: JSON, each message ended by a zero byte."""
 
-    def __init__(self, driver: str, folder: Path):
-        options = {"binary": CHROMIUM, "args": [*FLAGS, f"--user-data-dir={folder}"]}
-        wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
-        session = _ask(f"{driver}/session", wanted)["sessionId"]
-        self._session = f"{driver}/session/{session}"
+    def __init__(self, requests: BinaryIO, replies: BinaryIO):
+        self._requests, self._replies, self._n = requests, replies, 0
+        self._session: dict[str, str] = {}
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = {"sessionId": session}
 
-    def go(self, url: str) -> None:
-        _ask(f"{self._session}/url", {"url": url})
+    def call(self, method: str, **parameters) -> dict:
+        """What a method of the protocol returns; events are passed over."""
+        self._n += 1
+        message = {"id": self._n, "method": method, "params": parameters} | self._session
+        self._requests.write(json.dumps(message).encode() + b"\0")
+        while True:
+            reply = bytearray()
+            while (byte := self._replies.read(1)) != b"\0":
+                if not byte:
+                    raise EOFError("the browser has ended")
+                reply += byte
+            if (found := json.loads(reply)).get("id") == self._n:
+                return found["result"]
 
-    def run(self, script: str, *arguments):
-        """What a script returns on the page; its `arguments` are JSON values."""
-        return _ask(f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
+    def run(self, expression: str):
+        """The value of an expression on the page."""
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return found["result"].get("value")
 
-    def wait(self, script: str, *arguments, seconds: float = 30):
-        """What a script returns, once that is true."""
+    def wait(self, expression: str, seconds: float = 30):
+        """The value of an expression, once that is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if value := self.run(script, *arguments):
+            if value := self.run(expression):
                 return value
             time.sleep(0.1)
-        raise TimeoutError(f"{script} stayed false; the page reads: {self.text()}")
+        raise TimeoutError(f"{expression} stayed false; the page reads: {self.run('document.body.innerText')}")
 
     def type(self, css: str, text: str) -> None:
-        """Type into a field, or give a file's path to a file field."""
-        _ask(f"{self._session}/element/{self._element(css)}/value", {"text": text})
+        self.run(f"document.querySelector({css!r}).focus()")
+        self.call("Input.insertText", text=text)
 
-    def click(self, css: str) -> None:
-        _ask(f"{self._session}/element/{self._element(css)}/click", {})
-
-    def text(self) -> str:
-        """What can be read on the page."""
-        return self.run("return document.body.innerText")
-
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(_ask(f"{self._session}/screenshot")))
-
-    def close(self) -> None:
-        _ask(self._session, method="DELETE")
-
-    def _element(self, css: str) -> str:
-        return _ask(f"{self._session}/element", {"using": "css selector", "value": css})[ELEMENT]
+    def give_file(self, css: str, path: Path) -> None:
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=css)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
-    """A browser that keeps what it keeps in `folder`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url)
-            session = Browser(url, folder)
+def browser(folder: Path) -> Iterator[Tab]:
+    """A page of a browser that keeps what it keeps in `folder`."""
+    (its_requests, requests), (replies, its_replies) = os.pipe(), os.pipe()
+    # The developer tools read from file 3 and write to file 4.
+    command = ["bash", "-c", f'exec "$@" 3<&{its_requests} 4>&{its_replies}', "bash", CHROMIUM, *FLAGS]
+    command += [f"--user-data-dir={folder}", "--remote-debugging-pipe"]
+    pipes = (its_requests, its_replies)
+    with subprocess.Popen(command, pass_fds=pipes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for pipe in pipes:
+            os.close(pipe)
+        with os.fdopen(requests, "wb", 0) as to, os.fdopen(replies, "rb") as back:
             try:
-                yield session
+                yield Tab(to, back)
             finally:
-                session.close()
-        finally:
-            driver.terminate()
-
-
-def _wait_for(url: str, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            _ask(f"{url}/status")
-            return
-        except URLError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-def _ask(url: str, body: dict | None = None, method: str | None = None):
-    data = None if body is None else json.dumps(body).encode()
-    with OPEN(Request(url, data, {"Content-Type": "application/json"}, method=method), timeout=60) as reply:
-        return json.load(reply)["value"]
+                process.terminate()

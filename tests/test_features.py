@@ -3,7 +3,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from meiju import features
@@ -68,9 +67,9 @@ class Fake(Encoder):
         return self.bad[clip.name][0] if clip.name in self.bad else frames_of(NAMES.index(clip.name))
 
 
-def extract(encoder, folder: Path, clips=CLIPS, *, n_jobs: int = 1) -> features.Store:
-    options = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": n_jobs, "label": "fake"}
-    return features.extract(encoder, clips, clips[:3], folder, **options)
+def extract(encoder, folder: Path, clips=CLIPS, **options) -> features.Store:
+    usual = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": 1, "label": "fake"}
+    return features.extract(encoder, clips, options.pop("to_fit", clips[:3]), folder, **usual | options)
 
 
 def break_off(folder: Path, *, after: int) -> None:
@@ -99,38 +98,30 @@ def test_store_holds_every_clips_frames_in_order(tmp_path):
     assert store.index.index.tolist() == NAMES
     for name, (start, stop) in zip(NAMES, store.spans(NAMES), strict=True):
         np.testing.assert_array_equal(store.frames[start:stop], wanted.get(name, np.empty((0, DIM))))
+    np.testing.assert_array_equal(store.spans(NAMES[::-1]), store.spans(NAMES)[::-1])
     assert store.meta["encoder"] == "fake"
     assert store.meta["dim"] == DIM
 
 
-def test_spans_follow_the_order_asked_for(tmp_path):
-    store = extract(Fake(), tmp_path / "store")
-    names = [NAMES[60], NAMES[0], NAMES[2]]
-    assert (store.spans(names)[:2] == [store.spans([name])[0] for name in names[:2]]).all()
-    start, stop = store.spans(names)[2]
-    assert start == stop
-
-
-def test_clips_without_frames_are_named_with_the_reason(tmp_path):
+def test_clips_without_frames_are_named_with_the_reason_the_first_on_the_terminal(tmp_path):
     folder = tmp_path / "store"
     store = extract(Fake(), folder)
     assert dict(zip(store.missing.name, store.missing.reason, strict=True)) == {n: why for n, (_, why) in BAD.items()}
     said = features.describe("audio", store, folder)
     assert all(f"missing: {name}, " in said for name in BAD)
+    silent = extract(Fake(bad={name: (NoFrames("silent"), "") for name in NAMES}), tmp_path / "silent")
+    said = features.describe("audio", silent, tmp_path)
+    assert silent.frames.shape == (0, DIM)
+    assert said.count("missing: ") == features.SHOWN
+    assert f"and {len(NAMES) - features.SHOWN} more" in said
 
 
-def test_values_that_float16_cannot_hold_are_not_finite(tmp_path):
-    bad = {NAMES[1]: (np.array([[1e6, 0, -65504]], np.float32), None)}
-    store = extract(Fake(bad=bad), tmp_path / "store")
-    assert store.missing.name.tolist() == [NAMES[1]]
+def test_values_that_float16_cannot_hold_or_takes_for_zero_are_told(tmp_path):
+    bad = {NAMES[0]: np.array([[1e6, 0, -65504]]), NAMES[1]: np.full((2, DIM), 1e-9), NAMES[2]: np.zeros((1, DIM))}
+    store = extract(Fake(bad={name: (frames, None) for name, frames in bad.items()}), tmp_path / "store")
+    assert store.missing.name.tolist() == NAMES[:2]
+    assert "1.0e-09" in store.missing.reason[1]
     assert np.isfinite(store.frames).all()
-
-
-def test_values_that_float16_takes_for_zero_are_told(tmp_path):
-    bad = {NAMES[1]: (np.full((2, DIM), 1e-9, np.float32), None), NAMES[2]: (np.zeros((1, DIM), np.float32), None)}
-    store = extract(Fake(bad=bad), tmp_path / "store")
-    assert store.missing.name.tolist() == [NAMES[1]]
-    assert "1.0e-09" in store.missing.reason.item()
 
 
 INFINITE = np.full((1, DIM), np.inf, np.float32)
@@ -168,33 +159,18 @@ def test_notes_on_clips_are_kept_and_counted(tmp_path):
     np.testing.assert_array_equal(store.frames[start:stop], frames_of(50).astype(np.float16))
 
 
-def test_terminal_names_the_first_missing_clips_only(tmp_path):
-    bad = {name: (NoFrames("silent"), "silent") for name in NAMES}
-    store = extract(Fake(bad=bad), tmp_path / "store")
-    said = features.describe("audio", store, tmp_path)
-    assert store.frames.shape == (0, DIM)
-    assert said.count("missing: ") == features.SHOWN
-    assert f"and {len(NAMES) - features.SHOWN} more" in said
-
-
-@pytest.mark.parametrize("after", [0, 31, 32, 45, 64, 69])
+@pytest.mark.parametrize("after", [(0,), (31,), (32,), (45,), (69,), (40, 35)])
 def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed, after):
-    folder = tmp_path / "store"
-    break_off(folder, after=after)
+    folder, n_kept = tmp_path / "store", 0
+    for patience in after:
+        break_off(folder, after=patience)
+        n_kept += patience // CHUNK * CHUNK
     encoder = Fake()
     extract(encoder, folder)
     assert contents(folder) == undisturbed
-    assert encoder.encoded == NAMES[after // CHUNK * CHUNK :]
+    assert encoder.encoded == NAMES[n_kept:]
     assert encoder.fitted == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
-
-
-def test_twice_interrupted_extraction(tmp_path, undisturbed):
-    folder = tmp_path / "store"
-    break_off(folder, after=40)
-    break_off(folder, after=35)
-    extract(Fake(), folder)
-    assert contents(folder) == undisturbed
 
 
 @pytest.fixture(scope="module")
@@ -217,30 +193,10 @@ def test_extraction_with_a_cut_off_file_goes_on_to_the_same_bytes(tmp_path, undi
     assert NAMES[64] in encoder.encoded
 
 
-def test_a_journal_cut_anywhere_in_a_line_is_read(tmp_path, undisturbed, broken_off):
-    journal = (broken_off / "journal.jsonl").read_bytes()
-    last = len(journal.splitlines(keepends=True)[-1])
-    for lost in range(1, last):
-        folder = shutil.copytree(broken_off, tmp_path / f"store{lost}")
-        (folder / "journal.jsonl").write_bytes(journal[:-lost])
-        encoder = Fake()
-        extract(encoder, folder)
-        assert encoder.encoded == NAMES[CHUNK:]
-        assert contents(folder) == undisturbed
-
-
 def test_frames_that_the_journal_does_not_know_are_written_anew(tmp_path, undisturbed, broken_off):
     folder = shutil.copytree(broken_off, tmp_path / "store")
     with (folder / "frames.part.npy").open("ab") as file:
         file.write(b"\xff" * 1000)
-    extract(Fake(), folder)
-    assert contents(folder) == undisturbed
-
-
-def test_extraction_cut_off_before_the_last_file_is_finished(tmp_path, undisturbed):
-    folder = tmp_path / "store"
-    extract(Fake(), folder)
-    (folder / "meta.json").unlink()
     extract(Fake(), folder)
     assert contents(folder) == undisturbed
 
@@ -297,9 +253,10 @@ class Batched(Fake):
 INPUTS = {name: f"hash of {name}" for name in NAMES}
 
 
-def extract_after(encoder, folder: Path, earlier: Path, *, changed: str, clips=CLIPS) -> features.Store:
-    options = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": 1, "label": "fake", "earlier": [earlier]}
-    return features.extract(encoder, clips, clips[:3], folder, inputs=INPUTS | {changed: "another hash"}, **options)
+def extract_changed(encoder, folder: Path, changed: str = "", **options) -> features.Store:
+    """As `extract`, beside the store named first; one clip may have changed."""
+    inputs = INPUTS | ({changed: "another hash"} if changed else {})
+    return extract(encoder, folder, inputs=inputs, earlier=[folder.with_name("first")], **options)
 
 
 @pytest.mark.parametrize(
@@ -311,9 +268,9 @@ def extract_after(encoder, folder: Path, earlier: Path, *, changed: str, clips=C
     ],
 )
 def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, kind, changed, encoded):
-    extract_after(kind(), tmp_path / "first", tmp_path / "none", changed="none")
+    extract_changed(kind(), tmp_path / "first")
     encoder = kind()
-    store = extract_after(encoder, tmp_path / "second", tmp_path / "first", changed=changed)
+    store = extract_changed(encoder, tmp_path / "second", changed)
     assert encoder.encoded == encoded
     assert store.inputs[changed] == "another hash"
     assert contents(tmp_path / "second").keys() == undisturbed.keys()
@@ -332,11 +289,9 @@ class Sampling(Fake):
 
 
 def test_a_changed_clip_that_was_not_drawn_to_learn_from_changes_no_other(tmp_path):
-    def extract_all(folder, *, changed=None, clips=CLIPS):
+    def extract_all(folder, changed="", clips=CLIPS):
         encoder = Sampling()
-        options = {"meta": {}, "seed": 0, "n_jobs": 1, "label": "fake", "earlier": [tmp_path / "first"]}
-        inputs = INPUTS | ({changed: "another hash"} if changed else {})
-        features.extract(encoder, clips, clips, tmp_path / folder, inputs=inputs, **options)
+        extract_changed(encoder, tmp_path / folder, changed, clips=clips, to_fit=clips)
         return encoder
 
     first = extract_all("first")
@@ -351,12 +306,9 @@ def test_a_changed_clip_that_was_not_drawn_to_learn_from_changes_no_other(tmp_pa
 
 
 def test_nothing_is_taken_from_a_store_of_other_settings(tmp_path):
-    options = {"seed": 0, "n_jobs": 1, "label": "fake", "inputs": INPUTS}
-    features.extract(Fake(), CLIPS, CLIPS[:3], tmp_path / "first", meta={"code": "older"}, **options)
+    extract_changed(Fake(), tmp_path / "first", meta={"code": "older"})
     encoder = Fake()
-    features.extract(
-        encoder, CLIPS, CLIPS[:3], tmp_path / "second", meta={"code": "newer"}, earlier=[tmp_path / "first"], **options
-    )
+    extract_changed(encoder, tmp_path / "second", meta={"code": "newer"})
     assert encoder.encoded == NAMES
 
 
@@ -414,27 +366,23 @@ def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):
     assert contents(tmp_path / "store1") == contents(tmp_path / "store2")
 
 
-@pytest.mark.parametrize(("row", "column", "change"), [(0, "start", -1), (0, "start", 10**6), (1, "stop", 10**6)])
-def test_clips_that_do_not_follow_each_other_are_damaged(tmp_path, row, column, change):
+DAMAGES = [
+    ("index.csv", lambda text: text.replace(",0,1,\n", ",-1,1,\n", 1)),  # a clip's frames begin before the first
+    ("index.csv", lambda text: text.replace(",0,1,\n", ",0,1000000,\n", 1)),
+    ("notes.csv", lambda _: "name\na\n"),
+    *((name, None) for name in STORE),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DAMAGES)
+def test_a_store_that_is_damaged_or_has_lost_a_file_is_told_in_one_line(tmp_path, name, change):
     extract(Fake(), tmp_path / "store")
-    path = tmp_path / "store" / "index.csv"
-    index = pd.read_csv(path)
-    index.loc[row, column] += change
-    index.to_csv(path, index=False)
-    with pytest.raises(files.Damaged, match=r"index\.csv is damaged"):
-        features.load(tmp_path / "store")
-
-
-def test_notes_without_their_columns_are_damaged(tmp_path):
-    extract(Fake(), tmp_path / "store")
-    (tmp_path / "store" / "notes.csv").write_text("name\na\n")
-    with pytest.raises(files.Damaged, match=r"notes\.csv is damaged"):
-        features.load(tmp_path / "store")
-
-
-@pytest.mark.parametrize("lost", STORE)
-def test_a_store_that_has_lost_a_file_is_told_in_one_line(tmp_path, lost):
-    extract(Fake(), tmp_path / "store")
-    (tmp_path / "store" / lost).unlink()
-    with pytest.raises(files.Damaged, match=rf"{lost} is damaged .*delete {tmp_path / 'store'} and"):
+    path = tmp_path / "store" / name
+    if change:
+        text = path.read_text(encoding="utf-8")
+        assert change(text) != text
+        path.write_text(change(text), encoding="utf-8")
+    else:
+        path.unlink()
+    with pytest.raises(files.Damaged, match=rf"{name} is damaged .*delete {tmp_path / 'store'} and"):
         features.load(tmp_path / "store")

@@ -239,6 +239,15 @@ def test_weights_that_do_not_belong_are_named(trained, tmp_path, reason):
         member_training.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
 
 
+def test_weights_that_tell_of_huge_streams_are_refused_before_memory_is_taken(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "members")
+    for path in folder.glob("*.safetensors"):
+        shape = member_training.read_shape(folder, [ONE])
+        save_file(load_file(path), path, {"shape": shape.to_json().replace('"audio": 4', '"audio": 1000000000')})
+    with pytest.raises(files.Damaged, match="other names or sizes"):
+        member_training.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
+
+
 def test_unaccepted_pseudo_labels_are_unknown_to_the_loss(data):
     table = pseudo_labels().assign(emotion_accepted=False)
     rows = member_training._pseudo_rows(CONFIG, dataclasses.replace(data, pseudo=table), Member(1, 0, (0,)))

@@ -62,15 +62,8 @@ KINDS = {
 def test_embedded_encoders(own, root, tmp_path, kind):
     run_all(own, root, *KINDS[kind])
     assert_as_submitted(ask(own, root, tmp_path), own)
-
-
-def test_a_first_stage_that_is_handed_in_is_not_the_second(own, root, home):
-    path = "submissions/sample/probabilities.csv"
-    run_all(own, root, "--submit", "stage1")
-    first, second = (pd.read_csv(place / path, index_col="name") for place in (own, home))
-    assert (first - second).abs().to_numpy().max() > 0.001
     model = json.loads((own / "submissions/sample/model.json").read_text(encoding="utf-8"))
-    assert "/stage1/" in model["parts"]["members"]["folder"]
+    assert ("/stage1/" in model["parts"]["members"]["folder"]) == (kind == "first stage")
 
 
 def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_path):

@@ -1,6 +1,6 @@
 """Measure what training, prediction and extraction cost here, as ratios to something known.
 
-members     a training step of 1 to 40 members side by side, to one of a plain loop over torch.nn
+members     a training step of 1 to 40 members side by side, to one alone
 clips       stage 2 and prediction with 2,000 to 200,000 unlabelled clips, a clip, to the fewest
 steps       steps 06 to 08 with as many, a clip, to the fewest
 widths      the same with frames 32 to 1,024 wide, to the narrowest
@@ -59,13 +59,9 @@ class Arguments:
 
 
 def machine(device: torch.device, threads: int) -> str:
-    """Processor, cores, threads and device in a line."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return f"{name}, {os.cpu_count()} cores, {threads} torch threads, networks on {where}, torch {torch.__version__}"
+    """Cores, threads and device in a line."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores, {threads} torch threads, networks on {where}, torch {torch.__version__}"
 
 
 def markdown(measured: pd.DataFrame, about: str) -> str:

@@ -299,7 +299,7 @@ def try_all(presets: tuple[str, ...] = (), home: Path | None = None) -> None:
     chosen = presets or tuple(preset for preset in PRESETS if models_of(preset))
     folder = home or Path(tempfile.mkdtemp(prefix="local-hub-"))
     models = list(dict.fromkeys(model for preset in (*chosen, "small") for model in models_of(preset)))
-    repositories = {model: preset_models.write(model, folder / "hub" / model, tiny=True) for model in models}
+    repositories = {model: preset_models.write(model, folder / "hub" / model) for model in models}
     root = make_corpus(folder / "corpus")
     with LocalHub(repositories).serving() as hub:
         for preset in chosen:

@@ -1,10 +1,8 @@
 """What the parts of a run cost, each beside something known, so that the ratios hold on other machines too.
 
 Every part measures its cases in turn, several times over, and a case's ratio is taken within one turn: what else runs
-on the machine then disturbs a case and its baseline alike. Said is the median over the turns. A part runs in a process
-of its own (see `run_apart`), whose peak of memory is the part's. All data is made up.
-
-Axes as in meiju.layers.
+on the machine then disturbs a case and its baseline alike. A part runs in a process of its own (see `run_apart`), whose
+peak of memory is the part's. All data is made up.
 """
 
 import shutil
@@ -12,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from meiju import ensemble, evaluation, features, member_training, members, teac
 from meiju.config import Config, ModelConfig, PseudoConfig, TrainConfig, VisualConfig
 from meiju.corpus import Corpus
 from meiju.encoders import media
-from meiju.encoders.base import Clip, Encoder
+from meiju.encoders.base import Clip
 from meiju.encoders.registry import make_encoder
 from meiju.labels import EMOTIONS, INTENTS, TASKS, LabelSet
 from meiju.layers import Noise, Shape
@@ -49,7 +47,6 @@ from meiju.training import (
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 from meiju.utils.log import peak_memory
-from twin import train_twin
 
 CLASSES = dict(zip(TASKS, (len(EMOTIONS), len(INTENTS)), strict=True))
 HEADS = 4
@@ -57,6 +54,7 @@ HEADS = 4
 N_FRAMES = {"audio": (8, 22), "visual": (5, 13)}
 STEPS_LEFT_OUT = 3  # at the start of a training: memory is taken, and a GPU warms up
 MODEL = ModelConfig(linear=0.0)  # the logistic-regression head is timed by itself
+ONE_EPOCH = TrainConfig(epochs=1, average_epochs=1)
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class Size:
 
     turns: int = 3
     labelled: int = 1835  # clips, those of 4 folds of the challenge's 2,294
+    beside_pool: int = 512  # labelled clips where pools are measured
     together: tuple[int, ...] = (1, 5, 20, 40)  # members
     pools: tuple[int, ...] = (2_000, 20_000, 200_000)  # unlabelled clips
     asked: int = 4_000  # clips predicted at most, evenly spaced over the pool
@@ -78,19 +77,9 @@ class Size:
 
 
 QUICK = Size(
-    turns=2,
-    labelled=192,
-    together=(1, 5),
-    pools=(50, 100),
-    asked=100,
-    widths=(32, 64),
-    width_pool=50,
-    sentences=60,
-    drawn=4,
-    side=96,
-    fps=8,
-    pretrained=(32, 2, 2, 64),
-)
+    turns=2, labelled=192, beside_pool=192, together=(1, 5), pools=(50, 100), asked=100, widths=(32, 64),
+    width_pool=50, sentences=60, drawn=4, side=96, fps=8, pretrained=(32, 2, 2, 64),
+)  # fmt: skip
 
 Case = tuple[str, str]  # what is measured, and of which size
 Measured = dict[Case, float]  # one turn; of each thing, the first case is the baseline of the others
@@ -118,13 +107,10 @@ def measure(name: str, size: Size, device: str, *, threads: int = 1) -> pd.DataF
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, threadpool_limits(threads):
         one_turn = part.measure(size, pick_device(device), Path(folder))
         turns = pd.DataFrame([one_turn() for _ in range(size.turns)])
-    turns.columns = pd.MultiIndex.from_tuples(turns.columns)
-    by_what = {what: turns[what] for what in dict.fromkeys(turns.columns.get_level_values(0))}
-    tables = {
-        what: pd.DataFrame({"median": times.median(), "ratio": times.div(times.iloc[:, 0], axis=0).median()})
-        for what, times in by_what.items()
-    }
-    table = pd.concat(tables, names=["what", "case"]).reset_index()
+    turns.columns = pd.MultiIndex.from_tuples(turns.columns, names=["what", "case"])
+    first = {what: next(case for w, case in turns.columns if w == what) for what, _ in turns.columns}
+    ratios = turns.apply(lambda column: column / turns[column.name[0], first[column.name[0]]])
+    table = pd.DataFrame({"median": turns.median(), "ratio": ratios.median()}).reset_index()
     return table.assign(part=name, unit=part.unit, to=part.to, peak=peak_memory() / 1e6)
 
 
@@ -147,17 +133,14 @@ class Watched(Frames):
 
 
 def members_together(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
-    """A training step of stacked members, by how many there are, beside one of their torch.nn twin by itself."""
-    frames = _frames(folder / "stores", size.labelled, device)
-    labelled = _rows(0, size.labelled)
-    config = TrainConfig(epochs=1, average_epochs=1)
+    """A training step of stacked members, by how many there are."""
+    frames, labelled = _frames(folder, size.labelled, device), _rows(0, size.labelled)
 
     def turn() -> Measured:
-        train_twin(frames, labelled, MODEL, config, heads=HEADS, classes=CLASSES)
-        took = {("training step per member", "1 alone, in a plain loop over torch.nn"): frames.step_ms()}
+        took: Measured = {}
         for n in size.together:
             data = [MemberData(labelled, None, seed) for seed in range(n)]
-            train_members(frames, data, MODEL, config, heads=HEADS, pseudo_ratio=1.0)
+            train_members(frames, data, MODEL, ONE_EPOCH, heads=HEADS, pseudo_ratio=1.0)
             took["training step per member", f"{n} together"] = frames.step_ms() / n
         return took
 
@@ -166,20 +149,34 @@ def members_together(size: Size, device: torch.device, folder: Path) -> Callable
 
 def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
     """What stage 2 and prediction cost, by the number of unlabelled clips."""
-    few = replace(size, labelled=min(size.labelled, 512))
     for n in size.pools:
-        _frames(folder / str(n), few.labelled + n, device)  # writes the stores
+        _frames(folder / str(n), size.beside_pool + n, device)  # writes the stores
 
     def turn() -> Measured:
         took: Measured = {}
         for n in size.pools:
             case = f"{n:,} clips"
             started = time.perf_counter()
-            frames = _frames(folder / str(n), few.labelled + n, device)
-            took["opening the stores, a clip", case] = (time.perf_counter() - started) * 1000 / n
-            took["stage 2: training step per member", case] = _train(frames, few, n, together=5) / 5
-            took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, few, n)
-            took["prediction, a clip", case] = _predict(frames, few, n)
+            frames = _frames(folder / str(n), size.beside_pool + n, device)
+            took["opening the stores, a clip", case] = _ms(started) / n
+            took["stage 2: training step per member", case] = _train(frames, size, n)
+            took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, size, n)
+            took["prediction, a clip", case] = _predict(frames, size, n)
+        return took
+
+    return turn
+
+
+def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """What stage 2 and prediction cost, by the width of the audio and visual frames."""
+    n = size.width_pool
+    frames = {w: _frames(folder / str(w), size.beside_pool + n, device, width=w) for w in size.widths}
+
+    def turn() -> Measured:
+        took: Measured = {}
+        for w in size.widths:
+            took["stage 2: training step per member", f"width {w}"] = _train(frames[w], size, n)
+            took["prediction, a clip", f"width {w}"] = _predict(frames[w], size, n)
         return took
 
     return turn
@@ -190,13 +187,8 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
 
     Steps by themselves train in other processes; here members train in this one, so that its memory is that of both.
     """
-    config = Config(
-        "bench",
-        device=device.type,
-        model=ModelConfig(heads=(HEADS,)),
-        train=TrainConfig(epochs=1, average_epochs=1),
-        pseudo=PseudoConfig(gate="fixed", threshold=1e-3, plausible_pairs=False),
-    )
+    gate = PseudoConfig(gate="fixed", threshold=1e-3, plausible_pairs=False)
+    config = Config("bench", device=device.type, model=ModelConfig(heads=(HEADS,)), train=ONE_EPOCH, pseudo=gate)
     corpora = {n: _corpus(size, n) for n in size.pools}
     for n, (corpus, folds) in corpora.items():
         _frames(folder / str(n), len(corpus.clips), device)
@@ -205,27 +197,21 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
     def turn() -> Measured:
         took: Measured = {}
         for n, (corpus, folds) in corpora.items():
-            home, case = folder / str(n), f"{n:,} clips"
-            stage2 = Path(tempfile.mkdtemp(dir=home))
-            started = time.perf_counter()
+            home, case, started = folder / str(n), f"{n:,} clips", time.perf_counter()
             teachers.write(home, *teachers.label_pool(config, corpus, folds, home / "stage1"))
-            took["06, a clip", case] = (time.perf_counter() - started) * 1000 / n
-            started = time.perf_counter()
+            took["06, a clip", case], started = _ms(started) / n, time.perf_counter()
             stores = {stream: home / stream for stream in ("text", *N_FRAMES)}
-            pseudo = teachers.accepted(teachers.read(home)[0])
+            pseudo, stage2 = teachers.accepted(teachers.read(home)[0]), Path(tempfile.mkdtemp(dir=home))
             data = StageData(corpus.clips, corpus.labels, folds, stores, pseudo=pseudo)
             plan = members.plan(config, nested=False)
             for group in member_training.group_members(config, data, plan, 2, device.type):
                 member_training.train_group(config, data, group, stage2, device.type, 0)
-            took["07, a clip", case] = (time.perf_counter() - started) * 1000 / n
-            started = time.perf_counter()
-            stages = [
-                evaluation.read_stage(name, config, corpus, folds, place)
-                for name, place in (("stage 1", home / "stage1"), ("stage 2", stage2))
-            ]
+            took["07, a clip", case], started = _ms(started) / n, time.perf_counter()
+            places = {"stage 1": home / "stage1", "stage 2": stage2}
+            stages = [evaluation.read_stage(name, config, corpus, folds, place) for name, place in places.items()]
             evaluation.table(stages, config, corpus, folds)
             ensemble.soft_vote(stage2, config, list(corpus.part("testing").name))
-            took["08, a clip", case] = (time.perf_counter() - started) * 1000 / n
+            took["08, a clip", case] = _ms(started) / n
             shutil.rmtree(stage2)
         return took
 
@@ -234,14 +220,12 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
 
 def _corpus(size: Size, n_pool: int) -> tuple[Corpus, pd.DataFrame]:
     """Clips without files, with labels at random, and their folds; named as those of `_frames`."""
-    rng = np.random.default_rng(0)
-    few = min(size.labelled, 512)
+    rng, few = np.random.default_rng(0), size.beside_pool
     parts = {"training": few, "validation": few // 4, "testing": few // 4, "unlabelled": n_pool}
     clips = pd.DataFrame({"part": np.repeat(list(parts), list(parts.values()))})
     clips["name"] = _names(len(clips))
-    labelled = clips.part.isin(["training", "validation"])
-    for task, classes in (("emotion", EMOTIONS), ("intent", INTENTS)):
-        clips[task] = np.where(labelled, rng.choice(classes, len(clips)), "")
+    for task, classes in zip(TASKS, (EMOTIONS, INTENTS), strict=True):
+        clips[task] = np.where(clips.part.isin(["training", "validation"]), rng.choice(classes, len(clips)), "")
     clips[["sentence", "path", "dialogue", "speaker"]] = ""
     names = clips.name[clips.part == "training"]
     folds = pd.DataFrame({"name": names, "fold": np.arange(len(names)) % Config("bench").folds})
@@ -256,52 +240,58 @@ def _draw_members(folder: Path, plan: list[Member], corpus: Corpus, folds: pd.Da
     for member in plan:
         rng = np.random.default_rng([*member.held_out])
         unseen = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
-        said = {t: log_softmax(rng.normal(size=(unseen.sum(), k)).astype(np.float32), -1) for t, k in CLASSES.items()}
+        drawn = {t: log_softmax(rng.normal(size=(unseen.sum(), k)).astype(np.float32), -1) for t, k in CLASSES.items()}
         seen = names[~np.isnan(fold) & ~np.isin(fold, member.held_out)]
-        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=seen, **said)
-
-
-def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
-    """What stage 2 and prediction cost, by the width of the audio and visual frames."""
-    few = replace(size, labelled=min(size.labelled, 512))
-    n = size.width_pool
-    frames = {w: _frames(folder / str(w), few.labelled + n, device, width=w) for w in size.widths}
-
-    def turn() -> Measured:
-        took: Measured = {}
-        for w in size.widths:
-            took["stage 2: training step per member", f"width {w}"] = _train(frames[w], few, n, together=5) / 5
-            took["prediction, a clip", f"width {w}"] = _predict(frames[w], few, n)
-        return took
-
-    return turn
+        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=seen, **drawn)
 
 
 def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
     """Clips a second that the embedded encoders and the decoder alone get through, in one process."""
-    clips = _draw(size, folder)
+    clips = [_clip(clip, size, folder) for clip in sample_corpus.plan(0, {"training": size.drawn}).itertuples()]
     sentences = [Clip(c.name, c.sentence, "") for c in sample_corpus.plan(0, {"training": size.sentences}).itertuples()]
-    names = ("tfidf-svd", "e5-small", "prosody", "smart-turn", "face-geometry")
-    encoders = {name: make_encoder(name, Config("bench")) for name in names}
-    encoders["tfidf-svd"].fit(sentences, seed=0)
-    for name in ("prosody", "face-geometry"):
-        encoders[name].fit(clips, seed=0)
+    read = {"tfidf-svd": sentences, "e5-small": sentences, "smart-turn": clips, "face-geometry": clips}
+    encoders = {name: make_encoder(name, Config("bench")) for name in read}
+    for name in ("tfidf-svd", "face-geometry"):
+        encoders[name].fit(read[name], seed=0)
+
+    def speed(name: str) -> float:
+        encoder, given, started = encoders[name], read[name], time.perf_counter()
+        for k in range(0, len(given), encoder.chunk):
+            encoder.encode(given[k : k + encoder.chunk])
+        return len(given) / (time.perf_counter() - started)
+
+    def decoding(kind: str) -> float:
+        started = time.perf_counter()
+        for clip in clips:
+            with av.open(clip.path) as container:
+                track = getattr(container.streams, kind)[0]
+                track.codec_context.thread_count = 1
+                for _ in container.decode(track):
+                    pass
+        return len(clips) / (time.perf_counter() - started)
 
     def turn() -> Measured:
-        decode_sound = _speed(clips, lambda clip: _decode(clip, "audio"))
-        decode_pictures = _speed(clips, lambda clip: _decode(clip, "video"))
+        sound, pictures = decoding("audio"), decoding("video")
         return {
-            ("sound", "plain decoding"): decode_sound,
-            ("sound", "prosody"): _speed_of(encoders["prosody"], clips),
-            ("sound", "smart-turn"): _speed_of(encoders["smart-turn"], clips),
-            ("pictures", "plain decoding"): decode_pictures,
-            ("pictures", "face-geometry"): _speed_of(encoders["face-geometry"], clips),
-            ("text", "plain decoding of sound and pictures"): 1 / (1 / decode_sound + 1 / decode_pictures),
-            ("text", "tfidf-svd"): _speed_of(encoders["tfidf-svd"], sentences),
-            ("text", "e5-small"): _speed_of(encoders["e5-small"], sentences),
+            ("sound", "plain decoding"): sound,
+            ("sound", "smart-turn"): speed("smart-turn"),
+            ("pictures", "plain decoding"): pictures,
+            ("pictures", "face-geometry"): speed("face-geometry"),
+            ("text", "plain decoding of sound and pictures"): 1 / (1 / sound + 1 / pictures),
+            ("text", "tfidf-svd"): speed("tfidf-svd"),
+            ("text", "e5-small"): speed("e5-small"),
         }
 
     return turn
+
+
+def _clip(planned, size: Size, folder: Path) -> Clip:
+    """A clip of the made-up corpus, enlarged and with more frames a second, so that it decodes as real ones do."""
+    frames, samples = sample_corpus.draw_clip(planned, 0)
+    by, path = size.side // frames.shape[1], folder / f"{planned.name}.mp4"
+    frames = frames.repeat(size.fps // sample_corpus.FPS, axis=0).repeat(by, axis=1).repeat(by, axis=2)
+    media.write_clip(path, frames, samples, fps=size.fps, rate=sample_corpus.RATE)
+    return Clip(planned.name, planned.sentence, str(path))
 
 
 def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
@@ -314,17 +304,18 @@ def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     samples = rng.normal(0, 0.1, 3 * sample_corpus.RATE).astype(np.float32)
     media.write_clip(path, pictures, samples, fps=25, rate=sample_corpus.RATE)
     clips = [Clip(f"clip{k}", "".join(map(chr, rng.integers(0x4E00, 0x9000, 15))), str(path)) for k in range(2)]
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     with hub.quietly():
-        for stream in ("text", "audio", "visual"):
-            _save_pretrained(stream, size.pretrained, folder / stream)
+        _save_pretrained(dict(zip(names, size.pretrained, strict=True)), folder)
+    cases = {
+        "text": "BERT, 15 characters",
+        "audio": "HuBERT",
+        "visual": "CLIP ViT/14, 6 pictures with the search for faces",
+    }
 
     def turn() -> Measured:
         took: Measured = {}
-        for stream, case in (
-            ("text", "BERT, 15 characters"),
-            ("audio", "HuBERT"),
-            ("visual", "CLIP ViT/14, 6 pictures with the search for faces"),
-        ):
+        for stream, case in cases.items():
             encoder = make_encoder(f"hf:{folder / stream}", config)
             encoder.encode(clips[:1])  # loads it
             started = _now(device)
@@ -336,8 +327,24 @@ def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     return turn
 
 
+def _save_pretrained(sizes: dict[str, int], folder: Path) -> None:
+    """Models with random weights, and what prepares their input, as folders that hf: encoders read."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0xA000))]
+    norms = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+    pictures = {"image_size": 224, "patch_size": 14, "projection_dim": 768}
+    transformers.BertTokenizer(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder / "text")
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder / "audio")
+    transformers.CLIPImageProcessor().save_pretrained(folder / "visual")
+    for stream, kind, config in (
+        ("text", transformers.BertModel, transformers.BertConfig(vocab_size=len(words), **sizes)),
+        ("audio", transformers.HubertModel, transformers.HubertConfig(**norms, **sizes)),
+        ("visual", transformers.CLIPVisionModelWithProjection, transformers.CLIPVisionConfig(**pictures, **sizes)),
+    ):
+        kind(config).save_pretrained(folder / stream)
+
+
 PARTS = {
-    "members": Part(members_together, "ms", "the plain loop"),
+    "members": Part(members_together, "ms", "the fewest"),
     "clips": Part(clips_of_the_pool, "ms", "the smallest pool"),
     "steps": Part(steps_of_a_pool, "ms", "the smallest pool"),
     "widths": Part(widths_of_a_stream, "ms", "the narrowest frames"),
@@ -353,16 +360,16 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def _ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
+
+
 def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -> Watched:
     """Random frames of clips from memory-mapped stores, which are written if they are not there."""
-    names = _names(n_clips)
-    rng = np.random.default_rng(0)
-    stores = {}
-    for stream, dim, (low, high) in (
-        ("text", 384, (1, 1)),
-        *((stream, width, bounds) for stream, bounds in N_FRAMES.items()),
-    ):
+    names, rng, stores = _names(n_clips), np.random.default_rng(0), {}
+    for stream, (low, high) in ({"text": (1, 1)} | N_FRAMES).items():
         if not (folder / stream).exists():
+            dim = 384 if stream == "text" else width
             # A thousand clips again and again: as many bytes on disk, and little to draw.
             drawn = [rng.normal(size=(n, dim)).astype(np.float16) for n in rng.integers(low, high + 1, size=1000)]
             features.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
@@ -376,96 +383,44 @@ def _names(n_clips: int) -> list[str]:
 
 def _rows(start: int, stop: int) -> Rows:
     """Clips `start` to `stop` with labels at random."""
-    rng = np.random.default_rng(start)
-    clips = np.arange(start, stop)
+    rng, clips = np.random.default_rng(start), np.arange(start, stop)
     return hard_rows(clips, {t: rng.integers(0, k, len(clips)) for t, k in CLASSES.items()}, CLASSES, 0.5)
 
 
-def _train(frames: Watched, size: Size, n_pool: int, *, together: int) -> float:
-    """Milliseconds a step of stage 2 with the whole pool pseudo-labelled."""
-    pseudo = _rows(size.labelled, size.labelled + n_pool)
-    data = [MemberData(_rows(0, size.labelled), pseudo, seed) for seed in range(together)]
+def _data(size: Size, n_pool: int, seed: int) -> MemberData:
+    """All labelled clips, and the whole pool with pseudo-labels."""
+    few = size.beside_pool
+    return MemberData(_rows(0, few), _rows(few, few + n_pool), seed)
+
+
+def _train(frames: Watched, size: Size, n_pool: int) -> float:
+    """Milliseconds a step of stage 2 takes one of five members."""
     # Half as many pseudo-labelled clips as labelled ones a step, whatever the pool, so that steps are alike.
-    ratio = min(0.5, min(size.pools[0], size.width_pool) / size.labelled)
-    config = TrainConfig(epochs=1, average_epochs=1)
-    train_members(frames, data, MODEL, config, heads=HEADS, pseudo_ratio=ratio)
-    return frames.step_ms()
+    ratio = min(0.5, min(size.pools[0], size.width_pool) / size.beside_pool)
+    data = [_data(size, n_pool, seed) for seed in range(5)]
+    train_members(frames, data, MODEL, ONE_EPOCH, heads=HEADS, pseudo_ratio=ratio)
+    return frames.step_ms() / 5
+
+
+def _network(frames: Watched) -> MemberNetwork:
+    shape = Shape(frames.dims, frames.single, CLASSES)
+    return MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
 
 
 def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:
     """Milliseconds a clip of all that fitting the head of one member to the pool takes."""
-    data = MemberData(_rows(0, size.labelled), _rows(size.labelled, size.labelled + n_pool), 0)
-    shape = Shape(frames.dims, frames.single, CLASSES)
-    network = MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
-    started = _now(frames.device)
-    fit_to_pooled_frames(network, frames, [data], weigh_streams=False, pseudo_ratio=1.0)
+    network, data, started = _network(frames), [_data(size, n_pool, 0)], _now(frames.device)
+    fit_to_pooled_frames(network, frames, data, weigh_streams=False, pseudo_ratio=1.0)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / n_pool
 
 
 def _predict(frames: Watched, size: Size, n_pool: int) -> float:
     """Milliseconds a clip of the predictions of one member, its logistic-regression head included."""
-    shape = Shape(frames.dims, frames.single, CLASSES)
-    network = MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
-    asked = np.linspace(size.labelled, size.labelled + n_pool - 1, min(n_pool, size.asked)).astype(int)
+    network, few = _network(frames), size.beside_pool
+    asked = np.linspace(few, few + n_pool - 1, min(n_pool, size.asked)).astype(int)
     predict(network, frames, asked[:PREDICT_BATCH])
     started = _now(frames.device)
     predict(network, frames, asked)
     frames.asked.clear()
     return (_now(frames.device) - started) * 1000 / len(asked)
-
-
-def _draw(size: Size, folder: Path) -> list[Clip]:
-    """Clips of the made-up corpus, enlarged and with more frames a second, so that they decode as real ones do."""
-    clips = []
-    for clip in sample_corpus.plan(0, {"training": size.drawn}).itertuples():
-        frames, samples = sample_corpus.draw_clip(clip, 0)
-        by, often = size.side // frames.shape[1], size.fps // sample_corpus.FPS
-        path = folder / f"{clip.name}.mp4"
-        frames = frames.repeat(often, axis=0).repeat(by, axis=1).repeat(by, axis=2)
-        media.write_clip(path, frames, samples, fps=size.fps, rate=sample_corpus.RATE)
-        clips.append(Clip(clip.name, clip.sentence, str(path)))
-    return clips
-
-
-def _decode(clip: Clip, kind: str) -> None:
-    with av.open(clip.path) as container:
-        track = getattr(container.streams, kind)[0]
-        track.codec_context.thread_count = 1
-        for _ in container.decode(track):
-            pass
-
-
-def _speed(clips: list[Clip], work: Callable[[Clip], None]) -> float:
-    started = time.perf_counter()
-    for clip in clips:
-        work(clip)
-    return len(clips) / (time.perf_counter() - started)
-
-
-def _speed_of(encoder: Encoder, clips: list[Clip]) -> float:
-    """Clips a second of an encoder that is fitted, in chunks as in extraction."""
-    started = time.perf_counter()
-    for k in range(0, len(clips), encoder.chunk):
-        encoder.encode(clips[k : k + encoder.chunk])
-    return len(clips) / (time.perf_counter() - started)
-
-
-def _save_pretrained(stream: str, shape: tuple[int, int, int, int], folder: Path) -> None:
-    """A model with random weights, and what prepares its input, as a folder that an hf: encoder reads."""
-    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    sizes = dict(zip(names, shape, strict=True))
-    match stream:
-        case "text":
-            tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0xA000))]
-            transformers.BertTokenizer(vocab={token: k for k, token in enumerate(tokens)}).save_pretrained(folder)
-            model = transformers.BertModel(transformers.BertConfig(vocab_size=len(tokens), **sizes))
-        case "audio":
-            transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
-            norms = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
-            model = transformers.HubertModel(transformers.HubertConfig(**norms, **sizes))
-        case "visual":
-            transformers.CLIPImageProcessor().save_pretrained(folder)
-            pictures = {"image_size": 224, "patch_size": 14, "projection_dim": 768}
-            model = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**pictures, **sizes))
-    model.save_pretrained(folder)

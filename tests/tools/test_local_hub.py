@@ -20,7 +20,7 @@ RATE = 16_000
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
-    return {model: preset_models.write(model, folder / model, tiny=True) for model in preset_models.REPOSITORIES}
+    return {model: preset_models.write(model, folder / model) for model in preset_models.REPOSITORIES}
 
 
 @pytest.fixture
