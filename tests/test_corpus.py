@@ -356,7 +356,9 @@ def test_no_media_at_all_needs_no_warning_where_they_are_not_needed(tmp_path):
     assert corpus.clips.path.eq("").all()
 
 
-@pytest.mark.parametrize(("streams", "ok"), [(("t=tfidf-svd", "a=npy:{}"), True), (("t=tfidf-svd", "a=logmel"), False)])
+@pytest.mark.parametrize(
+    ("streams", "ok"), [(("t=tfidf-svd", "a=npy:{}"), True), (("t=tfidf-svd", "a=smart-turn"), False)]
+)
 def test_the_streams_say_whether_media_are_needed(tmp_path, streams, ok):
     config = Config(
         "run",

@@ -6,7 +6,7 @@ from meiju.analysis.variants import FULL, SUPERVISED, all_variants, choose
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
 from meiju.training import n_steps
 
-CONFIG = Config("run", streams=("text=tfidf-svd", "audio=logmel", "visual=pixels-pca"))
+CONFIG = Config("run", streams=("text=tfidf-svd", "audio=smart-turn", "visual=face-geometry"))
 
 
 def names(*asked, config=CONFIG):

@@ -55,7 +55,7 @@ def with_ready_frames(home: Path, place: Path) -> Path:
     model = json.loads((home / "submissions" / "sample" / "model.json").read_text())
     for encoder in home.glob("work/_shared/features/audio-*/encoder"):
         (encoder / "unit.json").write_text('{"unit": 1.0}')
-    streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=pixels-pca"]
+    streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
     return change_model(home, settings=model["settings"] | {"streams": streams})
 
 

@@ -281,18 +281,16 @@ def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     """Clips a second that the embedded encoders and the decoder alone get through, in one process."""
     clips = _draw(size, folder)
     sentences = [Clip(c.name, c.sentence, "") for c in sample_corpus.plan(0, {"training": size.sentences}).itertuples()]
-    names = ("tfidf-svd", "e5-small", "prosody", "smart-turn", "face-geometry")
+    names = ("tfidf-svd", "e5-small", "smart-turn", "face-geometry")
     encoders = {name: make_encoder(name, Config("bench")) for name in names}
     encoders["tfidf-svd"].fit(sentences, seed=0)
-    for name in ("prosody", "face-geometry"):
-        encoders[name].fit(clips, seed=0)
+    encoders["face-geometry"].fit(clips, seed=0)
 
     def turn() -> Measured:
         decode_sound = _speed(clips, lambda clip: _decode(clip, "audio"))
         decode_pictures = _speed(clips, lambda clip: _decode(clip, "video"))
         return {
             ("sound", "plain decoding"): decode_sound,
-            ("sound", "prosody"): _speed_of(encoders["prosody"], clips),
             ("sound", "smart-turn"): _speed_of(encoders["smart-turn"], clips),
             ("pictures", "plain decoding"): decode_pictures,
             ("pictures", "face-geometry"): _speed_of(encoders["face-geometry"], clips),
