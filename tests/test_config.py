@@ -124,11 +124,7 @@ def test_unknown_words_are_refused(capsys, arguments, named):
         ("--model.linear", ["1"]),
         ("--text.dim", ["0"]),
         ("--text.ngrams", ["3", "2"]),
-        ("--audio.mels", ["4"]),
-        ("--audio.fps", ["0"]),
         ("--visual.fps", ["0"]),
-        ("--visual.size", ["4"]),
-        ("--visual.dim", ["0"]),
         ("--pseudo.threshold", ["1.01"]),
         ("--pseudo.gate", ["open"]),
         ("--stage2.weight", ["-1"]),
@@ -152,7 +148,8 @@ def test_bad_values_are_refused_by_the_flags_name(capsys, flag, values):
 
 
 @pytest.mark.parametrize(
-    "streams", [["tfidf-svd"], ["=tfidf-svd"], ["t="], ["../t=logmel"], ["1=logmel"], ["t=logmel", "t=tfidf-svd"]]
+    "streams",
+    [["tfidf-svd"], ["=tfidf-svd"], ["t="], ["../t=smart-turn"], ["1=smart-turn"], ["t=smart-turn", "t=tfidf-svd"]],
 )
 def test_streams_that_are_not_name_and_encoder_are_refused(capsys, streams):
     assert "--streams" in refusal(capsys, "sample", "--streams", *streams)

@@ -382,7 +382,9 @@ def test_clips_that_are_not_needed_are_at_most_warned_of(tmp_path, media):
     assert warnings == ([f"warning: {TRAINING}, row 3: no media file for t2"] if media else [])
 
 
-@pytest.mark.parametrize(("streams", "ok"), [(("t=tfidf-svd", "a=npy:{}"), True), (("t=tfidf-svd", "a=logmel"), False)])
+@pytest.mark.parametrize(
+    ("streams", "ok"), [(("t=tfidf-svd", "a=npy:{}"), True), (("t=tfidf-svd", "a=smart-turn"), False)]
+)
 def test_the_streams_say_whether_media_are_needed(tmp_path, streams, ok):
     config = Config(
         "run",

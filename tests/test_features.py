@@ -7,9 +7,9 @@ import pytest
 
 from meiju import features
 from meiju.config import ConfigError
-from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, Encoder, NoFrames, Noted
 from meiju.encoders.media import write_clip
+from meiju.encoders.smart_turn import SmartTurn
 from meiju.utils import files
 
 DIM = 3
@@ -38,7 +38,6 @@ class Fake(Encoder):
     """Known frames for every clip; breaks off once `patience` clips are encoded."""
 
     source = "files"
-    in_workers = False
 
     def __init__(self, patience: int = 10**9, bad=BAD):
         self.dim, self.patience, self.bad = 0, patience, bad
@@ -315,7 +314,7 @@ def test_nothing_is_taken_from_a_store_of_other_settings(tmp_path):
 class Shared(Fake):
     """Worker processes share its clips."""
 
-    in_workers = True
+    track = "audio"
 
 
 def test_parts_make_the_same_store(tmp_path, undisturbed):
@@ -353,14 +352,14 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path):
 
 
 def test_number_of_workers_makes_no_difference(tmp_path, monkeypatch):
-    monkeypatch.setattr(LogMel, "chunk", 2)
+    monkeypatch.setattr(SmartTurn, "chunk", 2)
     clips = []
     for k in range(5):
         path = tmp_path / f"c{k}.mp4"
         write_clip(path, None, np.random.default_rng(k).normal(0, 0.1, 4000 + 1000 * k).astype(np.float32), fps=8)
         clips.append(Clip(path.stem, "", str(path) if k != 3 else ""))
     for n_jobs in (1, 2):
-        store = extract(LogMel(mels=16, fps=10), tmp_path / f"store{n_jobs}", clips, n_jobs=n_jobs)
+        store = extract(SmartTurn(max_frames=8), tmp_path / f"store{n_jobs}", clips, n_jobs=n_jobs)
         assert store.missing.name.tolist() == ["c3"]
         assert len(store.frames) > 10
     assert contents(tmp_path / "store1") == contents(tmp_path / "store2")

@@ -28,7 +28,7 @@ from meiju.sample import corpus as sample_corpus
 from meiju.utils import files, provenance
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
-STREAMS = ("text=tfidf-svd", "audio=logmel", "visual=pixels-pca")
+STREAMS = ("text=tfidf-svd", "audio=smart-turn", "visual=face-geometry")
 
 
 def run_of(home: Path, root: Path, *flags: str) -> Run:
@@ -449,16 +449,16 @@ def test_of_changed_clips_only_these_are_encoded_again(tmp_path, capsys):
     sizes = {"n_training": 3, "n_validation": 1, "n_test": 2, "n_unlabelled": 2}
     sample_corpus.make_sample(corpus, **sizes, n_jobs=1, show_progress=False)
     clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
-    flags = ("--punctuation", "none", "--streams", "audio=logmel", "visual=pixels-pca", "voice=prosody")
+    flags = ("--punctuation", "none", "--streams", "audio=smart-turn", "visual=face-geometry")
     run_step("02_refine_punctuation", home, corpus, *flags)
     run_step("03_extract_features", home, corpus, *flags)
     shutil.copy(clips["Testing"][0], clips["Testing"][1])
     capsys.readouterr()
     run_step("03_extract_features", home, corpus, *flags)
     out = capsys.readouterr().out
-    for stream in ("audio", "visual", "voice"):
+    for stream in ("audio", "visual"):
         assert f"features of {stream}: 7 of 8 clips are as they were" in out
-    shutil.copy(clips["Training"][0], clips["Training"][1])  # pixels-pca learns from it
+    shutil.copy(clips["Training"][0], clips["Training"][1])  # face-geometry learns from it
     run_step("03_extract_features", home, corpus, *flags)
     out = capsys.readouterr().out
     assert "features of audio: 7 of 8 clips are as they were" in out

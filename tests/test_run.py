@@ -17,7 +17,7 @@ from toy_corpus import N_FOLDS, make_corpus, make_folds
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CORPUS = make_corpus()
 FOLDS = make_folds(CORPUS)
-STREAMS = ("--streams", "text=tfidf-svd", "audio=logmel", "visual=face-geometry")
+STREAMS = ("--streams", "text=tfidf-svd", "audio=smart-turn", "visual=face-geometry")
 # In the order in which they depend on each other; transcription has nothing to do here, as every clip has a sentence.
 ORDER = ["transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report"]
 
@@ -52,10 +52,13 @@ def changed(usual, run) -> list[str]:
     [
         ("--punctuation none", "transcripts"),
         ("--text.dim 8", "features"),
-        ("--audio.mels 32", "features"),
+        ("--audio.max-frames 8", "features"),
         ("--visual.fps 3", "features"),
-        ("--streams text=tfidf-svd audio=logmel", "features"),
-        ("--streams audio=logmel visual=face-geometry text=tfidf-svd", "stage1"),  # the order of the network's tokens
+        ("--streams text=tfidf-svd audio=smart-turn", "features"),
+        (
+            "--streams audio=smart-turn visual=face-geometry text=tfidf-svd",
+            "stage1",
+        ),  # the order of the network's tokens
         ("--model.width 64", "stage1"),
         ("--model.fusion late", "stage1"),
         ("--model.linear 0", "stage1"),
@@ -258,7 +261,7 @@ def test_what_is_shared_lies_where_no_name_of_a_run_decides(tmp_path):
 
 
 def test_stores_come_in_the_settings_order_and_only_when_they_are_there(tmp_path):
-    run = make(tmp_path, "--streams", "visual=pixels-pca", "text=tfidf-svd")
+    run = make(tmp_path, "--streams", "visual=face-geometry", "text=tfidf-svd")
     with pytest.raises(NotYet, match="03_extract_features"):
         _ = run.stores
     finish(run, "features", a="a")
@@ -287,7 +290,7 @@ def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
     np.save(tmp_path / "training_00.npy", np.ones(3))
     clips = CORPUS.clips.assign(sentence="")
     corpus = dataclasses.replace(CORPUS, clips=clips)
-    run = make(tmp_path, "--streams", "text=tfidf-svd", "audio=logmel", f"own=npy:{tmp_path}", corpus=corpus)
+    run = make(tmp_path, "--streams", "text=tfidf-svd", "audio=smart-turn", f"own=npy:{tmp_path}", corpus=corpus)
     with pytest.raises(ConfigError) as caught:
         run.begin("transcripts")
     told = str(caught.value).splitlines()
@@ -296,7 +299,7 @@ def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
         "no testing clip has a sentence",
         f"--streams: own has nothing to read: no validation clip has a .npy in {tmp_path}, "
         f"no testing clip has a .npy in {tmp_path}",
-        "leave it out with --streams audio=logmel",
+        "leave it out with --streams audio=smart-turn",
     ]
     assert not (tmp_path / "work").exists()
 

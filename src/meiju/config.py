@@ -77,12 +77,9 @@ class TextConfig:
     """Put before each sentence for hf: encoders, e.g. 'query: ' for the E5 family."""
     batch_tokens: int = 8192
     """Tokens of a batch of hf: encoders, padding included."""
-    adapt_epochs: int = 0
-    """Passes of masked-language training of hf: encoders on the corpus' sentences (no labels) before features."""
 
     def __post_init__(self):
         require_pretrained("text", self, batch="batch_tokens")
-        require(self.adapt_epochs >= 0, f"--text.adapt-epochs is not negative; got {self.adapt_epochs}")
         require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
         low, high = self.ngrams
         require(1 <= low <= high, f"--text.ngrams are two lengths, 1 <= shortest <= longest; got {self.ngrams}")
@@ -110,10 +107,6 @@ class TuneConfig:
 class AudioConfig:
     """Settings of audio encoders."""
 
-    mels: int = 64
-    """Mel bands of logmel."""
-    fps: float = 25.0
-    """Frames of logmel per second."""
     layer: int | None = None
     """Hidden layer taken from hf: encoders, -1 is the last; None is the means of the lower and the middle third."""
     max_frames: int = 32
@@ -126,8 +119,6 @@ class AudioConfig:
     def __post_init__(self):
         require_pretrained("audio", self, batch="batch_seconds")
         require(self.block >= 1, f"--audio.block is at least 1 second; got {self.block}")
-        require(8 <= self.mels <= 128, f"--audio.mels is between 8 and 128; got {self.mels}")
-        require(1 <= self.fps <= 100, f"--audio.fps is between 1 and 100 frames per second; got {self.fps}")
 
 
 @dataclass(frozen=True)
@@ -136,10 +127,6 @@ class VisualConfig:
 
     fps: float = 2.0
     """Frames taken from a clip per second."""
-    size: int = 48
-    """Height and width of a frame for pixels-pca, in pixels."""
-    dim: int = 48
-    """Principal components kept by pixels-pca."""
     crop: Literal["auto", "face", "frame"] = "auto"
     """See the main face of a clip, and of a clip without a face the whole pictures (auto) or nothing (face); or see
     the whole pictures of all clips (frame)."""
@@ -153,8 +140,6 @@ class VisualConfig:
     def __post_init__(self):
         require_pretrained("visual", self, batch="batch_frames")
         require(0 < self.fps <= 60, f"--visual.fps is above 0 and at most 60 frames per second; got {self.fps}")
-        require(8 <= self.size <= 512, f"--visual.size is between 8 and 512 pixels; got {self.size}")
-        require(self.dim >= 1, f"--visual.dim is at least 1; got {self.dim}")
 
 
 @dataclass(frozen=True)

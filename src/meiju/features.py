@@ -307,10 +307,10 @@ def _encode(
 ) -> Iterator[tuple[Sequence[Clip], Checked]]:
     """Chunks with their frames, in order whatever the number of workers; what is not new is taken from `known`."""
     todo = [new for _, new in plan if new]
-    if encoder.in_workers and (encoder.light or compute.backend != "loky"):
+    if encoder.track and (encoder.light or compute.backend != "loky"):
         fresh = _encode_in_workers(encoder, todo, parts, compute, n_jobs)
     else:
-        fresh = _encode_here(encoder, todo, n_jobs if encoder.in_workers else 1)
+        fresh = _encode_here(encoder, todo, n_jobs if encoder.track else 1)
     for chunk, new in plan:
         encoded = dict(zip([clip.name for clip in new], next(fresh), strict=True)) if new else {}
         yield chunk, [encoded[clip.name] if clip.name in encoded else known.encoded(clip.name) for clip in chunk]

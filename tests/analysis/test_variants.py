@@ -5,7 +5,7 @@ import pytest
 from meiju.analysis.variants import FULL, all_variants, choose
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
 
-CONFIG = Config("run", streams=("text=tfidf-svd", "audio=logmel", "visual=pixels-pca"))
+CONFIG = Config("run", streams=("text=tfidf-svd", "audio=smart-turn", "visual=face-geometry"))
 
 
 def names(*asked, config=CONFIG):

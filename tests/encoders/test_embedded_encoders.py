@@ -7,26 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from afx_audio.extractors import egemaps
-from afx_audio.extractors.egemaps import EGEMAPS_LLD_NAMES, extract_egemaps_lld
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-from meiju.config import Config, ConfigError
-from meiju.encoders import prosody
+from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
 from meiju.encoders.arrays import NpyFrames
-from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, NoFrames
-from meiju.encoders.intonation import hear_pitch
 from meiju.encoders.material import lack_of
 from meiju.encoders.media import write_clip
-from meiju.encoders.prosody import Prosody
-from meiju.encoders.registry import REGISTRY, make_encoder
+from meiju.encoders.registry import make_encoder
 from meiju.encoders.text import TfidfSvd
-from meiju.encoders.visual import PixelsPca
 from meiju.features import checked
 
-RATE = 16_000
 CONFIG = Config("run")
 SENTENCES = [
     "你想吃什么？",
@@ -187,213 +179,6 @@ def pickle_in(path: Path) -> bool:
         return False
     with np.load(path, allow_pickle=False) as arrays:
         return any(arrays[name].dtype.hasobject for name in arrays.files)
-
-
-# Sound and pictures
-
-
-def tone(seconds: float, hertz: float, level: float = 0.5) -> np.ndarray:
-    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory) -> Path:
-    """tone: 2 s of 440 Hz and grey that rises; half: 1 s of tone, 1 s of silence; pictures and sound: one track."""
-    folder = tmp_path_factory.mktemp("media")
-    levels = np.arange(16, dtype=np.uint8)[:, None, None, None] * 15
-    frames = np.broadcast_to(levels, (16, 32, 48, 3)).copy()
-    frames[:, :16] //= 2
-    write_clip(folder / "tone.mp4", frames, tone(2, 440), fps=8)
-    write_clip(folder / "half.mp4", None, np.concatenate([tone(1, 440), np.zeros(RATE, np.float32)]), fps=8)
-    write_clip(folder / "high.mp4", None, tone(2, 3000), fps=8)
-    write_clip(folder / "short.mp4", None, tone(0.01, 440), fps=8)
-    write_clip(folder / "pictures.mp4", frames[::-1], None, fps=8)
-    (folder / "damaged.mp4").write_bytes(b"no mp4 at all")
-    return folder
-
-
-def slaney_mel(hertz: float) -> float:
-    """Slaney's scale: 200/3 Hz a mel below 1000 Hz, logarithmic above (27 mels for a factor of 6.4)."""
-    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4)
-
-
-@pytest.mark.parametrize(("clip", "hertz"), [("tone", 440), ("high", 3000)])
-def test_tone_peaks_in_its_mel_band(media, clip, hertz):
-    (frames,) = LogMel(mels=40, fps=25).encode([file(media / f"{clip}.mp4")])
-    low, high = slaney_mel(20), slaney_mel(8000)
-    centre = (slaney_mel(hertz) - low) / (high - low) * 41 - 1  # 40 bands are centred on the inner of 42 even steps
-    peaks = frames[5:-5].argmax(axis=1)
-    assert frames.dtype == np.float32
-    assert frames.shape[1] == 40
-    assert np.abs(peaks - centre).max() <= 1
-
-
-def test_silence_is_lower_than_a_tone(media):
-    (frames,) = LogMel(mels=40, fps=25).encode([file(media / "half.mp4")])
-    sound, silence = frames[5:20], frames[32:45]
-    assert silence.max() < sound.max(axis=1).min() - 5
-    assert np.isfinite(frames).all()
-
-
-@pytest.mark.parametrize("fps", [1, 10, 25, 100])
-def test_frames_per_second_are_as_asked_for(media, fps):
-    (frames,) = LogMel(mels=16, fps=fps).encode([file(media / "tone.mp4")])
-    assert abs(len(frames) - 2 * fps) <= max(2, 0.1 * fps)  # the coder fills its last block up: 64 ms at most
-
-
-def test_sound_shorter_than_a_window_gives_frames(media):
-    (frames,) = LogMel(mels=16, fps=5).encode([file(media / "short.mp4")])
-    assert len(frames) >= 1
-    assert np.isfinite(frames).all()
-
-
-def test_logmel_without_sound(media):
-    encoder = LogMel(mels=16, fps=10)
-    assert reason(encoder, file(media / "pictures.mp4")) == "there is no audio track"
-    assert reason(encoder, file("")) == "no media file"
-    assert "not decodable" in reason(encoder, file(media / "damaged.mp4"))
-
-
-# Prosody
-
-
-def voice(seconds: float, hertz: float, level: float = 0.2) -> np.ndarray:
-    """A glottal pulse train, softened: voiced, with all harmonics."""
-    pulses = np.diff(np.floor(np.arange(round(seconds * RATE) + 1) * hertz / RATE))
-    return (level * np.convolve(pulses, np.exp(-np.arange(200) / 20), "same")).astype(np.float32)
-
-
-NAMES = np.delete(EGEMAPS_LLD_NAMES, [prosody.JITTER, prosody.SHIMMER])
-
-
-def statistic(name: str, samples: np.ndarray) -> float:
-    """Mean of a descriptor over a clip."""
-    k = next(k for k, known in enumerate(NAMES) if known.startswith(name))
-    return prosody.statistics(samples)[(2 + len(prosody.PERCENTILES)) * k]
-
-
-def test_descriptors_are_those_of_the_package_but_for_pitch_jitter_and_shimmer(monkeypatch):
-    sound = np.concatenate([voice(0.5, 140), np.zeros(RATE // 4, np.float32), voice(0.5, 230)])
-    whole = extract_egemaps_lld(sound, RATE)["egemaps_lld"]
-    kept = [k for k, name in enumerate(EGEMAPS_LLD_NAMES) if not name.startswith(("jitter", "shimmer"))]
-    said = hear_pitch(sound, RATE)
-    made = prosody.descriptors(sound, said)
-    np.testing.assert_array_equal(made[: prosody.ALWAYS], whole[kept][: prosody.ALWAYS])
-    both = np.isfinite(made[prosody.PITCH]) & np.isfinite(whole[kept][prosody.PITCH])
-    assert both.mean() > 0.7
-    np.testing.assert_allclose(made[prosody.PITCH, both], whole[kept][prosody.PITCH, both], atol=0.5)  # semitones
-    packages = egemaps._pitch(sound.astype(float), RATE, 1 + (len(sound) - 960) // 160)[0]
-    monkeypatch.setattr(prosody, "pitch_at", lambda said, times: packages)
-    np.testing.assert_array_equal(prosody.descriptors(sound, said), whole[kept])
-    np.testing.assert_array_equal(extract_egemaps_lld(sound, RATE)["egemaps_lld"], whole)
-    assert NAMES[prosody.LOUDNESS].startswith("Loudness")
-    assert NAMES[prosody.PITCH].startswith("F0")
-
-
-@pytest.fixture(scope="module")
-def spoken(media) -> Prosody:
-    """Fitted on low and high voices, one softer than the other, and on clips without sound."""
-    for k, hertz in enumerate((110, 130, 220, 260)):
-        write_clip(media / f"voice{k}.mp4", None, voice(0.8, hertz, 0.1 * (k + 1)), fps=8)
-    encoder = Prosody()
-    encoder.fit([file(media / f"voice{k}.mp4") for k in range(4)] + [file(media / "pictures.mp4"), file("")], seed=0)
-    return encoder
-
-
-def test_prosody_hears_pitch_and_loudness():
-    low, high, loud = voice(0.6, 110), voice(0.6, 220), voice(0.6, 220, 0.8)
-    assert statistic("F0", high) - statistic("F0", low) == pytest.approx(12, abs=0.5)  # semitones
-    assert statistic("F0", loud) == pytest.approx(statistic("F0", high), abs=0.1)
-    assert statistic("Loudness", loud) > 1.5 * statistic("Loudness", high)
-    assert statistic("HNR", high) > statistic("HNR", high + 0.05 * np.random.default_rng(0).normal(size=len(high))) + 3
-
-
-def test_prosody_is_one_standardised_frame(media, spoken):
-    frames = np.concatenate([clip.frames for clip in spoken.encode([file(media / f"voice{k}.mp4") for k in range(4)])])
-    assert frames.shape == (4, spoken.dim)
-    assert frames.dtype == np.float32
-    np.testing.assert_allclose(frames.mean(axis=0), 0, atol=1e-4)
-    assert np.abs(frames.std(axis=0) - 1).min() < 1e-3
-
-
-@pytest.mark.parametrize(
-    "samples",
-    [
-        np.zeros(RATE),
-        np.zeros(3),
-        np.full(RATE, 0.5),
-        0.1 * np.random.default_rng(0).normal(size=RATE),
-        voice(0.03, 90),
-    ],
-    ids=["silence", "three samples", "a constant", "noise", "a moment"],
-)
-def test_prosody_without_a_voice_is_finite(spoken, samples):
-    frame = spoken.frame(prosody.statistics(samples.astype(np.float32)))
-    assert np.isfinite(frame).all()
-    assert np.abs(frame).max() <= prosody.LIMIT
-
-
-def test_prosody_is_saved_and_loaded(media, spoken, tmp_path):
-    spoken.save(tmp_path)
-    loaded = Prosody()
-    loaded.load(tmp_path)
-    clips = [file(media / "voice0.mp4")]
-    assert loaded.dim == spoken.dim
-    np.testing.assert_array_equal(loaded.encode(clips)[0].frames, spoken.encode(clips)[0].frames)
-    assert not any(pickle_in(path) for path in tmp_path.iterdir())
-
-
-def test_prosody_of_long_sound_is_that_of_its_blocks(monkeypatch):
-    sound = voice(2, 150)
-    whole = prosody.statistics(sound)
-    monkeypatch.setattr(prosody, "BLOCK", 1)
-    blocks = prosody.statistics(sound)
-    assert not np.array_equal(blocks, whole)
-    np.testing.assert_allclose(blocks[: 5 * prosody.ALWAYS], whole[: 5 * prosody.ALWAYS], rtol=0.15, atol=0.05)
-
-
-def test_prosody_without_sound(media, spoken):
-    assert reason(spoken, file(media / "pictures.mp4")) == "there is no audio track"
-    assert reason(spoken, file("")) == "no media file"
-    with pytest.raises(ConfigError, match="prosody needs sound"):
-        Prosody().fit([file(media / "pictures.mp4"), file("")], seed=0)
-
-
-@pytest.fixture(scope="module")
-def pixels(media) -> PixelsPca:
-    encoder = PixelsPca(fps=8, size=16, dim=3)
-    encoder.fit([file(media / f"{name}.mp4") for name in ("tone", "half", "pictures", "damaged")], seed=0)
-    return encoder
-
-
-def test_pixels_pca_sees_the_grey_rise(media, pixels):
-    up, down = (seen.frames for seen in pixels.encode([file(media / "tone.mp4"), file(media / "pictures.mp4")]))
-    assert up.shape == down.shape == (16, 3)
-    assert up.dtype == np.float32
-    first = up[:, 0] * np.sign(up[-1, 0] - up[0, 0])
-    assert (np.diff(first) > 0).all()
-    np.testing.assert_allclose(down[::-1, 0], up[:, 0], atol=0.5)
-
-
-def test_pixels_pca_is_saved_and_loaded(media, pixels, tmp_path):
-    pixels.save(tmp_path)
-    loaded = PixelsPca(fps=8, size=16, dim=3)
-    loaded.load(tmp_path)
-    clips = [file(media / "tone.mp4")]
-    assert loaded.dim == pixels.dim == 3
-    np.testing.assert_array_equal(loaded.encode(clips)[0].frames, pixels.encode(clips)[0].frames)
-    assert not any(pickle_in(path) for path in tmp_path.iterdir())
-
-
-def test_pixels_pca_without_pictures(media, pixels):
-    assert reason(pixels, file(media / "half.mp4")) == "there is no video track"
-    assert reason(pixels, file("")) == "no media file"
-    assert "not decodable" in reason(pixels, file(media / "damaged.mp4"))
-
-
-def test_pixels_pca_refuses_to_learn_from_no_pictures(media):
-    with pytest.raises(ConfigError, match="pixels-pca"):
-        PixelsPca(fps=8, size=16, dim=3).fit([file(media / "half.mp4"), file("")], seed=0)
 
 
 # Ready-made frames
@@ -602,16 +387,20 @@ def test_zip_entries_that_climb_write_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("name", "clip", "lack"),
     [
-        ("logmel", "tone.mp4", ""),
-        ("logmel", "pictures.mp4", "has sound"),
-        ("pixels-pca", "high.mp4", "has pictures"),
-        ("pixels-pca", "damaged.mp4", ""),  # it cannot be opened: that is another problem
+        ("smart-turn", "both", ""),
+        ("smart-turn", "pictures", "has sound"),
+        ("face-geometry", "sound", "has pictures"),
+        ("face-geometry", "damaged", ""),  # it cannot be opened: that is another problem
     ],
 )
-def test_clips_without_a_track_are_told_before_they_are_decoded(media, name, clip, lack):
+def test_clips_without_a_track_are_told_before_they_are_decoded(tmp_path, name, clip, lack):
+    pictures, sound = np.zeros((2, 32, 48, 3), np.uint8), np.zeros(4000, np.float32)
+    for k, tracks in {"both": (pictures, sound), "pictures": (pictures, None), "sound": (None, sound)}.items():
+        write_clip(tmp_path / k, *tracks, fps=8)
+    (tmp_path / "damaged").write_bytes(b"no mp4 at all")
     encoder = make_encoder(name, CONFIG)
-    assert lack_of(encoder, [file(media / clip)]) == lack
-    assert lack_of(encoder, [file(media / clip), file(media / "tone.mp4")]) == ""
+    assert lack_of(encoder, [file(tmp_path / clip)]) == lack
+    assert lack_of(encoder, [file(tmp_path / clip), file(tmp_path / "both")]) == ""
 
 
 def test_sentences_and_arrays_that_no_clip_has_are_told(tmp_path):
@@ -637,19 +426,13 @@ def test_npy_in_the_folders_of_the_parts(tmp_path):
         encoder.require_one_each(["dia0"])
 
 
-def test_of_every_encoder_of_media_is_known_what_it_reads():
-    made = [make_encoder(name, CONFIG) for name in REGISTRY]
-    assert all(encoder.track for encoder in made if encoder.source == "media")
-
-
 # The registry
 
 
-@pytest.mark.parametrize(("name", "kind"), [("tfidf-svd", TfidfSvd), ("logmel", LogMel), ("pixels-pca", PixelsPca)])
-def test_encoders_by_name(name, kind):
-    encoder = make_encoder(name, CONFIG)
-    assert isinstance(encoder, kind)
-    assert encoder.fingerprint()["encoder"] == name
+def test_encoders_by_name():
+    made = {name: make_encoder(name, CONFIG) for _, _, name in (stream.partition("=") for stream in EMBEDDED_STREAMS)}
+    assert {name: encoder.fingerprint()["encoder"] for name, encoder in made.items()} == {name: name for name in made}
+    assert all(bool(encoder.track) == (encoder.source == "media") for encoder in made.values())
 
 
 def test_npy_by_name(place):
@@ -657,7 +440,7 @@ def test_npy_by_name(place):
     assert (encoder.source, encoder.place) == ("files", place)
 
 
-@pytest.mark.parametrize("name", ["word2vec", "npy", "logmel:", "tfidf-svd:x", "hf-no-such:x", ""])
+@pytest.mark.parametrize("name", ["word2vec", "npy", "npy:", "hf:", "tfidf-svd:x", "hf-no-such:x", ""])
 def test_unknown_encoders_are_refused(name):
     with pytest.raises(ConfigError, match="unknown encoder"):
         make_encoder(name, CONFIG)

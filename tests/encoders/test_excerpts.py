@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from meiju.encoders import tracks
-from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, NoFrames
-from meiju.encoders.media import MediaError, read_audio, read_frames
+from meiju.encoders.media import MediaError
+from meiju.encoders.smart_turn import SmartTurn
 from meiju.utils.clip_files import excerpt, split_excerpt
+from whole_clips import read_audio, read_frames
 
 RATE, FPS, SECONDS = 16000, 8, 40
 SPANS = [(0, 1), (12.5, 14), (17.111, 19.7), (39, 40)]
@@ -93,7 +94,7 @@ def test_what_lies_behind_the_end_is_missing_with_the_reason(films):
     path = excerpt(films / "film.mp4", 50, 52)
     with pytest.raises(MediaError, match=r"the video track from 50\.00 to 52\.00 s; the file lasts 40\.\d+ s"):
         read_frames(path, fps=FPS, size=16)
-    (encoded,) = LogMel(mels=16, fps=10).encode([Clip("late", "", path)])
+    (encoded,) = SmartTurn(max_frames=4).encode([Clip("late", "", path)])
     assert isinstance(encoded, NoFrames)
     assert "nothing in the audio track from 50.00" in str(encoded)
 

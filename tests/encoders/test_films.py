@@ -6,19 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from meiju import pipeline
-from meiju.encoders import audio, material, media
-from meiju.encoders.audio import LogMel
+from meiju.encoders import material, media
 from meiju.encoders.base import Clip, mean_over_time
 from meiju.encoders.face_geometry import FaceGeometry
 from meiju.encoders.media import MediaError, Pieces, write_clip
+from meiju.encoders.pictures import read_pictures
 from meiju.encoders.smart_turn import SmartTurn
-from meiju.encoders.visual import PixelsPca
 from meiju.sample.drawing import draw_face, draw_speaker
 from meiju.utils import files
 from toy_corpus import make_corpus
+from whole_clips import read_audio
 
 RATE = 16_000
 SECONDS = 9  # more than the window of smart-turn
@@ -43,10 +42,7 @@ def fitted(encoder, clip: Clip):
 ENCODERS = {
     "smart-turn": lambda clip: SmartTurn(max_frames=5),
     "smart-turn, all frames": lambda clip: SmartTurn(max_frames=0),
-    "logmel": lambda clip: LogMel(mels=16, fps=25),
     "face-geometry": lambda clip: fitted(FaceGeometry(fps=1), clip),
-    "pixels-pca": lambda clip: fitted(PixelsPca(fps=1, size=16, dim=3, crop="frame"), clip),
-    "pixels-pca of faces": lambda clip: fitted(PixelsPca(fps=1, size=16, dim=3, crop="auto"), clip),
 }
 
 
@@ -60,10 +56,19 @@ def test_a_film_has_the_frames_of_a_clip(clip, monkeypatch, name):
     (whole,) = encoder.encode([clip])
     monkeypatch.setattr(media, "KEPT_PICTURES", 2)
     monkeypatch.setattr(media, "KEPT_SECONDS", 0)
-    monkeypatch.setattr(audio, "BLOCK", 2)
     (film,) = encoder.encode([clip])
     assert len(frames_of(film)) > 1
     np.testing.assert_allclose(frames_of(film), frames_of(whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("crop", ["frame", "auto"])
+def test_a_film_has_the_squares_of_a_clip(clip, monkeypatch, crop):
+    (whole,) = read_pictures([clip], fps=1, size=16, crop=crop)
+    squares = np.stack(list(whole.frames))
+    monkeypatch.setattr(media, "KEPT_PICTURES", 2)
+    (film,) = read_pictures([clip], fps=1, size=16, crop=crop)
+    assert not isinstance(film.frames, list)
+    np.testing.assert_array_equal(np.stack(list(film.frames)), squares)
 
 
 def arrays(n: int, alive: list | None = None, *, notes: list[str]):
@@ -88,7 +93,7 @@ def test_pieces_of_a_film_are_decoded_each_time_and_those_of_a_clip_once(n, n_de
 
 def test_no_more_pieces_are_in_memory_than_those_of_a_clip():
     alive, most = [], 0
-    for _ in Pieces(partial(arrays, 100, alive), 3, None):
+    for _ in Pieces(partial(arrays, 100, alive), 3, []):
         most = max(most, sum(ref() is not None for ref in alive))
     assert most <= 4
 
@@ -96,15 +101,15 @@ def test_no_more_pieces_are_in_memory_than_those_of_a_clip():
 def test_a_film_of_nothing_is_none(tmp_path):
     write_clip(tmp_path / "sound.mp4", None, np.zeros(RATE, np.float32), fps=1)
     with pytest.raises(MediaError, match="no video track"):
-        list(media.pictures(tmp_path / "sound.mp4", fps=1, shorter=16))
+        list(media.pictures(tmp_path / "sound.mp4", fps=1, shorter=16, notes=[]))
 
 
 @pytest.mark.parametrize(("block", "n_blocks"), [(RATE, SECONDS), (4000, 4 * SECONDS), (10**6, 1)])
 def test_sound_comes_in_blocks_of_the_whole(clip, block, n_blocks):
-    blocks = list(media.sound(clip.path, rate=RATE, block=block))
+    blocks = list(media.sound(clip.path, rate=RATE, block=block, notes=[]))
     assert {len(one) for one in blocks[:-1]} <= {block}
     assert n_blocks <= len(blocks) <= n_blocks + 1  # the coder fills its last block up
-    np.testing.assert_array_equal(np.concatenate(blocks), media.read_audio(clip.path))
+    np.testing.assert_array_equal(np.concatenate(blocks), read_audio(clip.path))
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 7, 16, 17])
@@ -114,20 +119,6 @@ def test_means_over_time_are_those_of_equal_parts(most, size):
     blocks = np.split(frames, range(size, 16, size))
     wanted = [part.mean(axis=0) for part in np.array_split(frames, most)] if 0 < most < 16 else frames
     np.testing.assert_allclose(mean_over_time(iter(blocks), 16, most), wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize("n", [1, 639, 641, 5000, 16_000])
-@pytest.mark.parametrize("size", [100, 700, 20_000])
-def test_logmel_of_blocks_is_that_of_the_whole(n, size):
-    hop, n_fft = 640, 2048
-    filters = mel_filter_bank(n_fft // 2 + 1, 8, 20.0, 8000.0, RATE)
-    how = {"frame_length": 2 * hop, "hop_length": hop, "fft_length": n_fft, "power": 2.0, "mel_filters": filters}
-    samples = np.random.default_rng(0).normal(size=n).astype(np.float32)
-    window = window_function(2 * hop, "hann")
-    whole = spectrogram(np.pad(samples, (0, max(0, n_fft - n))), window, **how)
-    blocks = audio.overlapping(np.split(samples, range(size, n, size)), hop, n_fft)
-    parts = [spectrogram(block, window, center=False, **how) for block in blocks]
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("seconds", "longest", "told"), [(60.1, 6.0, True), (60.0, 6.0, False), (60.0, 0.0, False)])

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from meiju.config import ConfigError
-from meiju.encoders.media import read_audio, read_frames
 from meiju.labels import EMOTIONS, INTENTS
 from meiju.sample import corpus as sample_corpus
+from whole_clips import read_audio, read_frames
 
 SIZES = {"training": 12, "validation": 4, "testing": 4, "unlabelled": 6}
 MANY = {"training": 400, "validation": 200, "testing": 200, "unlabelled": 400}

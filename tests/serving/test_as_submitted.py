@@ -72,7 +72,7 @@ def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_pat
     for name in read_corpus(CorpusConfig(root), needs_media=False).clips.name:
         np.save(frames / f"{name}.npy", rng.normal(size=(3, 8)).astype(np.float32))
     model = shutil.copytree(bert, tmp_path / "bert")
-    run_all(own, root, "--streams", f"text=hf:{model}", f"made=npy:{frames}", "audio=logmel", "--model.heads", "2")
+    run_all(own, root, "--streams", f"text=hf:{model}", f"made=npy:{frames}", "audio=smart-turn", "--model.heads", "2")
     said = ask(own, root, tmp_path)
     assert_as_submitted(said, own)
     assert set(map(tuple, said.streams)) == {("text", "made", "audio")}
@@ -82,7 +82,7 @@ def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_pat
 
 
 def test_an_encoder_tuned_inside_the_folds(own, root, bert, tmp_path):
-    streams = ["--streams", f"text=tuned:{bert}", "audio=logmel"]
+    streams = ["--streams", f"text=tuned:{bert}", "audio=smart-turn"]
     tune = ["--tune.epochs", "1", "--tune.lr", "0.03", "--folds", "4", "--train.seeds", "2", "--model.heads", "2"]
     run_all(own, root, *streams, *tune)
     assert_as_submitted(ask(own, root, tmp_path), own)

@@ -60,7 +60,7 @@ def with_ready_frames(home: Path, place: Path) -> Path:
     """The folder of a run that has ready-made frames in place of its sound."""
     for encoder in home.glob("work/_shared/features/audio-*/encoder"):
         (encoder / "unit.json").write_text('{"unit": 1.0}')
-    return change_model(home, settings={"streams": ["text=tfidf-svd", f"audio=npy:{place}", "visual=pixels-pca"]})
+    return change_model(home, settings={"streams": ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]})
 
 
 def list_anew(folder: Path) -> None:

@@ -322,7 +322,7 @@ def root(tmp_path_factory) -> Path:
 def run_script(script: str, root: Path, home: Path, *flags: str) -> None:
     argv = sys.argv
     sys.argv = [script, "custom", "--corpus.root", str(root), "--home", str(home), "--device", "cpu"]
-    sys.argv += ["--streams", "audio=prosody", *flags]  # all that each part of this corpus has
+    sys.argv += ["--streams", "audio=smart-turn", *flags]  # all that each part of this corpus has
     try:
         runpy.run_path(str(SCRIPTS / script), run_name="__main__")
     finally:

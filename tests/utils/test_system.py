@@ -16,14 +16,15 @@ from meiju.config import ConfigError, CorpusConfig
 from meiju.corpus import CorpusError, read_corpus
 from meiju.encoders import material, tracks
 from meiju.encoders.arrays import NpyFrames
-from meiju.encoders.audio import LogMel
 from meiju.encoders.base import Clip, NoFrames, read_media
-from meiju.encoders.media import MediaError, read_audio, read_frames, read_seconds, write_clip
+from meiju.encoders.media import MediaError, read_seconds, write_clip
+from meiju.encoders.smart_turn import SmartTurn
 from meiju.serving.inputs import find_clips
 from meiju.submission import check
 from meiju.utils import files, hub, system
 from meiju.utils.clip_files import walk
 from meiju.utils.system import Unreadable
+from whole_clips import read_audio, read_frames
 
 NAMES = ("EIO", "EACCES", "EPERM", "ENOTCONN", "ESTALE", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENFILE", "EHOSTDOWN")
 ERRNOS = [pytest.param(getattr(errno, name), id=name) for name in NAMES]
@@ -185,7 +186,7 @@ READERS = [
     read_seconds,
     lambda p: read_media(clip_of(p), read_audio),
 ]
-READERS += [lambda path: material.lack_of(LogMel(mels=8, fps=5), [clip_of(path)])]
+READERS += [lambda path: material.lack_of(SmartTurn(max_frames=4), [clip_of(path)])]
 
 
 def clip_of(path: Path) -> Clip:
@@ -223,7 +224,7 @@ def test_a_clip_that_is_gone_is_the_clips(tmp_path):
 def test_nothing_is_stored_of_a_clip_that_failed_and_the_same_command_goes_on(clip, monkeypatch, number):
     def extract(folder):
         options = {"meta": {}, "seed": 0, "n_jobs": 1, "label": "sound"}
-        return features.extract(LogMel(mels=8, fps=5), [clip_of(clip)], [], folder, **options)
+        return features.extract(SmartTurn(max_frames=4), [clip_of(clip)], [], folder, **options)
 
     with monkeypatch.context() as patch:
         fail_in_av(patch, number)

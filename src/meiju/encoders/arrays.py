@@ -77,14 +77,16 @@ class NpyFrames(Encoder):
             raise ValueError(f"a unit of {unit!r}")
         self.unit = unit
 
-    def has(self, clip: Clip) -> bool:
-        """Whether there is a file for this clip, be it sound or not."""
-        return clip.name in self._names()
+    def lack_of(self, names: Sequence[str]) -> str:
+        """What none of these clips has, with what is wanted; "" where there is a file for some, be it sound or not.
 
-    @property
-    def hint(self) -> str:
-        """What such a place should hold, where it holds nothing of the kind."""
-        return "" if self._names() else f", which holds none at all: wanted is {WANTED}"
+        Raises ConfigError as `require_one_each` does.
+        """
+        self.require_one_each(names)
+        known = self._names()
+        if any(name in known for name in names):
+            return ""
+        return f"has a .npy in {self.place}" + ("" if known else f", which holds none at all: wanted is {WANTED}")
 
     def require_one_each(self, names: Sequence[str]) -> None:
         """Raise ConfigError if several files have the name of one of these clips: nobody says which is meant."""

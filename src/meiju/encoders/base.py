@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from meiju.encoders.media import MediaError
-from meiju.utils.compute import map_in_workers
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,8 @@ class Encoder(ABC):
     source: str
     """What of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)."""
     track: str = ""
-    """Which track of a clip's media is read, 'audio' or 'video'; empty for an encoder that reads no media."""
-    in_workers: bool = False
-    """Whether worker processes share the clips; False if a single process is as fast."""
+    """Which track of a clip's media is read, 'audio' or 'video', by worker processes that share the clips; empty for
+    an encoder that reads no media, where a single process is as fast."""
     light: bool = True
     """Whether worker processes do all of the encoding; False if one process should run a large network."""
     chunk: int = 32
@@ -82,12 +79,6 @@ class Encoder(ABC):
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:  # noqa: B027
         """Learn from clips of the training and unlabelled parts, without labels; by default nothing."""
-
-    def read_to_fit(self, read: Callable[[Clip], Any], clips: Sequence[Clip]) -> list[Any]:
-        """`read(clip)` of each clip that `fit` learns from, by worker processes, with a progress bar."""
-        label = f"{self.fingerprint()['encoder']} learns"
-        results = map_in_workers(read, clips, n_jobs=self.n_jobs)
-        return list(tqdm(results, label, total=len(clips), unit="clip", disable=None, leave=False))
 
     @abstractmethod
     def encode(self, clips: Sequence[Clip]) -> Encoded:

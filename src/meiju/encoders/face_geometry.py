@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from meiju.config import ConfigError
 from meiju.encoders import faces
@@ -14,6 +15,7 @@ from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, Noted, read_me
 from meiju.encoders.media import pictures
 from meiju.encoders.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.encoders.tracking import Track, follow_main_face
+from meiju.utils.compute import map_in_workers
 
 SCENE = 24  # pixels: side of a whole picture
 EVERY = 2  # of so many pictures with the face, one is described: this takes most of the time, and all tell no more
@@ -36,19 +38,20 @@ class FaceGeometry(Encoder):
 
     source = "media"
     track = "video"
-    in_workers = True
     learns_from = 300  # more change them little and need memory
 
     def __init__(self, *, fps: float, crop: str = "auto"):
         if crop == "frame":
-            raise ConfigError("--visual.crop: face-geometry looks at faces; take auto or face, or visual=pixels-pca")
+            raise ConfigError("--visual.crop: face-geometry looks at faces; take auto or face")
         faces.require_models()
         self.fps, self.crop = fps, crop
         self.centres: Parts = {}  # [n] each
         self.bases: Parts = {}  # [components, n] each; none of a part that no clip to learn from showed
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        seen = [read[0] for read in self.read_to_fit(self._see, clips) if not isinstance(read, NoFrames)]
+        read = map_in_workers(self._see, clips, n_jobs=self.n_jobs)
+        bar = tqdm(read, "face-geometry learns", total=len(clips), unit="clip", disable=None, leave=False)
+        seen = [of_clip[0] for of_clip in bar if not isinstance(of_clip, NoFrames)]
         if not seen:
             raise ConfigError("--streams: face-geometry needs pictures, and the clips to fit it on have none")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads

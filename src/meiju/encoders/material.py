@@ -21,13 +21,12 @@ def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
     Raises ConfigError where several files of ready-made frames have a clip's name.
     """
     if isinstance(encoder, NpyFrames):
-        encoder.require_one_each([clip.name for clip in clips])
-        return "" if any(map(encoder.has, clips)) else f"has a .npy in {encoder.place}{encoder.hint}"
+        return encoder.lack_of([clip.name for clip in clips])
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
     paths = [clip.path for clip in clips if clip.path]
     known = [tracks for tracks in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if tracks]
-    if not encoder.track or not known or any(encoder.track in tracks for tracks in known):
+    if not known or any(encoder.track in tracks for tracks in known):
         return ""
     return f"has {MEANT[encoder.track]}"
 

@@ -17,7 +17,6 @@ import av
 import numpy as np
 from av.codec.context import Flags
 
-from meiju.encoders import display
 from meiju.encoders.tracks import (
     TIME_STAMP_ROUNDING,
     Clock,
@@ -34,6 +33,7 @@ from meiju.encoders.tracks import (
 RESTART_OF_FRAMES, RESTART_OF_PACKETS = 0.1, 1.0  # seconds
 # Of a film, which has more, nothing stays in memory: 100 MB of pictures, and two minutes of sound.
 KEPT_PICTURES, KEPT_SECONDS = 128, 120
+ODD_ASPECT = 8  # a pixel that is longer than this, in either direction, is taken for a square one, as a wrong entry
 
 
 class Pieces:
@@ -43,7 +43,7 @@ class Pieces:
     with its length. Going through raises MediaError, at the end too.
     """
 
-    def __init__(self, decode: Callable[..., Iterator[np.ndarray]], kept: int, notes: list[str] | None):
+    def __init__(self, decode: Callable[..., Iterator[np.ndarray]], kept: int, notes: list[str]):
         """decode(notes=...) gives the pieces; kept: how many stay in memory; notes: where to add what was lost."""
         self._decode, self._most, self._notes = decode, kept, notes
         self._kept: list[np.ndarray] | None = None
@@ -65,53 +65,29 @@ class Pieces:
                 kept.clear()
             yield piece
         self._kept = kept if n <= self._most else None
-        if self._notes is not None:
-            self._notes += [note for note in notes if note not in self._notes]
+        self._notes += [note for note in notes if note not in self._notes]
 
 
-def pictures(path: str | Path, *, fps: float, shorter: int, notes: list[str] | None = None) -> Pieces:
-    """The frames of `read_whole_frames`, one by one."""
-    return Pieces(partial(_whole_frames, path, fps=fps, shorter=shorter), KEPT_PICTURES, notes)
+def pictures(path: str | Path, *, fps: float, shorter: int, notes: list[str]) -> Pieces:
+    """Frames [height, width, 3] uint8 RGB of a clip, their shorter side at most `shorter`; at least one.
+
+    The first frame of each 1/fps interval is kept, counted from the first frame; an interval may have none. There is a
+    MediaError if there is no video track, more than half of it is damaged, or its pictures have more than MAX_PIXELS.
+    """
+    return Pieces(partial(_pictures, path, fps=fps, size=shorter, square=False), KEPT_PICTURES, notes)
 
 
-def squares(path: str | Path, *, fps: float, size: int, notes: list[str] | None = None) -> Pieces:
-    """The frames of `read_frames`, one by one."""
-    return Pieces(partial(_square_frames, path, fps=fps, size=size), KEPT_PICTURES, notes)
+def squares(path: str | Path, *, fps: float, size: int, notes: list[str]) -> Pieces:
+    """The frames of `pictures`, scaled until their shorter side is `size`, then cropped to their centre."""
+    return Pieces(partial(_pictures, path, fps=fps, size=size, square=True), KEPT_PICTURES, notes)
 
 
-def sound(path: str | Path, *, rate: int, block: int, notes: list[str] | None = None) -> Pieces:
-    """The samples of `read_audio` in blocks [block] and a last one that is not longer."""
+def sound(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Pieces:
+    """Samples float32 in [-1, 1] of a clip's sound, mixed down to mono at `rate` Hz: blocks [block], the last shorter.
+
+    There is a MediaError if there is no audio track, more than half of it is damaged, or its samples are not finite.
+    """
     return Pieces(partial(_blocks, path, rate=rate, block=block), KEPT_SECONDS * rate // block, notes)
-
-
-def read_frames(path: str | Path, *, fps: float, size: int, notes: list[str] | None = None) -> np.ndarray:
-    """Frames [T, size, size, 3] uint8 RGB of a clip, at most `fps` per second and at least one.
-
-    The first frame of each 1/fps interval is kept, counted from the first frame; an interval may have none.
-    A frame is scaled until its shorter side is `size`, then cropped to its centre.
-    notes: where to add what was lost of the video track. Raises MediaError if there is no video track, more than half
-    of it is damaged, or its pictures have more than MAX_PIXELS.
-    """
-    return np.stack(list(squares(path, fps=fps, size=size, notes=notes)))
-
-
-def read_whole_frames(
-    path: str | Path, *, fps: float, shorter: int, notes: list[str] | None = None
-) -> list[np.ndarray]:
-    """Whole frames [height, width, 3] uint8 RGB, sampled as by `read_frames`, their shorter side at most `shorter`.
-
-    notes and MediaError: see `read_frames`.
-    """
-    return list(pictures(path, fps=fps, shorter=shorter, notes=notes))
-
-
-def read_audio(path: str | Path, *, rate: int = 16000, notes: list[str] | None = None) -> np.ndarray:
-    """Samples [N] float32 in [-1, 1] of a clip's sound, mixed down to mono at `rate` Hz.
-
-    notes: where to add what was lost of the audio track. Raises MediaError if there is no audio track, more than half
-    of it is damaged, or its samples are not finite numbers.
-    """
-    return np.concatenate(list(sound(path, rate=rate, block=rate, notes=notes)))
 
 
 def write_clip(
@@ -153,21 +129,14 @@ def read_seconds(path: str | Path) -> float:
     return max(0.0, stop - start)
 
 
-def _square_frames(path: str | Path, *, fps: float, size: int, notes: list[str]) -> Iterator[np.ndarray]:
-    shown = partial(_shown, size=size)
-    return (display.centre_square(frame, size) for frame in _all_shown(path, fps, shown, notes))
-
-
-def _whole_frames(path: str | Path, *, fps: float, shorter: int, notes: list[str]) -> Iterator[np.ndarray]:
-    return _all_shown(path, fps, partial(_shown, size=shorter, enlarge=False), notes)
-
-
-def _all_shown(path: str | Path, fps: float, shown: Callable, notes: list[str]) -> Iterator[np.ndarray]:
+def _pictures(path: str | Path, *, fps: float, size: int, square: bool, notes: list[str]) -> Iterator[np.ndarray]:
     none = True
     with opened_track(path, "video", notes) as track:
         for frame in _sampled(track, fps):
             none = False
-            yield shown(frame, track.aspect)
+            image = _shown(frame, track.aspect, size, enlarge=square)
+            top, left = ((side - size) // 2 for side in image.shape[:2])
+            yield image[top : top + size, left : left + size] if square else image
     if none:
         raise MediaError("the video track has no decodable frame")
 
@@ -176,7 +145,7 @@ def _blocks(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Ite
     n_samples = n_bad = n_waiting = 0
     waiting: list[np.ndarray] = []
     with opened_track(path, "audio", notes) as track:
-        for piece in _resampled(track, rate, notes):
+        for piece in track.trimmed(_resampled(track, rate, notes), rate):
             n_samples, n_bad = n_samples + len(piece), n_bad + int((~np.isfinite(piece)).sum())
             waiting.append(piece)
             n_waiting += len(piece)
@@ -203,36 +172,51 @@ def _sampled(track: Track, fps: float) -> Iterator[av.VideoFrame]:
             yield frame
 
 
-def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool = True) -> np.ndarray:
-    """One frame as RGB [height, width, 3] as a player shows it, scaled until its shorter side is `size`."""
-    shown = display.shown_size(frame.width, frame.height, aspect)
+def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool) -> np.ndarray:
+    """One frame as RGB [height, width, 3] as a player shows it, scaled until its shorter side is `size`.
+
+    A file may store pictures squeezed, and say how wide a pixel is to its height: here the short sides of pixels are
+    made longer, so no detail is lost.
+    """
+    if not 1 / ODD_ASPECT <= aspect <= ODD_ASPECT:
+        aspect = 1.0
+    shown = frame.width * max(1.0, aspect), frame.height * max(1.0, 1 / aspect)
     size = size if enlarge else min(size, int(min(shown)))
     width, height = (max(size, round(side * size / min(shown))) for side in shown)
     require_pixels(width, height)
     image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-    return display.turned(image, display.display_matrix(frame))
+    return _turned(image, frame)
+
+
+def _turned(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """An image [height, width, 3] turned and mirrored as the frame's display matrix says, to the nearest right angle.
+
+    A matrix [[a, b], [c, d]] shows the pixel at (x, y) at (a x + c y, b x + d y); x points right and y down.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, (a, d) = image.swapaxes(0, 1), (c, b)
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
-    """Mono float32 pieces [n] of the track at `rate`."""
-    return track.trimmed(_whole_resampled(track, rate, notes), rate)
-
-
-def _whole_resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
-    """The pieces of all frames, those of an excerpt with what lies around it."""
+    """Mono float32 pieces [n] of all frames of the track at `rate`, those of an excerpt with what lies around it."""
     resampler, before = None, None
     for frame in map(_mixable, track.frames()):
         form = frame.rate, frame.layout.name, frame.format.name
         if form != before:
             if resampler is not None:
-                yield from _rest(resampler)
+                yield from _samples(resampler.resample(None))
                 notes += {"the sound changes its format midway"} - set(notes)
             # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
             before = form
         yield from _samples(resampler.resample(frame))
     if resampler is not None:
-        yield from _rest(resampler)
+        yield from _samples(resampler.resample(None))
 
 
 def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
@@ -246,14 +230,9 @@ def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
     return mono
 
 
-def _rest(resampler: av.AudioResampler) -> Iterator[np.ndarray]:
-    """What waits inside; sound that needs no resampling passes through, and then there is a None."""
-    return _samples(piece for piece in resampler.resample(None) if piece is not None)
-
-
-def _samples(pieces: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
-    """Mono frames of packed sound ([1, n] each) as [n]."""
-    return (piece.to_ndarray()[0] for piece in pieces)
+def _samples(pieces: Iterable[av.AudioFrame | None]) -> Iterator[np.ndarray]:
+    """Mono frames of packed sound ([1, n] each) as [n]; what waits is None where sound needs no resampling."""
+    return (piece.to_ndarray()[0] for piece in pieces if piece is not None)
 
 
 def _add_video(container: av.container.OutputContainer, frames: np.ndarray, fps: int) -> av.VideoStream:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from meiju.encoders import faces
-from meiju.encoders.base import Clip, NoFrames, read_media
+from meiju.encoders.base import Clip, NoFrames, Noted, read_media
 from meiju.encoders.media import pictures, squares
 from meiju.encoders.tracking import follow_main_face
 
@@ -16,19 +16,6 @@ SEARCHED = 360  # pixels: shorter side of the pictures in which faces are search
 MARGIN = 1.3  # side of the crop, relative to the detected face, which reaches from brows to chin only
 MISSING_FACE = "no face found"
 NO_FACE = "no face found, so the whole picture is seen"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Squares [size, size, 3] uint8 RGB of a clip one by one, and a note for the user. Those of a film are not kept."""
-
-    each: Iterable[np.ndarray]
-    note: str = ""
-
-    @property
-    def squares(self) -> np.ndarray:
-        """All of them: [T, size, size, 3]."""
-        return np.stack(list(self.each))
 
 
 @dataclass(frozen=True)
@@ -43,20 +30,12 @@ class FaceSquares:
         return (_cut(p, face, self.size) for p, face in zip(self.pictures, self.faces, strict=True))
 
 
-def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Pictures | NoFrames]:
-    """The pictures of each clip, `fps` per second; crop: 'auto', 'face' or 'frame'."""
+def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Noted | NoFrames]:
+    """The pictures of each clip in place of frames: squares [size, size, 3] uint8 RGB, `fps` per second, one by one.
+
+    crop: 'auto', 'face' or 'frame'. The squares of a film are not kept.
+    """
     return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
-
-
-def require_models(crop: str) -> None:
-    """Raise ConfigError if a model that a crop needs is missing."""
-    if crop != "frame":
-        faces.require_models()
-
-
-def crop_settings(crop: str) -> dict:
-    """What a crop contributes to an encoder's fingerprint."""
-    return {"crop": crop} | ({} if crop == "frame" else faces.fingerprint())
 
 
 def crop_to_face(pictures: Iterable[np.ndarray], size: int) -> FaceSquares | None:
@@ -68,20 +47,20 @@ def crop_to_face(pictures: Iterable[np.ndarray], size: int) -> FaceSquares | Non
     return track and FaceSquares(pictures, track.faces, size)
 
 
-def _read(path: str, *, fps: float, size: int, crop: str) -> Pictures | NoFrames:
+def _read(path: str, *, fps: float, size: int, crop: str) -> Noted | NoFrames:
     notes: list[str] = []
     if crop != "frame":
         whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
         of_face = crop_to_face(whole, size)
         if of_face is not None:
-            return Pictures(list(of_face) if whole.is_short else of_face, "; ".join(notes))
+            return Noted(list(of_face) if whole.is_short else of_face, "; ".join(notes))
         if crop == "face":
             return NoFrames(MISSING_FACE)
         notes = [NO_FACE]
     middle = squares(path, fps=fps, size=size, notes=notes)
     for _ in middle:  # to know what is lost
         pass
-    return Pictures(middle, "; ".join(notes))
+    return Noted(middle, "; ".join(notes))
 
 
 def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:

@@ -26,7 +26,6 @@ class PretrainedAudio(Pretrained):
 
     source = "media"
     track = "audio"
-    in_workers = True
 
     def __init__(self, model: str, *, layer: int | None, block: float, batch_seconds: float, **options):
         super().__init__(model, layer=layer, **options)

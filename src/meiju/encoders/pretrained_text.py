@@ -10,7 +10,6 @@ import transformers
 from torch import Tensor
 
 from meiju.config import ConfigError
-from meiju.encoders.adaptation import adapt
 from meiju.encoders.base import Clip, Encoded, NoFrames, batches, cut_note, noted
 from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
@@ -23,16 +22,15 @@ class PretrainedText(Pretrained):
 
     For masked models (BERT, RoBERTa, MacBERT) and decoder-only ones. A sentence encoder (Sentence-BERT, Reimers and
     Gurevych 2019) is known by its files: its embedding is pooled from the last layer, or `layer`, as these files say,
-    and scaled to length 1. prefix: put before each sentence. adapt_epochs: epochs of training on the sentences of the
-    corpus before features are taken (see `meiju.encoders.adaptation`).
+    and scaled to length 1. prefix: put before each sentence.
     """
 
     source = "sentence"
     chunk = 256
 
-    def __init__(self, model: str, *, prefix: str, batch_tokens: int, adapt_epochs: int, **options):
+    def __init__(self, model: str, *, prefix: str, batch_tokens: int, **options):
         super().__init__(model, **options)
-        self.prefix, self.batch_tokens, self.adapt_epochs = prefix, batch_tokens, adapt_epochs
+        self.prefix, self.batch_tokens = prefix, batch_tokens
         self.pooling = sentence_pooling(Path(self.place))
         if self.pooling and self.layer is None:
             self.layer = -1
@@ -40,37 +38,7 @@ class PretrainedText(Pretrained):
         self.tokenizer = load_tokenizer(self.place)
 
     def more_settings(self) -> dict:
-        return {
-            "modality": "text",
-            "prefix": self.prefix,
-            "pooling": self.pooling,
-            "adapt_epochs": self.adapt_epochs,
-        }
-
-    @property
-    def learns(self) -> bool:
-        return self.adapt_epochs > 0
-
-    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        if self.adapt_epochs:
-            sentences = sorted({clip.sentence.strip() for clip in clips} - {""})
-            if not sentences:
-                raise ConfigError("--text.adapt-epochs: the training and unlabelled parts have no sentences")
-            self._adapted = adapt(
-                self.place, self.tokenizer, sentences, epochs=self.adapt_epochs, seed=seed, device=self.device
-            )
-
-    def save(self, folder: Path) -> None:
-        if self.adapt_epochs:
-            with hub.quietly():
-                self._adapted.save_pretrained(folder / "adapted")
-                self.tokenizer.save_pretrained(folder / "adapted")
-            del self._adapted
-
-    def load(self, folder: Path) -> None:
-        if self.adapt_epochs:
-            self.place = str(folder / "adapted")
-            self.close()
+        return {"modality": "text", "prefix": self.prefix, "pooling": self.pooling}
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         spoken = [k for k, clip in enumerate(clips) if clip.sentence.strip()]

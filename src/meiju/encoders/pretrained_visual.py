@@ -10,8 +10,9 @@ import transformers
 from torch import Tensor
 
 from meiju.config import ConfigError
+from meiju.encoders import faces
 from meiju.encoders.base import Clip, Encoded, NoFrames, Noted
-from meiju.encoders.pictures import crop_settings, read_pictures, require_models
+from meiju.encoders.pictures import read_pictures
 from meiju.encoders.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -24,11 +25,11 @@ class PretrainedVisual(Pretrained):
 
     source = "media"
     track = "video"
-    in_workers = True
 
     def __init__(self, model: str, *, fps: float, crop: str, batch_frames: int, **options):
         super().__init__(model, **options)
-        require_models(crop)
+        if crop != "frame":
+            faces.require_models()
         self.fps, self.crop, self.batch_frames = fps, crop, batch_frames
         self.processor = hub.load(transformers.AutoImageProcessor, self.place)
         # Pictures are read in the size that the processor wants, so that it does not resize; it may still crop.
@@ -54,7 +55,8 @@ class PretrainedVisual(Pretrained):
         self.dim = vision.projection_dim if self.projected else vision.hidden_size
 
     def more_settings(self) -> dict:
-        return {"modality": "visual", "fps": self.fps, "size": self.size, **crop_settings(self.crop)}
+        detector = {} if self.crop == "frame" else faces.fingerprint()
+        return {"modality": "visual", "fps": self.fps, "size": self.size, "crop": self.crop, **detector}
 
     def reader(self) -> Callable[[Sequence[Clip]], list]:
         return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
@@ -66,7 +68,7 @@ class PretrainedVisual(Pretrained):
             return encoded
         # The pictures of all clips, in batches of equal size.
         owners: list[int] = []
-        pictures = ((k, square) for k in with_pictures for square in read[k].each)
+        pictures = ((k, square) for k in with_pictures for square in read[k].frames)
         batches, frames = iter(lambda: list(islice(pictures, self.batch_frames)), []), []
         for batch in batches:
             owners += [k for k, _ in batch]

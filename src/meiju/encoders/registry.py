@@ -1,4 +1,4 @@
-"""The registry of encoders: from a name in --streams to an encoder.
+"""From a name in --streams to an encoder.
 
 The module of an encoder is imported when it is asked for: those of pretrained models take seconds.
 """
@@ -8,54 +8,38 @@ from meiju.encoders.base import Encoder
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 
-
-def _tfidf_svd(config: Config, _: str) -> Encoder:
-    from meiju.encoders.text import TfidfSvd
-
-    return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
+KNOWN = "tfidf-svd, e5-small, smart-turn, face-geometry, npy:FOLDER and hf:MODEL (a hub id or a folder)"
 
 
-def _e5_small(_: Config, __: str) -> Encoder:
-    from meiju.encoders.e5_small import E5Small
+def make_encoder(name: str, config: Config) -> Encoder:
+    """The encoder called `name` in --streams, unfitted.
 
-    return E5Small()
+    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
+    """
+    match name.partition(":"):
+        case "tfidf-svd", "", _:
+            from meiju.encoders.text import TfidfSvd
 
+            return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
+        case "e5-small", "", _:
+            from meiju.encoders.e5_small import E5Small
 
-def _logmel(config: Config, _: str) -> Encoder:
-    from meiju.encoders.audio import LogMel
+            return E5Small()
+        case "smart-turn", "", _:
+            from meiju.encoders.smart_turn import SmartTurn
 
-    return LogMel(mels=config.audio.mels, fps=config.audio.fps)
+            return SmartTurn(max_frames=config.audio.max_frames)
+        case "face-geometry", "", _:
+            from meiju.encoders.face_geometry import FaceGeometry
 
+            return FaceGeometry(fps=config.visual.fps, crop=config.visual.crop)
+        case "npy", _, place if place:
+            from meiju.encoders.arrays import NpyFrames
 
-def _prosody(_: Config, __: str) -> Encoder:
-    from meiju.encoders.prosody import Prosody
-
-    return Prosody()
-
-
-def _smart_turn(config: Config, _: str) -> Encoder:
-    from meiju.encoders.smart_turn import SmartTurn
-
-    return SmartTurn(max_frames=config.audio.max_frames)
-
-
-def _pixels_pca(config: Config, _: str) -> Encoder:
-    from meiju.encoders.visual import PixelsPca
-
-    visual = config.visual
-    return PixelsPca(fps=visual.fps, size=visual.size, dim=visual.dim, crop=visual.crop)
-
-
-def _face_geometry(config: Config, _: str) -> Encoder:
-    from meiju.encoders.face_geometry import FaceGeometry
-
-    return FaceGeometry(fps=config.visual.fps, crop=config.visual.crop)
-
-
-def _npy(_: Config, place: str) -> Encoder:
-    from meiju.encoders.arrays import NpyFrames
-
-    return NpyFrames(place)
+            return NpyFrames(place)
+        case "hf", _, model if model:
+            return _pretrained(config, model)
+    raise ConfigError(f"--streams: unknown encoder {name!r}; there are {KNOWN}")
 
 
 def _pretrained(config: Config, model: str) -> Encoder:
@@ -75,8 +59,7 @@ def _pretrained(config: Config, model: str) -> Encoder:
     if modality == "text":
         from meiju.encoders.pretrained_text import PretrainedText
 
-        options |= {"prefix": own.prefix, "batch_tokens": own.batch_tokens, "adapt_epochs": own.adapt_epochs}
-        return PretrainedText(model, **options)
+        return PretrainedText(model, prefix=own.prefix, batch_tokens=own.batch_tokens, **options)
     if modality == "audio":
         from meiju.encoders.pretrained_audio import PretrainedAudio
 
@@ -84,29 +67,3 @@ def _pretrained(config: Config, model: str) -> Encoder:
     from meiju.encoders.pretrained_visual import PretrainedVisual
 
     return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)
-
-
-REGISTRY = {
-    "tfidf-svd": _tfidf_svd,
-    "e5-small": _e5_small,
-    "logmel": _logmel,
-    "prosody": _prosody,
-    "smart-turn": _smart_turn,
-    "pixels-pca": _pixels_pca,
-    "face-geometry": _face_geometry,
-}
-# A name before the colon is a family whose members are named after it, such as npy:FOLDER.
-FAMILIES = {"npy": _npy, "hf": _pretrained}
-
-
-def make_encoder(name: str, config: Config) -> Encoder:
-    """The encoder called `name` in --streams, unfitted.
-
-    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
-    """
-    family, colon, place = name.partition(":")
-    make = FAMILIES.get(family) if colon and place else REGISTRY.get(name)
-    if make is None:
-        known = f"{', '.join(REGISTRY)}, npy:FOLDER and hf:MODEL (a hub id or a folder)"
-        raise ConfigError(f"--streams: unknown encoder {name!r}; there are {known}")
-    return make(config, place)

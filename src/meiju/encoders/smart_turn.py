@@ -39,7 +39,6 @@ class SmartTurn(Encoder):
 
     source = "media"
     track = "audio"
-    in_workers = True
 
     def __init__(self, *, max_frames: int):
         self.max_frames = max_frames
@@ -50,7 +49,7 @@ class SmartTurn(Encoder):
         return [read_media(clip, self._frames) for clip in clips]
 
     def fingerprint(self) -> dict:
-        runtime = {package: version(package) for package in ("onnxruntime", "afx-audio")}
+        runtime = {package: version(package) for package in ("onnxruntime", "transformers")}
         return {
             "encoder": "smart-turn",
             "model": files.file_digest(packaged_file(MODEL)),
@@ -62,13 +61,7 @@ class SmartTurn(Encoder):
         notes: list[str] = []
         windows = sound(path, rate=RATE, block=WINDOW, notes=notes)
         n = sum(_n_frames(window) for window in windows)
-        return noted(mean_over_time(map(_states, windows), n, self.max_frames), *notes)
-
-
-def hear(samples: np.ndarray) -> np.ndarray:
-    """Hidden states [T, dim] float32 of sound [N] at RATE, one for each STEP that has begun."""
-    windows = np.split(samples, range(WINDOW, len(samples), WINDOW))
-    return np.concatenate([_states(window) for window in windows])
+        return noted(mean_over_time(map(states, windows), n, self.max_frames), *notes)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
@@ -81,11 +74,11 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     return (np.maximum(mel, mel.max() - 8) + 4) / 4
 
 
-def _states(samples: np.ndarray) -> np.ndarray:
-    """Hidden states [T, dim] of at most one window."""
+def states(samples: np.ndarray) -> np.ndarray:
+    """Hidden states [T, dim] float32 of sound [N] of at most one WINDOW, one for each STEP that has begun."""
     mel = log_mel(np.pad(samples, (WINDOW - len(samples), 0)).astype(np.float64))
-    states = _session().run(LAYERS, {"input_features": mel[None].astype(np.float32)})
-    return np.concatenate(states, axis=-1)[0, -_n_frames(samples) :]
+    layers = _session().run(LAYERS, {"input_features": mel[None].astype(np.float32)})
+    return np.concatenate(layers, axis=-1)[0, -_n_frames(samples) :]
 
 
 def _n_frames(window: np.ndarray) -> int:
@@ -94,9 +87,9 @@ def _n_frames(window: np.ndarray) -> int:
 
 @functools.cache
 def _filters() -> np.ndarray:
-    from afx_audio.methods.mel import mel_filterbank  # takes a moment, and a finished step needs none of it
+    from transformers.audio_utils import mel_filter_bank  # takes a moment, and a finished step needs none of it
 
-    return mel_filterbank(MELS, N_FFT, RATE)
+    return mel_filter_bank(N_FFT // 2 + 1, MELS, 0, RATE / 2, RATE, norm="slaney", mel_scale="slaney").T
 
 
 @functools.cache

@@ -110,7 +110,7 @@ def _is_damage(path: str | Path, error: av.FFmpegError) -> bool:
 
 
 @contextmanager
-def opened_track(path: str | Path, kind: str, notes: list[str] | None) -> Iterator["Track"]:
+def opened_track(path: str | Path, kind: str, notes: list[str]) -> Iterator["Track"]:
     """Open a file and the track of a kind ('video', 'audio') that a player takes; of an excerpt, its part of it."""
     path, start, stop = split_excerpt(path)
     with opened(path) as container:
@@ -121,7 +121,7 @@ def opened_track(path: str | Path, kind: str, notes: list[str] | None) -> Iterat
         if not decodable:
             raise MediaError(f"the {kind} track is of no kind that can be decoded")
         chosen = min(decodable, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
-        yield Track(container, chosen, [] if notes is None else notes, start, stop)
+        yield Track(container, chosen, notes, start, stop)
 
 
 def films(tracks: Iterable[av.stream.Stream]) -> list[av.stream.Stream]:

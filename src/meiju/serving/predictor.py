@@ -167,7 +167,7 @@ class Predictor:
     def _readers(self) -> dict[str, Callable]:
         """By stream, what workers do with a clip; for the other streams there is nothing worth their time."""
         encoders = {s: encoder for s, encoder in self.encoders.items() if s not in self.config.tuned}
-        return {stream: encoder.reader() for stream, encoder in encoders.items() if encoder.in_workers}
+        return {stream: encoder.reader() for stream, encoder in encoders.items() if encoder.track}
 
     def _read(self, clips: Sequence[Clip]) -> Iterator:
         """Of each clip in turn, what each reader makes of it."""

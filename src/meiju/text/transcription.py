@@ -238,7 +238,7 @@ class Listener:
     def _pieces(self, path: str) -> Iterator[np.ndarray]:
         """The sound at the model's rate in pieces of at most PIECE seconds, cut where it is quiet."""
         most, waiting = PIECE * self.rate, np.empty(0, np.float32)
-        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate):
+        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate, notes=[]):
             waiting = np.concatenate([waiting, block])
             if len(waiting) > most:
                 frame, edge = round(FRAME * self.rate), EDGE * self.rate

@@ -20,6 +20,7 @@ from meiju.encoders import media
 from meiju.text.punctuation.crf import KNOWN_TAGS
 from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import hub
+from whole_clips import read_audio
 
 if TYPE_CHECKING:
     from fuzzing.kinds import Case
@@ -51,10 +52,10 @@ def container(case: "Case") -> str:
     _expect(0 <= seconds < 1e6, "a clip of no time, or of days")
     _expect(seconds < 10 or "ffconcat" not in path.read_bytes()[:20].decode("latin-1"), "a playlist was opened")
     if rng.random() < 0.5:
-        pictures = media.read_whole_frames(path, fps=4, shorter=24, notes=notes)
+        pictures = media.pictures(path, fps=4, shorter=24, notes=notes)
         _expect(all(image.ndim == 3 and image.dtype == np.uint8 for image in pictures), "pictures of another form")
     else:
-        samples = media.read_audio(path, notes=notes)
+        samples = read_audio(path, notes=notes)
         _expect(samples.ndim == 1 and bool(np.isfinite(samples).all()), "sound of another form")
     _expect(all(note.isprintable() for note in notes), "a note that is not one line")
     return "right, with a note" if notes else RIGHT

@@ -47,6 +47,7 @@ from meiju.serving.inputs import find_clips, problem_of
 from meiju.serving.predictor import Predictor
 from meiju.text import refine, transcription
 from meiju.utils import files, hub, system
+from whole_clips import read_audio, read_frames
 
 RIGHT, REFUSED = "right", "refused"
 
@@ -281,10 +282,10 @@ def mp4(case: Case) -> str:
         return _check_predictions(predictor, predictor.predict([Clip("a", "好吗", str(path))]))
     match case.rng.randrange(3):
         case 0:
-            pictures = media.read_frames(path, fps=2, size=16)
+            pictures = read_frames(path, fps=2, size=16)
             expect(pictures.shape[1:] == (16, 16, 3) and pictures.dtype == np.uint8, "pictures of another form")
         case 1:
-            samples = media.read_audio(path)
+            samples = read_audio(path)
             expect(samples.ndim == 1 and samples.dtype == np.float32, "sound of another form")
         case 2:
             expect(media.read_seconds(path) >= 0, "a clip of less than no seconds")
@@ -304,10 +305,10 @@ def passing_error(case: Case) -> str:
         return real(file, size)
 
     clip, told = Clip("a", "", str(case.bench.clip)), False
-    whole = read_media(clip, media.read_audio)
+    whole = read_media(clip, read_audio)
     with mock.patch.object(tracks._Reader, "read", failing):
         try:
-            read = read_media(clip, media.read_audio)
+            read = read_media(clip, read_audio)
         except system.Unreadable:
             told = True
         else:
