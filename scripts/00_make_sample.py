@@ -5,8 +5,8 @@ Writes  the folder --corpus.root, in the official layout (work/sample-corpus by 
 Run     .venv/bin/python scripts/00_make_sample.py sample
 """
 
+from meiju.cli import main
 from meiju.config import ConfigError
-from meiju.run import main
 from meiju.sample import corpus as sample_corpus
 
 

@@ -6,7 +6,7 @@ Run     .venv/bin/python scripts/01_transcribe.py track1-mandarin --corpus.root 
 """
 
 from meiju import pipeline
-from meiju.run import main
+from meiju.cli import main
 
 
 def transcribe(run):

@@ -6,7 +6,7 @@ Run     .venv/bin/python scripts/02_refine_punctuation.py sample --punctuation-t
 """
 
 from meiju import pipeline
-from meiju.run import main
+from meiju.cli import main
 
 
 def refine_punctuation(run):

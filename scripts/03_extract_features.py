@@ -6,7 +6,7 @@ Run     .venv/bin/python scripts/03_extract_features.py sample --streams text=tf
 """
 
 from meiju import pipeline
-from meiju.run import main
+from meiju.cli import main
 
 
 def extract_features(run):

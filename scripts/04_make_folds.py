@@ -6,7 +6,7 @@ Run     .venv/bin/python scripts/04_make_folds.py sample --folds 5
 """
 
 from meiju import folds
-from meiju.run import main
+from meiju.cli import main
 
 
 def make_folds(run):

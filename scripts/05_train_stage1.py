@@ -9,8 +9,8 @@ Run     .venv/bin/python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
 from meiju import evaluation, pipeline
+from meiju.cli import main
 from meiju.report.page import score_table
-from meiju.run import main
 
 
 def train_stage1(run):

@@ -7,7 +7,7 @@ Run     .venv/bin/python scripts/06_pseudo_label.py sample --pseudo.gate paper
 """
 
 from meiju import pipeline, teachers
-from meiju.run import main
+from meiju.cli import main
 
 
 def pseudo_label(run):

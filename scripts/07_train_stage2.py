@@ -6,8 +6,8 @@ Run     .venv/bin/python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
 from meiju import evaluation, pipeline, teachers
+from meiju.cli import main
 from meiju.report.page import score_table
-from meiju.run import main
 
 
 def train_stage2(run):

@@ -7,8 +7,8 @@ Run     .venv/bin/python scripts/08_ensemble.py sample --submit stage1
 """
 
 from meiju import evaluation, folds, pipeline, submission, teachers
+from meiju.cli import main
 from meiju.report.page import score_table
-from meiju.run import main
 
 
 def make_submission(run):

@@ -7,12 +7,12 @@ Writes  submissions/<run>/: report.html, errors.csv (every clip predicted wrongl
 Run     .venv/bin/python scripts/09_report.py sample
 """
 
-from meiju.run import main
+from meiju.cli import main
 
 
 def write_report(run):
     run.result("submission")  # a report belongs to the submission that it lies beside
-    if run.begin("report"):
+    if run.needs_run("report"):
         from meiju.report import build  # takes seconds, and a report that was written before shall be named at once
 
         build.write(run)

@@ -11,10 +11,10 @@ Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper strea
 """
 
 from meiju.analysis import ablation, variants
+from meiju.cli import main
 from meiju.config import AblationConfig
 from meiju.report import diagnostic_figures
 from meiju.report.style import to_png
-from meiju.run import main
 from meiju.utils import files
 
 

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from meiju import ensemble, submission
 from meiju.analysis import baseline
+from meiju.cli import main
 from meiju.report.page import score_table
-from meiju.run import main
 from meiju.utils import files, spreadsheets
 
 

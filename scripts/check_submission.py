@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from meiju import submission
-from meiju.cli import SHOWN_BY_HELP, show_help
+from meiju.cli import SHOWN_BY_HELP, help_text, main, show_help
 from meiju.corpus import read_corpus
-from meiju.run import help_text, main
 
 
 def check_submission(run):

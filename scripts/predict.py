@@ -22,8 +22,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from meiju.cli import help_text
 from meiju.config import REPOSITORY, ConfigError, require
-from meiju.run import help_text
 from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
 from meiju.serving.predictor import Predictor

@@ -10,9 +10,9 @@ Run     .venv/bin/python scripts/prepare_corpus.py ravdess ~/Downloads/ravdess -
 import argparse
 from pathlib import Path
 
+from meiju.cli import plain_end
 from meiju.data.public import CORPORA
 from meiju.data.public.preparing import Settings, prepare
-from meiju.run import plain_end
 
 
 def parse() -> argparse.Namespace:

@@ -12,9 +12,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from meiju.cli import parse_config, show_help
+from meiju.cli import help_text, parse_config, plain_end, show_help
 from meiju.presets import PRESETS
-from meiju.run import help_text, plain_end
 from meiju.submission import compare_with_reference
 
 SCRIPTS = Path(__file__).resolve().parent

@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 
 from meiju import scoring
-from meiju.run import help_text, plain_end
+from meiju.cli import help_text, plain_end
 from meiju.utils.terminal import end_if_unread
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import tyro
 
 from meiju import stores
+from meiju.cli import help_text, plain_end
 from meiju.config import REPOSITORY
-from meiju.run import help_text, plain_end
 from meiju.utils import files
 
 

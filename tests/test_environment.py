@@ -10,7 +10,7 @@ import sys
 import httpx2
 import pytest
 
-from meiju.run import help_text
+from meiju.cli import help_text
 from meiju.utils import files
 from toy_run import SCRIPTS
 

@@ -63,8 +63,8 @@ def results(home: Path) -> dict[str, object]:
     for path in (*home.glob("folds/*"), *home.glob("submissions/**/*"), *home.glob("work/**/*")):
         if path.is_file() and path.name not in (".lock", "known-files.json") and path.suffix not in (".log", ".html"):
             content = path.read_bytes()
-            if path.suffix == ".json" and b'"decided by"' in content:
-                content = json.loads(content)["decided by"]
+            if path.suffix == ".json" and b'"cache key"' in content:
+                content = json.loads(content)["cache key"]
             found[str(path.relative_to(home))] = content
     return found
 

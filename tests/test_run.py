@@ -9,7 +9,8 @@ import pytest
 from meiju.cli import parse_config
 from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
 from meiju.labels import LabelSet
-from meiju.run import STEPS, NotYet, Run
+from meiju.run import NotYet, Run
+from meiju.steps import STEPS
 from meiju.text import punctuation
 from meiju.utils import files
 from toy_corpus import N_FOLDS, make_corpus, make_folds
@@ -28,7 +29,7 @@ def make(home: Path, *flags: str, corpus=CORPUS, folds=FOLDS) -> Run:
 
 
 def decisions(run: Run) -> dict[str, str]:
-    return {step: files.digest(run.decided_by(step)) for step in ORDER}
+    return {step: files.digest(run.cache_key(step)) for step in ORDER}
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
 
 
 def test_what_networks_run_on_decides_stage_1(home, usual, monkeypatch):
-    monkeypatch.setattr("meiju.run.device_type", lambda device: "cuda")
+    monkeypatch.setattr("meiju.steps.device_type", lambda device: "cuda")
     assert changed(usual, make(home)) == ORDER[ORDER.index("stage1") :]
 
 
@@ -156,7 +157,7 @@ def test_steps_have_scripts_and_folders_of_their_own(home):
 def finish(run: Run, step: str, **contents: str) -> list[Path]:
     """Do a step as scripts do: what is there is kept. Returns its files."""
     paths = [run.folder(step) / name for name in contents]
-    if run.begin(step):
+    if run.needs_run(step):
         for path, content in zip(paths, contents.values(), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -169,27 +170,27 @@ def test_a_step_is_to_be_done_until_it_is_finished(tmp_path, capsys):
     run = make(tmp_path)
     with pytest.raises(NotYet, match=r"no transcripts in .*; run .venv/bin/python scripts/02\w*\.py first"):
         run.result("transcripts")
-    assert run.begin("transcripts")
+    assert run.needs_run("transcripts")
     run.under_way.close()  # broken off
     with pytest.raises(NotYet):
         run.result("transcripts")
     finish(run, "transcripts", a="abc")
     assert run.result("transcripts") == run.folder("transcripts")
-    assert not make(tmp_path).begin("transcripts")
+    assert not make(tmp_path).needs_run("transcripts")
     assert "transcripts: done before with these settings" in capsys.readouterr().out
-    assert make(tmp_path, "--punctuation", "none").begin("transcripts")
+    assert make(tmp_path, "--punctuation", "none").needs_run("transcripts")
 
 
 def test_a_step_that_is_under_way_is_reserved_and_logged(tmp_path):
     run = make(tmp_path)
     with run.under_way:
-        assert run.begin("stage1")
+        assert run.needs_run("stage1")
         with pytest.raises(files.Busy):
-            make(tmp_path).begin("stage1")
+            make(tmp_path).needs_run("stage1")
     (log,) = (tmp_path / "work" / "sample" / "log").glob("*-stage1.log")
     assert "settings" in log.read_text(encoding="utf-8")
     with (again := make(tmp_path)).under_way:
-        assert again.begin("stage1")
+        assert again.needs_run("stage1")
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("ab")], ids=["lost", "cut"])
@@ -234,7 +235,7 @@ def test_results_of_other_code_are_named_and_left(tmp_path, capsys, monkeypatch)
     (old,) = finish(make(tmp_path), "transcripts", a="abc")
     monkeypatch.setattr("meiju.utils.provenance.code_of", lambda *roots: {"meiju.text.refine": "edited"})
     with (run := make(tmp_path)).under_way:
-        assert run.begin("transcripts")
+        assert run.needs_run("transcripts")
     assert f"transcripts: results of older code are not used, see {old.parent}" in capsys.readouterr().out
     assert old.exists()
     assert run.folder("transcripts") != old.parent
@@ -243,7 +244,7 @@ def test_results_of_other_code_are_named_and_left(tmp_path, capsys, monkeypatch)
 def test_the_same_settings_under_another_name_are_no_older_code(tmp_path, capsys):
     finish(make(tmp_path), "submission", csv="a")
     with (second := make(tmp_path, "--run", "second")).under_way:
-        assert second.begin("submission")
+        assert second.needs_run("submission")
     assert capsys.readouterr().out == ""
 
 
@@ -256,7 +257,7 @@ def test_what_is_shared_lies_where_no_name_of_a_run_decides(tmp_path):
         assert first.tuned_folder("words") == second.tuned_folder("words")
         assert first.stream_folder("text") == second.stream_folder("text")
         assert first.transcription_folder == second.transcription_folder
-        assert first._known_files == second._known_files
+        assert first.known_files == second.known_files
     assert first.folder("features") != second.folder("features")
 
 
@@ -276,7 +277,7 @@ def test_a_variant_shares_corpus_and_folds_and_is_quiet(tmp_path, capsys):
     assert other.corpus is run.corpus
     assert other.folds is run.folds
     finish(run, "transcripts", a="a")
-    assert not other.begin("transcripts")
+    assert not other.needs_run("transcripts")
     assert "done before" not in capsys.readouterr().out
 
 
@@ -292,7 +293,7 @@ def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
     corpus = dataclasses.replace(CORPUS, clips=clips)
     run = make(tmp_path, "--streams", "text=tfidf-svd", "audio=smart-turn", f"own=npy:{tmp_path}", corpus=corpus)
     with pytest.raises(ConfigError) as caught:
-        run.begin("transcripts")
+        run.needs_run("transcripts")
     told = str(caught.value).splitlines()
     assert told == [
         "--streams: text has nothing to read: no training clip has a sentence, no validation clip has a sentence, "

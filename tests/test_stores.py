@@ -184,7 +184,7 @@ def test_results_of_other_settings_and_the_submission_are_used_as_well(tmp_path,
     assert stores.users(tmp_path) == {usual: ["run"], other: ["run"]}
     old = make(tmp_path, "run", arrays)
     with old.under_way:
-        assert old.begin("submission")
+        assert old.needs_run("submission")
         old.finish("submission", [])
     change(arrays, "testing_02")
     today = extract(make(tmp_path, "run", arrays))
@@ -197,7 +197,7 @@ def test_a_store_is_kept_that_a_step_has_only_begun_to_use(tmp_path, arrays, enc
     run = make(tmp_path, "second", arrays)
     with run.under_way:
         pipeline.refine_transcripts(run)
-        assert run.begin("features")
+        assert run.needs_run("features")
         assert "used by second" in remove_unused(tmp_path, capsys)[str(store.relative_to(tmp_path))]
         with pytest.raises(files.Busy, match="a run uses"):  # as if it had begun a moment ago
             stores.remove(store, tmp_path)
@@ -234,7 +234,7 @@ def test_transcriptions_and_fine_tuned_encoders_are_named_by_what_decides_them(t
     decided = {"stage1": {"features": {"streams": streams}, "tuned": {"words": {"model": "m"}}}}
     folder = tmp_path / "work" / "run" / "stage2" / "f"
     folder.mkdir(parents=True)
-    marker = {"at": 1, "settings": {}, "decided by": decided}
+    marker = {"at": 1, "settings": {}, "cache key": decided}
     (folder / "done.json").write_text(json.dumps(marker))
     shared = tmp_path / "work" / "_shared"
     assert set(stores.users(tmp_path)) == {

@@ -22,7 +22,7 @@ def _as_escape(error: UnicodeEncodeError) -> tuple[str, int]:
 
 
 def _prepare_script() -> None:
-    # For Ctrl+C while a script still imports; from then on, meiju.run.plain_end reports it.
+    # For Ctrl+C while a script still imports; from then on, meiju.cli.plain_end reports it.
     sys.excepthook = _show_error
     # The system that shuts down, a cluster's scheduler and a terminal that is closed end a script as Ctrl+C does. Where
     # nohup has the signal ignored, it stays so.

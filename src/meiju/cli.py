@@ -1,17 +1,25 @@
-"""The command line: `<preset> --group.field value`, and its help."""
+"""The command line: `<preset> --group.field value`, its help, and how a script ends."""
 
 import dataclasses
+import gc
 import sys
+import textwrap
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+import pandas as pd
 import tyro
 
-from meiju.config import Config, Flags, require
+from meiju.config import Config, ConfigError, Flags, require
+from meiju.corpus import CorpusError
 from meiju.presets import PRESETS
+from meiju.run import NotYet, Run
+from meiju.utils import files, system
+from meiju.utils.compute import WorkersLost
 from meiju.utils.terminal import end_if_unread
 
 C = TypeVar("C", bound=Config)
@@ -105,3 +113,42 @@ def _showing(settings: C, names: Sequence[str]) -> C:
 def _as_kind(config: Config, kind: type[C]) -> C:
     """The same settings as a Config of this kind."""
     return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})
+
+
+def main(step, kind: type[Config] = Config) -> None:
+    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input.
+
+    kind: the class of its settings.
+    """
+    if gc.get_freeze_count() == 0:
+        gc.freeze()  # or Python looks through all that was imported again and again: a sixth of a finished step
+    with plain_end():
+        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
+        pd.set_option("display.unicode.east_asian_width", True)  # aligns tables with Chinese labels
+        with run.under_way:
+            step(run)
+
+
+@contextmanager
+def plain_end() -> Iterator[None]:
+    """End the program with one line instead of a traceback on bad input, refusals of the system, and Ctrl+C."""
+    with end_if_unread():
+        try:
+            yield
+        except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged, system.Unreadable) as error:
+            raise SystemExit(f"error: {error}") from None
+        except Exception as error:
+            if not system.is_system_error(error):
+                raise
+            raise SystemExit(f"error: {system.told(error)}") from None
+        except KeyboardInterrupt:
+            raise SystemExit("interrupted; the same command continues from here") from None
+
+
+def help_text(docstring: str | None) -> str:
+    """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines.
+
+    Empty where Python was told to drop docstrings (PYTHONOPTIMIZE=2).
+    """
+    prose, heading, table = (docstring or "").partition("\nReads ")
+    return prose.rstrip() + textwrap.indent(heading + table.rstrip(), "  ")

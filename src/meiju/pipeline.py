@@ -19,6 +19,7 @@ from meiju.encoders.base import Clip
 from meiju.evaluation import Stage
 from meiju.labels import TASKS
 from meiju.run import Run
+from meiju.steps import encoder_key
 from meiju.text import refine
 from meiju.utils import files, spreadsheets
 from meiju.utils.compute import pick_device
@@ -35,7 +36,7 @@ def transcribe(run: Run) -> None:
     if not run.transcribes:
         what = f"{len(clips)} clips without a sentence keep none (--speech.model none)"
         print(f"transcription: nothing to do; {what if len(clips) else 'every clip has a sentence'}")
-    elif run.begin("transcription"):
+    elif run.needs_run("transcription"):
         from meiju.text import transcription
 
         folder = run.transcription_folder
@@ -44,7 +45,7 @@ def transcribe(run: Run) -> None:
                 run.config.speech,
                 clips,
                 folder,
-                meta={key: value for key, value in run.decided_by("transcription").items() if key != "media"},
+                meta={key: value for key, value in run.cache_key("transcription").items() if key != "media"},
                 inputs={name: run.media[name] for name in clips.name},
                 device=pick_device(run.config.device),
                 earlier=stores.others(folder),
@@ -55,7 +56,7 @@ def transcribe(run: Run) -> None:
 
 def refine_transcripts(run: Run) -> None:
     """Step 02."""
-    if run.begin("transcripts"):
+    if run.needs_run("transcripts"):
         folder = run.folder("transcripts")
         refine.refine(run.config, run.corpus.clips, folder, heard=run.heard())
         run.finish("transcripts", files.files_in(folder))
@@ -63,7 +64,7 @@ def refine_transcripts(run: Run) -> None:
 
 def extract_features(run: Run) -> None:
     """Step 03."""
-    if not run.begin("features"):
+    if not run.needs_run("features"):
         return
     clips = refine.as_clips(run.corpus.clips, run.result("transcripts"))
     to_fit = set(run.corpus.clips.name[run.corpus.clips.part.isin(UNSCORED_PARTS)])
@@ -77,7 +78,7 @@ def extract_features(run: Run) -> None:
             clips,
             [clip for clip in clips if clip.name in to_fit],
             folder,
-            meta=run.encoder_decided_by(stream),
+            meta=encoder_key(run, stream),
             inputs=run.clip_inputs(encoder, clips),
             earlier=stores.others(folder),
             seed=run.config.seed,
@@ -112,7 +113,7 @@ def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
 
 def train_stage1(run: Run) -> None:
     """Step 05: the members that count, and the nested ones; the encoders of tuned: streams come first."""
-    if run.begin("stage1"):
+    if run.needs_run("stage1"):
         from meiju import member_training
 
         _tune(run)
@@ -124,7 +125,7 @@ def train_stage1(run: Run) -> None:
 
 def label_pool(run: Run) -> None:
     """Step 06."""
-    if run.begin("pseudo"):
+    if run.needs_run("pseudo"):
         table, gates = teachers.label_pool(run.config, run.corpus, run.folds, run.result("stage1"))
         run.finish("pseudo", teachers.write(run.folder("pseudo"), table, gates))
 
@@ -132,7 +133,7 @@ def label_pool(run: Run) -> None:
 def train_stage2(run: Run) -> None:
     """Step 07."""
     pseudo, _ = teachers.read(run.result("pseudo"))
-    if run.begin("stage2"):
+    if run.needs_run("stage2"):
         from meiju import member_training
 
         plan, folder = members.plan(run.config, nested=False), run.folder("stage2")
@@ -154,7 +155,7 @@ def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
 
 def make_submission(run: Run) -> None:
     """Step 08: the mean of all members of a stage on the test clips, and what predict.py needs to know of the run."""
-    if not run.begin("submission"):
+    if not run.needs_run("submission"):
         return
     from meiju.sample import corpus as sample_corpus
     from meiju.serving import bundle

@@ -6,14 +6,11 @@ results of different settings are never mixed. What takes longest is shared by a
 and report are in submissions/<run>, which holds the results of one set of settings: others replace them all together.
 """
 
-import gc
 import shutil
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
@@ -21,19 +18,16 @@ from typing import TextIO
 import pandas as pd
 
 from meiju import folds, stores
-from meiju.cli import parse_config
 from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings
-from meiju.corpus import PARTS, Corpus, CorpusError, rare_classes, read_corpus
+from meiju.corpus import PARTS, Corpus, rare_classes, read_corpus
 from meiju.encoders.base import Clip, Encoder
 from meiju.encoders.material import lack_of
 from meiju.encoders.registry import make_encoder
-from meiju.labels import TASKS
-from meiju.tables import GROUPS, tell
+from meiju.steps import STEPS, tuned_key
+from meiju.tables import tell
 from meiju.text import punctuation
-from meiju.utils import files, hub, log, provenance, spreadsheets, system
-from meiju.utils.compute import WorkersLost, device_type
+from meiju.utils import files, hub, log, provenance, spreadsheets
 from meiju.utils.hub import MissingModel
-from meiju.utils.terminal import end_if_unread
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
 ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry> (or work/_shared/...); an entry may be a folder of files
@@ -52,7 +46,7 @@ class Run:
         """quiet: do not print that a step was done before. corpus, folds: if they were read already."""
         self.config = config
         self._quiet, self._corpus, self._folds = quiet, corpus, folds
-        self._decisions: dict[str, dict] = {}
+        self._keys: dict[str, dict] = {}
         self.under_way = ExitStack()  # the lock and the log of the step that was begun
 
     @property
@@ -84,7 +78,7 @@ class Run:
     @cached_property
     def media(self) -> dict[str, str]:
         """By clip name, a hash of its media file."""
-        return self.corpus.media_hashes(self._known_files)
+        return self.corpus.media_hashes(self.known_files)
 
     @property
     def untranscribed(self) -> pd.DataFrame:
@@ -165,23 +159,23 @@ class Run:
 
     def folder(self, step: str) -> Path:
         """Where the results of a step lie, or will lie."""
-        if STEPS[step].for_people:
+        if STEPS[step].published:
             return self.config.submission_dir
-        return self.config.work / step / files.digest(self.decided_by(step))
+        return self.config.work / step / files.digest(self.cache_key(step))
 
     def stream_folder(self, stream: str) -> Path:
         """Where the store of one stream lies, or will lie."""
-        decided_by = self.decided_by("features")["streams"][stream]
-        return self.config.shared / stores.name_of("features", decided_by, stream)
+        cache_key = self.cache_key("features")["streams"][stream]
+        return self.config.shared / stores.name_of("features", cache_key, stream)
 
     @property
     def transcription_folder(self) -> Path:
         """Where the transcription lies, or will lie."""
-        return self.config.shared / stores.name_of("transcription", self.decided_by("transcription"))
+        return self.config.shared / stores.name_of("transcription", self.cache_key("transcription"))
 
     def tuned_folder(self, stream: str) -> Path:
         """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
-        return self.config.shared / stores.name_of("tuned", self._tuned_decided_by(stream), stream)
+        return self.config.shared / stores.name_of("tuned", tuned_key(self, stream), stream)
 
     def encoder_folder(self, stream: str) -> Path:
         """Where the fitted encoder of a stream lies."""
@@ -212,10 +206,10 @@ class Run:
             case "media":
                 known = self.media
             case _:
-                known = encoder.contents(self._known_files)
+                known = encoder.contents(self.known_files)
         return {clip.name: known.get(clip.name, "") for clip in clips}
 
-    def begin(self, step: str) -> bool:
+    def needs_run(self, step: str) -> bool:
         """Whether a step is still to be done; if it was done with these settings, inputs and code, says so.
 
         Until the step ends, its log is written and its folder is locked. If result files are missing or truncated, this
@@ -232,7 +226,7 @@ class Run:
         lost = self._lost(step)  # again: perhaps another process was at it until now
         if lost == []:
             self.under_way.close()
-            if not STEPS[step].for_people:
+            if not STEPS[step].published:
                 stores.renew(self._marker(step))
             if not self._quiet:
                 print(f"{step}: done before with these settings, see {folder}")
@@ -241,7 +235,7 @@ class Run:
             self._leave_older_aside(step)
         else:
             self._remove_lost(step, lost)
-        if not STEPS[step].for_people:
+        if not STEPS[step].published:
             files.write_json(folder / stores.BEGUN, self._record(step))
         return True
 
@@ -267,19 +261,19 @@ class Run:
             )
         raise NotYet(f"{lost[0]} is missing or truncated; {again} again, with the same arguments")
 
-    def decided_by(self, step: str) -> dict:
+    def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
-        if step not in self._decisions:
-            specific = STEPS[step].decided_by(self)
+        if step not in self._keys:
+            specific = STEPS[step].cache_key(self)
             code = provenance.code_of(f"meiju.{STEPS[step].function}")
-            self._decisions[step] = {"step": step, "seed": self.config.seed, "code": code, **specific}
-        return self._decisions[step]
+            self._keys[step] = {"step": step, "seed": self.config.seed, "code": code, **specific}
+        return self._keys[step]
 
     def _record(self, step: str) -> dict:
-        return {"at": time.time_ns(), "settings": as_settings(self.config), "decided by": self.decided_by(step)}
+        return {"at": time.time_ns(), "settings": as_settings(self.config), "cache key": self.cache_key(step)}
 
     @property
-    def _known_files(self) -> Path:
+    def known_files(self) -> Path:
         return self.config.shared / "known-files.json"
 
     def _marker(self, step: str) -> Path:
@@ -287,7 +281,7 @@ class Run:
 
         Members of all head counts and seeds lie side by side in stage 1, so its marker names those asked for.
         """
-        if STEPS[step].for_people:
+        if STEPS[step].published:
             return self.config.submission_dir / f"{step}.json"
         heads = "+".join(map(str, self.config.model.heads))
         name = f"done-heads{heads}-seeds{self.config.train.seeds}.json" if step == "stage1" else "done.json"
@@ -302,7 +296,7 @@ class Run:
         if not marker.exists():
             return None
         done = files.read_json(marker)
-        if done.get("decided by") != self.decided_by(step):
+        if done.get("cache key") != self.cache_key(step):
             return None
         with files.reading(marker):
             sizes = {self.config.home.absolute() / path: int(size) for path, size in done["files"].items()}
@@ -317,26 +311,26 @@ class Run:
                 locks.enter_context(files.reserved(home.joinpath(*store)))  # another run may be making it
             print(f"{step}: {lost[0]}{more} missing or truncated: computed again")
             for path, parts in inside.items():
-                whole = path if STEPS[step].for_people else home.joinpath(*parts[:ENTRY_DEPTH])
+                whole = path if STEPS[step].published else home.joinpath(*parts[:ENTRY_DEPTH])
                 shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
         self._marker(step).unlink()
 
     def _leave_older_aside(self, step: str) -> None:
         """Print where results of the same settings by older code are; remove those in submissions/<run>."""
-        today, own = self.decided_by(step), self._marker(step)
+        today, own = self.cache_key(step), self._marker(step)
         # Beside submissions/<run> lie those of other runs.
-        for marker in [own] if STEPS[step].for_people else sorted(self.folder(step).parent.glob(f"*/{own.name}")):
+        for marker in [own] if STEPS[step].published else sorted(self.folder(step).parent.glob(f"*/{own.name}")):
             with suppress(files.Damaged, FileNotFoundError):
-                older = files.read_json(marker).get("decided by")
+                older = files.read_json(marker).get("cache key")
                 if provenance.without_code(older) == provenance.without_code(today):
                     changed = ", ".join(provenance.changed_code(older, today))
                     print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
-        if STEPS[step].for_people:
+        if STEPS[step].published:
             self._clear_submission_folder(step)
 
     def _clear_submission_folder(self, step: str) -> None:
         """Remove results of other settings or code of a step, and of the steps that depend on it."""
-        steps = [name for name, other in STEPS.items() if other.for_people]
+        steps = [name for name, other in STEPS.items() if other.published]
         for name in steps[steps.index(step) :]:
             marker = self._marker(name)
             if marker.exists():
@@ -345,108 +339,6 @@ class Run:
                     left = [self.config.home.absolute() / path for path in files.read_json(marker)["files"]]
                 for path in (*left, marker):
                     path.unlink(missing_ok=True)
-
-    def _transcription_decided_by(self) -> dict:
-        from meiju.text import transcription  # imports transformers, which takes a second
-
-        names = list(self.untranscribed.name)
-        speech = transcription.fingerprint(self.config.speech, len(names))
-        return {"speech": speech, "media": files.digest({name: self.media[name] for name in names})}
-
-    def _transcripts_decided_by(self) -> dict:
-        config = self.config
-        for path in config.punctuation_texts:
-            if not path.is_file():
-                raise ConfigError(f"--punctuation-texts: no file {path}")
-        return {
-            "sentences": self.corpus.fingerprint("name", "part", "sentence"),
-            "transcription": self.decided_by("transcription") if self.transcribes else None,
-            "heard": {"code": provenance.code_of("meiju.text.transcription.fill")} if self.transcribes else None,
-            "restorer": punctuation.fingerprint(config),
-            "texts": [files.file_digest(path) for path in config.punctuation_texts],
-        }
-
-    def _features_decided_by(self) -> dict:
-        return {"streams": {stream: self._stream_decided_by(stream) for stream in self.encoders}}
-
-    def _stream_decided_by(self, stream: str) -> dict:
-        encoder = self.encoders[stream]
-        match encoder.source:
-            case "sentence":
-                source = self.decided_by("transcripts")
-            case "media":
-                source = files.digest(self.media)
-            case _:
-                source = files.digest(encoder.contents(self._known_files))
-        return {
-            **self.encoder_decided_by(stream),
-            "clips": self.corpus.fingerprint("name", "part"),
-            "source": source,
-        }
-
-    def encoder_decided_by(self, stream: str) -> dict:
-        """What decides the frames of a stream, besides the clips."""
-        encoder = self.encoders[stream]
-        kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
-        return {
-            "seed": self.config.seed,
-            "code": provenance.code_of("meiju.features.extract", kind),
-            "encoder": encoder.fingerprint(),
-        }
-
-    def _tuned_decided_by(self, stream: str) -> dict:
-        return {
-            "seed": self.config.seed,
-            "code": provenance.code_of("meiju.text_tuning.extract"),
-            "model": hub.identity(self.config.tuned[stream]),
-            "transcripts": self.decided_by("transcripts"),
-            "tune": as_settings(self.config.tune),
-            **self._taught_by(),
-        }
-
-    def _taught_by(self) -> dict:
-        """Folds, labels and device."""
-        return {
-            "folds": files.digest(self.folds.to_dict("list")),
-            "labels": self.corpus.fingerprint("name", "part", *TASKS),
-            "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
-            "device": device_type(self.config.device),
-        }
-
-    def _stage1_decided_by(self) -> dict:
-        # Head counts and seeds do not decide what one member learns: their members lie side by side.
-        model, train = as_settings(self.config.model), as_settings(self.config.train)
-        del model["heads"], train["seeds"]
-        return {
-            "features": self.decided_by("features"),
-            "tuned": {stream: self._tuned_decided_by(stream) for stream in self.config.tuned},
-            "streams in order": list(self.config.encoders),  # that of the network's tokens
-            "model": model,
-            "train": train,
-            **self._taught_by(),
-        }
-
-    def _pseudo_decided_by(self) -> dict:
-        members = {"heads": list(self.config.model.heads), "seeds": self.config.train.seeds}
-        stage1, pseudo = self.decided_by("stage1"), as_settings(self.config.pseudo)
-        return {"stage1": stage1, **members, "pseudo": pseudo}
-
-    def _stage2_decided_by(self) -> dict:
-        return {"pseudo": self.decided_by("pseudo"), "stage2": as_settings(self.config.stage2)}
-
-    def _submission_decided_by(self) -> dict:
-        config = self.config
-        chosen = {"submit": config.submit, "average": config.corpus.average}
-        return {"stage2": self.decided_by("stage2"), **chosen, **self._kept_together()}
-
-    def _report_decided_by(self) -> dict:
-        ablation = self.ablation_folder / "ablation.csv"
-        known = files.file_digest(ablation) if ablation.exists() else None
-        return {"submission": self.decided_by("submission"), "ablation": known}
-
-    def _kept_together(self) -> dict:
-        """Whose clips are alike, which decides gates and intervals."""
-        return {"folds by": self.config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
 
 
 _said: set[str] = set()
@@ -457,67 +349,3 @@ def _say_once(text: str, stream: TextIO) -> None:
     if text and text not in _said:
         _said.add(text)
         print(*map(spreadsheets.one_line, text.splitlines()), sep="\n", file=stream)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One numbered script: its file, the function of this package that does it, and what decides its results.
-
-    for_people: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
-    """
-
-    script: str
-    function: str
-    decided_by: Callable[[Run], dict]
-    for_people: bool = False
-
-
-STEPS = {
-    "transcription": Step("01_transcribe.py", "pipeline.transcribe", Run._transcription_decided_by),
-    "transcripts": Step("02_refine_punctuation.py", "pipeline.refine_transcripts", Run._transcripts_decided_by),
-    "features": Step("03_extract_features.py", "pipeline.extract_features", Run._features_decided_by),
-    "stage1": Step("05_train_stage1.py", "pipeline.train_stage1", Run._stage1_decided_by),
-    "pseudo": Step("06_pseudo_label.py", "pipeline.label_pool", Run._pseudo_decided_by),
-    "stage2": Step("07_train_stage2.py", "pipeline.train_stage2", Run._stage2_decided_by),
-    "submission": Step("08_ensemble.py", "pipeline.make_submission", Run._submission_decided_by, for_people=True),
-    "report": Step("09_report.py", "report.build.write", Run._report_decided_by, for_people=True),
-}
-
-
-def main(step, kind: type[Config] = Config) -> None:
-    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input.
-
-    kind: the class of its settings.
-    """
-    if gc.get_freeze_count() == 0:
-        gc.freeze()  # or Python looks through all that was imported again and again: a sixth of a finished step
-    with plain_end():
-        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
-        pd.set_option("display.unicode.east_asian_width", True)  # aligns tables with Chinese labels
-        with run.under_way:
-            step(run)
-
-
-@contextmanager
-def plain_end() -> Iterator[None]:
-    """End the program with one line instead of a traceback on bad input, refusals of the system, and Ctrl+C."""
-    with end_if_unread():
-        try:
-            yield
-        except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged, system.Unreadable) as error:
-            raise SystemExit(f"error: {error}") from None
-        except Exception as error:
-            if not system.is_system_error(error):
-                raise
-            raise SystemExit(f"error: {system.told(error)}") from None
-        except KeyboardInterrupt:
-            raise SystemExit("interrupted; the same command continues from here") from None
-
-
-def help_text(docstring: str | None) -> str:
-    """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines.
-
-    Empty where Python was told to drop docstrings (PYTHONOPTIMIZE=2).
-    """
-    prose, heading, table = (docstring or "").partition("\nReads ")
-    return prose.rstrip() + textwrap.indent(heading + table.rstrip(), "  ")

@@ -23,9 +23,9 @@ KINDS = {"features": "streams", "tuned": "tuned"}  # where a marker lists what d
 OTHER_SETTINGS = ("run", "home", "jobs", "compute", "model", "train", "pseudo", "stage2", "ensemble", "submit")
 
 
-def name_of(kind: str, decided_by: dict, stream: str = "") -> str:
+def name_of(kind: str, cache_key: dict, stream: str = "") -> str:
     """Where a store lies, relative to work/_shared."""
-    return f"{kind}/{'-'.join(filter(None, [stream, files.digest(decided_by)]))}"
+    return f"{kind}/{'-'.join(filter(None, [stream, files.digest(cache_key)]))}"
 
 
 def others(folder: Path) -> list[Path]:
@@ -44,8 +44,8 @@ def users(home: Path) -> dict[Path, list[str]]:
     """By folder of a store, the runs that use it, sorted. Raises Damaged if a marker cannot be read."""
     work, by_store = home.absolute() / "work", defaultdict(set)
     for run in sorted(path for path in work.glob("*") if path.is_dir() and path.name != SHARED):
-        for decided_by in _current(run, home / "submissions" / run.name / "submission.json"):
-            for name in _named_by(decided_by):
+        for cache_key in _current(run, home / "submissions" / run.name / "submission.json"):
+            for name in _named_by(cache_key):
                 by_store[work / SHARED / name].add(run.name)
     return {folder: sorted(runs) for folder, runs in by_store.items()}
 
@@ -85,14 +85,14 @@ def _current(run: Path, submission: Path) -> Iterator[dict]:
     """What decides the results of a run that count, step by step."""
     markers = [(*_read(path), path) for name in (BEGUN, "done*.json") for path in run.glob(f"*/*/{name}")]
     superseded = set()
-    for _, settings, decided_by, path in sorted(markers, key=lambda marker: marker[0], reverse=True):
+    for _, settings, cache_key, path in sorted(markers, key=lambda marker: marker[0], reverse=True):
         kind = (path.parent.parent.name, settings)
         if kind not in superseded:
-            yield decided_by
+            yield cache_key
         if path.name != BEGUN:
             superseded.add(kind)
     if submission.exists():
-        yield files.read_json(submission).get("decided by")
+        yield files.read_json(submission).get("cache key")
 
 
 def _read(marker: Path) -> tuple[int, str, object]:
@@ -100,16 +100,16 @@ def _read(marker: Path) -> tuple[int, str, object]:
     content = files.read_json(marker)
     with files.reading(marker):
         settings = {name: value for name, value in content["settings"].items() if name not in OTHER_SETTINGS}
-        return int(content.get("at", 0)), files.digest(settings), content["decided by"]
+        return int(content.get("at", 0)), files.digest(settings), content["cache key"]
 
 
-def _named_by(decided_by: object) -> Iterator[str]:
+def _named_by(cache_key: object) -> Iterator[str]:
     """The names of all stores that a result was made of, at every depth."""
-    if isinstance(decided_by, dict):
-        if decided_by.get("step") == "transcription":
-            yield name_of("transcription", decided_by)
+    if isinstance(cache_key, dict):
+        if cache_key.get("step") == "transcription":
+            yield name_of("transcription", cache_key)
         for kind, listed in KINDS.items():
-            if isinstance(streams := decided_by.get(listed), dict):
+            if isinstance(streams := cache_key.get(listed), dict):
                 yield from (name_of(kind, value, stream) for stream, value in streams.items())
-        for value in decided_by.values():
+        for value in cache_key.values():
             yield from _named_by(value)

@@ -29,8 +29,8 @@ import tyro
 from tqdm import tqdm
 
 import measuring
+from meiju.cli import help_text
 from meiju.config import REPOSITORY, ConfigError, require
-from meiju.run import help_text
 from meiju.utils import files
 from meiju.utils.compute import pick_device
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import tyro
 
-from meiju.run import help_text
+from meiju.cli import help_text
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 STEPS = sorted(path.name for path in SCRIPTS.glob("0[02-9]_*.py"))

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import preset_models
 from local_hub import SCRIPTS, make_corpus, models_of
-from meiju.run import help_text
+from meiju.cli import help_text
 
 GB = 1e9
 PHASE_ENDS = re.compile(r"(\w+): \d+ frames of width")  # what step 03 prints when a stream is done

@@ -17,7 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from fuzzing import bench, runner
-from meiju.run import help_text
+from meiju.cli import help_text
 
 
 def fuzz(n: int = 10_000, seed: int = 0, first: int = 0, shown: int = 20) -> None:

@@ -38,8 +38,8 @@ from huggingface_hub import constants, hf_api
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import preset_models
+from meiju.cli import help_text
 from meiju.presets import PRESETS
-from meiju.run import help_text
 from meiju.sample import corpus as sample_corpus
 
 FORMATS = {".safetensors", ".bin", ".h5", ".msgpack", ".pt", ".ot"}  # what the hub keeps beside its repositories

@@ -18,7 +18,7 @@ import os, sys, time
 from pathlib import Path
 sys.argv = [{script!r}]
 from meiju.config import ComputeConfig
-from meiju.run import plain_end
+from meiju.cli import plain_end
 from meiju.utils.compute import map_in_workers, run_jobs
 
 def work(folder, k=0):

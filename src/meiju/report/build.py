@@ -29,7 +29,7 @@ def render(run: Run, sections: Sequence[Section]) -> str:
 
 
 def write(run: Run) -> None:
-    """Step 09, once it has begun (`Run.begin`)."""
+    """Step 09, once it has begun (`Run.needs_run`)."""
     out, ablation = run.folder("report"), run.ablation_folder / "ablation.md"
     table, gates = teachers.read(run.result("pseudo"))
     link = ablation.relative_to(out).as_posix() if ablation.exists() else None

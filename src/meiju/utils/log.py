@@ -92,10 +92,10 @@ def _read(path: Path) -> dict | None:
     if not (cost and settings and step):
         return None
     try:
-        decided_by = _deciding(json.loads(settings[1]))
+        cache_key = _deciding(json.loads(settings[1]))
     except (ValueError, AttributeError):
         return None
-    return {"step": step, "settings": decided_by, "seconds": float(cost[1]), "megabytes": int(cost[2])}
+    return {"step": step, "settings": cache_key, "seconds": float(cost[1]), "megabytes": int(cost[2])}
 
 
 def _deciding(settings: dict) -> dict:

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules whose functions and classes decide no result: what they pass on (settings, clips) is recorded by its values.
 # Their constants do decide, such as which parts of a corpus may be learnt from, so they count as any other's.
-NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run", "meiju.stores"} | {
+NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run", "meiju.steps", "meiju.stores"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "log", "packaged", "provenance", "system")
 }
 
@@ -68,11 +68,11 @@ def code_of(*roots: str) -> dict[str, str]:
     return dict(sorted((hashes | libraries).items()))
 
 
-def without_code(decided_by: object) -> object:
+def without_code(cache_key: object) -> object:
     """What decides a result, without the code, at every depth."""
-    if isinstance(decided_by, dict):
-        return {key: without_code(value) for key, value in decided_by.items() if key != "code"}
-    return [without_code(value) for value in decided_by] if isinstance(decided_by, list) else decided_by
+    if isinstance(cache_key, dict):
+        return {key: without_code(value) for key, value in cache_key.items() if key != "code"}
+    return [without_code(value) for value in cache_key] if isinstance(cache_key, list) else cache_key
 
 
 def changed_code(before: object, after: object) -> list[str]:
@@ -81,10 +81,10 @@ def changed_code(before: object, after: object) -> list[str]:
     return sorted({name for name, _ in old ^ new})
 
 
-def _code_in(decided_by: object) -> Iterator[tuple[str, str]]:
-    if isinstance(decided_by, dict):
-        yield from decided_by.get("code", {}).items()
-        for key, value in decided_by.items():
+def _code_in(cache_key: object) -> Iterator[tuple[str, str]]:
+    if isinstance(cache_key, dict):
+        yield from cache_key.get("code", {}).items()
+        for key, value in cache_key.items():
             if key != "code":
                 yield from _code_in(value)
 

@@ -159,4 +159,4 @@ def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
         unseen = ~(fold.notna() & ~fold.isin(member.held_out)).to_numpy()
         logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
         np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)
-    files.write_json(folder / "done.json", {"decided by": run.decided_by(STAGE2), "files": {}})
+    files.write_json(folder / "done.json", {"cache key": run.cache_key(STAGE2), "files": {}})

@@ -29,11 +29,11 @@ def fingerprint(config: Config) -> dict:
     from meiju.text.punctuation import pretrained
 
     try:
-        decided_by = {"punctuation": kind, "model": hub.identity(model), "transformers": version("transformers")}
+        cache_key = {"punctuation": kind, "model": hub.identity(model), "transformers": version("transformers")}
     except hub.MissingModel as error:
         raise hub.MissingModel(f"--punctuation: {error}") from None
     pretrained.marks_of_model(model)  # refuses a model without marks before any work
-    return decided_by
+    return cache_key
 
 
 def make_restorer(
