@@ -60,8 +60,9 @@ def code_of(*roots: str) -> dict[str, str]:
             continue
         seen.add(symbol)
         if name in _definitions(module):
-            sources[module].add(_source(module, name))
-            waiting += _uses(module, name)
+            source, uses = _definition(module, name)
+            sources[module].add(source)
+            waiting += uses
         elif name in _imports(module):
             waiting.append(_imports(module)[name])
     hashes = {module: files.digest(sorted(texts)) for module, texts in sources.items()}
@@ -154,14 +155,10 @@ _version = cache(version)  # looks it up in a file
 
 
 @cache
-def _source(module: str, name: str) -> str:
-    return ast.unparse(_definitions(module)[name])
-
-
-@cache
-def _uses(module: str, name: str) -> tuple[Symbol, ...]:
-    """The symbols that a definition uses, of its own module or of imported ones."""
-    return tuple(_named_by(_definitions(module)[name], module))
+def _definition(module: str, name: str) -> tuple[str, tuple[Symbol, ...]]:
+    """The source of a definition, and the symbols that it uses, of its own module or of imported ones."""
+    node = _definitions(module)[name]
+    return ast.unparse(node), tuple(_named_by(node, module))
 
 
 def _named_by(node: ast.stmt, module: str) -> Iterator[Symbol]:
