@@ -163,7 +163,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
 
     ready = tmp_path / "ready"
     ready.mkdir()
-    np.save(ready / "new.npy", np.ones((3, 64), np.float32))
+    np.save(ready / "new.npy", np.ones((3, 768), np.float32))
     new, other = predict(ready)
     assert new.streams == ("text", "audio")
     assert other.streams == ("text",)
@@ -175,7 +175,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
 
 
 def test_frames_that_float16_cannot_hold_are_not_used(moved, tmp_path):
-    np.save(tmp_path / "new.npy", np.full((3, 64), 1e6, np.float32))
+    np.save(tmp_path / "new.npy", np.full((3, 768), 1e6, np.float32))
     (prediction,) = Predictor(with_ready_frames(moved, tmp_path), device="cpu").predict([Clip("new", "好", "")])
     assert "not finite" in prediction.missing["audio"]
 
@@ -395,7 +395,7 @@ def test_what_is_lost_of_a_stream_that_is_used_is_told(predictor, tmp_path):
     path.write_bytes(data)
     (prediction,) = predictor.predict([Clip("a", "好", str(path))])
     assert prediction.streams == ("text", "audio", "visual")
-    assert list(prediction.notes) == ["audio"]
+    assert list(prediction.notes) == ["audio", "visual"]  # there is no face in noise
     assert "of the audio track is lost" in prediction.notes["audio"]
 
 
