@@ -42,7 +42,7 @@ def test_every_part_has_its_rows_and_finite_ratios(tmp_path, monkeypatch, capsys
         "clips": 8,
         "steps": 6,
         "widths": 4,
-        "extraction": 8,
+        "extraction": 7,
         "pretrained": 3,
     }
     for part, its_rows in by_part.items():
