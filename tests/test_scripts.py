@@ -100,10 +100,21 @@ def test_help_of_the_check_says_that_a_file_comes_first(capsys):
 @pytest.mark.parametrize("script", NUMBERED)
 def test_every_script_takes_the_command_line_of_all(script, monkeypatch):
     monkeypatch.setattr("sys.argv", [script])
-    flags = ("--speech.language", "zh", "--visual.fps", "2", "--train.lr", "0.5", "--pseudo.cap", "1", "--folds", "4")
-    parsed = parse_config("", ["custom", *flags, "--stage2.ratio", "2", "--ensemble", "out-of-fold"])
-    assert (parsed.speech.language, parsed.visual.fps, parsed.train.lr, parsed.pseudo.cap) == ("zh", 2, 0.5, 1)
-    assert (parsed.folds, parsed.stage2.ratio, parsed.ensemble) == (4, 2, "out-of-fold")
+    flags = (
+        "--speech.language",
+        "zh",
+        "--visual.fps",
+        "2",
+        "--train.lr",
+        "0.5",
+        "--pseudo.gate",
+        "paper",
+        "--folds",
+        "4",
+    )
+    parsed = parse_config("", ["custom", *flags, "--folds", "4", "--stage2.ratio", "2", "--submit", "stage1"])
+    assert (parsed.speech.language, parsed.visual.fps, parsed.train.lr, parsed.pseudo.gate) == ("zh", 2, 0.5, "paper")
+    assert (parsed.folds, parsed.stage2.ratio, parsed.submit) == (4, 2, "stage1")
     assert type(parsed) is Config
 
 

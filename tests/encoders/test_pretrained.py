@@ -490,7 +490,9 @@ def corpus(clips, tmp_path_factory) -> dict[str, Clip]:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_path, name):
-    encoder = make_encoder(f"hf:{models / name}" if (models / name).exists() else name, Config("run"))
+    encoder = make_encoder(
+        f"hf:{models / name}" if (models / name).exists() else name, Config("run", visual=VisualConfig(fps=1))
+    )
     store = extract(encoder, list(corpus.values()), tmp_path)
     broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
     broken += {"audio": ["silent"], "video": ["blind"]}.get(encoder.track, [])

@@ -99,13 +99,25 @@ def write_clip(
     """
     # The format is given, because `path` may have the suffix of a temporary file.
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        # mp4 needs every track to be declared before the first packet.
-        video = None if frames is None else _add_video(container, frames, fps)
-        audio = None if samples is None else _add_audio(container, rate)
-        if video is not None:
-            _mux(container, video, (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames))
-        if audio is not None:
-            _mux(container, audio, [_audio_frame(samples, rate)])
+        tracks: list[tuple[av.stream.Stream, Iterable]] = []  # all declared before the first packet, as mp4 needs it
+        if frames is not None:
+            video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "28"})
+            video.height, video.width = frames.shape[1:3]
+            video.pix_fmt = "yuv420p"
+            video.codec_context.thread_count = 1
+            tracks.append((video, (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)))
+        if samples is not None:
+            audio = container.add_stream("aac", rate=rate, layout="mono", options={"aac_coder": "fast"})
+            audio.codec_context.bit_rate = 24_000  # bits per second: enough for speech
+            whole = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
+            whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
+            tracks.append((audio, [whole]))  # the codec splits it into frames of its size
+        for track, _ in tracks:
+            track.codec_context.flags |= Flags.bitexact
+        for track, of_track in tracks:
+            for frame in of_track:
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
 
 
 def read_seconds(path: str | Path) -> float:
@@ -233,33 +245,3 @@ def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
 def _samples(pieces: Iterable[av.AudioFrame | None]) -> Iterator[np.ndarray]:
     """Mono frames of packed sound ([1, n] each) as [n]; what waits is None where sound needs no resampling."""
     return (piece.to_ndarray()[0] for piece in pieces if piece is not None)
-
-
-def _add_video(container: av.container.OutputContainer, frames: np.ndarray, fps: int) -> av.VideoStream:
-    track = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "28"})
-    track.height, track.width = frames.shape[1:3]
-    track.pix_fmt = "yuv420p"
-    track.codec_context.thread_count = 1
-    track.codec_context.flags |= Flags.bitexact
-    return track
-
-
-def _add_audio(container: av.container.OutputContainer, rate: int) -> av.AudioStream:
-    track = container.add_stream("aac", rate=rate, layout="mono", options={"aac_coder": "fast"})
-    track.codec_context.bit_rate = 24_000  # bits per second: enough for speech
-    track.codec_context.flags |= Flags.bitexact
-    return track
-
-
-def _audio_frame(samples: np.ndarray, rate: int) -> av.AudioFrame:
-    """All samples [N] as one frame; the codec splits it into frames of its size."""
-    frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
-    frame.sample_rate = rate
-    frame.pts, frame.time_base = 0, Fraction(1, rate)
-    return frame
-
-
-def _mux(container: av.container.OutputContainer, track: av.stream.Stream, frames: Iterable) -> None:
-    for frame in frames:
-        container.mux(track.encode(frame))
-    container.mux(track.encode(None))

@@ -48,21 +48,17 @@ class Pretrained(Encoder):
         depth = getattr(self.settings, "vision_config", self.settings).num_hidden_layers
         if layer is not None and abs(layer) > depth:
             raise ConfigError(f"--streams: {model} has layers 1 to {depth} (or -{depth} to -1), not {layer}")
-        self._norm: nn.Module | None = None
-        self._norm_known = False
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         return self.finish(self.reader()(clips))
 
     def close(self) -> None:
         """Free the network; it is loaded again when it is needed."""
-        self.__dict__.pop("network", None)
-        self._norm, self._norm_known = None, False
+        self.__dict__ = self.__getstate__()
 
     def __getstate__(self) -> dict:
         """Without the network: workers of a cluster load it from its folder."""
-        state = {key: value for key, value in self.__dict__.items() if key != "network"}
-        return state | {"_norm": None, "_norm_known": False}
+        return {key: value for key, value in self.__dict__.items() if key not in ("network", "_norm")}
 
     def fingerprint(self) -> dict:
         return {
@@ -129,7 +125,7 @@ class Pretrained(Encoder):
 
         It is known by where its output lies in memory, so no batch, whatever it holds, can change what is found.
         """
-        if not self._norm_known:
+        if "_norm" not in self.__dict__:
             outputs: dict[nn.Module, Tensor] = {}
             hooks = [
                 module.register_forward_hook(lambda module, _, output: outputs.__setitem__(module, output))
@@ -140,6 +136,5 @@ class Pretrained(Encoder):
             for hook in hooks:
                 hook.remove()
             same = (m for m, o in outputs.items() if o.shape == last.shape and o.data_ptr() == last.data_ptr())
-            self._norm = next(same, None)
-            self._norm_known = True
+            self._norm: nn.Module | None = next(same, None)
         return self._norm

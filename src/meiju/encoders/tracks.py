@@ -140,8 +140,8 @@ class Track:
         container: av.container.InputContainer,
         stream: av.stream.Stream,
         notes: list[str],
-        start: float = 0.0,
-        stop: float = math.inf,
+        start: float,
+        stop: float,
     ):
         self.container, self.stream, self.notes = container, stream, notes
         self.start, self.stop = start, stop

@@ -11,7 +11,7 @@ import pandas as pd
 from safetensors.torch import save_file
 
 from meiju import features, folds, members
-from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig, VisualConfig
+from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig
 from meiju.corpus import UNSCORED_PARTS
 from meiju.encoders import media
 from meiju.labels import OFFICIAL, TASKS
@@ -56,8 +56,7 @@ class Bench:
             corpus=CorpusConfig(root=self.root),
             model=ModelConfig(heads=(1,), width=8),
             text=TextConfig(dim=8),
-            audio=AudioConfig(mels=8, fps=5),
-            visual=VisualConfig(size=8, dim=4),
+            audio=AudioConfig(max_frames=4),
         )
 
     @cached_property
