@@ -1,14 +1,12 @@
 import dataclasses
-import io
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from meiju import training
 from meiju.config import ModelConfig, TrainConfig
-from meiju.features import MemberStore, Store
+from meiju.features import MemberStore
 from meiju.fusion import FUSIONS
 from meiju.labels import TASKS
 from meiju.training import (
@@ -23,6 +21,7 @@ from meiju.training import (
     predict,
     train_members,
 )
+from toy_corpus import make_store
 
 CLASSES = {"emotion": 3, "intent": 2}
 MODEL = ModelConfig(heads=(2,), width=16)
@@ -31,15 +30,6 @@ N_CLIPS = 90
 NAMES = [f"clip_{k:02}" for k in range(N_CLIPS)]
 NUMBERS = np.arange(N_CLIPS)
 LABELS = {"emotion": NUMBERS % 3, "intent": NUMBERS // 3 % 2}
-
-
-def make_store(clips):
-    """A store of the given frames by name, in that order."""
-    n_frames = [len(frames) for frames in clips.values()]
-    stop = np.cumsum(n_frames)
-    table = pd.DataFrame({"name": list(clips), "start": stop - n_frames, "stop": stop})
-    index = pd.read_csv(io.StringIO(table.to_csv(index=False))).set_index("name")  # as features.load has it
-    return Store(np.concatenate(list(clips.values())).astype(np.float16), index, pd.DataFrame(), {})
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """A corpus of a few clips without files, folds of it, and predictions of members that are drawn instead of learnt."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 from scipy.special import log_softmax
 
 from meiju.corpus import Corpus
+from meiju.features import Store
 from meiju.labels import TASKS, LabelSet
 from meiju.members import Member
 
@@ -68,3 +70,12 @@ def draw_members(folder: Path, chosen: Iterable[Member], corpus: Corpus, folds: 
             lean = knows * np.eye(len(LABELS[task]))[number]
             logits[task] = (rng.normal(size=lean.shape) + lean)[unseen]
         write_member(folder, member, clips.name[unseen], clips.name[~unseen], logits)
+
+
+def make_store(clips: dict[str, np.ndarray]) -> Store:
+    """A store of the given frames by name, in that order."""
+    n_frames = [len(frames) for frames in clips.values()]
+    stop = np.cumsum(n_frames)
+    table = pd.DataFrame({"name": list(clips), "start": stop - n_frames, "stop": stop})
+    index = pd.read_csv(io.StringIO(table.to_csv(index=False))).set_index("name")  # as features.load has it
+    return Store(np.concatenate(list(clips.values())).astype(np.float16), index, pd.DataFrame(), {})

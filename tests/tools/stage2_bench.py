@@ -15,22 +15,23 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
 from sklearn.metrics import f1_score, log_loss
 
 from meiju import features, folds
+from meiju.calibration import calibrate, fit_temperature
+from meiju.cli import main
 from meiju.config import Config
 from meiju.corpus import Corpus
 from meiju.features import MemberStore
 from meiju.labels import TASKS
 from meiju.metrics import jrbm
-from meiju.pseudo import calibrate, fit_temperature, precision_threshold
-from meiju.run import Run, main
+from meiju.run import Run
 from meiju.training import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
 
 N_FOLDS = 5
@@ -49,22 +50,18 @@ class Split:
     test: np.ndarray
     labels: dict[str, np.ndarray]  # of all clips, -1 where not known
     fold: np.ndarray  # of `labelled`
-    groups: np.ndarray | None  # of `labelled`
     classes: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Teachers:
-    """What stage 1 knows. All by fold: of the pool by the fold's members, and by those and its nested members together.
+    """What stage 1 knows: by fold, probabilities of the pool by the fold's member, and the temperature of each task.
 
-    nested: labels and predictions of the other folds' rows by nested members; own: each labelled clip by the members
-    that held out its fold; temperature and threshold of each task as the default gate has them.
+    own: of each labelled clip, by the member that held out its fold; test: of the test clips, the mean of all members.
     """
 
-    single: list[Probabilities]
-    together: list[Probabilities]
+    pool: list[Probabilities]
     temperature: list[dict[str, float]]
-    threshold: list[dict[str, float]]
     own: Probabilities
     test: Probabilities
 
@@ -101,7 +98,6 @@ def draw(run: Run, n_labelled: int, seed: int, *, with_pool: bool) -> Split:
         training.index[is_test].to_numpy(),
         labels,
         drawn[clips.name[labelled]].to_numpy(),
-        group[labelled].to_numpy() if what else None,
         {task: len(run.corpus.labels[task]) for task in TASKS},
     )
 
@@ -151,31 +147,17 @@ class Bench:
         every = range(N_FOLDS)
         jobs = {(k,): ((k,), None) for k in every} | {(a, b): ((a, b), None) for a in every for b in every if a < b}
         said = self.train(jobs, clips)
-        single = [_part(said[k,], slice(n, n + n_pool)) for k in every]
-        together, temperature, threshold = [], [], []
+        temperature = []
         for k in every:
             nested = {j: said[tuple(sorted((k, j)))] for j in every if j != k}
-            together.append(_mean([single[k], *(_part(one, slice(n, n + n_pool)) for one in nested.values())]))
             rows = np.flatnonzero(split.fold != k)
             seen = {task: np.stack([nested[split.fold[i]][task][i] for i in rows]) for task in TASKS}
             truth = {task: split.labels[task][split.labelled[rows]] for task in TASKS}
-            heat = {task: fit_temperature(seen[task], truth[task]) for task in TASKS}
-            temperature.append(heat)
-            groups = None if split.groups is None else split.groups[rows]
-            threshold.append(
-                {
-                    task: precision_threshold(
-                        seen[task].max(axis=1),
-                        seen[task].argmax(axis=1) == truth[task],
-                        self.config.pseudo.precision,
-                        groups,
-                    )
-                    for task in TASKS
-                }
-            )
+            temperature.append({task: fit_temperature(seen[task], truth[task]) for task in TASKS})
         own = {task: np.stack([said[split.fold[i],][task][i] for i in range(n)]) for task in TASKS}
         test = _mean([_part(said[k,], slice(n + n_pool, None)) for k in every])
-        return Teachers(single, together, temperature, threshold, own, test)
+        pool = [_part(said[k,], slice(n, n + n_pool)) for k in every]
+        return Teachers(pool, temperature, own, test)
 
     def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, dict[str, float]]:
         """Predictions of labelled clips by members that held them out, and of test clips; the pool's precision."""
@@ -198,7 +180,7 @@ class Bench:
                 jobs[k,] = ((k,), rows.take(taken) if len(taken) else None)
             said = self.train(jobs, clips, way)
             pool = [_part(said[k,], slice(n, n + len(split.pool))) for k in range(N_FOLDS)]
-            taught = dataclasses.replace(taught, single=pool, together=pool)
+            taught = dataclasses.replace(taught, pool=pool)
         own = {task: np.stack([said[split.fold[i],][task][i] for i in range(n)]) for task in TASKS}
         test = _mean([_part(one, slice(n + len(split.pool), None)) for one in said.values()])
         told = {f"precision_{t}": np.mean(right[t]) for t in TASKS} | {f"kept_{t}": np.mean(kept[t]) for t in TASKS}
@@ -213,71 +195,40 @@ def _mean(several: list[Probabilities]) -> Probabilities:
     return {task: np.mean([one[task] for one in several], axis=0) for task in TASKS}
 
 
-def _calibrated(teachers: Teachers, fold: int, which: str) -> Probabilities:
-    return {task: calibrate(getattr(teachers, which)[fold][task], teachers.temperature[fold][task]) for task in TASKS}
+def _calibrated(teachers: Teachers, fold: int) -> Probabilities:
+    return {task: calibrate(teachers.pool[fold][task], teachers.temperature[fold][task]) for task in TASKS}
 
 
-def gate(teachers: Teachers, fold: int, split: Split, *, soft: bool = False, which: str = "single"):
-    """--pseudo.gate precision: hard labels above the gate, of pairs that labelled clips show."""
-    targets, weight = {}, {}
-    seen = split.labelled[split.fold != fold]
-    pairs = set(zip(*(split.labels[task][seen] for task in TASKS), strict=True))
-    best = {task: getattr(teachers, which)[fold][task].argmax(axis=1) for task in TASKS}
-    known = np.array([pair in pairs for pair in zip(*best.values(), strict=True)])
+def paper(teachers: Teachers, fold: int, split: Split):
+    """--pseudo.gate paper: the likeliest classes above a confidence of 0.99, as the networks give it."""
+    p = teachers.pool[fold]
+    return (
+        {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS},
+        {task: (p[task].max(axis=1) >= 0.99).astype(float) for task in TASKS},
+    )
+
+
+def everything(teachers: Teachers, fold: int, split: Split, *, hard: bool = False, weight: float = 1):
+    """--pseudo.gate soft: calibrated probabilities of the whole pool; or, with `hard`, the likeliest classes."""
+    p = _calibrated(teachers, fold)
+    targets = {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS} if hard else p
+    return targets, {task: np.full(len(p[task]), weight) for task in TASKS}
+
+
+def soft_match(teachers: Teachers, fold: int, split: Split):
+    """SoftMatch's weights (arXiv 2301.10921, section 3): a truncated Gaussian of the confidence."""
+    p, weight = _calibrated(teachers, fold), {}
     for task in TASKS:
-        p = getattr(teachers, which)[fold][task]
-        passed = (p.max(axis=1) >= teachers.threshold[fold][task]) & known
-        calibrated = _calibrated(teachers, fold, which)[task]
-        targets[task] = calibrated if soft else np.eye(p.shape[1])[best[task]]
-        weight[task] = passed.astype(float)
-    return targets, weight
+        confidence = p[task].max(axis=1)
+        below = np.minimum(confidence - confidence.mean(), 0)
+        weight[task] = np.exp(-(below**2) / (2 * confidence.var()))
+    return p, weight
 
 
-def everything(
-    teachers: Teachers,
-    fold: int,
-    split: Split,
-    *,
-    which: str,
-    sharpen: float = 1.0,
-    hard: bool = False,
-    power: float = 0,
-    scale: float = 1,
-):
-    """Calibrated probabilities of the whole pool; sharpened by a temperature; weighted by a power of the confidence."""
-    p = _calibrated(teachers, fold, which)
-    targets = {task: softmax(np.log(np.maximum(p[task], 1e-12)) / sharpen, axis=1) for task in TASKS}
-    if hard:
-        targets = {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS}
-    return targets, {task: scale * p[task].max(axis=1) ** power for task in TASKS}
-
-
-def known_pairs(teachers: Teachers, fold: int, split: Split, *, which: str):
-    """The whole pool, but for clips of a likeliest pair that no labelled clip shows."""
-    targets, weight = everything(teachers, fold, split, which=which)
-    seen = split.labelled[split.fold != fold]
-    pairs = set(zip(*(split.labels[task][seen] for task in TASKS), strict=True))
-    best = zip(*(targets[task].argmax(axis=1) for task in TASKS), strict=True)
-    known = np.array([pair in pairs for pair in best], dtype=float)
-    return targets, {task: known * w for task, w in weight.items()}
-
-
-def soft_match(teachers: Teachers, fold: int, split: Split, *, which: str, hard: bool, align: bool):
-    """SoftMatch (arXiv 2301.10921, section 3): a truncated Gaussian of the confidence, after uniform alignment."""
-    targets, weight = {}, {}
-    for task, p in _calibrated(teachers, fold, which).items():
-        aligned = p / p.mean(axis=0) if align else p
-        confidence = (aligned / aligned.sum(axis=1, keepdims=True)).max(axis=1)
-        mean, variance = confidence.mean(), confidence.var()
-        weight[task] = np.exp(-(np.minimum(confidence - mean, 0) ** 2) / (2 * variance))
-        targets[task] = np.eye(p.shape[1])[p.argmax(axis=1)] if hard else p
-    return targets, weight
-
-
-def class_wise(teachers: Teachers, fold: int, split: Split, *, which: str):
+def free_match(teachers: Teachers, fold: int, split: Split):
     """FreeMatch (arXiv 2205.07246, section 4): the mean confidence, scaled by what each class has on average."""
     targets, weight = {}, {}
-    for task, p in _calibrated(teachers, fold, which).items():
+    for task, p in _calibrated(teachers, fold).items():
         best, confidence = p.argmax(axis=1), p.max(axis=1)
         local = p.mean(axis=0) / p.mean(axis=0).max()
         weight[task] = (confidence >= (local * confidence.mean())[best]).astype(float)
@@ -285,57 +236,16 @@ def class_wise(teachers: Teachers, fold: int, split: Split, *, which: str):
     return targets, weight
 
 
-def aligned(teachers: Teachers, fold: int, split: Split, *, which: str):
-    """Probabilities moved to the pool's shares of classes, by expectation-maximisation (Saerens et al. 2002)."""
-    targets, weight = {}, {}
-    seen = split.labelled[split.fold != fold]
-    for task, p in _calibrated(teachers, fold, which).items():
-        given = np.bincount(split.labels[task][seen], minlength=p.shape[1]) + 1
-        given = given / given.sum()
-        share, moved = given, p
-        for _ in range(100):
-            moved = p * share / given
-            moved = moved / moved.sum(axis=1, keepdims=True)
-            share = moved.mean(axis=0)
-        targets[task], weight[task] = moved, np.ones(len(p))
-    return targets, weight
-
-
-def agreeing(teachers: Teachers, fold: int, split: Split):
-    """Hard labels where the fold's member and the mean of all that never saw the fold say the same."""
-    one, all_ = _calibrated(teachers, fold, "single"), _calibrated(teachers, fold, "together")
-    targets = {task: np.eye(p.shape[1])[p.argmax(axis=1)] for task, p in all_.items()}
-    return targets, {task: (one[task].argmax(axis=1) == p.argmax(axis=1)).astype(float) for task, p in all_.items()}
-
-
-def ways() -> dict[str, Way]:
-    def of(function, **settings):
-        return lambda teachers, fold, split: function(teachers, fold, split, **settings)
-
-    soft = of(everything, which="together")
-    return {
-        "gate, hard": Way(of(gate)),
-        "gate, hard, nested teachers too": Way(of(gate, which="together")),
-        "gate, soft": Way(of(gate, soft=True)),
-        "all, soft": Way(of(everything, which="single")),
-        "all, soft, nested teachers too": Way(soft),
-        "the same, ratio 2": Way(soft, ratio=2),
-        "the same, ratio 4": Way(soft, ratio=4),
-        "the same, sharpened by 0.5": Way(of(everything, which="together", sharpen=0.5)),
-        "the same, hard": Way(of(everything, which="together", hard=True)),
-        "the same, weighted by confidence": Way(of(everything, which="together", power=1)),
-        "SoftMatch": Way(of(soft_match, which="together", hard=True, align=True)),
-        "SoftMatch, soft targets": Way(of(soft_match, which="together", hard=False, align=False)),
-        "FreeMatch's thresholds": Way(of(class_wise, which="together")),
-        "shares aligned": Way(of(aligned, which="together")),
-        "agreement": Way(agreeing),
-        "two rounds": Way(soft, rounds=2),
-        "two rounds, single": Way(of(everything, which="single"), rounds=2),
-        "all, soft, known pairs": Way(of(known_pairs, which="single")),
-        "all, soft, weight 1": Way(of(everything, which="single", scale=2.0)),
-        "all, soft, weight 1, ratio 2": Way(of(everything, which="single", scale=2.0), ratio=2),
-        "modality dropout 0.4": Way(soft, modality_dropout=0.4),
-    }
+WAYS = {
+    "all, soft": Way(everything),
+    "paper": Way(paper),
+    "all, hard": Way(partial(everything, hard=True)),
+    "all, soft, weight 1": Way(partial(everything, weight=2)),
+    "SoftMatch": Way(soft_match),
+    "FreeMatch": Way(free_match),
+    "two rounds": Way(everything, rounds=2),
+    "modality dropout 0.4": Way(everything, modality_dropout=0.4),
+}
 
 
 def scores(split: Split, own: Probabilities, test: Probabilities) -> dict[str, float]:
@@ -373,7 +283,7 @@ def bench(run: Run, options: argparse.Namespace) -> None:
         split = draw(run, options.labelled, seed, with_pool=options.pool)
         key = {"run": run.config.run, "labelled": options.labelled, "seed": seed}
         here = done[(done[list(key)] == list(key.values())).all(axis=1)] if len(done) else done
-        missing = [name for name in ["stage 1", *ways()] if not len(here) or name not in set(here.way)]
+        missing = [name for name in ["stage 1", *WAYS] if not len(here) or name not in set(here.way)]
         if options.ways:
             missing = [name for name in missing if name in options.ways or name == "stage 1"]
         if not missing:
@@ -385,7 +295,7 @@ def bench(run: Run, options: argparse.Namespace) -> None:
                 row = scores(split, teachers.own, teachers.test)
                 row |= {f"both_{k}": v for k, v in row.items()}
             else:
-                own, test, told = one.stage2(ways()[name], teachers)
+                own, test, told = one.stage2(WAYS[name], teachers)
                 both = scores(split, _mean([own, teachers.own]), _mean([test, teachers.test]))
                 row = scores(split, own, test) | told | {f"both_{k}": v for k, v in both.items()}
             row = {**key, "way": name, "n_pool": len(split.pool), "n_test": len(split.test), **row}
