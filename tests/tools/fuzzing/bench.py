@@ -1,6 +1,7 @@
 """A tiny finished run whose files are there to be damaged: made in a second or two, because nothing is trained."""
 
 import csv
+import random
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save_file
 
+from fuzzing.mutations import Payload
 from meiju import features, folds, members
 from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig, VisualConfig
 from meiju.corpus import UNSCORED_PARTS
@@ -30,6 +32,7 @@ TABLES = {
 }
 SIZES = {"training": 9, "validation": 3, "testing": 4, "unlabelled": 3}
 STAGE2, TRANSCRIPTS = "stage2", "transcripts"
+RIGHT, REFUSED = "right", "refused"  # how an input ends
 
 
 @dataclass(frozen=True)
@@ -160,3 +163,32 @@ def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
         logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
         np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)
     files.write_json(folder / "done.json", {"decided by": run.decided_by(STAGE2), "files": {}})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: what it is made from, where it may be written, and what decides it."""
+
+    bench: Bench
+    folder: Path
+    rng: random.Random
+
+    @property
+    def payload(self) -> Payload:
+        """An object whose pickle, if it is ever loaded, leaves a file beside the folder."""
+        return Payload(self.folder.parent / "unpickled")
+
+    def home(self) -> Bench:
+        """The bench with a run of its own, to be changed at will."""
+        shutil.copytree(self.bench.config.home, self.folder / "home")
+        for name in ("corpus", "sentences.txt"):
+            (self.folder / name).symlink_to(self.bench.folder / name)
+        own = Bench(self.folder)
+        own.run.__dict__["corpus"] = self.bench.run.corpus
+        return own
+
+
+def expect(ok: bool, what: str) -> None:
+    """Raise AssertionError unless a result is as it must be."""
+    if not ok:
+        raise AssertionError(what)
