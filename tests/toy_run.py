@@ -16,35 +16,11 @@ STEPS = (
     "08_ensemble",
     "09_report",
 )
-TINY = [
-    "--jobs",
-    "1",
-    "--folds",
-    "3",
-    "--model.heads",
-    "1",
-    "2",
-    "--model.width",
-    "8",
-    "--train.epochs",
-    "2",
-    "--train.average-epochs",
-    "1",
-    "--text.dim",
-    "16",
-    "--streams",  # the cheapest, to draw many: the default ones are tested by themselves and in the sample's run
-    "text=tfidf-svd",
-    "audio=logmel",
-    "visual=pixels-pca",
-    "--visual.crop",
-    "frame",
-    "--pseudo.gate",
-    "fixed",
-    "--pseudo.threshold",
-    "0.05",
-    "--device",
-    "cpu",
-]
+# The cheapest streams, to draw many: the default ones are tested by themselves and in the sample's run.
+FLAGS = """--jobs 1 --device cpu --folds 3 --model.heads 1 2 --model.width 8 --train.epochs 2 --train.average-epochs 1
+    --text.dim 16 --streams text=tfidf-svd audio=logmel visual=pixels-pca --visual.crop frame
+    --pseudo.gate fixed --pseudo.threshold 0.05"""
+TINY = FLAGS.split()
 
 
 def run_step(step: str, home: Path, root: Path, *flags: str) -> None:
