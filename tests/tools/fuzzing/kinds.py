@@ -489,15 +489,6 @@ def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
     return RIGHT
 
 
-class _Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.tags = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
-
-
 def _report(said: str, name: str) -> None:
     """The page has the same tags, whatever its texts are."""
     expect(_tags(said, name) == _tags("a", "b"), "a text has become part of the page")
@@ -514,9 +505,10 @@ def _tags(text: str, other: str) -> list[tuple]:
         made_with={text: other},
     )
     html.encode("utf-8")
-    parser = _Tags()
+    tags, parser = [], HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: tags.append((tag, tuple(name for name, _ in attrs)))
     parser.feed(html)
-    return parser.tags
+    return tags
 
 
 def _without_marks(text: str) -> str:
