@@ -417,21 +417,6 @@ def test_comments_and_docstrings_are_no_code(home, root, capsys):
     assert "done before" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("unpainted")
-def test_what_lies_in_the_submissions_folder_belongs_together(own_home, root, capsys):
-    out = own_home / "submissions" / "sample"
-    other = ("--ensemble", "out-of-fold")
-    run_step("08_ensemble", own_home, root, *other)
-    assert "submission: replaces that of other settings" in capsys.readouterr().out
-    assert not (out / "report.html").exists()
-    with pytest.raises(SystemExit, match="08_ensemble"):
-        run_step("09_report", own_home, root)
-    run_step("09_report", own_home, root, *other)
-    run_step("08_ensemble", own_home, root)
-    assert not list(out.glob("*.png"))
-    assert not (out / "report.json").exists()
-
-
 def test_a_copied_home_and_touched_clips_are_known_again(home, root, tmp_path, capsys):
     corpus = shutil.copytree(root, tmp_path / "corpus", copy_function=shutil.copyfile)
     copy = shutil.copytree(home, tmp_path / "home", copy_function=shutil.copyfile)
