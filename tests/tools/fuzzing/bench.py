@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from safetensors.torch import save_file
 
 from fuzzing.mutations import Payload
@@ -23,6 +22,7 @@ from meiju.run import Run
 from meiju.serving import bundle
 from meiju.text import refine
 from meiju.utils import files
+from toy_corpus import draw_members
 
 TABLES = {
     "training": "Annotation/Training_transcription.csv",
@@ -148,20 +148,16 @@ def _write_corpus(bench: Bench) -> None:
 def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
     """Networks as they are before training, and predictions that are drawn."""
     run, config = bench.run, bench.config
-    plan, names = members.plan(config, nested=False), run.corpus.clips.name.to_numpy().astype(str)
+    plan = members.plan(config, nested=False)
     noise = Noise(list(range(len(plan))), "cpu")
     network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
     state, shape = network.weights(), {"shape": network.shape.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    fold = pd.Series(run.folds.fold.to_numpy(), run.folds.name).reindex(names)
+    draw_members(folder, plan, run.corpus, run.folds, knows=0.0)
     for e, member in enumerate(plan):
         own = {key: value[e].contiguous().clone() for key, value in state.items()}
         save_file(own, folder / members.weights_name(member), shape)
-        unseen = ~(fold.notna() & ~fold.isin(member.held_out)).to_numpy()
-        logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
-        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)
     files.write_json(folder / "done.json", {"decided by": run.decided_by(STAGE2), "files": {}})
 
 
