@@ -223,6 +223,9 @@ def test_csv_files_of_single_clips_are_no_tables(tmp_path):
         path.write_text("frame, face_id\n1, 0\n")
     (root / "NoAnnotation" / "transcription.csv").write_text("name,sentence\n")
     assert open_corpus(root).clips.name.tolist() == NAMES
+    (root / TESTING).write_text("a,b\n1,2\n")  # the table, of which it is then told what it lacks
+    (root / "Training" / "x1.mp4").unlink()
+    assert only_problem(root).startswith(f"{TESTING}, row 1: no column for ")
 
 
 # Any rows come back

@@ -136,7 +136,7 @@ def test_labels_and_tables_name_classes_in_their_order():
 def test_members_of_other_classes_are_refused(tmp_path):
     chosen = [Member(1, 0, (0,)), Member(1, 0, (1,))]
     for member, n in zip(chosen, (7, 1), strict=True):
-        logits = {"emotion": np.zeros((1, n), np.float32), "intent": np.zeros((1, 8), np.float32)}
+        logits = {t: np.full((1, k), -np.log(k), np.float32) for t, k in {"emotion": n, "intent": 8}.items()}
         np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
     with pytest.raises(files.Damaged, match="another number of emotion classes"):
         ensemble.mean_over(tmp_path, chosen, ["a"])
@@ -155,7 +155,7 @@ def test_predictions_that_are_no_numbers_are_damaged(tmp_path, bad):
 
 def test_predictions_that_have_lost_a_clip_are_damaged(tmp_path):
     member = Member(1, 0, (0,))
-    logits = {task: np.zeros((1, 2), np.float32) for task in TASKS}
+    logits = {task: np.full((1, 2), np.log(0.5), np.float32) for task in TASKS}
     np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
     with pytest.raises(files.Damaged, match="has no prediction of c"):
         ensemble.mean_over(tmp_path, [member], ["a", "c"])

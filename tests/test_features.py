@@ -190,6 +190,18 @@ def test_extraction_with_a_cut_off_file_goes_on_to_the_same_bytes(tmp_path, undi
     assert NAMES[64] in encoder.encoded
 
 
+def test_a_journal_cut_anywhere_in_a_line_is_read(tmp_path, undisturbed, broken_off):
+    journal = (broken_off / "journal.jsonl").read_bytes()
+    last = len(journal.splitlines(keepends=True)[-1])
+    for lost in range(1, last):
+        folder = shutil.copytree(broken_off, tmp_path / f"store{lost}")
+        (folder / "journal.jsonl").write_bytes(journal[:-lost])
+        encoder = Fake()
+        extract(encoder, folder)
+        assert encoder.encoded == NAMES[CHUNK:]
+        assert contents(folder) == undisturbed
+
+
 def test_frames_that_the_journal_does_not_know_are_written_anew(tmp_path, undisturbed, broken_off):
     folder = shutil.copytree(broken_off, tmp_path / "store")
     with (folder / "frames.part.npy").open("ab") as file:

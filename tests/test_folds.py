@@ -39,11 +39,14 @@ def fold_of(corpus):
     return corpus.part("training").merge(draw(corpus), on="name", validate="1:1").fold
 
 
-def test_every_training_clip_is_in_one_fold():
+def test_every_training_clip_is_in_one_fold_whatever_the_order_of_rows_and_the_seed_decides():
     corpus = make_corpus()
     drawn = draw(corpus)
     assert drawn.name.tolist() == sorted(corpus.part("training").name)
     assert set(drawn.fold) == set(range(N_FOLDS))
+    shuffled = Corpus(corpus.clips.sample(frac=1, random_state=3, ignore_index=True), OFFICIAL, [])
+    pd.testing.assert_frame_equal(draw(shuffled), drawn)
+    assert not draw(corpus, seed=8).equals(drawn)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -56,18 +59,6 @@ def test_every_class_is_spread_evenly(seed):
         assert worst.max() < 3, worst
         told = folds.deviations(draw(corpus), training).query("kind == @task").set_index("what").worst
         pd.testing.assert_series_equal(told.sort_index(), worst.sort_index(), check_names=False)
-
-
-def test_folds_do_not_depend_on_the_order_of_rows():
-    corpus = make_corpus()
-    shuffled = Corpus(corpus.clips.sample(frac=1, random_state=3, ignore_index=True), OFFICIAL, [])
-    pd.testing.assert_frame_equal(draw(shuffled), draw(corpus))
-
-
-def test_the_seed_decides():
-    corpus = make_corpus()
-    pd.testing.assert_frame_equal(draw(corpus), draw(corpus))
-    assert not draw(corpus).equals(draw(corpus, seed=8))
 
 
 def test_clips_of_the_same_words_and_labels_stay_together():
@@ -84,11 +75,6 @@ def test_clips_of_the_same_words_and_labels_stay_together():
 def test_short_lines_are_common_speech_and_spread(sentence):
     corpus = make_corpus(sentences=[sentence] * 300)
     assert fold_of(corpus).value_counts().between(55, 65).all()
-
-
-def test_too_few_clips_are_refused():
-    with pytest.raises(ConfigError, match="4 training clips cannot fill 5 folds"):
-        draw(make_corpus(n=4))
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -189,16 +175,17 @@ def test_a_group_can_be_read_from_names_or_left_aside():
 
 
 @pytest.mark.parametrize(
-    ("by", "message"),
+    ("n", "by", "message"),
     [
-        ("speaker", "300 training clips have no speaker, such as clip_0000"),
-        ("^other", "300 training clips have no group of names"),
-        ("^clip", "1 different values of group of names cannot fill 5 folds"),
+        (4, "auto", "4 training clips cannot fill 5 folds"),
+        (300, "speaker", "300 training clips have no speaker, such as clip_0000"),
+        (300, "^other", "300 training clips have no group of names"),
+        (300, "^clip", "1 different values of group of names cannot fill 5 folds"),
     ],
 )
-def test_groups_that_cannot_be_folds_are_refused(by, message):
+def test_groups_that_cannot_be_folds_are_refused(n, by, message):
     with pytest.raises(ConfigError, match=message):
-        draw(make_corpus(), by=by)
+        draw(make_corpus(n), by=by)
 
 
 def clips_with(**columns):

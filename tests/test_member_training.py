@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from meiju import features, member_training, members
 from meiju.config import Config, ModelConfig, PseudoConfig, Stage2Config, TrainConfig
-from meiju.labels import TASKS, UNKNOWN
+from meiju.labels import TASKS
 from meiju.member_training import StageData
 from meiju.members import Member
 from meiju.training import Frames, predict
@@ -246,11 +246,3 @@ def test_weights_that_tell_of_huge_streams_are_refused_before_memory_is_taken(tr
         save_file(load_file(path), path, {"shape": shape.to_json().replace('"audio": 4', '"audio": 1000000000')})
     with pytest.raises(files.Damaged, match="other names or sizes"):
         member_training.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
-
-
-def test_unaccepted_pseudo_labels_are_unknown_to_the_loss(data):
-    table = pseudo_labels().assign(emotion_accepted=False)
-    rows = member_training._pseudo_rows(CONFIG, dataclasses.replace(data, pseudo=table), Member(1, 0, (0,)))
-    assert UNKNOWN not in rows.clips
-    assert not rows.weight["emotion"].any()
-    assert not rows.targets["emotion"].any()

@@ -33,6 +33,8 @@ GOOD = {"emotion": np.log(np.full((2, 3), 1 / 3)), "intent": np.log(np.full((2, 
         (["a", "b"], GOOD | {"intent": np.zeros(2)}, "have the shapes"),
         (["a", "b"], GOOD | {"emotion": np.full((2, 3), np.nan)}, "no finite numbers"),
         (["a", "b"], GOOD | {"emotion": np.ones((2, 3))}, "no logarithms of probabilities"),
+        (["a", "b"], GOOD | {"emotion": np.zeros((2, 3))}, "no logarithms of probabilities"),
+        (["a", "b"], GOOD | {"emotion": np.zeros((2, 0))}, "no logarithms of probabilities"),
     ],
 )
 def test_predictions_that_are_not_whole_are_named(tmp_path, names, said, reason):

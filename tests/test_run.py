@@ -51,6 +51,7 @@ def changed(usual, run) -> list[str]:
 @pytest.mark.parametrize(
     ("flags", "first"),
     [
+        ("--seed 1", "transcripts"),
         ("--punctuation none", "transcripts"),
         ("--text.dim 8", "features"),
         ("--audio.max-frames 8", "features"),
@@ -83,10 +84,6 @@ def test_a_setting_that_decides_nothing_here_changes_nothing(home, usual, flags)
     assert changed(usual, make(home, *flags.split())) == []
 
 
-def test_the_seed_decides_every_step(home, usual):
-    assert changed(usual, make(home, "--seed", "1")) == ORDER
-
-
 def corpus_with(column: str, value: str, part: str):
     """The corpus with another entry of the first clip of a part."""
     clips = CORPUS.clips.copy()
@@ -109,10 +106,16 @@ def test_what_the_corpus_says_decides_who_reads_it(home, usual, column, value, p
     assert changed(usual, run) == ORDER[ORDER.index(first) :]
 
 
-def test_the_order_of_the_classes_decides_stage_1(home, usual):
+def test_other_folds_another_order_of_the_classes_and_a_gpu_decide_stage_1(home, usual, monkeypatch):
     turned = LabelSet(CORPUS.labels.emotion[::-1], CORPUS.labels.intent)
-    run = make(home, corpus=dataclasses.replace(CORPUS, labels=turned))
-    assert changed(usual, run) == ORDER[ORDER.index("stage1") :]
+    runs = [
+        make(home, folds=FOLDS.assign(fold=(FOLDS.fold + 1) % N_FOLDS)),
+        make(home, corpus=dataclasses.replace(CORPUS, labels=turned)),
+    ]
+    for run in runs:
+        assert changed(usual, run) == ORDER[ORDER.index("stage1") :]
+    monkeypatch.setattr("meiju.steps.device_type", lambda device: "cuda")
+    assert changed(usual, make(home)) == ORDER[ORDER.index("stage1") :]
 
 
 def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
@@ -121,16 +124,6 @@ def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
     assert not make(home, corpus=silent).transcribes
     assert not make(home, "--speech.model", "whisper").transcribes
     assert make(home, "--speech.model", "whisper", corpus=silent).transcribes
-
-
-def test_what_networks_run_on_decides_stage_1(home, usual, monkeypatch):
-    monkeypatch.setattr("meiju.steps.device_type", lambda device: "cuda")
-    assert changed(usual, make(home)) == ORDER[ORDER.index("stage1") :]
-
-
-def test_other_folds_decide_stage_1(home, usual):
-    swapped = FOLDS.assign(fold=(FOLDS.fold + 1) % N_FOLDS)
-    assert changed(usual, make(home, folds=swapped)) == ORDER[ORDER.index("stage1") :]
 
 
 def test_the_ablation_of_a_run_decides_its_report_and_lies_by_its_second_stage(tmp_path):

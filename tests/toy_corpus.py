@@ -62,14 +62,16 @@ def draw_members(folder: Path, chosen: Iterable[Member], corpus: Corpus, folds: 
     fold = folds.set_index("name").fold.reindex(clips.name).to_numpy()
     for member in chosen:
         rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
-        unseen = np.isnan(fold) | np.isin(fold, member.held_out)
+        # Members of the calibration, which hold out several folds, predict labelled clips alone.
+        unseen = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
         logits = {}
         for task in TASKS:
             number = corpus.labels.encode(task, clips[task])
-            number = np.where(number < 0, np.arange(len(clips)) % len(LABELS[task]), number)
-            lean = knows * np.eye(len(LABELS[task]))[number]
+            number = np.where(number < 0, np.arange(len(clips)) % len(corpus.labels[task]), number)
+            lean = knows * np.eye(len(corpus.labels[task]))[number]
             logits[task] = (rng.normal(size=lean.shape) + lean)[unseen]
-        write_member(folder, member, clips.name[unseen], clips.name[~unseen], logits)
+        seen = ~np.isnan(fold) & ~np.isin(fold, member.held_out)
+        write_member(folder, member, clips.name[unseen], clips.name[seen], logits)
 
 
 def make_store(clips: dict[str, np.ndarray]) -> Store:

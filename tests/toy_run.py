@@ -16,37 +16,11 @@ STEPS = (
     "08_ensemble",
     "09_report",
 )
-TINY = [
-    "--jobs",
-    "1",
-    "--folds",
-    "3",
-    "--model.heads",
-    "1",
-    "2",
-    "--model.width",
-    "8",
-    "--train.epochs",
-    "2",
-    "--train.average-epochs",
-    "1",
-    "--text.dim",
-    "16",
-    "--streams",  # without e5-small, which is the slowest
-    "text=tfidf-svd",
-    "audio=smart-turn",
-    "visual=face-geometry",
-    "--audio.max-frames",
-    "4",
-    "--visual.fps",
-    "1",
-    "--pseudo.gate",
-    "paper",
-    "--pseudo.threshold",
-    "0.05",
-    "--device",
-    "cpu",
-]
+# Without e5-small, which is the slowest.
+FLAGS = """--jobs 1 --device cpu --folds 3 --model.heads 1 2 --model.width 8 --train.epochs 2 --train.average-epochs 1
+    --text.dim 16 --streams text=tfidf-svd audio=smart-turn visual=face-geometry --audio.max-frames 4 --visual.fps 1
+    --pseudo.gate paper --pseudo.threshold 0.05"""
+TINY = FLAGS.split()
 
 
 def run_step(step: str, home: Path, root: Path, *flags: str) -> None:

@@ -79,7 +79,7 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
             raise ValueError("the clips' names are no texts")
         if any(arrays[task].dtype.kind != "f" or not np.isfinite(arrays[task]).all() for task in TASKS):
             raise ValueError("the predictions are no finite numbers")
-        if any(arrays[task].max(initial=0) > 1e-3 for task in TASKS):
+        if any((np.abs(np.logaddexp.reduce(arrays[task], axis=1)) > 1e-3).any() for task in TASKS):
             raise ValueError("the predictions are no logarithms of probabilities")
         if len(set(arrays["names"])) < len(arrays["names"]):
             raise ValueError("a clip stands twice")

@@ -63,8 +63,3 @@ def test_the_script_writes_scores_and_a_submission(home, root, capsys):
         allowed = {"emotions": corpus.labels.emotion, "intents": corpus.labels.intent}
         assert submission.check(out / "baseline" / file, names=names, **allowed) == []
     assert "logistic regression" in capsys.readouterr().out
-
-
-def test_without_features_the_step_that_makes_them_is_named(root, tmp_path):
-    with pytest.raises(SystemExit, match="03_extract_features"):
-        run_step("baseline", tmp_path, root)

@@ -63,12 +63,6 @@ def test_accepted_shows_shares_and_counts():
     assert [text.get_text() for text in figure.axes[0].texts] == ["5", "5", "10", "10", "30", "0"]
 
 
-def test_accepted_says_so_when_nothing_was():
-    training = pd.Series({"happy": 5, "sad": 5})
-    assert "no pseudo-label was accepted" in texts(figures.accepted(training * 0, training, title=""))
-    assert "no pseudo-label was accepted" not in texts(figures.accepted(training, training, title=""))
-
-
 def test_accepted_pairs_marks_what_training_never_shows():
     training = pd.DataFrame([[3, 0], [1, 2]], index=["happy", "sad"], columns=INTENTS)
     accepted = pd.DataFrame([[7, 4]], index=["happy"], columns=INTENTS)
@@ -80,9 +74,11 @@ def test_accepted_pairs_marks_what_training_never_shows():
     assert "accepted pseudo-labels: 11 clips, 4 hatched" in texts(figure)
 
 
-def test_accepted_pairs_draws_an_empty_table():
-    training = pd.DataFrame([[3, 0]], index=["happy"], columns=INTENTS)
-    assert "accepted pseudo-labels: none" in texts(figures.accepted_pairs(training * 0, training, title=""))
+def test_nothing_accepted_is_said():
+    training, pairs = pd.Series({"happy": 5, "sad": 5}), pd.DataFrame([[3, 0]], index=["happy"], columns=INTENTS)
+    assert "no pseudo-label was accepted" in texts(figures.accepted(training * 0, training, title=""))
+    assert "no pseudo-label was accepted" not in texts(figures.accepted(training, training, title=""))
+    assert "accepted pseudo-labels: none" in texts(figures.accepted_pairs(pairs * 0, pairs, title=""))
 
 
 def test_score_by_heads_draws_members_and_their_mean():

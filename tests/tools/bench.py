@@ -18,6 +18,7 @@ Run     .venv/bin/python tests/tools/bench.py --parts members extraction --outpu
 
 import os
 import platform
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ import pandas as pd
 import torch
 import tyro
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import measuring
 from meiju.cli import help_text

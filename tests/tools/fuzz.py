@@ -9,12 +9,15 @@ Writes  a temporary folder, which is removed
 Run     .venv/bin/python tests/tools/fuzz.py --n 10000 --seed 0
 """
 
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import tyro
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fuzzing import bench, runner
 from meiju.cli import help_text

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from meiju import ensemble, evaluation, features, member_training, members, teachers
@@ -31,7 +30,6 @@ from meiju.encoders.registry import make_encoder
 from meiju.labels import EMOTIONS, INTENTS, TASKS, LabelSet
 from meiju.layers import Noise, Shape
 from meiju.member_training import StageData
-from meiju.members import Member
 from meiju.network import MemberNetwork
 from meiju.sample import corpus as sample_corpus
 from meiju.training import (
@@ -47,6 +45,7 @@ from meiju.training import (
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 from meiju.utils.log import peak_memory
+from toy_corpus import draw_members
 
 CLASSES = dict(zip(TASKS, (len(EMOTIONS), len(INTENTS)), strict=True))
 HEADS = 4
@@ -192,7 +191,8 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
     corpora = {n: _corpus(size, n) for n in size.pools}
     for n, (corpus, folds) in corpora.items():
         _frames(folder / str(n), len(corpus.clips), device)
-        _draw_members(folder / str(n) / "stage1", members.plan(config, nested=True), corpus, folds)
+        (folder / str(n) / "stage1").mkdir()
+        draw_members(folder / str(n) / "stage1", members.plan(config, nested=True), corpus, folds, knows=0.0)
 
     def turn() -> Measured:
         took: Measured = {}
@@ -230,19 +230,6 @@ def _corpus(size: Size, n_pool: int) -> tuple[Corpus, pd.DataFrame]:
     names = clips.name[clips.part == "training"]
     folds = pd.DataFrame({"name": names, "fold": np.arange(len(names)) % Config("bench").folds})
     return Corpus(clips, LabelSet(EMOTIONS, INTENTS), []), folds
-
-
-def _draw_members(folder: Path, plan: list[Member], corpus: Corpus, folds: pd.DataFrame) -> None:
-    """Predictions of members as training writes them, drawn at random."""
-    folder.mkdir()
-    fold = folds.set_index("name").fold.reindex(corpus.clips.name).to_numpy()
-    names = corpus.clips.name.to_numpy(dtype=str)
-    for member in plan:
-        rng = np.random.default_rng([*member.held_out])
-        unseen = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
-        drawn = {t: log_softmax(rng.normal(size=(unseen.sum(), k)).astype(np.float32), -1) for t, k in CLASSES.items()}
-        seen = names[~np.isnan(fold) & ~np.isin(fold, member.held_out)]
-        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=seen, **drawn)
 
 
 def extraction(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:

@@ -24,7 +24,7 @@ def arena(tmp_path):
 @pytest.mark.parametrize("kind", list(kinds.KINDS))
 def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
     numbers = [n for n in range(N) if runner.kind_of(n) == kind]
-    ends = [runner.run_one(made, arena, 1, number) for number in numbers]
+    ends = [runner.run_one(made, arena, 2, number) for number in numbers]
     assert not [end.wrong for end in ends if end.wrong]
     if kind != "sentence":  # any text is one
         assert len({end.how for end in ends}) > 1  # neither all refused nor all taken
@@ -45,7 +45,7 @@ def raising(error):
 def writing(place):
     def kind(case):
         (case.folder / place).write_text("x")
-        return kinds.RIGHT
+        return bench.RIGHT
 
     return kind
 

@@ -1,15 +1,16 @@
 """A tiny finished run whose files are there to be damaged: made in a second or two, because nothing is trained."""
 
 import csv
+import random
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from safetensors.torch import save_file
 
+from fuzzing.mutations import Payload
 from meiju import features, folds, members
 from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig
 from meiju.corpus import UNSCORED_PARTS
@@ -21,6 +22,7 @@ from meiju.run import Run
 from meiju.serving import bundle
 from meiju.text import refine
 from meiju.utils import files
+from toy_corpus import draw_members
 
 TABLES = {
     "training": "Annotation/Training_transcription.csv",
@@ -30,6 +32,7 @@ TABLES = {
 }
 SIZES = {"training": 9, "validation": 3, "testing": 4, "unlabelled": 3}
 STAGE2, TRANSCRIPTS = "stage2", "transcripts"
+RIGHT, REFUSED = "right", "refused"  # how an input ends
 
 
 @dataclass(frozen=True)
@@ -144,18 +147,43 @@ def _write_corpus(bench: Bench) -> None:
 def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
     """Networks as they are before training, and predictions that are drawn."""
     run, config = bench.run, bench.config
-    plan, names = members.plan(config, nested=False), run.corpus.clips.name.to_numpy().astype(str)
+    plan = members.plan(config, nested=False)
     noise = Noise(list(range(len(plan))), "cpu")
     network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
     state, shape = network.weights(), {"shape": network.shape.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    fold = pd.Series(run.folds.fold.to_numpy(), run.folds.name).reindex(names)
+    draw_members(folder, plan, run.corpus, run.folds, knows=0.0)
     for e, member in enumerate(plan):
         own = {key: value[e].contiguous().clone() for key, value in state.items()}
         save_file(own, folder / members.weights_name(member), shape)
-        unseen = ~(fold.notna() & ~fold.isin(member.held_out)).to_numpy()
-        logits = {task: rng.normal(size=(int(unseen.sum()), len(OFFICIAL[task]))).astype(np.float32) for task in TASKS}
-        np.savez_compressed(folder / f"{member.stem}.npz", names=names[unseen], trained_on=names[~unseen], **logits)
     files.write_json(folder / "done.json", {"cache key": run.cache_key(STAGE2), "files": {}})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: what it is made from, where it may be written, and what decides it."""
+
+    bench: Bench
+    folder: Path
+    rng: random.Random
+
+    @property
+    def payload(self) -> Payload:
+        """An object whose pickle, if it is ever loaded, leaves a file beside the folder."""
+        return Payload(self.folder.parent / "unpickled")
+
+    def home(self) -> Bench:
+        """The bench with a run of its own, to be changed at will."""
+        shutil.copytree(self.bench.config.home, self.folder / "home")
+        for name in ("corpus", "sentences.txt"):
+            (self.folder / name).symlink_to(self.bench.folder / name)
+        own = Bench(self.folder)
+        own.run.__dict__["corpus"] = self.bench.run.corpus
+        return own
+
+
+def expect(ok: bool, what: str) -> None:
+    """Raise AssertionError unless a result is as it must be."""
+    if not ok:
+        raise AssertionError(what)

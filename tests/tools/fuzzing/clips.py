@@ -8,7 +8,6 @@ import json
 import struct
 import wave
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -16,16 +15,13 @@ import torch
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizer  # now, as importing them takes seconds
 
 from fuzzing import mutations
+from fuzzing.bench import RIGHT, Case, expect
 from meiju.encoders import media
 from meiju.text.punctuation.crf import KNOWN_TAGS
 from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import hub
 from whole_clips import read_audio
 
-if TYPE_CHECKING:
-    from fuzzing.kinds import Case
-
-RIGHT = "right"
 ENDINGS = (".mkv", ".ts", ".mov", ".flv", ".nut")
 PLAYLISTS = (
     "ffconcat version 1.0\nfile {0}\n" * 20,
@@ -35,7 +31,7 @@ PLAYLISTS = (
 PLAIN = 65536  # 1 in the fixed-point numbers of a display matrix
 
 
-def container(case: "Case") -> str:
+def container(case: Case) -> str:
     """A clip whose container says odd things, in parts damaged or joined; or a playlist that names one."""
     rng, path = case.rng, case.folder / f"a{case.rng.choice(('.mp4', *ENDINGS))}"
     match rng.randrange(5):
@@ -49,35 +45,33 @@ def container(case: "Case") -> str:
             _remux(case.bench.clip, path, rng)
     notes: list[str] = []
     seconds = media.read_seconds(path)
-    _expect(0 <= seconds < 1e6, "a clip of no time, or of days")
-    _expect(seconds < 10 or "ffconcat" not in path.read_bytes()[:20].decode("latin-1"), "a playlist was opened")
+    expect(0 <= seconds < 1e6, "a clip of no time, or of days")
+    expect(seconds < 10 or "ffconcat" not in path.read_bytes()[:20].decode("latin-1"), "a playlist was opened")
     if rng.random() < 0.5:
         pictures = media.pictures(path, fps=4, shorter=24, notes=notes)
-        _expect(all(image.ndim == 3 and image.dtype == np.uint8 for image in pictures), "pictures of another form")
+        expect(all(image.ndim == 3 and image.dtype == np.uint8 for image in pictures), "pictures of another form")
     else:
         samples = read_audio(path, notes=notes)
-        _expect(samples.ndim == 1 and bool(np.isfinite(samples).all()), "sound of another form")
-    _expect(all(note.isprintable() for note in notes), "a note that is not one line")
+        expect(samples.ndim == 1 and bool(np.isfinite(samples).all()), "sound of another form")
+    expect(all(note.isprintable() for note in notes), "a note that is not one line")
     return "right, with a note" if notes else RIGHT
 
 
-def tagger(case: "Case") -> str:
+def tagger(case: Case) -> str:
     """A tagger of a restorer, mostly damaged."""
-    from fuzzing.kinds import bad_npz  # which imports this module
-
     numbers = np.random.default_rng(case.rng.randrange(2**32))
     path = case.folder / "tagger.npz"
     Tagger(KNOWN_TAGS[:3], ["a", "b"], numbers.normal(size=(2, 3)), numbers.normal(size=(3, 3))).save(path)
     if case.rng.random() < 0.7:
-        path.write_bytes(bad_npz(path, case))
+        path.write_bytes(mutations.bad_npz(path, case))
     read = Tagger.load(path, KNOWN_TAGS)
     probabilities = read.marginals([["a"], ["a", "b"], ["c"]])
-    _expect(probabilities.shape == (3, len(read.labels)), "not one probability a tag")
-    _expect(bool(np.allclose(probabilities.sum(axis=1), 1)), "no probabilities")
+    expect(probabilities.shape == (3, len(read.labels)), "not one probability a tag")
+    expect(bool(np.allclose(probabilities.sum(axis=1), 1)), "no probabilities")
     return RIGHT
 
 
-def model(case: "Case") -> str:
+def model(case: Case) -> str:
     """A pretrained model that is damaged, or would run code."""
     rng, folder = case.rng, case.folder / "model"
     _write_bert(folder)
@@ -150,8 +144,3 @@ def _remux(source: Path, target: Path, rng) -> None:
     if harm == "damage":
         data = mutations.damage(data, rng)
     target.write_bytes(data * 2 if harm == "twice" else data)
-
-
-def _expect(ok: bool, what: str) -> None:
-    if not ok:
-        raise AssertionError(what)

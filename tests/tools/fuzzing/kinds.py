@@ -8,14 +8,13 @@ import csv
 import io
 import json
 import os
-import pickle
-import random
+import re
 import shutil
 import unicodedata
 import zipfile
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -29,7 +28,8 @@ from safetensors.torch import load_file, save
 
 from fuzzing import clips as clip_kinds
 from fuzzing import corpora, mutations
-from fuzzing.bench import STAGE2, TABLES, TRANSCRIPTS, Bench
+from fuzzing.bench import REFUSED, RIGHT, STAGE2, TABLES, TRANSCRIPTS, Bench, Case, expect
+from fuzzing.mutations import bad_csv, bad_npy, bad_npz, bad_zip, to_npy
 from meiju import ensemble, features, folds, member_training, members, submission, teachers
 from meiju.cli import parse_config
 from meiju.config import ConfigError, CorpusConfig, as_settings, from_settings
@@ -49,39 +49,7 @@ from meiju.text import refine, transcription
 from meiju.utils import files, hub, system
 from whole_clips import read_audio, read_frames
 
-RIGHT, REFUSED = "right", "refused"
-
-
 LISTED = 0.8  # share of the damaged files that a run's model.json lists as they are
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input: what it is made from, where it may be written, and what decides it."""
-
-    bench: Bench
-    folder: Path
-    rng: random.Random
-
-    @property
-    def payload(self) -> mutations.Payload:
-        """An object whose pickle, if it is ever loaded, leaves a file beside the folder."""
-        return mutations.Payload(self.folder.parent / "unpickled")
-
-    def home(self) -> Bench:
-        """The bench with a run of its own, to be changed at will."""
-        shutil.copytree(self.bench.config.home, self.folder / "home")
-        for name in ("corpus", "sentences.txt"):
-            (self.folder / name).symlink_to(self.bench.folder / name)
-        own = Bench(self.folder)
-        own.run.__dict__["corpus"] = self.bench.run.corpus
-        return own
-
-
-def expect(ok: bool, what: str) -> None:
-    """Raise AssertionError unless a result is as it must be."""
-    if not ok:
-        raise AssertionError(what)
 
 
 def corpus_table(case: Case) -> str:
@@ -130,72 +98,91 @@ def corpus_folder(case: Case) -> str:
 
 def run_table(case: Case) -> str:
     """A table that a run reads back, or that tells the sentences of clips."""
-    rng, own = case.rng, case.home()
-    run, clips = own.run, case.bench.run.corpus.clips
-    stream = run.stream_folder("audio")
-    match rng.randrange(7):
-        case 0:
-            path = run.folder(TRANSCRIPTS) / "transcripts.csv"
-            path.write_bytes(bad_csv(path.read_bytes(), rng))
-            given = refine.as_clips(clips, path.parent)
-            expect([clip.name for clip in given] == list(clips.name), "other clips than the corpus has")
-            expect(all(isinstance(clip.sentence, str) for clip in given), "a sentence that is no text")
-        case 1:
-            table = clips[["name"]].assign(sentence="好", reason="")
-            (case.folder / "transcription.csv").write_bytes(bad_csv(table.to_csv(index=False).encode(), rng))
-            filled = transcription.fill(clips.assign(sentence=""), case.folder)
-            expect(list(filled.name) == list(clips.name), "other clips than the corpus has")
-            expect(all(isinstance(sentence, str) for sentence in filled.sentence), "a sentence that is no text")
-        case 2:
-            path = own.config.folds_path
-            path.write_bytes(bad_csv(path.read_bytes(), rng))
-            training = run.corpus.part("training")
-            read = folds.read(path, training, n_folds=own.config.folds)
-            expect(list(read.name) == sorted(training.name) and read.fold.dtype.kind == "i", "no folds of these clips")
-            expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
-        case 3:
-            path = stream / rng.choice(("index.csv", "missing.csv", "notes.csv"))
-            path.write_bytes(bad_csv(path.read_bytes(), rng))
-            _check_store(features.load(stream))
-        case 4:
-            pool = run.corpus.part("unlabelled").name
-            table = pd.concat([pd.DataFrame({"name": pool}).assign(fold=k) for k in range(3)])
-            for task in TASKS:
-                columns = {task: "neutral", f"{task}_confidence": 0.5, f"{task}_accepted": True}
-                table = table.assign(**columns)
-            gates = pd.DataFrame([[k, t, 1.0, 0.5, 0.9] for k in range(3) for t in TASKS])
-            gates.columns = ["fold", "task", "temperature", "threshold", "precision"]
-            teachers.write(case.folder, table, gates)
-            path = case.folder / rng.choice(("pseudo_labels.csv", "gates.csv"))
-            path.write_bytes(bad_csv(path.read_bytes(), rng))
-            read, _ = teachers.read(case.folder)
-            for task in TASKS:
-                confidence = read[f"{task}_confidence"]
-                expect(confidence.between(0, 1).all(), "a confidence that is no probability")
-        case _:
-            path = case.folder / "texts.csv"
-            path.write_bytes(bad_csv("name,sentence\ntesting0,好\nother,走吧\n".encode(), rng))
-            found, *_ = find_clips([own.root / "clips" / "testing0.mp4"], texts=path)
-            expect([clip.name for clip in found] == ["testing0"], "another clip than the one asked about")
+    own, clips = case.home(), case.bench.run.corpus.clips
+    run, training = own.run, case.bench.run.corpus.part("training")
+    transcripts, stream = run.folder(TRANSCRIPTS), run.stream_folder("audio")
+    (case.folder / "texts.csv").write_text("name,sentence\ntesting0,好\nother,走吧\n", encoding="utf-8")
+    clips[["name"]].assign(sentence="好", reason="").to_csv(case.folder / "transcription.csv", index=False)
+    gates = pd.DataFrame([[k, t, 1.0, 0.5, 0.9] for k in range(3) for t in TASKS])
+    gates.columns = ["fold", "task", "temperature", "threshold", "precision"]
+    pool = pd.DataFrame([(name, k) for k in range(3) for name in run.corpus.part("unlabelled").name])
+    pool.columns = ["name", "fold"]
+    for task in TASKS:
+        pool = pool.assign(**{task: "neutral", f"{task}_confidence": 0.5, f"{task}_accepted": True})
+    teachers.write(case.folder, pool, gates)
+
+    def read_sentences() -> None:
+        _check_sentences(clips, refine.as_clips(clips, transcripts))
+        _check_sentences(clips, list(transcription.fill(clips.assign(sentence=""), case.folder).itertuples()))
+
+    def read_folds() -> None:
+        read = folds.read(own.config.folds_path, training, n_folds=own.config.folds)
+        expect(list(read.name) == sorted(training.name) and read.fold.dtype.kind == "i", "no folds of these clips")
+        expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
+
+    def read_pseudo_labels() -> None:
+        read, _ = teachers.read(case.folder)
+        expect(all(read[f"{t}_confidence"].between(0, 1).all() for t in TASKS), "a confidence that is no probability")
+
+    def read_texts() -> None:
+        found, *_ = find_clips([own.root / "clips" / "testing0.mp4"], texts=case.folder / "texts.csv")
+        expect([clip.name for clip in found] == ["testing0"], "another clip than the one asked about")
+
+    readers = {
+        transcripts / "transcripts.csv": read_sentences,
+        case.folder / "transcription.csv": read_sentences,
+        own.config.folds_path: read_folds,
+        case.folder / "pseudo_labels.csv": read_pseudo_labels,
+        case.folder / "gates.csv": read_pseudo_labels,
+        case.folder / "texts.csv": read_texts,
+    }
+    readers |= {stream / f"{name}.csv": lambda: _check_store(stream) for name in ("index", "missing", "notes")}
+    path = case.rng.choice([*readers])
+    path.write_bytes(bad_csv(path.read_bytes(), case.rng))
+    readers[path]()
     return RIGHT
+
+
+def _check_sentences(clips: pd.DataFrame, read: list) -> None:
+    expect([clip.name for clip in read] == list(clips.name), "other clips than the corpus has")
+    expect(all(isinstance(clip.sentence, str) for clip in read), "a sentence that is no text")
 
 
 def npy(case: Case) -> str:
     """Ready-made frames, one .npy a clip in a folder; and the frames of a store."""
-    rng, clips = case.rng, [Clip(name, "", "") for name in ("a", "b", "c")]
-    if rng.random() < 0.3:
-        own = case.home()
-        path = own.run.stream_folder("audio") / "frames.npy"
+    if case.rng.random() < 0.3:
+        path = case.home().run.stream_folder("audio") / "frames.npy"
         path.write_bytes(bad_npy(np.load(path), case))
-        _check_store(features.load(path.parent))
+        _check_store(path.parent)
         return RIGHT
-    place = case.folder / "frames"
-    place.mkdir()
+    (case.folder / "frames").mkdir()
+    for name, data in _ready_frames(case).items():
+        (case.folder / "frames" / name).write_bytes(data)
+    return _read_frames(case.folder / "frames", case)
+
+
+def zip_features(case: Case) -> str:
+    """The same in a zip."""
+    (case.folder / "frames.zip").write_bytes(bad_zip(_ready_frames(case), case, like=".npy"))
+    return _read_frames(case.folder / "frames.zip", case)
+
+
+def _ready_frames(case: Case) -> dict[str, bytes]:
+    """Frames of clips a, b and c, about half of them bad."""
     frames = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    for clip in clips:
-        data = _npy(frames) if rng.random() < 0.5 else bad_npy(frames, case)
-        (place / f"{clip.name}.npy").write_bytes(data)
-    return _frames(place, clips, case)
+    return {f"{k}.npy": to_npy(frames) if case.rng.random() < 0.5 else bad_npy(frames, case) for k in "abc"}
+
+
+def _read_frames(place: Path, case: Case) -> str:
+    encoder = make_encoder(f"npy:{place}", case.bench.config)
+    encoder.fingerprint()
+    clips = [Clip(name, "", "") for name in "abc"]
+    encoder.fit(clips, seed=0)
+    expect(encoder.dim > 0, "frames without a width")
+    for encoded in encoder.encode(clips):
+        frames, _ = features.checked(encoded, encoder.dim)
+        expect(frames.shape[1:] == (encoder.dim,) and bool(np.isfinite(frames).all()), "frames of another form")
+    return RIGHT
 
 
 def npy_folder(case: Case) -> str:
@@ -217,15 +204,6 @@ def npy_folder(case: Case) -> str:
         expect(len(kept) == 3 and not double, f"frames that are lost, or chosen from two files: {why}")
         expect(np.allclose(kept * np.float64(encoder.unit), frames, rtol=2e-3, atol=1e-6 * factor), "other frames")
     return RIGHT
-
-
-def zip_features(case: Case) -> str:
-    """The same in a zip."""
-    rng, clips = case.rng, [Clip(name, "", "") for name in ("a", "b", "c")]
-    frames = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    entries = {f"{clip.name}.npy": _npy(frames) if rng.random() < 0.6 else bad_npy(frames, case) for clip in clips}
-    (case.folder / "frames.zip").write_bytes(bad_zip(entries, case, like=".npy"))
-    return _frames(case.folder / "frames.zip", clips, case)
 
 
 def npz(case: Case) -> str:
@@ -318,32 +296,24 @@ def passing_error(case: Case) -> str:
 
 def lfs_pointer(case: Case) -> str:
     """What git leaves in place of a clip, frames, a model, a table or a result that Git LFS has not fetched."""
-    name = case.rng.choice(("a.mp4", "a.npy", "a.zip", "a.csv", "a.json", "model.safetensors"))
-    path = case.folder / name
-    path.write_text(
-        f"version https://git-lfs.github.com/spec/v1\noid sha256:{case.rng.getrandbits(256):064x}\nsize 9\n"
-    )
-    said = ""
+    folder, digest = case.folder, f"{case.rng.getrandbits(256):064x}"
+    readers = {
+        "a.mp4": lambda: problem_of(folder / "a.mp4"),
+        "a.npy": lambda: NpyFrames(str(folder)).encode([Clip("a", "", "")])[0],
+        "a.zip": lambda: NpyFrames(str(folder / "a.zip")),
+        "a.csv": lambda: find_clips([case.bench.clip], texts=folder / "a.csv"),
+        "a.json": lambda: files.read_json(folder / "a.json"),
+        "model.safetensors": lambda: hub.locate(str(folder)),
+    }
+    name = case.rng.choice([*readers])
+    (folder / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize 9\n")
+    (folder / "config.json").write_text("{}")
     try:
-        match path.suffix:
-            case ".mp4":
-                said = problem_of(path)
-            case ".npy":
-                (frames,) = NpyFrames(str(case.folder)).encode([Clip("a", "", "")])
-                said = str(frames)
-            case ".zip":
-                NpyFrames(str(path))
-            case ".csv":
-                find_clips([case.bench.clip], texts=path)
-            case ".json":
-                files.read_json(path)
-            case _:
-                (case.folder / "config.json").write_text("{}")
-                hub.locate(str(case.folder))
+        told = str(readers[name]())
     except (ConfigError, files.Damaged) as error:
-        said = str(error)
-    expect(files.LFS_POINTER in said, "a Git LFS pointer is called something else")
-    return f"told of {path.suffix}"
+        told = str(error)
+    expect(files.LFS_POINTER in told, "a Git LFS pointer is called something else")
+    return f"told of {name}"
 
 
 def safetensors(case: Case) -> str:
@@ -390,7 +360,7 @@ def json_file(case: Case) -> str:
         expect(run.result(TRANSCRIPTS).is_dir(), "a step that is not done")
         return RIGHT
     if path == meta:
-        _check_store(features.load(path.parent))
+        _check_store(path.parent)
         return RIGHT
     return _predict(own, listed=path != model and rng.random() < LISTED)
 
@@ -403,9 +373,9 @@ def setting(case: Case) -> str:
         config = from_settings(mutations.change(json.loads(json.dumps(plain)), rng))
     else:
         flags = []
-        for name, value in rng.sample(sorted(_flat(plain).items()), k=rng.choice((1, 1, 2, 4))):
+        for name, value in rng.sample(sorted(report_page.flat_settings(plain).items()), k=rng.choice((1, 1, 2, 4))):
             odd = str(mutations.value(rng)) if rng.random() < 0.6 else mutations.text(rng)
-            given = [odd] if rng.random() < 0.7 else [str(value), odd]
+            given = [odd] if rng.random() < 0.7 else [value, odd]
             flags += [mutations.text(rng) if rng.random() < 0.05 else f"--{name.replace('_', '-')}", *given]
         config = parse_config("", [rng.choice(("sample", "custom", "track1-mandarin")), *flags])
     expect(from_settings(json.loads(json.dumps(as_settings(config)))) == config, "settings that do not read back")
@@ -435,9 +405,8 @@ def sentence(case: Case) -> str:
         if form == "csv":
             table = list(csv.reader(io.StringIO(written, newline=""), strict=True))
             expect({len(row) for row in table} == {len(table[0])}, "rows of other lengths")
-            expect(
-                all(not cell.startswith(FORMULA) for row in table for cell in row if not _is_number(cell)), "a formula"
-            )
+            cells = [cell for row in table for cell in row if not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", cell)]
+            expect(not any(cell.startswith(FORMULA) for cell in cells), "a formula")
     _report(said, name)
     if rng.random() < 0.03:  # drawing takes long
         labels = [mutations.utf8(said), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
@@ -467,111 +436,6 @@ KINDS: dict[str, Callable[[Case], str]] = {
 }
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-HUGE = 300 * 2**20  # bytes that a bomb unpacks to
-
-
-def bad_csv(data: bytes, rng: random.Random) -> bytes:
-    """A table with damaged bytes, or whole and with a cell that is odd, gone, or there twice."""
-    if rng.random() < 0.35:
-        return mutations.damage(data, rng)
-    rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
-    for _ in range(rng.choice((1, 1, 3))):
-        k = rng.randrange(len(rows))
-        cells, j = rows[k], rng.randrange(max(1, len(rows[k])))
-        match rng.randrange(9):
-            case 0:
-                rows.insert(k, list(cells))
-            case 1:
-                rows[k] = cells[:j] + cells[j + 1 :]
-            case 2:
-                rows[k] = [*cells, "x"]
-            case 3:
-                del rows[k]
-            case 4:
-                rng.shuffle(rows)
-            case _:
-                odd = mutations.text(rng) if rng.random() < 0.7 else str(rng.choice(mutations.NUMBERS))
-                rows[k] = [*cells[:j], mutations.utf8(odd), *cells[j + 1 :]]
-        if not rows:
-            return b""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, quoting=rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
-    writer.writerows(rows)
-    text = buffer.getvalue()
-    encoding = rng.choice(("utf-8",) * 6 + ("utf-8-sig", "utf-16", "gb18030"))
-    return text.encode(encoding)
-
-
-def bad_npy(like: np.ndarray, case: Case) -> bytes:
-    """An array that is damaged, of another kind, a pickle, or smaller than it says."""
-    match case.rng.randrange(5):
-        case 0:
-            return mutations.damage(_npy(like), case.rng)
-        case 1:
-            return pickle.dumps(case.payload)
-        case 2:
-            header = {
-                "descr": "<f4",
-                "fortran_order": False,
-                "shape": case.rng.choice(((10**12, 4), (2**62, 8), (-1, 4))),
-            }
-            buffer = io.BytesIO()
-            np.lib.format.write_array_header_1_0(buffer, header)
-            return buffer.getvalue() + bytes(64)
-    return _npy(mutations.array(case.rng, like, case.payload))
-
-
-def bad_npz(path: Path, case: Case) -> bytes:
-    """An archive of arrays in which bytes are damaged, or one array is of another kind, or gone."""
-    if case.rng.random() < 0.3:
-        return mutations.damage(path.read_bytes(), case.rng)
-    with np.load(path) as arrays:
-        entries = {f"{key}.npy": _npy(arrays[key]) for key in arrays.files}
-        key = case.rng.choice(arrays.files)
-        entries[f"{key}.npy"] = bad_npy(arrays[key], case)
-    if case.rng.random() < 0.1:
-        del entries[f"{key}.npy"]
-    return _zip(entries) if case.rng.random() < 0.8 else bad_zip(entries, case, like=".npy")
-
-
-def bad_zip(entries: dict[str, bytes], case: Case, *, like: str) -> bytes:
-    """A zip that is damaged, or holds entries that would leave the folder, or unpack to more than anybody wants."""
-    rng, outside = case.rng, case.folder.parent / f"escaped{like}"
-    data = _zip(entries)
-    match rng.randrange(6):
-        case 0:
-            return mutations.damage(data, rng)
-        case 1:
-            name = rng.choice((f"../escaped{like}", f"../../escaped{like}", str(outside), f"..\\escaped{like}"))
-            return _zip(entries | {name: b"x"})
-        case 2:
-            first = next(iter(entries))
-            return _zip(
-                {
-                    f"{rng.choice(('..', '../..', outside.parent))}/{k}" if k == first else k: v
-                    for k, v in entries.items()
-                }
-            )
-        case 3 if rng.random() < 0.02:  # unpacking takes long
-            return _zip(entries | {next(iter(entries)): bytes(HUGE)}, zipfile.ZIP_DEFLATED)
-        case 4:
-            method = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
-            return mutations.damage(_zip(entries, method), rng) if rng.random() < 0.5 else _zip(entries, method)
-    return _zip(entries | {f"{mutations.utf8(mutations.text(rng))}{like}": b"x"})
-
-
-def _zip(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(name), data, compress_type=method)
-    return buffer.getvalue()
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=True)
-    return buffer.getvalue()
 
 
 def _put(folder: Path, name: str, data: bytes) -> None:
@@ -581,18 +445,8 @@ def _put(folder: Path, name: str, data: bytes) -> None:
             (folder / name).write_bytes(data)
 
 
-def _frames(place: Path, clips: list[Clip], case: Case) -> str:
-    encoder = make_encoder(f"npy:{place}", case.bench.config)
-    encoder.fingerprint()
-    encoder.fit(clips, seed=0)
-    expect(encoder.dim > 0, "frames without a width")
-    for encoded in encoder.encode(clips):
-        frames, _ = features.checked(encoded, encoder.dim)
-        expect(frames.shape[1:] == (encoder.dim,) and bool(np.isfinite(frames).all()), "frames of another form")
-    return RIGHT
-
-
-def _check_store(store: features.Store) -> None:
+def _check_store(folder: Path) -> None:
+    store = features.load(folder)
     spans = store.spans(list(store.index.index))
     expect(bool((spans >= 0).all() and (spans <= len(store.frames)).all()), "clips with frames that are not there")
     expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
@@ -637,15 +491,6 @@ def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
     return RIGHT
 
 
-class _Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.tags = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
-
-
 def _report(said: str, name: str) -> None:
     """The page has the same tags, whatever its texts are."""
     expect(_tags(said, name) == _tags("a", "b"), "a text has become part of the page")
@@ -662,9 +507,10 @@ def _tags(text: str, other: str) -> list[tuple]:
         made_with={text: other},
     )
     html.encode("utf-8")
-    parser = _Tags()
+    tags, parser = [], HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: tags.append((tag, tuple(name for name, _ in attrs)))
     parser.feed(html)
-    return parser.tags
+    return tags
 
 
 def _without_marks(text: str) -> str:
@@ -673,24 +519,3 @@ def _without_marks(text: str) -> str:
 
 def _is_plain(name: str) -> bool:
     return 0 < len(name) <= 200 and name[0] != "." and not any(c in "/\\:" or ord(c) < 32 for c in name)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def quietly(make: Callable[[Case], str], case: Case) -> str:
-    """The end of a case, without what is printed on the way."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        return make(case)

@@ -1,17 +1,19 @@
 """Runs bad inputs by their numbers, in a separate process: one that hangs or crashes is reported and skipped."""
 
+import io
 import multiprocessing
 import random
 import shutil
 import traceback
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from fuzzing.bench import Bench
-from fuzzing.kinds import KINDS, REFUSED, Case, quietly
+from fuzzing.bench import REFUSED, Bench, Case
+from fuzzing.kinds import KINDS
 from meiju.config import ConfigError
 from meiju.corpus import CorpusError
 from meiju.encoders.media import MediaError
@@ -102,10 +104,11 @@ def _work(bench: Path, arena: Path, seed: int, numbers: range, ends: Connection)
 
 
 def _try(make, case: Case) -> str:
-    with warnings.catch_warnings():
+    silent = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
         warnings.simplefilter("ignore")
         try:
-            return quietly(make, case)
+            return make(case)
         except REFUSALS as error:
             if not str(error).strip():
                 raise AssertionError("an error that says nothing") from error
