@@ -48,7 +48,7 @@ def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
     assert set(scores.heads) == {"all", "1", "2"}
     assert scores.JRBM.between(0, 1).all()
     report = (out / "report.html").read_text(encoding="utf-8")
-    for part in ("made-up sample", "Precision by confidence", "What heads look at", "Disagreement by heads"):
+    for part in ("made-up sample", "Gates", "What members share"):
         assert part in report
     assert len(pd.read_csv(out / "disagreement.csv"))
     assert set(pd.read_csv(out / "errors.csv").task) == {"emotion", "intent"}
