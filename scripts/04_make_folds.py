@@ -5,8 +5,8 @@ Writes  folds/<run>.csv: name, fold
 Run     .venv/bin/python scripts/04_make_folds.py sample --folds 5
 """
 
-from meiju import folds
 from meiju.cli import main
+from meiju.data import folds
 
 
 def make_folds(run):

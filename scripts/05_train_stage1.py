@@ -8,15 +8,16 @@ Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on 
 Run     .venv/bin/python scripts/05_train_stage1.py sample --train.lr 1e-3
 """
 
-from meiju import evaluation, pipeline
+from meiju import pipeline
 from meiju.cli import main
+from meiju.evaluation import scores
 from meiju.report.page import score_table
 
 
 def train_stage1(run):
     pipeline.train_stage1(run)
-    stage = evaluation.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
-    print(score_table(evaluation.table([stage], run.config, run.corpus, run.folds)))
+    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
+    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
 
 
 if __name__ == "__main__":

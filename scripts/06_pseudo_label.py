@@ -6,8 +6,9 @@ Writes  work/<run>/pseudo/: pseudo_labels.csv (name, fold, and by task label, co
 Run     .venv/bin/python scripts/06_pseudo_label.py sample --pseudo.gate paper
 """
 
-from meiju import pipeline, teachers
+from meiju import pipeline
 from meiju.cli import main
+from meiju.pseudo import teachers
 
 
 def pseudo_label(run):

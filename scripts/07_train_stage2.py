@@ -5,15 +5,17 @@ Writes  work/<run>/stage2/: as stage 1
 Run     .venv/bin/python scripts/07_train_stage2.py sample --stage2.weight 0.5
 """
 
-from meiju import evaluation, pipeline, teachers
+from meiju import pipeline
 from meiju.cli import main
+from meiju.evaluation import scores
+from meiju.pseudo import teachers
 from meiju.report.page import score_table
 
 
 def train_stage2(run):
     pipeline.train_stage2(run)
-    stage = evaluation.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
-    print(score_table(evaluation.table([stage], run.config, run.corpus, run.folds)))
+    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
+    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
     table, _ = teachers.read(run.result("pseudo"))
     few = pipeline.few_pseudo_labels(run, table)
     if few:

@@ -6,8 +6,11 @@ Writes  submissions/<run>/: submission.zip (with submission.csv), scores.csv, pr
 Run     .venv/bin/python scripts/08_ensemble.py sample --submit stage1
 """
 
-from meiju import evaluation, folds, pipeline, submission, teachers
+from meiju import pipeline
 from meiju.cli import main
+from meiju.data import folds, submission
+from meiju.evaluation import scores
+from meiju.pseudo import teachers
 from meiju.report.page import score_table
 
 
@@ -20,21 +23,21 @@ def make_submission(run):
     if problems:
         raise SystemExit("\n".join(problems))
     of_stages = pipeline.read_stages(run)
-    table = evaluation.table(of_stages, config, corpus, run.folds)
-    print(score_table(evaluation.summary(table, config, corpus, run.folds)))
+    table = scores.table(of_stages, config, corpus, run.folds)
+    print(score_table(scores.summary(table, config, corpus, run.folds)))
     print("What the score out of fold says of test clips:")
     print(*folds.forecast(run.folds, corpus.part("training"), config.folds_by), sep="\n")
     few = pipeline.few_pseudo_labels(run, teachers.read(run.result("pseudo"))[0])
     if few:
         print(f"\n*** {few} ***\n")
     else:
-        gains = evaluation.gains(*of_stages, config, corpus, run.folds)
+        gains = scores.gains(*of_stages, config, corpus, run.folds)
         print("what stage 2 gains, with 95 % intervals (of JRBM more is better, of log-loss less):")
         print(gains.round(4).to_string(index=False))
-        warning = evaluation.warn_of_loss(gains)
+        warning = scores.warn_of_loss(gains)
         if warning:
             print(f"\n*** {warning} ***\n")
-    for task, heads in evaluation.best_heads(table).items():
+    for task, heads in scores.best_heads(table).items():
         print(f"best number of heads for {task}, out of fold: {heads}")
     submitted = pipeline.submitted(run, of_stages)
     if names:

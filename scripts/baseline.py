@@ -10,9 +10,10 @@ Run     .venv/bin/python scripts/baseline.py sample, with the flags of the run
 
 from threadpoolctl import threadpool_limits
 
-from meiju import ensemble, submission
 from meiju.analysis import baseline
 from meiju.cli import main
+from meiju.data import submission
+from meiju.evaluation import ensemble
 from meiju.report.page import score_table
 from meiju.utils import files, spreadsheets
 

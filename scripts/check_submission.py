@@ -8,9 +8,9 @@ Run     .venv/bin/python scripts/check_submission.py submission.zip track1-manda
 import sys
 from pathlib import Path
 
-from meiju import submission
 from meiju.cli import SHOWN_BY_HELP, help_text, main, show_help
-from meiju.corpus import read_corpus
+from meiju.data import submission
+from meiju.data.corpus import read_corpus
 
 
 def check_submission(run):

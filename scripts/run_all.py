@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from meiju.cli import help_text, parse_config, plain_end, show_help
+from meiju.data.submission import compare_with_reference
 from meiju.presets import PRESETS
-from meiju.submission import compare_with_reference
 
 SCRIPTS = Path(__file__).resolve().parent
 

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import tyro
 
-from meiju import scoring
 from meiju.cli import help_text, plain_end
+from meiju.evaluation import scoring
 from meiju.utils.terminal import end_if_unread
 
 

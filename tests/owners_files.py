@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from meiju.config import CorpusConfig
-from meiju.corpus import Corpus, read_corpus
+from meiju.data.corpus import Corpus, read_corpus
 from meiju.data.public import CORPORA
 from meiju.data.public.preparing import Settings, prepare
-from meiju.encoders.media import write_clip
+from meiju.features.media import write_clip
 
 
 def toy_clip(path: Path, *, seconds: float = 0.2) -> Path:

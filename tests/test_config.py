@@ -4,15 +4,7 @@ from pathlib import Path
 import pytest
 
 from meiju.cli import parse_config
-from meiju.config import (
-    AblationConfig,
-    Config,
-    ConfigError,
-    PseudoConfig,
-    TrainConfig,
-    as_settings,
-    from_settings,
-)
+from meiju.config import AblationConfig, Config, ConfigError, PseudoConfig, TrainConfig, as_settings, from_settings
 from meiju.presets import PRESETS, SAMPLE_ROOT
 
 CHALLENGE = [preset for preset in PRESETS if preset.startswith("track")]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from meiju.config import SHARED
-from meiju.encoders.media import write_clip
+from meiju.features.media import write_clip
 from toy_run import STEPS, run_script
 
 FLAGS = [

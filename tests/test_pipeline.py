@@ -16,15 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import submission, training
 from meiju.cli import parse_config
 from meiju.config import Config, CorpusConfig
-from meiju.corpus import read_corpus
-from meiju.labels import EMOTIONS, INTENTS
+from meiju.data import submission
+from meiju.data.corpus import read_corpus
+from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.report import build, diagnostics, page
 from meiju.report.page import Picture
 from meiju.run import Run
 from meiju.sample import corpus as sample_corpus
+from meiju.training import regression
 from meiju.utils import files, provenance
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
@@ -127,7 +128,7 @@ def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
 
 
 def test_step_08_says_over_what_its_intervals_are_and_what_out_of_fold_is_worth(home, root, capsys, monkeypatch):
-    monkeypatch.setattr("meiju.evaluation.warn_of_loss", lambda gains: "Worse: --submit stage1.")
+    monkeypatch.setattr("meiju.evaluation.scores.warn_of_loss", lambda gains: "Worse: --submit stage1.")
     run_step("08_ensemble", home, root)
     told = capsys.readouterr().out
     for part in (
@@ -384,7 +385,7 @@ def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, cap
         run_step("05_train_stage1", own_home, root)
     out = capsys.readouterr().out
     assert "stage1: results of older code are not used" in out
-    assert "(changed: meiju.fusion)" in out
+    assert "(changed: meiju.models.fusion)" in out
     assert len({path.name for path in own_home.glob("work/sample/stage1/*")} - before) == 1
 
 
@@ -403,7 +404,7 @@ def test_a_copied_home_and_touched_clips_are_known_again(home, root, tmp_path, c
 
 
 def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, monkeypatch, capsys):
-    monkeypatch.setattr(training, "REGRESSION_ROWS", 3)
+    monkeypatch.setattr(regression, "REGRESSION_ROWS", 3)
     run_step("07_train_stage2", own_home, root, "--stage2.weight", "0.4")
     (table,) = [pd.read_csv(path) for path in own_home.glob("work/sample/pseudo/*/pseudo_labels.csv")]
     most = (table.emotion_accepted | table.intent_accepted).groupby(table.fold).sum().max()

@@ -8,7 +8,7 @@ import pytest
 
 from meiju.cli import parse_config
 from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
-from meiju.labels import LabelSet
+from meiju.data.labels import LabelSet
 from meiju.run import NotYet, Run
 from meiju.steps import STEPS
 from meiju.text import punctuation

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meiju import features, pipeline, stores
+from meiju import pipeline, stores
 from meiju.cli import parse_config
 from meiju.config import Config, ConfigError
-from meiju.encoders.arrays import NpyFrames
+from meiju.features import frame_store
+from meiju.features.arrays import NpyFrames
 from meiju.run import Run
 from meiju.utils import files
 from toy_corpus import N_FOLDS, make_corpus, make_folds
@@ -83,7 +84,7 @@ def test_of_changed_clips_only_these_are_encoded_again_by_any_run(tmp_path, arra
     second = extract(make(tmp_path, "second", arrays))
     assert second != first
     assert encoded == ["testing_01"]
-    (span,) = features.load(second).spans(["testing_01"])
+    (span,) = frame_store.load(second).spans(["testing_01"])
     assert span[1] - span[0] == 3
 
 
@@ -131,7 +132,7 @@ def test_what_a_run_lost_it_makes_anew_unless_another_is_at_it(tmp_path, arrays,
         extract(make(tmp_path, "first", arrays))
     assert (store / "encoder" / "fitted.json").exists()
     extract(make(tmp_path, "first", arrays))
-    assert features.load(store).frames.any()
+    assert frame_store.load(store).frames.any()
 
 
 def remove_unused(home: Path, capsys) -> dict[str, str]:
@@ -157,7 +158,7 @@ def test_what_no_run_uses_is_removed_and_nothing_else(tmp_path, arrays, encoded,
     assert listed(tmp_path, capsys) == {name: "0.0 MB, unused"}
     with files.reserved(store):
         assert "0.0 MB, kept: another run is writing" in remove_unused(tmp_path, capsys)[name]
-    assert features.load(store)
+    assert frame_store.load(store)
     assert remove_unused(tmp_path, capsys) == {name: "0.0 MB, removed"}
     assert list(store.parent.iterdir()) == []
     assert remove_unused(tmp_path, capsys) == {}
@@ -201,7 +202,7 @@ def test_a_store_is_kept_that_a_step_has_only_begun_to_use(tmp_path, arrays, enc
         assert "used by second" in remove_unused(tmp_path, capsys)[str(store.relative_to(tmp_path))]
         with pytest.raises(files.Busy, match="a run uses"):  # as if it had begun a moment ago
             stores.remove(store, tmp_path)
-    assert features.load(store)
+    assert frame_store.load(store)
 
 
 def test_a_removal_that_was_cut_off_is_completed(tmp_path, arrays, encoded, monkeypatch, capsys):

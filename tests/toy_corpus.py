@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from meiju.corpus import Corpus
-from meiju.features import Store
-from meiju.labels import TASKS, LabelSet
-from meiju.members import Member
+from meiju.data.corpus import Corpus
+from meiju.data.labels import TASKS, LabelSet
+from meiju.features.frame_store import Store
+from meiju.training.members import Member
 
 LABELS = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
 PARTS = {"training": 24, "validation": 6, "testing": 4, "unlabelled": 8}

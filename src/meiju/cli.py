@@ -15,7 +15,7 @@ import pandas as pd
 import tyro
 
 from meiju.config import Config, ConfigError, Flags, require
-from meiju.corpus import CorpusError
+from meiju.data.corpus import CorpusError
 from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.utils import files, system

@@ -172,7 +172,7 @@ class ModelConfig:
     """The network of one member."""
 
     fusion: Literal["interactive", "attention", "late", "concat"] = "interactive"
-    """How streams and tasks are fused; see meiju.fusion."""
+    """How streams and tasks are fused; see meiju.models.fusion."""
     heads: tuple[int, ...] = (1, 2, 4, 8)
     """Attention heads: one set of members is trained for each number, and they are averaged."""
     width: int = 128
@@ -186,7 +186,7 @@ class ModelConfig:
     modality_dropout: float = 0.2
     """Probability that a stream of a clip is hidden in training."""
     weigh_streams: bool = True
-    """Give each task of each stream as much as the stream tells of it; see meiju.stream_weights."""
+    """Give each task of each stream as much as the stream tells of it; see meiju.models.stream_weights."""
     linear: float = 0.5
     """Weight of the logistic-regression head, on pooled frames, in a member's probabilities; 0 is no head."""
 
@@ -377,7 +377,7 @@ class Config:
 
     @property
     def tuned(self) -> dict[str, str]:
-        """Pretrained model by stream, of the streams that are fine-tuned on labels (see meiju.text_tuning)."""
+        """Pretrained model by stream, of the streams that are fine-tuned on labels (see meiju.training.text_tuning)."""
         return {stream: name[len(TUNED) :] for stream, name in self.encoders.items() if name.startswith(TUNED)}
 
     @property

@@ -11,21 +11,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from meiju import ensemble, evaluation, features, members, stores, submission, teachers
+from meiju import stores
 from meiju.config import ConfigError
-from meiju.corpus import PARTS, UNSCORED_PARTS
-from meiju.encoders import material
-from meiju.encoders.base import Clip
-from meiju.evaluation import Stage
-from meiju.labels import TASKS
+from meiju.data import submission
+from meiju.data.corpus import PARTS, UNSCORED_PARTS
+from meiju.data.labels import TASKS
+from meiju.evaluation import ensemble, scores
+from meiju.evaluation.scores import Stage
+from meiju.features import frame_store, material
+from meiju.features.base import Clip
+from meiju.pseudo import teachers
 from meiju.run import Run
 from meiju.steps import encoder_key
 from meiju.text import refine
+from meiju.training import members
 from meiju.utils import files, spreadsheets
 from meiju.utils.compute import pick_device
 
 if TYPE_CHECKING:
-    from meiju.member_training import StageData
+    from meiju.training.workers import StageData
 
 LENGTHS = "lengths.json"  # in the folder of features: seconds of each clip
 
@@ -73,7 +77,7 @@ def extract_features(run: Run) -> None:
     parts = {part: list(run.corpus.part(part).name) for part in PARTS}
     for stream, encoder in run.encoders.items():
         folder = run.stream_folder(stream)
-        store = features.extract(
+        store = frame_store.extract(
             encoder,
             clips,
             [clip for clip in clips if clip.name in to_fit],
@@ -86,9 +90,9 @@ def extract_features(run: Run) -> None:
             label=f"features of {stream}",
             compute=run.config.compute,
         )
-        print(features.describe(stream, store, folder))
+        print(frame_store.describe(stream, store, folder))
         products += files.files_in(folder)
-        short += filter(None, [features.shortage(stream, store, parts)])
+        short += filter(None, [frame_store.shortage(stream, store, parts)])
     if any(encoder.source == "media" for encoder in run.encoders.values()):
         products.append(_note_lengths(run, clips))
     if short:
@@ -114,11 +118,11 @@ def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
 def train_stage1(run: Run) -> None:
     """Step 05: the members that count, and the nested ones; the encoders of tuned: streams come first."""
     if run.needs_run("stage1"):
-        from meiju import member_training
+        from meiju.training import workers
 
         _tune(run)
         plan, folder = members.plan(run.config, nested=True), run.folder("stage1")
-        member_training.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
+        workers.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
         networks = [path for stream in run.config.tuned for path in files.files_in(run.tuned_folder(stream))]
         run.finish("stage1", [*members.paths(plan, folder), *networks])
 
@@ -134,19 +138,19 @@ def train_stage2(run: Run) -> None:
     """Step 07."""
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.needs_run("stage2"):
-        from meiju import member_training
+        from meiju.training import workers
 
         plan, folder = members.plan(run.config, nested=False), run.folder("stage2")
         accepted = teachers.accepted(pseudo)
         _tell_of_large_pool(run, accepted)
         data = stage_data(run, accepted)
-        member_training.train(run.config, data, plan, folder, stage=2, label="stage 2")
+        workers.train(run.config, data, plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
 
 
 def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
     """Print that logistic-regression heads learn from a part of the pseudo-labels, where they do."""
-    from meiju.training import REGRESSION_ROWS
+    from meiju.training.regression import REGRESSION_ROWS
 
     most = accepted.fold.value_counts().max() if len(accepted) else 0
     if run.config.model.linear and most > REGRESSION_ROWS:
@@ -164,7 +168,7 @@ def make_submission(run: Run) -> None:
     names = list(corpus.part("testing").name)
     probabilities = ensemble.soft_vote(run.result(config.submit), config, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
-    table = evaluation.table(read_stages(run), config, corpus, run.folds)
+    table = scores.table(read_stages(run), config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     by_clip = ensemble.as_table(probabilities, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
@@ -195,7 +199,7 @@ def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
 
 def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
     """What the members of a stage share, stage 2 if there are pseudo-labels. Raises NotYet without features."""
-    from meiju.member_training import StageData
+    from meiju.training.workers import StageData
 
     return StageData(
         run.corpus.clips,
@@ -210,7 +214,7 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
 def read_stages(run: Run) -> list[Stage]:
     """The predictions of the members of both stages. Raises NotYet if they are not trained."""
     return [
-        evaluation.read_stage(name, run.config, run.corpus, run.folds, run.result(step))
+        scores.read_stage(name, run.config, run.corpus, run.folds, run.result(step))
         for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
     ]
 
@@ -222,7 +226,7 @@ def submitted(run: Run, stages: Sequence[Stage]) -> Stage:
 
 def _tune(run: Run) -> None:
     """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
-    from meiju import text_tuning
+    from meiju.training import text_tuning
 
     clips = run.corpus.clips
     for stream, model in run.config.tuned.items():

@@ -17,14 +17,15 @@ from typing import TextIO
 
 import pandas as pd
 
-from meiju import folds, stores
+from meiju import stores
 from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings
-from meiju.corpus import PARTS, Corpus, rare_classes, read_corpus
-from meiju.encoders.base import Clip, Encoder
-from meiju.encoders.material import lack_of
-from meiju.encoders.registry import make_encoder
+from meiju.data import folds
+from meiju.data.corpus import PARTS, Corpus, rare_classes, read_corpus
+from meiju.data.tables import tell
+from meiju.features.base import Clip, Encoder
+from meiju.features.material import lack_of
+from meiju.features.registry import make_encoder
 from meiju.steps import STEPS, tuned_key
-from meiju.tables import tell
 from meiju.text import punctuation
 from meiju.utils import files, hub, log, provenance, spreadsheets
 from meiju.utils.hub import MissingModel

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meiju.config import ConfigError, as_settings
-from meiju.labels import TASKS
-from meiju.tables import GROUPS
+from meiju.data.labels import TASKS
+from meiju.data.tables import GROUPS
 from meiju.text import punctuation
 from meiju.utils import files, hub, provenance
 from meiju.utils.compute import device_type
@@ -66,7 +66,7 @@ def encoder_key(run: "Run", stream: str) -> dict:
     kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
     return {
         "seed": run.config.seed,
-        "code": provenance.code_of("meiju.features.extract", kind),
+        "code": provenance.code_of("meiju.features.frame_store.extract", kind),
         "encoder": encoder.fingerprint(),
     }
 
@@ -75,7 +75,7 @@ def tuned_key(run: "Run", stream: str) -> dict:
     """What decides the networks and frames of a stream that is fine-tuned on labels."""
     return {
         "seed": run.config.seed,
-        "code": provenance.code_of("meiju.text_tuning.extract"),
+        "code": provenance.code_of("meiju.training.text_tuning.extract"),
         "model": hub.identity(run.config.tuned[stream]),
         "transcripts": run.cache_key("transcripts"),
         "tune": as_settings(run.config.tune),

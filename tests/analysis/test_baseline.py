@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from meiju import submission
 from meiju.analysis import baseline
 from meiju.analysis.baseline import out_of_fold, predict
 from meiju.config import CorpusConfig
-from meiju.corpus import read_corpus
+from meiju.data import submission
+from meiju.data.corpus import read_corpus
 from toy_run import run_step
 
 OPTIONS = {"n_classes": 4, "average": "weighted"}

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from meiju import pipeline, teachers
+from meiju import pipeline
 from meiju.cli import parse_config
 from meiju.config import as_settings
+from meiju.pseudo import teachers
 from meiju.report import build
 from meiju.report.page import PNG, Picture, Table
 from meiju.run import Run
@@ -81,7 +82,7 @@ def test_a_first_stage_that_is_handed_in_is_what_the_report_is_about(home, root,
 
 
 def test_a_second_stage_that_is_worse_is_named_first(run, pseudo, monkeypatch):
-    monkeypatch.setattr("meiju.evaluation.warn_of_loss", lambda gains: "Worse: --submit stage1.")
+    monkeypatch.setattr("meiju.evaluation.scores.warn_of_loss", lambda gains: "Worse: --submit stage1.")
     by_heading = {section.heading: section for section in build.build(run, *pseudo)}
     assert by_heading["What stage 2 gains"].text[0] == "Worse: --submit stage1."
 

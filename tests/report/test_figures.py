@@ -8,7 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from meiju.evaluation import ALL_HEADS
+from meiju.evaluation.scores import ALL_HEADS
 from meiju.report import figures, style
 
 EMOTIONS = ["happy", "sad", "neutral"]

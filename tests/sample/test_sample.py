@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from meiju.config import ConfigError
-from meiju.labels import EMOTIONS, INTENTS
+from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.sample import corpus as sample_corpus
 from whole_clips import read_audio, read_frames
 

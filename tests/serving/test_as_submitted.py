@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from meiju.config import CorpusConfig
-from meiju.corpus import read_corpus
+from meiju.data.corpus import read_corpus
 from toy_models import write_bert, write_whisper
 from toy_run import STEPS, run_script, run_step
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from meiju.config import ConfigError
-from meiju.encoders.base import Clip
+from meiju.features.base import Clip
 from meiju.serving import bundle
 from meiju.serving.bundle import export, find_run
 from meiju.serving.predictor import Predictor

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meiju.config import ConfigError
-from meiju.encoders import media
+from meiju.features import media
 from meiju.serving.inputs import find_clips
 
 

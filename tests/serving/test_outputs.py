@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from meiju.encoders.base import Clip
+from meiju.features.base import Clip
 from meiju.serving import outputs
 from meiju.serving.predictor import Prediction
 

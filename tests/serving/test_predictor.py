@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from meiju.config import ConfigError, CorpusConfig
-from meiju.corpus import read_corpus
-from meiju.encoders import media
-from meiju.encoders.base import Clip
-from meiju.labels import TASKS
+from meiju.data.corpus import read_corpus
+from meiju.data.labels import TASKS
+from meiju.features import media
+from meiju.features.base import Clip
 from meiju.serving.bundle import Stamp, find_run
 from meiju.serving.predictor import FEW, Predictor
 from toy_models import write_whisper

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from browser import CHROMIUM, browser
-from meiju.encoders import media
-from meiju.encoders.base import Clip
-from meiju.labels import TASKS
+from meiju.data.labels import TASKS
+from meiju.features import media
+from meiju.features.base import Clip
 from meiju.serving.bundle import find_run
 from meiju.serving.predictor import Predictor
 from toy_models import write_whisper

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from meiju.config import Config, ConfigError, CorpusConfig, SpeechConfig
-from meiju.encoders.media import write_clip
+from meiju.features.media import write_clip
 from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.text import transcription

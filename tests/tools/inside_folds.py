@@ -15,11 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from meiju import folds
-from meiju.corpus import UNSCORED_PARTS
-from meiju.encoders.base import Clip, Encoder, Noted
-from meiju.encoders.registry import make_encoder
-from meiju.labels import TASKS
+from meiju.data import folds
+from meiju.data.corpus import UNSCORED_PARTS
+from meiju.data.labels import TASKS
+from meiju.features.base import Clip, Encoder, Noted
+from meiju.features.registry import make_encoder
 from meiju.run import Run, main
 from meiju.text import refine
 

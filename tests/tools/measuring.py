@@ -21,27 +21,22 @@ import torch
 import transformers
 from threadpoolctl import threadpool_limits
 
-from meiju import ensemble, evaluation, features, member_training, members, teachers
 from meiju.config import Config, ModelConfig, PseudoConfig, TrainConfig, VisualConfig
-from meiju.corpus import Corpus
-from meiju.encoders import media
-from meiju.encoders.base import Clip
-from meiju.encoders.registry import make_encoder
-from meiju.labels import EMOTIONS, INTENTS, TASKS, LabelSet
-from meiju.layers import Noise, Shape
-from meiju.member_training import StageData
-from meiju.network import MemberNetwork
+from meiju.data.corpus import Corpus
+from meiju.data.labels import EMOTIONS, INTENTS, TASKS, LabelSet
+from meiju.evaluation import ensemble, scores
+from meiju.features import frame_store, media
+from meiju.features.base import Clip
+from meiju.features.registry import make_encoder
+from meiju.models.layers import Noise, Shape
+from meiju.models.network import MemberNetwork
+from meiju.pseudo import teachers
 from meiju.sample import corpus as sample_corpus
-from meiju.training import (
-    PREDICT_BATCH,
-    Frames,
-    MemberData,
-    Rows,
-    fit_to_pooled_frames,
-    hard_rows,
-    predict,
-    train_members,
-)
+from meiju.training import members, workers
+from meiju.training.batches import PREDICT_BATCH, Frames, MemberData, Rows, hard_rows
+from meiju.training.loop import predict, train_members
+from meiju.training.regression import fit_to_pooled_frames
+from meiju.training.workers import StageData
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 from meiju.utils.log import peak_memory
@@ -204,12 +199,12 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
             pseudo, stage2 = teachers.accepted(teachers.read(home)[0]), Path(tempfile.mkdtemp(dir=home))
             data = StageData(corpus.clips, corpus.labels, folds, stores, pseudo=pseudo)
             plan = members.plan(config, nested=False)
-            for group in member_training.group_members(config, data, plan, 2, device.type):
-                member_training.train_group(config, data, group, stage2, device.type, 0)
+            for group in workers.group_members(config, data, plan, 2, device.type):
+                workers.train_group(config, data, group, stage2, device.type, 0)
             took["07, a clip", case], started = _ms(started) / n, time.perf_counter()
             places = {"stage 1": home / "stage1", "stage 2": stage2}
-            stages = [evaluation.read_stage(name, config, corpus, folds, place) for name, place in places.items()]
-            evaluation.table(stages, config, corpus, folds)
+            stages = [scores.read_stage(name, config, corpus, folds, place) for name, place in places.items()]
+            scores.table(stages, config, corpus, folds)
             ensemble.soft_vote(stage2, config, list(corpus.part("testing").name))
             took["08, a clip", case] = _ms(started) / n
             shutil.rmtree(stage2)
@@ -359,8 +354,8 @@ def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -
             dim = 384 if stream == "text" else width
             # A thousand clips again and again: as many bytes on disk, and little to draw.
             drawn = [rng.normal(size=(n, dim)).astype(np.float16) for n in rng.integers(low, high + 1, size=1000)]
-            features.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
-        stores[stream] = features.MemberStore(features.load(folder / stream))
+            frame_store.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
+        stores[stream] = frame_store.MemberStore(frame_store.load(folder / stream))
     return Watched(stores, names, device)
 
 

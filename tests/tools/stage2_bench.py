@@ -23,16 +23,18 @@ import pandas as pd
 import torch
 from sklearn.metrics import f1_score, log_loss
 
-from meiju import features, folds
-from meiju.calibration import calibrate, fit_temperature
 from meiju.cli import main
 from meiju.config import Config
-from meiju.corpus import Corpus
-from meiju.features import MemberStore
-from meiju.labels import TASKS
-from meiju.metrics import jrbm
+from meiju.data import folds
+from meiju.data.corpus import Corpus
+from meiju.data.labels import TASKS
+from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.evaluation.metrics import jrbm
+from meiju.features import frame_store
+from meiju.features.frame_store import MemberStore
 from meiju.run import Run
-from meiju.training import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, predict, train_members
+from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
+from meiju.training.loop import predict, train_members
 
 N_FOLDS = 5
 TEST_SHARE = 0.25  # of speakers, or of clips where none is known
@@ -261,7 +263,7 @@ def scores(split: Split, own: Probabilities, test: Probabilities) -> dict[str, f
     return row
 
 
-def shortened(store: features.Store, most: int) -> features.Store:
+def shortened(store: frame_store.Store, most: int) -> frame_store.Store:
     """The store with at most so many frames a clip, each the mean of a stretch, so that a draw takes minutes."""
     parts, length = [], []
     for start, stop in zip(store.index.start, store.index.stop, strict=True):
@@ -276,7 +278,7 @@ def shortened(store: features.Store, most: int) -> features.Store:
 
 def bench(run: Run, options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    stores = {s: MemberStore(shortened(features.load(folder), options.frames)) for s, folder in run.stores.items()}
+    stores = {s: MemberStore(shortened(frame_store.load(folder), options.frames)) for s, folder in run.stores.items()}
     frames = Frames(stores, list(run.corpus.clips.name))
     done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame()
     for seed in range(options.draws):

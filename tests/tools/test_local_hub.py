@@ -7,9 +7,9 @@ import torch
 
 import preset_models
 from local_hub import FLAGS, LocalHub, make_corpus, models_of
-from meiju.encoders.base import Clip
-from meiju.encoders.media import write_clip
-from meiju.encoders.registry import make_encoder
+from meiju.features.base import Clip
+from meiju.features.media import write_clip
+from meiju.features.registry import make_encoder
 from meiju.presets import PRESETS
 from meiju.text.transcription import transcribe
 from toy_run import STEPS, run_script

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import stage2_bench
-from meiju.labels import TASKS
+from meiju.data.labels import TASKS
 from stage2_bench import WAYS, Teachers, draw, shortened
 from toy_corpus import make_corpus, make_store
 

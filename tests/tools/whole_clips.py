@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from meiju.encoders import media
+from meiju.features import media
 
 
 def read_frames(path, *, fps: float, size: int, notes: list[str] | None = None) -> np.ndarray:

@@ -97,7 +97,7 @@ def test_of_modules_that_decide_no_result_constants_count(package, monkeypatch, 
 
 def test_the_parts_that_may_be_learnt_from_decide_results():
     for step in ("transcripts", "features"):
-        assert "meiju.corpus" in code_of(f"meiju.{STEPS[step].function}")
+        assert "meiju.data.corpus" in code_of(f"meiju.{STEPS[step].function}")
 
 
 def test_a_module_that_is_handed_on_counts_whole(package):
@@ -125,7 +125,9 @@ def test_every_step_has_code_of_its_own():
     for step in STEPS.values():
         function = f"meiju.{step.function}"
         assert function.rpartition(".")[0] in code_of(function)
-    assert {"meiju.fusion", "meiju.training", "meiju.linear"} <= set(code_of("meiju.pipeline.train_stage1"))
+    assert {"meiju.models.fusion", "meiju.training.loop", "meiju.models.logistic_regression"} <= set(
+        code_of("meiju.pipeline.train_stage1")
+    )
 
 
 def test_modules_that_decide_no_result_exist():

@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from meiju import features, run
+from meiju import run
 from meiju.config import ConfigError, CorpusConfig
-from meiju.corpus import CorpusError, read_corpus
-from meiju.encoders import material, tracks
-from meiju.encoders.arrays import NpyFrames
-from meiju.encoders.base import Clip, NoFrames, read_media
-from meiju.encoders.media import MediaError, read_seconds, write_clip
-from meiju.encoders.smart_turn import SmartTurn
+from meiju.data.corpus import CorpusError, read_corpus
+from meiju.data.submission import check
+from meiju.features import frame_store, material, tracks
+from meiju.features.arrays import NpyFrames
+from meiju.features.base import Clip, NoFrames, read_media
+from meiju.features.media import MediaError, read_seconds, write_clip
+from meiju.features.smart_turn import SmartTurn
 from meiju.serving.inputs import find_clips
-from meiju.submission import check
 from meiju.utils import files, hub, system
 from meiju.utils.clip_files import walk
 from meiju.utils.system import Unreadable
@@ -224,7 +224,7 @@ def test_a_clip_that_is_gone_is_the_clips(tmp_path):
 def test_nothing_is_stored_of_a_clip_that_failed_and_the_same_command_goes_on(clip, monkeypatch, number):
     def extract(folder):
         options = {"meta": {}, "seed": 0, "n_jobs": 1, "label": "sound"}
-        return features.extract(SmartTurn(max_frames=4), [clip_of(clip)], [], folder, **options)
+        return frame_store.extract(SmartTurn(max_frames=4), [clip_of(clip)], [], folder, **options)
 
     with monkeypatch.context() as patch:
         fail_in_av(patch, number)

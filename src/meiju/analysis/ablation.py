@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju import evaluation, member_training, members, pipeline
+from meiju import pipeline
 from meiju.analysis.variants import FULL, Variant
-from meiju.evaluation import OUT_OF_FOLD, System
-from meiju.metrics import SCORES
+from meiju.evaluation import scores
+from meiju.evaluation.metrics import SCORES
+from meiju.evaluation.scores import OUT_OF_FOLD, System
 from meiju.run import Run
+from meiju.training import members, workers
 from meiju.utils import files
 
 
@@ -71,17 +73,17 @@ def carry_out(run: Run, variant: Variant) -> Outcome:
 def table(run: Run, outcomes: list[Outcome]) -> pd.DataFrame:
     """One row per variant and part: E, I, JRBM, log-losses, the difference of each from the full run, and intervals.
 
-    Columns variant, group, what, part, those of `meiju.evaluation.score_rows` (without fold_std), those of
-    `meiju.evaluation.differences`, trained (members), seconds, same (whether the
+    Columns variant, group, what, part, those of `meiju.evaluation.scores.score_rows` (without fold_std), those of
+    `meiju.evaluation.scores.differences`, trained (members), seconds, same (whether the
     variant's settings are the full run's), note. The first outcome is the full run.
     """
-    average, units = run.config.corpus.average, evaluation.units_by_part(run.config, run.corpus, run.folds)
+    average, units = run.config.corpus.average, scores.units_by_part(run.config, run.corpus, run.folds)
     tables = []
-    for part, truth, _ in evaluation.parts(run.corpus, run.folds):
+    for part, truth, _ in scores.parts(run.corpus, run.folds):
         systems = [outcome.systems[part] for outcome in outcomes]
         predictions, losses = [system.predicted for system in systems], [system.losses(truth) for system in systems]
-        scored = evaluation.score_rows(truth, predictions, losses, average, units[part]).drop(columns="fold_std")
-        compared = evaluation.differences(truth, systems, average, units=units[part])
+        scored = scores.score_rows(truth, predictions, losses, average, units[part]).drop(columns="fold_std")
+        compared = scores.differences(truth, systems, average, units=units[part])
         tables.append(pd.concat([_named(run, outcomes).assign(part=part), scored, compared], axis=1))
     return pd.concat(tables, ignore_index=True)
 
@@ -143,7 +145,7 @@ def _difference(row: pd.Series, name: str) -> str:
         return "–"
     low, high = row[f"d_{name}_low"], row[f"d_{name}_high"]
     text = f"{row[f'd_{name}']:+.4f} ({low:+.4f} to {high:+.4f})"
-    return f"**{text}**" if evaluation.is_beyond_chance(low, high, row.interval) else text
+    return f"**{text}**" if scores.is_beyond_chance(low, high, row.interval) else text
 
 
 def _note(outcome: Outcome, run: Run) -> str:
@@ -167,14 +169,14 @@ def _train(varied: Run, pseudo: bool) -> None:
         pipeline.train_stage2(varied)
     else:  # without the nested members: there is no gate to fit
         plan = members.plan(varied.config, nested=False)
-        member_training.train(
+        workers.train(
             varied.config, pipeline.stage_data(varied), plan, varied.folder("stage1"), stage=1, label="stage 1"
         )
 
 
 def _systems(varied: Run, variant: Variant) -> dict[str, System]:
     folder = varied.result("stage2") if variant.pseudo else varied.folder("stage1")
-    stage = evaluation.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
+    stage = scores.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
     return {part: stage.system(part) for part in stage.groups}
 
 

@@ -13,11 +13,12 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from meiju import evaluation, features
 from meiju.config import ConfigError
-from meiju.ensemble import Probabilities
-from meiju.evaluation import OUT_OF_FOLD, VALIDATION
-from meiju.labels import TASKS
+from meiju.data.labels import TASKS
+from meiju.evaluation import scores
+from meiju.evaluation.ensemble import Probabilities
+from meiju.evaluation.scores import OUT_OF_FOLD, VALIDATION
+from meiju.features import frame_store
 from meiju.run import Run
 
 STRENGTHS = np.logspace(-5, 0, 6)  # of the prior (C), tried on the folds that are learnt from
@@ -26,7 +27,7 @@ NAME = "baseline"  # of its files below submissions/<run>
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a baseline says: table (its scores, rows as of `meiju.evaluation.table`) and testing (of the test clips)."""
+    """What a baseline says: table (its scores, see `meiju.evaluation.scores.table`) and testing (of the test clips)."""
 
     table: pd.DataFrame
     testing: Probabilities
@@ -35,12 +36,12 @@ class Baseline:
 
 def carry_out(run: Run) -> Baseline:
     """Fit and score the baseline of a run whose features and folds are there. Raises NotYet where they are not."""
-    stores = [features.load(folder) for stream, folder in run.stores.items() if stream not in run.config.tuned]
+    stores = [frame_store.load(folder) for stream, folder in run.stores.items() if stream not in run.config.tuned]
     if not stores:
         raise ConfigError("the baseline reads no tuned: streams, whose frames differ from fold to fold; add others")
     names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
     x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
-    truth, fold = evaluation.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
+    truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
     said: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
         options = {
@@ -52,28 +53,28 @@ def carry_out(run: Run) -> Baseline:
         both = np.concatenate([x["validation"], x["testing"]])
         others = predict(x["training"], truth[task], fold, both, **options)
         said[VALIDATION][task], said["testing"][task] = np.split(others, [len(x["validation"])])
-    temperature = evaluation.temperatures(truth, said[OUT_OF_FOLD])
+    temperature = scores.temperatures(truth, said[OUT_OF_FOLD])
     return Baseline(_table(run, said, temperature), said["testing"], x["training"].shape[1])
 
 
 def _table(run: Run, said: dict[str, Probabilities], temperature: dict[str, float]) -> pd.DataFrame:
-    units = evaluation.units_by_part(run.config, run.corpus, run.folds)
+    units = scores.units_by_part(run.config, run.corpus, run.folds)
     rows = []
-    for part, truth, fold in evaluation.parts(run.corpus, run.folds):
-        losses = evaluation.log_losses(truth, said[part], temperature)
-        predicted = evaluation.decide(said[part])
-        scored = evaluation.score_rows(truth, [predicted], [losses], run.config.corpus.average, units[part], fold)
+    for part, truth, fold in scores.parts(run.corpus, run.folds):
+        losses = scores.log_losses(truth, said[part], temperature)
+        predicted = scores.decide(said[part])
+        scored = scores.score_rows(truth, [predicted], [losses], run.config.corpus.average, units[part], fold)
         named = pd.DataFrame([{"stage": NAME, "system": "logistic regression", "heads": "", "part": part}])
         rows.append(named.join(scored))
     return pd.concat(rows, ignore_index=True)
 
 
-def pooled(stores: list[features.Store], names: list[str]) -> np.ndarray:
+def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
     """Mean and standard deviation of each clip's frames of all streams, [N, 2 dims]; NaN where there are none."""
     return np.concatenate([_pooled(store, names) for store in stores], axis=1)
 
 
-def _pooled(store: features.Store, names: list[str]) -> np.ndarray:
+def _pooled(store: frame_store.Store, names: list[str]) -> np.ndarray:
     rows = np.full((len(names), 2 * store.dim), np.nan)
     for k, (start, stop) in enumerate(store.spans(names)):
         if stop > start:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju import evaluation, folds, pipeline, teachers
+from meiju import pipeline
 from meiju.config import as_settings
-from meiju.evaluation import AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
-from meiju.labels import TASKS
-from meiju.metrics import per_class
+from meiju.data import folds
+from meiju.data.labels import TASKS
+from meiju.evaluation import scores
+from meiju.evaluation.metrics import per_class
+from meiju.evaluation.scores import AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
+from meiju.pseudo import teachers
 from meiju.report import diagnostics, figures, page
 from meiju.report.diagnostics import SHORT, picture
 from meiju.report.page import Section, Table
@@ -46,11 +49,11 @@ def build(
 ) -> list[Section]:
     """The sections of the report of a run of which both stages are trained.
 
-    pseudo and gates: see `meiju.teachers.read`. ablation: where the run's ablation lies, relative to the report.
+    pseudo and gates: see `meiju.pseudo.teachers.read`. ablation: where the run's ablation lies, relative to the report.
     notice: what is to be said of stage 2, where it learnt from too few pseudo-labels.
     """
     trained = pipeline.read_stages(run)
-    table = evaluation.table(trained, run.config, run.corpus, run.folds)
+    table = scores.table(trained, run.config, run.corpus, run.folds)
     submitted = pipeline.submitted(run, trained)
     errors = wrong_clips(run, submitted)
     return [
@@ -76,7 +79,7 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     sentences = run.heard().set_index("name").sentence
     names = {OUT_OF_FOLD: list(run.folds.name), VALIDATION: list(run.corpus.part("validation").name)}
     tables = []
-    for part, truth, fold in evaluation.parts(run.corpus, run.folds):
+    for part, truth, fold in scores.parts(run.corpus, run.folds):
         for task in TASKS:
             probabilities = stage.together[part][task]
             table = pd.DataFrame({"task": task, "name": names[part], "part": part})
@@ -102,7 +105,7 @@ def _intro(run: Run) -> list[str]:
 
 
 def _scores(run: Run, table: pd.DataFrame, submitted: str, ablation: str | None) -> Section:
-    shown = evaluation.summary(table, run.config, run.corpus, run.folds)
+    shown = scores.summary(table, run.config, run.corpus, run.folds)
     shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
     marked = shown.index[shown.stage == submitted]
     return Section(
@@ -136,9 +139,9 @@ def _scores(run: Run, table: pd.DataFrame, submitted: str, ablation: str | None)
 def _gain(run: Run, trained: list[Stage], notice: str) -> Section:
     if notice:  # the difference of two first stages is no gain
         return Section("What stage 2 gains", [notice])
-    found = evaluation.gains(*trained, run.config, run.corpus, run.folds)
-    warning = evaluation.warn_of_loss(found)
-    beyond = [evaluation.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
+    found = scores.gains(*trained, run.config, run.corpus, run.folds)
+    warning = scores.warn_of_loss(found)
+    beyond = [scores.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
     seeds = run.config.train.seeds
     if found.interval.str.endswith(AND_SEEDS).all():
         covers = (
@@ -163,7 +166,7 @@ def _gain(run: Run, trained: list[Stage], notice: str) -> Section:
 
 def _classes(run: Run, stage: Stage) -> Section:
     labels = run.corpus.labels
-    truth = {part: own for part, own, _ in evaluation.parts(run.corpus, run.folds)}
+    truth = {part: own for part, own, _ in scores.parts(run.corpus, run.folds)}
     items = []
     for task in TASKS:
         found = {
@@ -187,7 +190,7 @@ def _classes(run: Run, stage: Stage) -> Section:
 
 
 def _folds(run: Run, trained: list[Stage]) -> Section:
-    frame = evaluation.by_fold(trained, run.config, run.corpus, run.folds)
+    frame = scores.by_fold(trained, run.config, run.corpus, run.folds)
     columns = list(frame.columns[2:])
     summary = frame[columns].agg(["mean", "std"]).reset_index(drop=True)
     summary.insert(0, "fold", ["mean", "sd"])

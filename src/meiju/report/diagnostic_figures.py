@@ -4,15 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from meiju.evaluation import ALONE, OUT_OF_FOLD, VALIDATION
-from meiju.report.style import (
-    BLUE,
-    GREY,
-    MUTED,
-    WIDTH,
-    headline,
-    style,
-)
+from meiju.evaluation.scores import ALONE, OUT_OF_FOLD, VALIDATION
+from meiju.report.style import BLUE, GREY, MUTED, WIDTH, headline, style
 
 FAR = 0.1  # of JRBM
 PART_LOOKS = {OUT_OF_FOLD: (BLUE, "o", -0.14), VALIDATION: (GREY, "s", 0.2)}  # colour, marker, shift

@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from meiju import evaluation, members, teachers
-from meiju.calibration import calibrate, fit_temperature
-from meiju.evaluation import ALL_HEADS, OUT_OF_FOLD, Stage
-from meiju.labels import TASKS
-from meiju.metrics import expected_calibration_error
+from meiju.data.labels import TASKS
+from meiju.evaluation import scores
+from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.evaluation.metrics import expected_calibration_error
+from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, Stage
+from meiju.pseudo import teachers
 from meiju.report import figures, page
 from meiju.report.page import Picture, Section, Table
 from meiju.run import Run
+from meiju.training import members
 
 SHORT = "{:.3f}"
 
@@ -24,7 +26,7 @@ def picture(heading: str, caption: str, figure: Figure, file: str | None = None)
 
 
 def pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Section:
-    """What was accepted, by which gates. pseudo and gates: see `meiju.teachers.read`."""
+    """What was accepted, by which gates. pseudo and gates: see `meiju.pseudo.teachers.read`."""
     if len(pseudo) == 0:
         return Section("Pseudo-labels", ["The corpus has no unlabelled clips, so there are no pseudo-labels."])
     text, items = _accepted(run, pseudo)
@@ -76,7 +78,7 @@ def _accepted(run: Run, pseudo: pd.DataFrame) -> tuple[list[str], list[Table | P
 
 
 def heads(run: Run, table: pd.DataFrame) -> Section:
-    """What the number of heads is worth. table: see `meiju.evaluation.table`."""
+    """What the number of heads is worth. table: see `meiju.evaluation.scores.table`."""
     names = list(run.corpus.clips.name[run.corpus.clips.part.isin(("validation", "testing"))])
     items = _scores_by_heads(run.config.corpus.average, table)
     if not names:
@@ -105,7 +107,7 @@ def _scores_by_heads(average: str, table: pd.DataFrame) -> list[Table | Picture]
 def _disagreement(run: Run, names: list[str]) -> Table:
     """How often two members decide differently, for every pair of them, by what they have in common."""
     decided = {
-        member: evaluation.decide(members.probabilities(run.result("stage2"), member, names))
+        member: scores.decide(members.probabilities(run.result("stage2"), member, names))
         for member in members.plan(run.config, nested=False)
     }
     rows = []
@@ -129,7 +131,7 @@ def _disagreement(run: Run, names: list[str]) -> Table:
 
 def calibration(run: Run, stage: Stage) -> Section:
     """How far out-of-fold confidence can be believed, before and after the temperature."""
-    truth = evaluation.truth_of(run.corpus, "training", run.folds.name)
+    truth = scores.truth_of(run.corpus, "training", run.folds.name)
     fold = run.folds.fold.to_numpy()
     rows, pictures = [], []
     for task in TASKS:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from meiju.evaluation import ALL_HEADS
-from meiju.metrics import confidence_bins, expected_calibration_error
+from meiju.evaluation.metrics import confidence_bins, expected_calibration_error
+from meiju.evaluation.scores import ALL_HEADS
 from meiju.report.style import (
     BLUE,
     DASHED,

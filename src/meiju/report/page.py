@@ -105,7 +105,7 @@ class Section:
 
 
 def score_table(scores: pd.DataFrame) -> str:
-    """The scores as text for the terminal, about 110 columns wide. scores: see `meiju.evaluation.table`."""
+    """The scores as text for the terminal, about 110 columns wide. scores: see `meiju.evaluation.scores.table`."""
     table = Table("", "", score_frame(scores))
     rows = [table.headers, *table.rows]
     rule = ["-" * max(map(terminal.width, column)) for column in zip(*rows, strict=True)]

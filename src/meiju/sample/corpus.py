@@ -14,8 +14,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from meiju.config import ComputeConfig, ConfigError
-from meiju.encoders.media import write_clip
-from meiju.labels import EMOTIONS, INTENTS
+from meiju.data.labels import EMOTIONS, INTENTS
+from meiju.features.media import write_clip
 from meiju.sample.drawing import FPS, RATE, draw_face, draw_speaker, draw_voice, loudness
 from meiju.utils import files
 from meiju.utils.compute import run_jobs

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from meiju import members, text_tuning
 from meiju.config import ComputeConfig, Config, ConfigError, as_settings, from_settings, require
-from meiju.labels import TASKS, LabelSet
+from meiju.data.labels import TASKS, LabelSet
 from meiju.text import punctuation
+from meiju.training import members, text_tuning
 from meiju.utils import files, hub, system
 
 MODEL = "model.json"

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
-from meiju.encoders.base import Clip
-from meiju.encoders.media import MediaError, read_seconds
-from meiju.tables import CorpusError, read_sentences, said, tell
+from meiju.data.tables import CorpusError, read_sentences, said, tell
+from meiju.features.base import Clip
+from meiju.features.media import MediaError, read_seconds
 from meiju.utils.clip_files import (
     MEDIA_SUFFIXES,
     clip_name,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from meiju.labels import TASKS
+from meiju.data.labels import TASKS
 from meiju.serving.predictor import Prediction
 from meiju.utils import spreadsheets, terminal
 

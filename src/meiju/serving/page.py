@@ -21,10 +21,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meiju.config import ConfigError
-from meiju.corpus import MEDIA_SUFFIXES
-from meiju.encoders.base import Clip
-from meiju.encoders.media import read_seconds
-from meiju.labels import TASKS
+from meiju.data.corpus import MEDIA_SUFFIXES
+from meiju.data.labels import TASKS
+from meiju.features.base import Clip
+from meiju.features.media import read_seconds
 from meiju.serving.bundle import MADE_UP
 from meiju.serving.inputs import problem_of
 from meiju.serving.predictor import Prediction, Predictor

@@ -15,18 +15,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from meiju import ensemble, features, member_training, members
 from meiju.config import ConfigError
-from meiju.encoders import material
-from meiju.encoders.base import Clip, Encoded, Encoder, NoFrames, read_one
-from meiju.encoders.registry import make_encoder
-from meiju.labels import TASKS
-from meiju.members import Member
-from meiju.network import MemberNetwork
+from meiju.data.labels import TASKS
+from meiju.evaluation import ensemble
+from meiju.features import frame_store, material
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, read_one
+from meiju.features.registry import make_encoder
+from meiju.models.network import MemberNetwork
 from meiju.serving import bundle
 from meiju.text import punctuation, refine
-from meiju.text_tuning import TunedText
-from meiju.training import Frames, predict
+from meiju.training import members, workers
+from meiju.training.batches import Frames
+from meiju.training.loop import predict
+from meiju.training.members import Member
+from meiju.training.text_tuning import TunedText
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, pick_device
 from meiju.utils.hub import MissingModel
@@ -141,7 +143,7 @@ class Predictor:
                 raise
             self.unusable[stream] = str(error)
             return
-        features.load_fitted(encoder, folder)
+        frame_store.load_fitted(encoder, folder)
         self.encoders[stream] = encoder
 
     def _load_members(self, folder: Path) -> dict[int, tuple[list[Member], MemberNetwork]]:
@@ -150,7 +152,7 @@ class Predictor:
         for heads in self.config.model.heads:
             chosen = [member for member in members.plan(self.config, nested=False) if member.heads == heads]
             try:
-                network = member_training.load_network(folder, chosen, self.config.model, self.device)
+                network = workers.load_network(folder, chosen, self.config.model, self.device)
             except files.Damaged as error:  # or of another shape than the settings say
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
             by_heads[heads] = chosen, network
@@ -209,7 +211,7 @@ class Predictor:
         else:
             given = {ALL: self.encoders[stream].encode(clips)}
         width = self._widths[stream]
-        return {fold: [features.checked(frames, width) for frames in of_clips] for fold, of_clips in given.items()}
+        return {fold: [frame_store.checked(frames, width) for frames in of_clips] for fold, of_clips in given.items()}
 
     def _vote(self, seen: dict[str, Seen], n_clips: int) -> ensemble.Probabilities:
         """The mean over folds and seeds, then over head counts, as for the submission."""
@@ -243,19 +245,19 @@ class Predictor:
 
 
 def _stores_of(
-    chosen: Sequence[Member], stores: dict[str, dict[int, features.Store]]
-) -> dict[str, features.MemberStore]:
+    chosen: Sequence[Member], stores: dict[str, dict[int, frame_store.Store]]
+) -> dict[str, frame_store.MemberStore]:
     """What these members see of each stream: all the same, or each its own."""
     return {
-        stream: features.MemberStore(
+        stream: frame_store.MemberStore(
             *([by_fold[ALL]] if ALL in by_fold else [by_fold[fold] for (fold,) in (m.held_out for m in chosen)])
         )
         for stream, by_fold in stores.items()
     }
 
 
-def _store(frames: list[np.ndarray], names: list[str]) -> features.Store:
+def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:
     """Frames of some clips, each [frames, dim], as a feature store in memory."""
     stop = np.cumsum([len(f) for f in frames])
     index = pd.DataFrame({"start": stop - [len(f) for f in frames], "stop": stop}, pd.Index(names))
-    return features.Store(np.concatenate(frames), index, missing=pd.DataFrame(), meta={})
+    return frame_store.Store(np.concatenate(frames), index, missing=pd.DataFrame(), meta={})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from meiju.config import Config
-from meiju.corpus import UNSCORED_PARTS
-from meiju.encoders.base import Clip
+from meiju.data.corpus import UNSCORED_PARTS
+from meiju.features.base import Clip
 from meiju.text import punctuation
 from meiju.text.punctuation.base import Restorer, is_punctuated, read_sentences
 from meiju.text.punctuation.crf import TooFewSentences, restore_unlearnt

@@ -23,8 +23,8 @@ from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 
 from meiju.config import ConfigError, SpeechConfig
-from meiju.encoders import media
-from meiju.encoders.media import MediaError
+from meiju.features import media
+from meiju.features.media import MediaError
 from meiju.utils import files, hub, system
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples

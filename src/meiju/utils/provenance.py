@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules whose functions and classes decide no result: what they pass on (settings, clips) is recorded by its values.
 # Their constants do decide, such as which parts of a corpus may be learnt from, so they count as any other's.
-NO_RESULTS = {"meiju.config", "meiju.corpus", "meiju.run", "meiju.steps", "meiju.stores"} | {
+NO_RESULTS = {"meiju.config", "meiju.data.corpus", "meiju.run", "meiju.steps", "meiju.stores"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "log", "packaged", "provenance", "system")
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meiju.tables import CorpusError
+from meiju.data.tables import CorpusError
 from owners_files import as_corpus, prepared, toy_clip, write_rows
 
 EMOTIONS, ACTS = ("neutral", "negative-other", "happy"), ("question", "answer")

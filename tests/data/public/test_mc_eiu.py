@@ -8,9 +8,9 @@ import pytest
 
 from meiju.config import ConfigError
 from meiju.data.public.mc_eiu import utterances
-from meiju.encoders.arrays import NpyFrames
-from meiju.encoders.base import Clip
-from meiju.tables import CorpusError
+from meiju.data.tables import CorpusError
+from meiju.features.arrays import NpyFrames
+from meiju.features.base import Clip
 from owners_files import as_corpus, prepared
 
 NAMES = {"trn": [f"07_{d}_{t}" for d in range(6) for t in range(3)], "val": ["08_0_0", "08_0_1"], "tst": ["09_0_0"]}

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from meiju.tables import CorpusError
+from meiju.data.tables import CorpusError
 from owners_files import as_corpus, prepared, toy_clip, write_rows
 
 EMOTIONS, ACTS = ("neutral", "joy", "anger"), ("q", "s", "ag")

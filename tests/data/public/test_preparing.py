@@ -10,8 +10,8 @@ import pytest
 from meiju.config import ConfigError
 from meiju.data.public import CORPORA, preparing
 from meiju.data.public.preparing import Prepared, PublicCorpus, Settings, link, prepare
-from meiju.encoders.tracks import MediaError
-from meiju.tables import CorpusError
+from meiju.data.tables import CorpusError
+from meiju.features.tracks import MediaError
 from owners_files import as_corpus, toy_clip
 from toy_run import run_script
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from meiju.data.public.ravdess import FOLDS
-from meiju.tables import CorpusError
+from meiju.data.tables import CorpusError
 from owners_files import as_corpus, prepared, toy_clip
 
 TAKES = ("03-01-01-01", "03-02-02-02", "01-01-01-01")  # emotion, intensity, sentence, repetition

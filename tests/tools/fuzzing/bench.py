@@ -11,16 +11,17 @@ import numpy as np
 from safetensors.torch import save_file
 
 from fuzzing.mutations import Payload
-from meiju import features, folds, members
 from meiju.config import AudioConfig, Config, CorpusConfig, ModelConfig, TextConfig
-from meiju.corpus import UNSCORED_PARTS
-from meiju.encoders import media
-from meiju.labels import OFFICIAL, TASKS
-from meiju.layers import Noise, Shape
-from meiju.network import MemberNetwork
+from meiju.data import folds
+from meiju.data.corpus import UNSCORED_PARTS
+from meiju.data.labels import OFFICIAL, TASKS
+from meiju.features import frame_store, media
+from meiju.models.layers import Noise, Shape
+from meiju.models.network import MemberNetwork
 from meiju.run import Run
 from meiju.serving import bundle
 from meiju.text import refine
+from meiju.training import members
 from meiju.utils import files
 from toy_corpus import draw_members
 
@@ -105,13 +106,13 @@ def make(folder: Path) -> Bench:
     stores = {}
     for stream, encoder in run.encoders.items():
         path = run.stream_folder(stream)
-        stores[stream] = features.extract(encoder, given, learnt, path, meta={}, seed=0, n_jobs=1, label=stream)
+        stores[stream] = frame_store.extract(encoder, given, learnt, path, meta={}, seed=0, n_jobs=1, label=stream)
     _write_members(bench, stores)
     bench.write_model()
     return bench
 
 
-def _shape_of(stores: dict[str, features.Store]) -> Shape:
+def _shape_of(stores: dict[str, frame_store.Store]) -> Shape:
     """What the networks are made for."""
     return Shape(
         {s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS}
@@ -144,7 +145,7 @@ def _write_corpus(bench: Bench) -> None:
             csv.writer(file).writerows(rows)
 
 
-def _write_members(bench: Bench, stores: dict[str, features.Store]) -> None:
+def _write_members(bench: Bench, stores: dict[str, frame_store.Store]) -> None:
     """Networks as they are before training, and predictions that are drawn."""
     run, config = bench.run, bench.config
     plan = members.plan(config, nested=False)

@@ -16,7 +16,7 @@ from transformers import AutoModel, BertConfig, BertModel, BertTokenizer  # now,
 
 from fuzzing import mutations
 from fuzzing.bench import RIGHT, Case, expect
-from meiju.encoders import media
+from meiju.features import media
 from meiju.text.punctuation.crf import KNOWN_TAGS
 from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import hub

@@ -30,15 +30,17 @@ from fuzzing import clips as clip_kinds
 from fuzzing import corpora, mutations
 from fuzzing.bench import REFUSED, RIGHT, STAGE2, TABLES, TRANSCRIPTS, Bench, Case, expect
 from fuzzing.mutations import bad_csv, bad_npy, bad_npz, bad_zip, to_npy
-from meiju import ensemble, features, folds, member_training, members, submission, teachers
 from meiju.cli import parse_config
 from meiju.config import ConfigError, CorpusConfig, as_settings, from_settings
-from meiju.corpus import LABELLED, read_corpus
-from meiju.encoders import media, tracks
-from meiju.encoders.arrays import NpyFrames
-from meiju.encoders.base import Clip, NoFrames, read_media
-from meiju.encoders.registry import make_encoder
-from meiju.labels import OFFICIAL, TASKS
+from meiju.data import folds, submission
+from meiju.data.corpus import LABELLED, read_corpus
+from meiju.data.labels import OFFICIAL, TASKS
+from meiju.evaluation import ensemble
+from meiju.features import frame_store, media, tracks
+from meiju.features.arrays import NpyFrames
+from meiju.features.base import Clip, NoFrames, read_media
+from meiju.features.registry import make_encoder
+from meiju.pseudo import teachers
 from meiju.report import figures, style
 from meiju.report import page as report_page
 from meiju.run import Run
@@ -46,6 +48,7 @@ from meiju.serving import outputs
 from meiju.serving.inputs import find_clips, problem_of
 from meiju.serving.predictor import Predictor
 from meiju.text import refine, transcription
+from meiju.training import members, workers
 from meiju.utils import files, hub, system
 from whole_clips import read_audio, read_frames
 
@@ -180,7 +183,7 @@ def _read_frames(place: Path, case: Case) -> str:
     encoder.fit(clips, seed=0)
     expect(encoder.dim > 0, "frames without a width")
     for encoded in encoder.encode(clips):
-        frames, _ = features.checked(encoded, encoder.dim)
+        frames, _ = frame_store.checked(encoded, encoder.dim)
         expect(frames.shape[1:] == (encoder.dim,) and bool(np.isfinite(frames).all()), "frames of another form")
     return RIGHT
 
@@ -200,7 +203,7 @@ def npy_folder(case: Case) -> str:
     encoder = make_encoder(f"npy:{place}", case.bench.config)
     encoder.fit(clips, seed=0)
     for frames, encoded in zip(given, encoder.encode(clips), strict=True):
-        kept, why = features.checked(encoded, 4)
+        kept, why = frame_store.checked(encoded, 4)
         expect(len(kept) == 3 and not double, f"frames that are lost, or chosen from two files: {why}")
         expect(np.allclose(kept * np.float64(encoder.unit), frames, rtol=2e-3, atol=1e-6 * factor), "other frames")
     return RIGHT
@@ -336,7 +339,7 @@ def safetensors(case: Case) -> str:
             state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(changed.copy())
         path.write_bytes(save(state, metadata))
     if rng.random() < 0.5:
-        network = member_training.load_network(folder, plan, own.config.model)
+        network = workers.load_network(folder, plan, own.config.model)
         expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
         return RIGHT
     return _predict(own, listed=rng.random() < LISTED)
@@ -446,12 +449,12 @@ def _put(folder: Path, name: str, data: bytes) -> None:
 
 
 def _check_store(folder: Path) -> None:
-    store = features.load(folder)
+    store = frame_store.load(folder)
     spans = store.spans(list(store.index.index))
     expect(bool((spans >= 0).all() and (spans <= len(store.frames)).all()), "clips with frames that are not there")
     expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
     expect(store.index.index.is_unique, "a clip that stands twice")
-    features.describe("audio", store, Path("features"))
+    frame_store.describe("audio", store, Path("features"))
 
 
 def _check_probabilities(said: np.ndarray, n_classes: int) -> None:

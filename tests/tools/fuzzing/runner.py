@@ -15,8 +15,8 @@ from pathlib import Path
 from fuzzing.bench import REFUSED, Bench, Case
 from fuzzing.kinds import KINDS
 from meiju.config import ConfigError
-from meiju.corpus import CorpusError
-from meiju.encoders.media import MediaError
+from meiju.data.corpus import CorpusError
+from meiju.features.media import MediaError
 from meiju.run import NotYet
 from meiju.utils.files import Damaged
 

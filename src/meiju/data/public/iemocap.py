@@ -15,7 +15,7 @@ import pandas as pd
 
 from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import ACTS, files_below, media_below, read_table, refuse, require_files
-from meiju.tables import Problem
+from meiju.data.tables import Problem
 
 EMOTIONS = {"hap": "happy", "exc": "excited", "sad": "sad", "neu": "neutral", "ang": "angry", "fru": "frustrated"}
 PARTS = {"Ses04": "validation", "Ses05": "testing"}

@@ -17,7 +17,7 @@ import pandas as pd
 from meiju.config import ConfigError
 from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import files_below, refuse
-from meiju.tables import Problem
+from meiju.data.tables import Problem
 
 SETS = {"trn": "training", "val": "validation", "tst": "testing"}
 LABELS = ("emotion_label", "intent_label", "int2name")

@@ -16,7 +16,7 @@ import pandas as pd
 from meiju.data.public.parts import draw_groups
 from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import ACTS, files_below, read_table, refuse, require_files
-from meiju.tables import Problem
+from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
 SHARES = {"validation": 0.1, "testing": 0.15}  # of the clips with acts

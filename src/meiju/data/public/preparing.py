@@ -19,11 +19,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from meiju.config import ConfigError, require
+from meiju.data.labels import TASKS
 from meiju.data.public.parts import draw_labelled
-from meiju.encoders.media import read_seconds
-from meiju.encoders.tracks import MediaError
-from meiju.labels import TASKS
-from meiju.tables import CorpusError, Problem
+from meiju.data.tables import CorpusError, Problem
+from meiju.features.media import read_seconds
+from meiju.features.tracks import MediaError
 from meiju.utils import files
 from meiju.utils.clip_files import examples
 

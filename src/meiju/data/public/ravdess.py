@@ -14,7 +14,7 @@ import pandas as pd
 
 from meiju.data.public.preparing import Media, Prepared, PublicCorpus, Settings
 from meiju.data.public.sources import entries, files_below, refuse
-from meiju.tables import Problem
+from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
 NAME = re.compile(r"0[13]-0[12]-(0[1-8])-(0[12])-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])")

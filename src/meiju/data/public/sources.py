@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.tables import CorpusError, Problem
+from meiju.data.tables import CorpusError, Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES, VIDEO_SUFFIXES, clip_name, walk
 
 # EMOTyDA's twelve dialogue acts, by the code that its tables hold (README.md of sahatulika15/EMOTyDA).

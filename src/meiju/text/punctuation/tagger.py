@@ -12,7 +12,7 @@ import numpy as np
 import pycrfsuite
 from scipy.sparse import coo_array
 
-from meiju.encoders.base import require_finite
+from meiju.features.base import require_finite
 from meiju.utils import files
 
 LARGEST = 100.0  # weight, of either sign; those that are fitted stay far below

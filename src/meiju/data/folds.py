@@ -1,0 +1,208 @@
+"""Folds of the training part: drawn once, stored by clip name, joined by name ever after."""
+
+import re
+import unicodedata
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju.config import SCRIPTS, ConfigError
+from meiju.data.corpus import Corpus
+from meiju.data.labels import TASKS
+from meiju.data.tables import GROUPS
+from meiju.utils import files
+
+SAME_WORDS_LENGTH = 6  # shorter lines ('好的', 'what?') are common speech, not copies
+
+
+def draw(corpus: Corpus, *, n_folds: int, by: str, seed: int) -> pd.DataFrame:
+    """Folds of the training clips: columns name, fold (0 to n_folds - 1), sorted by name.
+
+    by: what is kept together, see `group`. Where something is, folds are stratified by emotion-intent pair
+    (scikit-learn's StratifiedGroupKFold). Where nothing is, they are stratified (Sechidis et al. 2011) over one-hot
+    emotion, intent and their pair: without the pair, rare pairs miss from some folds; and integer columns would
+    silently be read as 'is not class 0'. Then, clips with the same words and labels are kept together where the
+    sentence is long enough to tell them apart. Raises ConfigError where clips or groups do not fill the folds.
+    """
+    training = corpus.part("training").sort_values("name", ignore_index=True)
+    if len(training) < n_folds:
+        raise ConfigError(f"--folds: {len(training)} training clips cannot fill {n_folds} folds")
+    what, group_of_clip = group(training, by)
+    fold = _draw_groups(training, what, group_of_clip, n_folds, seed) if what else _draw_clips(training, n_folds, seed)
+    return pd.DataFrame({"name": training.name, "fold": fold})
+
+
+def group(training: pd.DataFrame, by: str) -> tuple[str, pd.Series]:
+    """What folds keep together, and of which group each training clip is; what is "" where nothing is kept together.
+
+    by: 'dialogue' or 'speaker' (a column), 'auto' (the first of these columns that has values), 'none', or a regular
+    expression whose first match in a clip's name is its group. Raises ConfigError where a clip has no group.
+    """
+    if by == "auto":
+        by = next((column for column in GROUPS if (training[column] != "").any()), "none")
+    if by == "none":
+        return "", training.name
+    if by in GROUPS:
+        what, groups = by, training[by]
+        remedy = f"fill in the column {by}, or give --folds-by none"
+    else:
+        matches = [re.search(by, name) for name in training.name]
+        what, groups = "group of names", pd.Series([match.group() if match else "" for match in matches])
+        remedy = "give --folds-by another regular expression"
+    without = training.name[(groups == "").to_numpy()]
+    if len(without):
+        named = ", ".join(without[:3])
+        raise ConfigError(f"--folds-by {by}: {len(without)} training clips have no {what}, such as {named}; {remedy}")
+    return what, groups
+
+
+def forecast(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> list[str]:
+    """Why scores of test clips may be lower or higher than those out of fold: what applies to these folds.
+
+    by: see `group`.
+    """
+    table, n_folds = training.merge(folds, on="name"), folds.fold.nunique()
+    what, _ = group(table, by)
+    speakers = table[table.speaker != ""]
+    n, n_split = speakers.speaker.nunique(), int((speakers.groupby("speaker").fold.nunique() > 1).sum())
+    high = "Too high for people who are new: "
+    said = []
+    if n_split:
+        said.append(
+            f"{high}{n_split} of {n} speakers have clips in several folds, so members learnt from their others."
+        )
+    elif n == 0 and what in ("", "dialogue"):
+        known = "only dialogues are known" if what else "no speakers or dialogues are known"
+        said.append(f"{high}{known}, so members may have learnt from other clips of a held-out clip's speaker.")
+    share = f"{100 * (1 - 1 / n_folds):.0f} %"
+    return [
+        *said,
+        f"Too low: a training clip is judged by the members of one fold alone, which learnt from {share} of the "
+        f"training clips; a test clip by those of all {n_folds} folds together.",
+    ]
+
+
+def _draw_groups(training: pd.DataFrame, what: str, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
+    if groups.nunique() < n_folds:
+        raise ConfigError(
+            f"--folds: {groups.nunique()} different values of {what} cannot fill {n_folds} folds; give fewer folds, "
+            "or --folds-by none"
+        )
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    pair = training.emotion + "\x1f" + training.intent
+    splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    fold = np.full(len(training), -1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # describe() tells how even the folds are
+        for number, (_, held_out) in enumerate(splitter.split(pair, pair, groups)):
+            fold[held_out] = number
+    if set(fold) != set(range(n_folds)):
+        raise ConfigError(f"--folds: {what} of very different sizes leave a fold empty; give fewer folds")
+    return fold
+
+
+def _draw_clips(training: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
+
+    groups = _same_words(training)
+    one_hot = _one_hot(training)
+    # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
+    first = np.unique(groups, return_index=True)[1]
+    if len(first) < n_folds:
+        raise ConfigError(f"--folds: {len(first)} different sentences cannot fill {n_folds} folds")
+    splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    fold_of_group = np.full(len(first), -1)
+    for fold, (_, held_out) in enumerate(splitter.split(first[:, None], one_hot[first])):
+        fold_of_group[held_out] = fold
+    if (fold_of_group < 0).any():
+        raise AssertionError(f"{(fold_of_group < 0).sum()} sentences were drawn into no fold")
+    return fold_of_group[groups]
+
+
+def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
+    """How far the folds are from an even split: per class and per pair, the worst difference in clips.
+
+    Columns kind, what, clips, even (clips a fold would hold), worst (largest difference of a fold from it).
+    """
+    table = training.merge(folds, on="name")
+    table["pair"] = table.emotion + " + " + table.intent
+    n_folds = folds.fold.nunique()
+    rows = []
+    for column in (*TASKS, "pair"):
+        counts = pd.crosstab(table[column], table.fold)
+        even = counts.sum(axis=1) / n_folds
+        worst = counts.sub(even, axis=0).abs().max(axis=1)
+        rows += [(column, name, int(counts.loc[name].sum()), even[name], worst[name]) for name in counts.index]
+    return pd.DataFrame(rows, columns=["kind", "what", "clips", "even", "worst"])
+
+
+def kept_together(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
+    """Whether one person's clips can lie in several folds, in a sentence; by: see `group`.
+
+    Folds that are kept from earlier may have been drawn by something else.
+    """
+    table = training.merge(folds, on="name")
+    what, groups = group(table, by)
+    if not what:
+        return (
+            "Nothing is kept together in a fold, as no speakers or dialogues are known (--folds-by): where people "
+            "recur, the score out of fold is higher than that of new people."
+        )
+    n, n_split = groups.nunique(), int((table.fold.groupby(groups).nunique() > 1).sum())
+    if n_split:
+        return f"Not kept together: {n_split} of {n} values of {what} lie in several folds, which were drawn before."
+    return f"Kept together in a fold: {n} values of {what}, with {groups.value_counts().max()} clips at most."
+
+
+def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
+    """Sizes of the folds, and the worst deviation of a fold per class and, of the pairs, the worst ten."""
+    table = deviations(folds, training).round(1)
+    classes, pairs = table[table.kind != "pair"], table[table.kind == "pair"]
+    sizes = ", ".join(str(n) for n in folds.fold.value_counts().sort_index())
+    lines = [f"{folds.fold.nunique()} folds of {sizes} clips", "worst deviation from an even split, in clips:"]
+    lines.append(classes.to_string(index=False))
+    lines += [f"the worst of {len(pairs)} pairs:", pairs.nlargest(10, "worst").to_string(index=False)]
+    return "\n".join(lines)
+
+
+def write(folds: pd.DataFrame, path: Path) -> None:
+    """Write name, fold; the file appears whole or not at all."""
+    files.sweep(path.parent, path.name)
+    files.write_text(path, folds.to_csv(index=False))
+
+
+def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
+    """Read folds and check that they are of exactly these training clips, and as many. Raises ConfigError otherwise."""
+    with files.reading(path):
+        folds = pd.read_csv(path, dtype={"name": str, "fold": int}, keep_default_na=False)[["name", "fold"]]
+        if set(folds.fold) != set(range(folds.fold.nunique())):
+            raise ValueError("the folds are not numbered from 0")
+    again = f"delete it and run {SCRIPTS}/04_make_folds.py to draw the folds again"
+    if set(folds.name) != set(training.name) or folds.name.duplicated().any():
+        raise ConfigError(f"{path} is not of this corpus' training clips; {again}, or choose another name with --run")
+    if folds.fold.nunique() != n_folds:
+        raise ConfigError(
+            f"--folds: {path} holds {folds.fold.nunique()} folds where {n_folds} are asked for; "
+            f"give --folds {folds.fold.nunique()}, or {again}"
+        )
+    return folds.sort_values("name", ignore_index=True)
+
+
+def _one_hot(training: pd.DataFrame) -> np.ndarray:
+    """Emotion, intent and pair of each clip as 0/1 columns."""
+    pair = training.emotion + "\x1f" + training.intent
+    columns = [pd.get_dummies(labels) for labels in (training.emotion, training.intent, pair)]
+    return np.concatenate([column.to_numpy(dtype=np.int64) for column in columns], axis=1)
+
+
+def _same_words(training: pd.DataFrame) -> np.ndarray:
+    """Group number of each clip: clips of one long sentence and one label pair share it, marks and case aside."""
+    words = ["".join(c for c in s.casefold() if unicodedata.category(c)[0] in "LN") for s in training.sentence]
+    keys = [
+        f"{text}\x1f{emotion}\x1f{intent}" if len(text) >= SAME_WORDS_LENGTH else f"\x1f{name}"
+        for text, emotion, intent, name in zip(words, training.emotion, training.intent, training.name, strict=True)
+    ]
+    return pd.factorize(np.array(keys))[0]

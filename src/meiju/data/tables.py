@@ -1,0 +1,315 @@
+"""Reads the csv tables of clips, and tells what is wrong with them: all problems of a kind together.
+
+The quirks of the official files are accepted: `FileName` with an extension or `name` without, `Subtitle` or
+`sentence`, a byte-order mark, a nameless index column, empty subtitles; and what spreadsheets make of tables:
+semicolons or tabs as separators, a first line `sep=;`. Columns `start` and `end` cut clips out of the file that `file`
+or `video` names or, where there is no such column, `FileName`.
+"""
+
+import math
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from meiju.data.labels import TASKS
+from meiju.utils import spreadsheets
+from meiju.utils.clip_files import SHOWN, clip_name, visible
+
+# The known heads of columns, as `column_name` compares them.
+COLUMN_NAMES = {
+    "filename": "name",
+    "name": "name",
+    "subtitle": "sentence",
+    "sentence": "sentence",
+    "utterance": "sentence",
+    "transcript": "sentence",
+    "emotion": "emotion",
+    "intent": "intent",
+    "dialogueact": "intent",
+    "dialogact": "intent",
+    "da": "intent",
+    "speaker": "speaker",
+    "speakerid": "speaker",
+    "dialogue": "dialogue",
+    "dialog": "dialogue",
+    "dialogueid": "dialogue",
+    "dialogid": "dialogue",
+    "diaid": "dialogue",
+    "file": "film",
+    "video": "film",
+    "start": "start",
+    "end": "end",
+}
+GROUPS = ("dialogue", "speaker")  # columns that a table may have or not: what folds keep together
+EXCERPT = ("film", "start", "end")  # those of a table whose clips are parts of longer files
+TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")  # what is told of a clip
+NAMELESS = re.compile(r"(unnamed:?\d*|index|\d*)")  # columns that programs add
+LINE_BREAK = re.compile(r"\r\n|\r|\n")
+TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
+# Marks of music and remarks in brackets, which subtitles give for what is heard besides words.
+NOT_SAID = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|［[^［］]*］|【[^【】]*】")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it.
+
+    kind: of the problems of one kind and file, only the first few are told one by one; "" is told in any case.
+    """
+
+    file: str
+    row: int | None
+    what: str
+    remedy: str
+    warning: bool = False
+    kind: str = ""
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return spreadsheets.one_line(f"{'warning: ' if self.warning else ''}{place}: {self.what} ({self.remedy})")
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used; the message tells all its problems."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        lines = "\n".join(f"  {line}" for line in tell(problems))
+        super().__init__(f"the corpus has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{lines}")
+
+
+def tell(problems: Iterable[Problem]) -> list[str]:
+    """The problems, one per line; of many of one kind, the first few and how many more there are."""
+    groups: dict[tuple, list[Problem]] = defaultdict(list)
+    for number, problem in enumerate(problems):
+        file = problem.file if problem.row is not None else ""
+        groups[(problem.warning, file, problem.kind) if problem.kind else (number,)].append(problem)
+    lines = []
+    for group in groups.values():
+        lines += map(str, group[:SHOWN])
+        if len(group) > SHOWN:
+            one, more = group[0], len(group) - SHOWN
+            place = f"{one.file}: " if one.row is not None else ""
+            warning = "warning: " if one.warning else ""
+            lines.append(spreadsheets.one_line(f"{warning}{place}and {more} more of this kind: {one.kind}"))
+    return lines
+
+
+class Table(NamedTuple):
+    """What `read_table` gives.
+
+    rows: columns name, sentence, emotion, intent, dialogue, speaker ("" where the file does not have them or they are
+    not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own), start and
+    stop (seconds in that file; 0 and infinity), row, part and file. unusable: the names in rows that cannot be used, so
+    that nothing can be said of the media of these clips; None where this holds for the whole table. unread: heads of
+    the columns that have no known meaning. n_unsaid: sentences that hold no words (see `said`).
+    """
+
+    rows: pd.DataFrame
+    unusable: set[str] | None
+    unread: list[str]
+    n_unsaid: int
+
+
+def read_table(
+    path: Path,
+    file: str,
+    part: str,
+    problems: list[Problem],
+    *,
+    needed: tuple[str, ...],
+    may_be_empty: bool = False,
+) -> Table:
+    """The rows of one csv file. What is wrong is added to `problems`.
+
+    file: how problems name the table; needed: the columns to read.
+    """
+    header, rows = _header_and_rows(path, file, problems)
+    columns = _columns(header, rows, needed, file, problems)
+    read = [column for column in (*needed, *GROUPS, *EXCERPT) if column in columns]
+    if header and not rows and not may_be_empty:
+        problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
+    good, unusable = [], set()
+    for row, cells in rows:
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells where the header has {len(header)}"
+            remedy = "quote a sentence that holds a comma"
+            problems.append(Problem(file, row, what, remedy, kind="another number of cells than the header has"))
+        if len(cells) != len(header) or not columns:
+            unusable |= {clip_name(cell) for cell in cells}
+        else:
+            told = {column: cells[columns[column]] for column in read} | {"row": row}
+            told |= {column: told[column].strip() for column in GROUPS if column in columns}
+            good.append(dict.fromkeys(TEXTS, "") | told | _clip_of(told, columns, file, problems))
+    if columns:
+        unusable |= _report_swallowed(rows, columns["name"], file, problems)
+    table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
+    table = table.assign(part=part, file=file)
+    unsaid = [not said(sentence) and sentence.strip() != "" for sentence in table.sentence]
+    table.loc[unsaid, "sentence"] = ""
+    unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
+    return Table(table, unusable if header else None, unread, sum(unsaid))
+
+
+def said(sentence: str) -> str:
+    """A sentence, or "" where it holds nothing but marks of music or a remark in brackets, as ♪♪ or (laughs) do."""
+    rest, n = NOT_SAID.subn("", sentence)
+    return "" if n and not re.search(r"\w", rest) else sentence
+
+
+def seconds(time: str) -> float | None:
+    """A time such as 12.5, 1:02.5 or 00:01:02,500 in seconds; None of anything else."""
+    found = TIME.fullmatch(unicodedata.normalize("NFKC", visible(time)).strip())
+    if found is None:
+        return None
+    hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest
+
+
+def names_clips(path: Path) -> bool:
+    """Whether a csv file has a column of clips' names, by its header alone."""
+    header = spreadsheets.read_header(path, columns=COLUMN_NAMES)
+    return any(COLUMN_NAMES.get(cell) in ("name", "film") for cell in header)
+
+
+def read_sentences(path: Path) -> dict[str, str]:
+    """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
+    if not path.is_file():
+        raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
+    problems: list[Problem] = []
+    table = read_table(path, path.name, "sentences", problems, needed=("name", "sentence")).rows
+    problems += name_problems(table)
+    if problems:
+        raise CorpusError(problems)
+    return dict(zip(table.name, table.sentence, strict=True))
+
+
+def name_problems(clips: pd.DataFrame) -> list[Problem]:
+    """Names that are not plain, or occur twice."""
+    problems = []
+    first: dict[str, object] = {}
+    for clip in clips.itertuples():
+        if not re.fullmatch(r"[^\x00-\x1f/\\:\ud800-\udfff]{1,200}", clip.name) or clip.name.startswith("."):
+            remedy = "use a name in UTF-8 without a folder, a control character or a leading dot"
+            what = f"{clip.name[:80]!r} cannot name a clip"
+            problems.append(Problem(clip.file, clip.row, what, remedy, kind="cannot name a clip"))
+        elif clip.name in first:
+            other = first[clip.name]
+            if other.part == clip.part:
+                what, remedy = f"{clip.name} is in row {other.row} already", "keep one of the rows"
+            else:
+                what = f"{clip.name} is in the {other.part} part too ({other.file}, row {other.row})"
+                remedy = "keep it in one part"
+            problems.append(Problem(clip.file, clip.row, what, remedy, kind="the clip has a row already"))
+        else:
+            first[clip.name] = clip
+    return problems
+
+
+def _header_and_rows(path: Path, file: str, problems: list[Problem]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header and numbered rows of a csv file; both empty where it cannot be read."""
+    try:
+        (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
+    except spreadsheets.TableError as error:
+        problems.append(Problem(file, error.row, error.what, error.remedy))
+        return [], []
+    return header, rows
+
+
+def _columns(
+    header: list[str], rows: list[tuple[int, list[str]]], needed: tuple[str, ...], file: str, problems: list[Problem]
+) -> dict[str, int]:
+    """Which cell of a row holds each needed column; nothing where one is missing, or two differ that mean the same."""
+    if not header:
+        return {}
+    found: dict[str, list[int]] = defaultdict(list)
+    for k, cell in enumerate(header):
+        if spreadsheets.column_name(cell) in COLUMN_NAMES:
+            found[COLUMN_NAMES[spreadsheets.column_name(cell)]].append(k)
+    if "film" in found and "name" not in found:
+        found["name"] = found["film"]
+    before = len(problems)
+    missing = [column for column in needed if column not in found]
+    if missing:
+        accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
+        problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
+    cut = ("start", "end", "film") if "start" in found and "end" in found else ()
+    wanted = [column for column in (*needed, *GROUPS, *cut) if column in found]
+    for column in wanted:
+        differing = _first_difference(rows, found[column], clip_name if column == "name" else visible, len(header))
+        if differing is not None:
+            names = " and ".join(repr(header[k].strip()) for k in found[column])
+            what = f"several columns for {column}, {names}, which do not say the same"
+            problems.append(Problem(file, differing, what, "rename or delete all but one"))
+    return {} if len(problems) > before else {column: found[column][0] for column in wanted}
+
+
+def _is_known(k: int, cell: str, columns: dict[str, int]) -> bool:
+    """Whether column k of a header is read, or has a meaning that is not needed in this table, or holds nothing."""
+    head = spreadsheets.column_name(cell)
+    meaning = COLUMN_NAMES.get(head, "")
+    return k in columns.values() or bool(meaning not in ("", *EXCERPT) or NAMELESS.fullmatch(head))
+
+
+def _clip_of(cells: dict, columns: dict[str, int], file: str, problems: list[Problem]) -> dict:
+    """Name, film, start and stop of a clip; cells: those of its row by column.
+
+    A clip that is cut from a film and has no name of its own is named after the film and the time in milliseconds:
+    ep01_00012500-00014000. So its name is the same whatever other rows the table has.
+    """
+    whole = {"name": clip_name(cells["name"]), "film": "", "start": 0.0, "stop": math.inf}
+    if "start" not in columns:
+        return whole
+    film = clip_name(cells["film" if "film" in columns else "name"])
+    is_named = columns["name"] != columns.get("film", columns["name"])
+    given = cells["start"].strip(), cells["end"].strip()
+    if given == ("", ""):
+        return whole | {"film": film if is_named else ""}
+    start, stop = map(seconds, given)
+    if start is None or stop is None or stop <= start:
+        what = f"no clip lies between start {given[0]!r} and end {given[1]!r}"
+        remedy = "give seconds such as 12.5, or hh:mm:ss,ms, the end after the start"
+        problems.append(Problem(file, cells["row"], what, remedy, kind="no clip lies between start and end"))
+        return whole | {"film": film}
+    name = whole["name"] if is_named else f"{film}_{round(1000 * start):08}-{round(1000 * stop):08}"
+    return {"name": name, "film": film, "start": start, "stop": stop}
+
+
+def _first_difference(rows: list[tuple[int, list[str]]], columns: list[int], plain, width: int) -> int | None:
+    """The first row in which these columns do not say the same."""
+    whole = ((row, cells) for row, cells in rows if len(cells) == width)
+    return next((row for row, cells in whole if len({plain(cells[k]).strip() for k in columns}) > 1), None)
+
+
+def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, problems: list[Problem]) -> set[str]:
+    """Find rows that a quote has swallowed: lines within a cell that name a clip as the rows of this table do.
+
+    A quote that is not closed takes in all rows up to the next one, and the table is valid csv all the same. Returns
+    the clips of these lines.
+    """
+    known, clips = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}, set()
+    for row, cells in rows:
+        lines = [re.split("[,;\t]", line) for cell in cells for line in LINE_BREAK.split(cell)[1:]]
+        names = [piece for line in lines if len(line) > 1 for piece in line if _is_name(piece, known)]
+        if names:
+            what = f"a quote opened here takes in the rows after it, the first of them that of {names[0].strip()[:40]}"
+            remedy = 'close the quote; a quotation mark inside a quoted sentence is doubled ("")'
+            problems.append(Problem(file, row, what, remedy))
+            clips |= set(map(clip_name, names))
+    return clips
+
+
+def _is_name(text: str, known: set[str]) -> bool:
+    text = text.strip()
+    return bool(text) and (_pattern(text) in known or clip_name(text) != visible(text))
+
+
+def _pattern(name: str) -> str:
+    """A clip's name with its numbers left out: what the names of a table have in common."""
+    return re.sub(r"\d+", "0", clip_name(name))

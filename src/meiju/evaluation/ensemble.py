@@ -1,0 +1,187 @@
+"""Averages members: over seeds and folds, then over head counts.
+
+The average over head counts is a soft vote, the multi-head voting of arXiv 2501.06215.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju.config import Config, ConfigError
+from meiju.data.labels import TASKS, LabelSet
+from meiju.training import members
+from meiju.training.members import Member
+from meiju.utils import files
+
+Probabilities = dict[str, np.ndarray]  # by task, [N, K], rows in the order of the names asked for
+
+
+def mean_over(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> Probabilities:
+    """Mean probabilities of some members for clips that none of them trained on. Raises KeyError for one that was."""
+    total = dict.fromkeys(TASKS, 0.0)
+    for member in chosen:
+        probabilities = members.probabilities(folder, member, names)
+        if member != chosen[0]:
+            _check_classes(folder, member, probabilities, chosen[0], total)
+        for task in TASKS:
+            total[task] = total[task] + probabilities[task]
+    return {task: total[task] / len(chosen) for task in TASKS}
+
+
+def _check_classes(folder: Path, member: Member, its: Probabilities, first: Member, others: Probabilities) -> None:
+    """Raises Damaged where two members know different numbers of classes."""
+    for task in TASKS:
+        if its[task].shape != others[task].shape:
+            what = f"{member.stem}.npz knows another number of {task} classes than {first.stem}.npz"
+            raise files.Damaged(f"{folder}: {what}", "delete both and give the same commands again")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The members that predict the same clips: some cells (a head count and a fold each), each with the same seeds.
+
+    rows: [n] numbers of the clips. heads: [C] head count of each cell. probabilities[task]: [C, S, n, K], 32 bits.
+    """
+
+    rows: np.ndarray
+    heads: np.ndarray
+    probabilities: Probabilities
+
+    @property
+    def n_seeds(self) -> int:
+        """S, the number of members of a cell."""
+        return self.probabilities[TASKS[0]].shape[1]
+
+    def of_heads(self, heads: int) -> Probabilities:
+        """The mean over the members of one head count, by task [n, K]."""
+        cells = self.heads == heads
+        return {task: p[cells].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
+
+
+def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[Group]:
+    """The training clips, in the order of `folds`: one group per fold, the members that held it out.
+
+    Raises ConfigError where a fold has no members, because `folds` has more of them than the settings.
+    """
+    unknown = folds.fold[folds.fold >= config.folds]
+    if len(unknown):
+        what = f"fold {unknown.min()} ({(folds.fold == unknown.min()).sum()} clips) was held out by no member"
+        raise ConfigError(f"{what}: the folds' file has {folds.fold.nunique()} folds, the settings {config.folds}")
+    return [
+        _group(folder, config, [fold], list(folds.name[folds.fold == fold]), np.flatnonzero(folds.fold == fold))
+        for fold in range(config.folds)
+    ]
+
+
+def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[Group]:
+    """Clips of other parts, in the order of `names`, which the members of all folds predict: one group."""
+    return [_group(folder, config, range(config.folds), names, np.arange(len(names)))]
+
+
+def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[str], rows: np.ndarray) -> Group:
+    cells = [(heads, fold) for heads in config.model.heads for fold in folds]
+    chosen = [Member(heads, seed, (fold,)) for heads, fold in cells for seed in range(config.train.seeds)]
+    by_member: list[Probabilities] = []
+    for member in chosen:
+        probabilities = members.probabilities(folder, member, names)
+        by_member.append({task: p.astype(np.float32) for task, p in probabilities.items()})
+        _check_classes(folder, member, by_member[-1], chosen[0], by_member[0])
+    shape = (len(cells), config.train.seeds)
+    stacked = {
+        task: np.stack([one[task] for one in by_member]).reshape(*shape, *by_member[0][task].shape) for task in TASKS
+    }
+    return Group(rows, np.array([heads for heads, _ in cells]), stacked)
+
+
+def by_heads(groups: Sequence[Group], heads: Sequence[int]) -> dict[int, Probabilities]:
+    """The mean over the members of each head count for the clips of all groups, by task [N, K]."""
+    n_clips = sum(len(group.rows) for group in groups)
+    means = {}
+    for count in heads:
+        means[count] = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+        for group in groups:
+            for task, mean in group.of_heads(count).items():
+                means[count][task][group.rows] = mean
+    return means
+
+
+CHUNK = 2000  # clips whose resampled probabilities are held at once
+
+
+def resample_seeds(groups: Sequence[Group], *, n_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Predictions of the members under resampled seeds: class numbers [n_draws, N] of each task.
+
+    In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as
+    `rescaled` says. Needs S of at least 2.
+    """
+    n_clips = sum(len(group.rows) for group in groups)
+    decided = {task: np.empty((n_draws, n_clips), dtype=np.int8) for task in TASKS}
+    for group in groups:
+        equal = np.full(group.n_seeds, 1 / group.n_seeds)
+        weight = rescaled(rng.multinomial(group.n_seeds, equal, size=(n_draws, len(group.heads))) / group.n_seeds)
+        by_member = (weight / len(group.heads)).reshape(n_draws, -1).astype(np.float32)  # [B, C * S]
+        for task in TASKS:
+            for start in range(0, len(group.rows), CHUNK):
+                chunk = group.probabilities[task][:, :, start : start + CHUNK]  # [C, S, n, K]
+                mean = by_member @ chunk.reshape(by_member.shape[1], -1)  # [B, n * K]
+                likeliest = mean.reshape(n_draws, *chunk.shape[2:]).argmax(axis=2)
+                decided[task][:, group.rows[start : start + CHUNK]] = likeliest
+    return decided
+
+
+def rescaled(drawn: np.ndarray) -> np.ndarray:
+    """Weights of S seeds [..., S] from how often each was drawn, as shares [..., S]; both sum to 1.
+
+    The mean of S draws from S values varies too little, by the factor (S - 1) / S. So it is moved away from the mean of
+    all of them by the factor sqrt(S / (S - 1)): Rao and Wu 1988, Resampling inference with complex survey data, JASA
+    83, 231-241, with as many draws as values.
+    """
+    n_seeds = drawn.shape[-1]
+    return 1 / n_seeds + np.sqrt(n_seeds / (n_seeds - 1)) * (drawn - 1 / n_seeds)
+
+
+def all_folds(folder: Path, config: Config, heads: int, names: Sequence[str]) -> Probabilities:
+    """Clips of other parts as seen by the members of all folds and seeds."""
+    chosen = [Member(heads, seed, (fold,)) for seed in range(config.train.seeds) for fold in range(config.folds)]
+    return mean_over(folder, chosen, names)
+
+
+def combine(by_heads: dict[int, Probabilities]) -> Probabilities:
+    """The mean over head counts."""
+    return {task: np.mean([mean[task] for mean in by_heads.values()], axis=0) for task in TASKS}
+
+
+def soft_vote(folder: Path, config: Config, names: Sequence[str]) -> Probabilities:
+    """The mean probabilities of all members of a stage, of clips that none of them trained on."""
+    return combine({heads: all_folds(folder, config, heads, names) for heads in config.model.heads})
+
+
+def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
+    """The likeliest labels: columns emotion and intent, indexed by clip name."""
+    wrong = [task for task in TASKS if probabilities[task].shape[1] != len(labels[task])]
+    if wrong:
+        task = wrong[0]
+        what = f"the predictions know {probabilities[task].shape[1]} {task} classes, the corpus {len(labels[task])}"
+        raise files.Damaged(what, "delete the run's folder in work/ and give the same commands again")
+    decided = {task: labels.decode(task, probabilities[task].argmax(axis=1)) for task in TASKS}
+    return pd.DataFrame(decided, index=pd.Index(names, name="name"))
+
+
+def as_table(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
+    """Probabilities of both tasks side by side, columns such as emotion_happy, indexed by clip name."""
+    columns = [f"{task}_{label}" for task in TASKS for label in labels[task]]
+    side_by_side = np.concatenate([probabilities[task] for task in TASKS], axis=1)
+    return pd.DataFrame(side_by_side, pd.Index(names, name="name"), columns)
+
+
+def mean_of(groups: Sequence[Group]) -> Probabilities:
+    """The mean over all members for the clips of all groups, by task [N, K]."""
+    n_clips = sum(len(group.rows) for group in groups)
+    means = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+    for group in groups:
+        for task in TASKS:
+            means[task][group.rows] = group.probabilities[task].mean(axis=(0, 1), dtype=np.float64)
+    return means

@@ -1,0 +1,193 @@
+"""The challenge's scores, and their confidence intervals.
+
+E and I are the F1 of emotion and intent, averaged over classes by support in Track 1 and micro-averaged in Track 2.
+JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from meiju.data.units import Units
+
+SCORES = ("E", "I", "JRBM")
+LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
+
+LEAST_FREEDOM = 2  # degrees of freedom, below which an interval says nothing
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores of one set of predictions, each in [0, 1]."""
+
+    E: float
+    I: float  # noqa: E741 - the challenge's own letter
+    JRBM: float
+
+
+def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
+    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
+
+    Clips without a label, whose number is below 0, are left out.
+    """
+    known = truth >= 0
+    return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
+
+
+def jrbm(emotion_f1: float, intent_f1: float) -> float:
+    """Joint Recognition Balance Metric, 2EI/(E+I); 0 where both are 0.
+
+    The official baseline adds 1e-6 to the denominator instead of treating 0/0, which changes the sixth decimal.
+    """
+    total = emotion_f1 + intent_f1
+    return 2 * emotion_f1 * intent_f1 / total if total else 0.0
+
+
+def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> Score:
+    """Score class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
+    e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
+    return Score(e, i, jrbm(e, i))
+
+
+def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.DataFrame:
+    """Columns support (clips of the class), precision, recall and F1 of each class; class numbers [N] go in.
+
+    A class without true and predicted clips scores 0, as in the official scorer.
+    """
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second; only the report asks for it
+
+    columns = precision_recall_fscore_support(truth, prediction, labels=range(n_classes), zero_division=0)
+    return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> float:
+    """Mean distance between confidence and accuracy over equally wide bins, weighted by their clips; 0 to 1.
+
+    confidence: (N,) in [0, 1]; correct: (N,) bool. NaN without clips.
+    """
+    count, mean_confidence, accuracy = confidence_bins(confidence, correct, n_bins)
+    filled = count > 0
+    if not filled.any():
+        return float("nan")
+    return float(np.average(np.abs(mean_confidence - accuracy)[filled], weights=count[filled]))
+
+
+def confidence_bins(
+    confidence: np.ndarray, correct: np.ndarray, n_bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clips, mean confidence and accuracy of equally wide bins, (n_bins,) each; NaN means where a bin is empty.
+
+    Raises ValueError for confidences outside [0, 1], or if there is not one per clip.
+    """
+    confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
+    if confidence.shape != correct.shape:
+        raise ValueError(f"each clip needs one confidence; got {confidence.shape} for {correct.shape} clips")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("confidences are probabilities, in [0, 1], and never NaN")
+    bin_of = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
+    count = np.bincount(bin_of, minlength=n_bins)
+    total = np.where(count, count, np.nan)
+    return (
+        count,
+        np.bincount(bin_of, weights=confidence, minlength=n_bins) / total,
+        np.bincount(bin_of, weights=correct, minlength=n_bins) / total,
+    )
+
+
+def bootstrap(
+    truth: dict[str, np.ndarray],
+    predictions: Sequence[dict[str, np.ndarray]],
+    average: str,
+    *,
+    units: Units,
+    losses: Sequence[dict[str, np.ndarray]] = (),
+    n_draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """E, I and JRBM of several systems on the same resampled units, each [systems, n_draws] (a paired bootstrap).
+
+    predictions: class numbers [N] of each task. losses: of each system the log-loss [N] of each task; with them, the
+    LOG_LOSSES are in the result too. The systems share every draw, so the difference of two rows is the distribution of
+    their difference. Clips of one speaker or dialogue are right and wrong together, and an interval over clips is too
+    narrow then; so whole groups are drawn (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
+    """
+    draws = units.draw(n_draws, seed)
+    e, i = (
+        np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
+        for task in ("emotion", "intent")
+    )
+    drawn = {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    if losses:
+        of_tasks = [np.stack([loss[task] for loss in losses]) @ draws.T for task in ("emotion", "intent")]
+        drawn |= dict(zip(LOG_LOSSES, [total / draws.sum(axis=1) for total in (*of_tasks, sum(of_tasks))], strict=True))
+    return drawn
+
+
+def score_draws(
+    truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray], average: str
+) -> dict[str, np.ndarray]:
+    """E, I and JRBM [n_draws] of predictions that differ by draw, class numbers [n_draws, N] of each task."""
+    e, i = (_f1_of_draws(truth[task], predictions[task], average) for task in ("emotion", "intent"))
+    return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+
+
+def variance(draws: np.ndarray, units: Units) -> float:
+    """The variance of an estimate over units, from its bootstrap draws [n_draws]; NaN for fewer than two units.
+
+    Draws from n units vary too little, by the factor (n - 1) / n, which counts where there are few.
+    """
+    return float(np.var(draws, ddof=1)) * units.n / (units.n - 1) if units.n > 1 else float("nan")
+
+
+def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.95) -> tuple[float, float]:
+    """The interval of an estimate from its bootstrap draws; see `variance` and `t_interval`.
+
+    Not the quantiles of the draws, which say too little of a handful of speakers (Hesterberg 2015, What teachers should
+    know about the bootstrap, The American Statistician 69, 371-386).
+    """
+    return t_interval(estimate, np.sqrt(variance(draws, units)), units.n - 1, level)
+
+
+def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
+    """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom.
+
+    NaN with fewer than LEAST_FREEDOM: between two speakers, it would reach from below 0 to above 1.
+    """
+    if freedom < LEAST_FREEDOM:
+        return float("nan"), float("nan")
+    from scipy.special import stdtrit  # takes less time than scipy.stats
+
+    half = float(stdtrit(freedom, (1 + level) / 2)) * deviation
+    return estimate - half, estimate + half
+
+
+def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
+    """F1 under each row of clip counts [n_draws, N]: one matrix product instead of a scikit-learn call per draw."""
+    known = truth >= 0
+    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
+    n_classes = int(max(truth.max(), prediction.max())) + 1
+    is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
+    return _f1_of_counts(draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted, average)
+
+
+def _f1_of_draws(truth: np.ndarray, prediction: np.ndarray, average: str) -> np.ndarray:
+    """F1 of each row of predictions [n_draws, N]."""
+    classes = range(int(max(truth.max(), prediction.max())) + 1)
+    hits = np.stack([(prediction[:, truth == k] == k).sum(axis=1) for k in classes], axis=1)  # [n_draws, K]
+    predicted = np.stack([(prediction == k).sum(axis=1) for k in classes], axis=1)
+    support = np.tile(np.bincount(truth, minlength=len(classes)), (len(prediction), 1))
+    return _f1_of_counts(hits, support, predicted, average)
+
+
+def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, average: str) -> np.ndarray:
+    """F1 from the correct, the true and the predicted clips of each class, [n_draws, K] each."""
+    if average == "micro":
+        return hits.sum(axis=1) / support.sum(axis=1)
+    per_class = 2 * hits / np.maximum(support + predicted, 1)
+    return (per_class * support).sum(axis=1) / support.sum(axis=1)
+
+
+def _harmonic(e: np.ndarray, i: np.ndarray) -> np.ndarray:
+    return 2 * e * i / np.maximum(e + i, 1e-12)

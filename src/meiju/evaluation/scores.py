@@ -1,0 +1,380 @@
+"""Scores of a run's systems, and differences between systems: out of fold and on Validation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meiju.config import Config
+from meiju.data.corpus import Corpus
+from meiju.data.labels import TASKS
+from meiju.data.units import Units, units_of
+from meiju.evaluation import ensemble
+from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.evaluation.ensemble import Group, Probabilities
+from meiju.evaluation.metrics import (
+    LOG_LOSSES,
+    SCORES,
+    bootstrap,
+    interval,
+    joint_score,
+    score_draws,
+    t_interval,
+    variance,
+)
+
+OUT_OF_FOLD, VALIDATION = "out-of-fold", "validation"
+ALL_HEADS = "all"  # in the column `heads` of a table: the members of all head counts together
+AND_SEEDS, ALONE = "and seeds", "alone"  # how the text ends that says what the interval of a difference covers
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
+
+    groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count.
+    together[part]: over all of them. Clips are in the order of `folds` and of the validation part.
+    temperature[heads][task]: see `log_losses`; [ALL_HEADS] of all of them.
+    """
+
+    name: str
+    groups: dict[str, list[Group]]
+    by_heads: dict[str, dict[int, Probabilities]]
+    together: dict[str, Probabilities]
+    temperature: dict[int | str, dict[str, float]]
+
+    def system(self, part: str) -> "System":
+        """All members together, for one part."""
+        return System(self.together[part], self.groups[part], self.temperature[ALL_HEADS])
+
+
+@dataclass(frozen=True)
+class System:
+    """Predictions for one part, to be compared with others: probabilities by task [N, K], and the members.
+
+    temperature[task]: see `log_losses`.
+    """
+
+    probabilities: Probabilities
+    groups: list[Group]
+    temperature: dict[str, float]
+
+    @property
+    def predicted(self) -> dict[str, np.ndarray]:
+        """The likeliest class numbers [N] of each task."""
+        return decide(self.probabilities)
+
+    def losses(self, truth: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The log-loss of each clip by task [N]."""
+        return log_losses(truth, self.probabilities, self.temperature)
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether every cell has several seeds, so that the variance over seeds can be estimated."""
+        return all(group.n_seeds > 1 for group in self.groups)
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the variance over seeds: seeds less one, over all cells."""
+        return sum((group.n_seeds - 1) * len(group.heads) for group in self.groups)
+
+    def is_same(self, other: "System") -> bool:
+        """Whether both are the very same members."""
+        if len(self.groups) != len(other.groups):
+            return False
+        return all(
+            np.array_equal(a.probabilities[task], b.probabilities[task])
+            for a, b in zip(self.groups, other.groups, strict=True)
+            for task in TASKS
+        )
+
+
+def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> Stage:
+    """Gather the predictions of a finished stage."""
+    heads = config.model.heads
+    groups = {OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds)}
+    if len(corpus.part("validation")):
+        groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
+    by_heads = {part: ensemble.by_heads(of_part, heads) for part, of_part in groups.items()}
+    truth = truth_of(corpus, "training", folds.name)
+    together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
+    scored = by_heads[OUT_OF_FOLD] | {ALL_HEADS: together[OUT_OF_FOLD]}
+    temperature = {heads: temperatures(truth, probabilities) for heads, probabilities in scored.items()}
+    return Stage(name, groups, by_heads, together, temperature)
+
+
+def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """One row per part, stage and head count, and one (heads ALL_HEADS) for all head counts together.
+
+    Columns stage, system, heads, part, and those of `score_rows`.
+    """
+    tables, units = [], units_by_part(config, corpus, folds)
+    for part, truth, fold in parts(corpus, folds):
+        named, predictions, losses = [], [], []
+        for stage in stages:
+            for heads, probabilities in [*stage.by_heads[part].items(), (ALL_HEADS, stage.together[part])]:
+                named.append({"stage": stage.name, "system": _system(heads), "heads": heads, "part": part})
+                predictions.append(decide(probabilities))
+                losses.append(log_losses(truth, probabilities, stage.temperature[heads]))
+        scored = score_rows(truth, predictions, losses, config.corpus.average, units[part], fold)
+        tables.append(pd.concat([pd.DataFrame(named), scored], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def summary(table: pd.DataFrame, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `table` for all head counts together, and the score of the commonest class beside them."""
+    together = table[table.heads == ALL_HEADS]
+    return pd.concat([together, majority(config, corpus, folds)])
+
+
+def majority(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """The score of always taking the commonest class of the training part, as a yardstick: two rows as of `table`.
+
+    Its probabilities are the shares of the classes in the training part.
+    """
+    training = truth_of(corpus, "training", folds.name)
+    shares = {task: np.bincount(training[task], minlength=len(corpus.labels[task])) / len(folds) for task in TASKS}
+    name = "always " + ", ".join(corpus.labels[task][share.argmax()] for task, share in shares.items())
+    tables, units = [], units_by_part(config, corpus, folds)
+    for part, truth, fold in parts(corpus, folds):
+        always = {task: np.tile(share, (len(truth[task]), 1)) for task, share in shares.items()}
+        losses = log_losses(truth, always, dict.fromkeys(TASKS, 1.0))
+        scored = score_rows(truth, [decide(always)], [losses], config.corpus.average, units[part], fold)
+        tables.append(scored.assign(stage="majority", system=name, heads="", part=part))
+    return pd.concat(tables, ignore_index=True)
+
+
+def score_rows(
+    truth: dict[str, np.ndarray],
+    predictions: Sequence[dict[str, np.ndarray]],
+    losses: Sequence[dict[str, np.ndarray]],
+    average: str,
+    units: Units,
+    fold: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """The scores of some systems, a row each, from their class numbers [N] and log-losses [N] by task.
+
+    Columns n_clips, E, I, JRBM, JRBM_low and JRBM_high, log_loss_emotion, log_loss_intent, log_loss (their sum),
+    log_loss_low and log_loss_high, over (what these 95 % intervals resample, in words), fold_std (standard deviation of
+    JRBM over folds; NaN where `fold` is None, on Validation).
+    """
+    drawn = bootstrap(truth, predictions, average, units=units, losses=losses)
+    rows = []
+    for k, predicted in enumerate(predictions):
+        row: dict[str, float | int | str] = {"n_clips": len(truth[TASKS[0]])}
+        for name, value in _values(truth, predicted, losses[k], average).items():
+            row[name] = value
+            if name in ("JRBM", "log_loss"):
+                row[f"{name}_low"], row[f"{name}_high"] = interval(value, drawn[name][k], units)
+        rows.append(row | {"over": units.what, "fold_std": _fold_sd(truth, predicted, fold, average)})
+    return pd.DataFrame(rows)
+
+
+def temperatures(truth: dict[str, np.ndarray], probabilities: Probabilities) -> dict[str, float]:
+    """The temperature of each task that suits a system's out-of-fold probabilities best."""
+    return {task: fit_temperature(probabilities[task], truth[task]) for task in TASKS}
+
+
+def log_losses(
+    truth: dict[str, np.ndarray], probabilities: Probabilities, temperature: dict[str, float]
+) -> dict[str, np.ndarray]:
+    """The log-loss of each clip by task [N], after the temperature that suits the system out of fold.
+
+    Lower is better. F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this
+    is less so. The temperature, so that members that are only surer, or less sure, do not differ.
+    """
+    return {
+        task: -np.log(np.maximum(calibrate(p, temperature[task])[np.arange(len(p)), truth[task]], 1e-12))
+        for task, p in probabilities.items()
+    }
+
+
+def by_fold(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """Out-of-fold scores of each fold's clips, all head counts together: columns fold, clips, and E, I, JRBM by stage.
+
+    Columns of scores are named after score and stage, such as `JRBM, stage 2`.
+    """
+    _, truth, fold = next(parts(corpus, folds))
+    rows = []
+    for k in np.unique(fold):
+        row = {"fold": k, "clips": int((fold == k).sum())}
+        for stage in stages:
+            score = _score_rows(truth, decide(stage.together[OUT_OF_FOLD]), fold == k, config.corpus.average)
+            row |= {f"{name}, {stage.name}": value for name, value in vars(score).items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+    """What a stage gains, all head counts together: JRBM (more is better) and log-losses (less is better).
+
+    Columns part, score (JRBM or one of LOG_LOSSES), the names of both stages, difference, low, high (its 95 % interval)
+    and interval (what that covers, see `differences`).
+    """
+    rows, units = [], units_by_part(config, corpus, folds)
+    for part, truth, _ in parts(corpus, folds):
+        both = [stage.system(part) for stage in (before, after)]
+        found = differences(truth, both, config.corpus.average, units=units[part]).iloc[1]
+        values = [_values(truth, s.predicted, s.losses(truth), config.corpus.average) for s in both]
+        for name in ("JRBM", *LOG_LOSSES):
+            row = {"part": part, "score": name, before.name: values[0][name], after.name: values[1][name]}
+            row |= {"difference": found[f"d_{name}"], "low": found[f"d_{name}_low"], "high": found[f"d_{name}_high"]}
+            rows.append(row | {"interval": found.interval})
+    return pd.DataFrame(rows)
+
+
+def warn_of_loss(gains: pd.DataFrame) -> str:
+    """What to do where stage 2 is worse than stage 1 out of fold in JRBM and in log-loss; "" where it is not.
+
+    gains: see `gains`. Worse is what its interval says is worse, whatever that covers.
+    """
+    rows = gains[gains.part == OUT_OF_FOLD].set_index("score")
+    if not (rows.high["JRBM"] < 0 and rows.low["log_loss"] > 0):
+        return ""
+    covers = rows.interval["JRBM"]
+    unsure = "" if covers.endswith(AND_SEEDS) else "; with one seed it may still be chance: --train.seeds 2 tells"
+    return (
+        f"Stage 2 is worse than stage 1 out of fold: JRBM {rows.difference['JRBM']:+.4f}, log-loss "
+        f"{rows.difference['log_loss']:+.4f}, and both 95 % intervals ({covers}) leave out 0{unsure}. "
+        "To hand in stage 1, give --submit stage1."
+    )
+
+
+def differences(
+    truth: dict[str, np.ndarray],
+    systems: Sequence[System],
+    average: str,
+    *,
+    units: Units,
+    n_draws: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Scores of each system less those of the first, with 95 % intervals: columns d_E, d_E_low, d_E_high and so on.
+
+    Of SCORES and LOG_LOSSES. The column `interval` says what they cover. 'over ... alone': the clips, speakers or
+    dialogues are a sample, the trained members are as they are (a paired bootstrap over `units`). Two systems that
+    differ only in their seeds fall outside it far too often. 'over ... and seeds', where every cell (head count and
+    fold) of both systems has two seeds or more: the seeds are a sample too, resampled in each cell and independently in
+    both systems (see `ensemble.resample_seeds`; of the log-loss, see `_log_loss_over_seeds`). The variances over
+    units and over seeds are added, and the interval is the difference -/+ the root of their sum times Student's t, with
+    the degrees of freedom that the seeds of the smaller system allow, or the units where they are fewer. That the
+    chance of training belongs in a comparison: Bouthillier et al. 2021, Accounting for variance in machine learning
+    benchmarks, MLSys 3.
+
+    Chance that differs from clip to clip counts in both variances (Owen 2007, The pigeonhole bootstrap, Annals of
+    Applied Statistics 1, 386-411), so the interval is rather too wide, by a factor of up to 1.4. Left out is what all
+    members of a fold share: its training clips and its pseudo-labels; so are the split into folds and the corpus.
+    """
+    predicted, losses = [s.predicted for s in systems], [s.losses(truth) for s in systems]
+    drawn = bootstrap(truth, predicted, average, units=units, losses=losses, n_draws=n_draws, seed=seed)
+    over_seeds = [_over_seeds(truth, system, average, n_draws, [seed, k]) for k, system in enumerate(systems)]
+    values = [_values(truth, *both, average) for both in zip(predicted, losses, strict=True)]
+    rows = []
+    for k, system in enumerate(systems):
+        has_seeds = systems[0].has_seeds and system.has_seeds
+        with_seeds = has_seeds and not system.is_same(systems[0])
+        row = {"interval": f"over {units.what} {AND_SEEDS if has_seeds else ALONE}"}
+        for name in (*SCORES, *LOG_LOSSES):
+            difference, freedom = values[k][name] - values[0][name], units.n - 1
+            spread = variance(drawn[name][k] - drawn[name][0], units)
+            if with_seeds:
+                spread += over_seeds[k][name] + over_seeds[0][name]
+                freedom = min(system.freedom, systems[0].freedom, freedom)
+            low, high = t_interval(difference, np.sqrt(spread), freedom)
+            row |= {f"d_{name}": difference, f"d_{name}_low": low, f"d_{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def is_beyond_chance(low: float, high: float, covers: str) -> bool:
+    """Whether a difference may be called one: its interval leaves out 0, and covers the chance of training."""
+    return covers.endswith(AND_SEEDS) and (low > 0 or high < 0)
+
+
+def best_heads(scores: pd.DataFrame) -> dict[str, int]:
+    """The number of heads with the best out-of-fold F1 of each task, in the last stage of the table."""
+    last = scores[(scores.stage == scores.stage.iloc[-1]) & (scores.part == OUT_OF_FOLD) & (scores.heads != ALL_HEADS)]
+    return {task: int(last.loc[last[column].idxmax(), "heads"]) for task, column in zip(TASKS, ("E", "I"), strict=True)}
+
+
+def decide(probabilities: Probabilities) -> dict[str, np.ndarray]:
+    """The likeliest class numbers [N] of each task."""
+    return {task: probabilities[task].argmax(axis=1) for task in TASKS}
+
+
+def parts(corpus: Corpus, folds: pd.DataFrame) -> Iterator[tuple[str, dict[str, np.ndarray], np.ndarray | None]]:
+    """The parts that are scored: name, true class numbers by task [N], fold of each clip [N] (None on Validation).
+
+    A corpus without Validation is scored out of fold alone.
+    """
+    yield OUT_OF_FOLD, truth_of(corpus, "training", folds.name), folds.fold.to_numpy()
+    if len(corpus.part("validation")):
+        yield VALIDATION, truth_of(corpus, "validation", corpus.part("validation").name), None
+
+
+def units_by_part(config: Config, corpus: Corpus, folds: pd.DataFrame) -> dict[str, Units]:
+    """What intervals resample, by part; see `meiju.data.folds.units_of`."""
+    training = corpus.part("training").set_index("name").loc[list(folds.name)].reset_index()
+    clips = {OUT_OF_FOLD: training, VALIDATION: corpus.part("validation")}
+    return {part: units_of(own, config.folds_by) for part, own in clips.items()}
+
+
+def truth_of(corpus: Corpus, part: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """True class numbers [N] of each task, in the order of `names`."""
+    clips = corpus.part(part).set_index("name").loc[list(names)]
+    return {task: corpus.labels.encode(task, clips[task]) for task in TASKS}
+
+
+def _over_seeds(truth: dict, system: System, average: str, n_draws: int, seed: list[int]) -> dict[str, float] | None:
+    """The variance of each score of a system over seeds; None where it has one seed."""
+    if not system.has_seeds:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = score_draws(truth, ensemble.resample_seeds(system.groups, n_draws=n_draws, rng=rng), average)
+    found = {name: float(np.var(draws, ddof=1)) for name, draws in drawn.items()}
+    return found | dict(zip(LOG_LOSSES, _log_loss_over_seeds(truth, system), strict=True))
+
+
+def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, float]:
+    """The variance of the log-losses over seeds: of emotion, of intent, and of their sum.
+
+    By the first derivative of the log-loss in each member's probabilities (the delta method): it is smooth in them, as
+    F1 is not, and draws of few seeds could make a probability negative.
+    """
+    variances = np.zeros(3)
+    for group in system.groups:
+        by_seed = []  # of each task: [C, S], what a member adds to the mean over clips, up to a constant
+        for task in TASKS:
+            mean, temperature = system.probabilities[task][group.rows], system.temperature[task]
+            slope = calibrate(mean, temperature)
+            slope[np.arange(len(mean)), truth[task][group.rows]] -= 1
+            slope /= temperature * np.maximum(mean, 1e-12) * len(truth[task])
+            by_seed.append(np.einsum("nk,csnk->cs", slope, group.probabilities[task]) / len(group.heads))
+        for k, added in enumerate((*by_seed, sum(by_seed))):
+            variances[k] += (np.var(added, axis=1, ddof=1) / group.n_seeds).sum()
+    return tuple(variances)
+
+
+def _values(truth: dict, predicted: dict, losses: dict, average: str) -> dict[str, float]:
+    """E, I, JRBM and the LOG_LOSSES."""
+    means = [float(losses[task].mean()) for task in TASKS]
+    return vars(joint_score(truth, predicted, average)) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
+
+
+def _system(heads: int | str) -> str:
+    if heads == ALL_HEADS:
+        return "all heads, mean"
+    return f"{heads} head{'s' * (heads > 1)}"
+
+
+def _fold_sd(truth: dict, predicted: dict, fold: np.ndarray | None, average: str) -> float:
+    """Standard deviation of JRBM over folds; NaN where the clips have none."""
+    if fold is None:
+        return float("nan")
+    return float(np.std([_score_rows(truth, predicted, fold == k, average).JRBM for k in np.unique(fold)], ddof=1))
+
+
+def _score_rows(truth: dict, predicted: dict, rows: np.ndarray, average: str):
+    return joint_score({t: truth[t][rows] for t in TASKS}, {t: predicted[t][rows] for t in TASKS}, average)

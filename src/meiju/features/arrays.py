@@ -1,0 +1,174 @@
+"""Features that were extracted before: one .npy per clip, in a folder or a zip, as the baseline's extraction writes."""
+
+import io
+import math
+import sys
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from meiju.config import ConfigError
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames
+from meiju.utils import files, system
+from meiju.utils.clip_files import clip_name, examples, walk
+
+WANTED = "one file <clip's name>.npy per clip, [frames, dim] or [dim], in a folder or a zip"
+FITTED_CLIPS = 50  # enough to find the usual width of a frame, and the size of its values
+USUAL = (2.0**-6, 2.0**12)  # the largest value of a stream that float16 keeps well, with room for larger ones to come
+SIZE_LIMIT = 256 * 2**20  # bytes of one clip's frames; an hour has less, so more is a mistake or a zip bomb
+
+
+class NpyFrames(Encoder):
+    """Reads <name>.npy from anywhere below a folder, or from a .zip: [frames, dim], [1, frames, dim] or [dim].
+
+    unit: frames are given in this unit, a power of two and the same for all clips. It is 1 unless the values are so
+    large or small that float16, in which frames are kept, cannot hold them.
+    """
+
+    source = "files"
+
+    def __init__(self, place: str):
+        self.place = Path(place).expanduser()
+        self.unit = 1.0
+        if not self.place.exists():
+            raise ConfigError(f"--streams: no folder or zip file {self.place}")
+        if self.place.is_file():
+            try:
+                with system.reading(self.place):
+                    zipfile.ZipFile(self.place).close()
+            except system.Unreadable:
+                raise
+            except Exception as error:  # zipfile raises several kinds for damaged data
+                if files.is_lfs_pointer(self.place):
+                    raise ConfigError(f"--streams: {self.place} {files.LFS_POINTER}") from None
+                raise ConfigError(
+                    f"--streams: {self.place} is neither a folder nor a zip file ({error}); {WANTED}"
+                ) from None
+        self._archive: zipfile.ZipFile | None = None
+        self._entries: dict[str, list[str]] | None = None
+
+    def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
+        """Find the width of a frame, the most common among the first clips, and the unit of these clips' values."""
+        arrays = [self._read(clip.name) for clip in clips[:FITTED_CLIPS]]
+        widths = Counter(
+            array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2 and array.size
+        )
+        if not widths:
+            problem = next(iter(arrays), "the training part is empty")
+            raise ConfigError(
+                f"--streams: {self.place} gives no frames for any of the first clips ({problem}); {WANTED}"
+            )
+        self.dim = widths.most_common(1)[0][0]
+        self.unit = _unit([array for array in arrays if isinstance(array, np.ndarray)])
+
+    def encode(self, clips: Sequence[Clip]) -> Encoded:
+        return [self._in_unit(self._read(clip.name)) for clip in clips]
+
+    def save(self, folder: Path) -> None:
+        files.write_json(folder / "unit.json", {"unit": self.unit})
+
+    def load(self, folder: Path) -> None:
+        path = folder / "unit.json"
+        unit = files.read_json(path)["unit"] if path.exists() else None
+        if type(unit) is not float or not 0 < unit < math.inf:
+            raise ValueError(f"a unit of {unit!r}")
+        self.unit = unit
+
+    def lack_of(self, names: Sequence[str]) -> str:
+        """What none of these clips has, with what is wanted; "" where there is a file for some, be it sound or not.
+
+        Raises ConfigError as `require_one_each` does.
+        """
+        self.require_one_each(names)
+        known = self._names()
+        if any(name in known for name in names):
+            return ""
+        return f"has a .npy in {self.place}" + ("" if known else f", which holds none at all: wanted is {WANTED}")
+
+    def require_one_each(self, names: Sequence[str]) -> None:
+        """Raise ConfigError if several files have the name of one of these clips: nobody says which is meant."""
+        entries = self._names()
+        twice = [entries[name] for name in names if len(entries.get(name, [])) > 1]
+        if twice:
+            what = f"--streams: {self.place} has several files for {len(twice)} clips"
+            raise ConfigError(f"{what} ({examples([' and '.join(e) for e in twice])}); name the folder of one corpus")
+
+    def fingerprint(self) -> dict:
+        return {"encoder": "npy"}
+
+    def contents(self, known: Path) -> dict[str, str]:
+        """By clip name, a hash of its frames: the zip's own checksum, or that of the file (see `content_hashes`)."""
+        names = {name: entries[0] for name, entries in self._names().items()}
+        if self._archive:
+            entries = {name: self._archive.getinfo(entry) for name, entry in names.items()}
+            return {name: f"{entry.file_size}-{entry.CRC:08x}" for name, entry in entries.items()}
+        hashes = files.content_hashes([self.place / entry for entry in names.values()], known, label=str(self.place))
+        return dict(zip(names, hashes, strict=True))
+
+    def _names(self) -> dict[str, list[str]]:
+        """Entries of the zip, or paths below the folder, by clip name. Entries are looked up and never written out."""
+        if self._entries is None:
+            if self.place.is_file():
+                with system.reading(self.place):
+                    self._archive = zipfile.ZipFile(self.place)
+                entries = self._archive.namelist()
+            else:
+                tree = walk(self.place, follow=True)
+                for path, why in tree.closed.items():
+                    print(f"--streams: passed over: {path} ({why}; make it readable)", file=sys.stderr)
+                entries = [str(path.relative_to(self.place)) for path in tree.files]
+            self._entries = defaultdict(list)
+            for entry in entries:
+                if entry.endswith(".npy"):
+                    self._entries[clip_name(PurePosixPath(entry).stem)].append(entry)
+            self._entries.default_factory = None  # reading leaves no traces
+            for entry in [entry for entries in self._entries.values() for entry in entries]:
+                # train/dia0_utt0.npy can be that of a clip train_dia0_utt0 too (see meiju.data.clip_media).
+                *folders, name = PurePosixPath(entry).with_suffix("").parts
+                for k in range(len(folders)):
+                    self._entries.setdefault(clip_name("_".join([*folders[k:], name])), [entry])
+        return self._entries
+
+    def _read(self, name: str) -> np.ndarray | NoFrames:
+        """The array as it lies there, a single frame or batch of one aside: [frames, dim]."""
+        entries = self._names().get(name)
+        if entries is None:
+            return NoFrames(f"no {name}.npy in {self.place}")
+        self.require_one_each([name])
+        entry, data = entries[0], b""
+        try:
+            with system.reading(self.place if self._archive else self.place / entry):
+                size = self._archive.getinfo(entry).file_size if self._archive else (self.place / entry).stat().st_size
+                if size > SIZE_LIMIT:
+                    return NoFrames(f"{entry} has more than {SIZE_LIMIT >> 20} MiB")
+                data = self._archive.read(entry) if self._archive else (self.place / entry).read_bytes()
+                array = np.load(io.BytesIO(data), allow_pickle=False)
+        except system.Unreadable:
+            raise
+        except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged data, TypeError among them
+            if data.startswith(files.LFS_START):
+                return NoFrames(f"{entry} {files.LFS_POINTER}")
+            return NoFrames(f"{entry} cannot be read: {error}")
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            return NoFrames(f"{entry} holds no numbers")
+        if array.ndim == 3 and len(array) == 1:
+            return array[0]
+        return array[None] if array.ndim == 1 else array
+
+    def _in_unit(self, array: np.ndarray | NoFrames) -> np.ndarray | NoFrames:
+        if isinstance(array, NoFrames) or (self.unit == 1 and array.dtype in (np.float16, np.float32)):
+            return array
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
+            return (array / np.float64(self.unit)).astype(np.float32)
+
+
+def _unit(arrays: Sequence[np.ndarray]) -> float:
+    """The unit in which the largest value of some arrays is about 1,000; 1 where that is not needed."""
+    sizes = [np.abs(array[np.isfinite(array)].astype(np.float64)).max(initial=0) for array in arrays]
+    largest = float(max(sizes))
+    if largest == 0 or USUAL[0] <= largest <= USUAL[1]:
+        return 1.0
+    return 2.0 ** (math.floor(math.log2(largest)) - 10)

@@ -1,0 +1,64 @@
+"""What clips hold for an encoder to read: looked at before long work starts; and how long they are."""
+
+import math
+from collections.abc import Sequence
+
+from meiju.features.arrays import NpyFrames
+from meiju.features.base import Clip, Encoder
+from meiju.features.media import read_seconds
+from meiju.features.tracks import MediaError, films, opened
+from meiju.utils.clip_files import split_excerpt
+from meiju.utils.compute import map_in_workers
+
+LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
+FAR = 10  # a clip that is so many times as long as the longest that was learnt from is none of their kind
+MEANT = {"audio": "sound", "video": "pictures"}
+
+
+def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
+    """Why none of these clips can have frames, as far as is seen without decoding them; "" where some may.
+
+    Raises ConfigError where several files of ready-made frames have a clip's name.
+    """
+    if isinstance(encoder, NpyFrames):
+        return encoder.lack_of([clip.name for clip in clips])
+    if encoder.source == "sentence":
+        return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
+    paths = [clip.path for clip in clips if clip.path]
+    known = [tracks for tracks in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if tracks]
+    if not known or any(encoder.track in tracks for tracks in known):
+        return ""
+    return f"has {MEANT[encoder.track]}"
+
+
+def lengths(clips: Sequence[Clip], *, n_jobs: int) -> dict[str, float]:
+    """By clip name, how many seconds its media file plays; 0 where there is none, or it cannot be read."""
+    return {
+        clip.name: seconds for clip, seconds in zip(clips, map_in_workers(length, clips, n_jobs=n_jobs), strict=True)
+    }
+
+
+def length(clip: Clip) -> float:
+    """How many seconds a clip's media file plays; 0 where there is none, or it cannot be read."""
+    path, start, stop = split_excerpt(clip.path)
+    if stop < math.inf:
+        return stop - start  # a film is not read through for each of its excerpts
+    try:
+        return read_seconds(path) if path else 0.0
+    except (MediaError, FileNotFoundError):
+        return 0.0
+
+
+def far_longer(seconds: float, longest: float) -> str:
+    """The note on a clip that is far longer than the longest that was learnt from, or ""."""
+    known = f"the longest clip that was learnt from plays {longest:.1f}"
+    return f"it plays {seconds:.0f} seconds, and {known}" if 0 < FAR * longest < seconds else ""
+
+
+def _tracks(path: str) -> set[str]:
+    """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
+    try:
+        with opened(split_excerpt(path)[0]) as container:
+            return {kind for kind in MEANT if kind in {track.type for track in films(container.streams)}}
+    except (MediaError, FileNotFoundError):
+        return set()

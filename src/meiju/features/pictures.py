@@ -1,0 +1,71 @@
+"""The input of visual encoders: square crops of a clip's pictures, of their centre or of its main face."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from meiju.features import faces
+from meiju.features.base import Clip, NoFrames, Noted, read_media
+from meiju.features.media import pictures, squares
+from meiju.features.tracking import follow_main_face
+
+SEARCHED = 360  # pixels: shorter side of the pictures in which faces are searched
+MARGIN = 1.3  # side of the crop, relative to the detected face, which reaches from brows to chin only
+MISSING_FACE = "no face found"
+NO_FACE = "no face found, so the whole picture is seen"
+
+
+@dataclass(frozen=True)
+class FaceSquares:
+    """Squares of that size around the face in each of some pictures, made anew each time they are gone through."""
+
+    pictures: Iterable[np.ndarray]
+    faces: Sequence[faces.Face]
+    size: int
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (_cut(p, face, self.size) for p, face in zip(self.pictures, self.faces, strict=True))
+
+
+def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Noted | NoFrames]:
+    """The pictures of each clip in place of frames: squares [size, size, 3] uint8 RGB, `fps` per second, one by one.
+
+    crop: 'auto', 'face' or 'frame'. The squares of a film are not kept.
+    """
+    return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
+
+
+def crop_to_face(pictures: Iterable[np.ndarray], size: int) -> FaceSquares | None:
+    """Squares around the main face of RGB pictures [H, W, 3] uint8, turned until its eyes are level.
+
+    Where a picture does not show it, the square lies between those before and after. None if no picture shows a face.
+    """
+    track = follow_main_face([faces.find_faces(picture) for picture in pictures])
+    return track and FaceSquares(pictures, track.faces, size)
+
+
+def _read(path: str, *, fps: float, size: int, crop: str) -> Noted | NoFrames:
+    notes: list[str] = []
+    if crop != "frame":
+        whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
+        of_face = crop_to_face(whole, size)
+        if of_face is not None:
+            return Noted(list(of_face) if whole.is_short else of_face, "; ".join(notes))
+        if crop == "face":
+            return NoFrames(MISSING_FACE)
+        notes = [NO_FACE]
+    middle = squares(path, fps=fps, size=size, notes=notes)
+    for _ in middle:  # to know what is lost
+        pass
+    return Noted(middle, "; ".join(notes))
+
+
+def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:
+    """The square around a face; what lies outside the picture repeats its edge."""
+    side = max(1, round(MARGIN * face.side))
+    turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
+    square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)

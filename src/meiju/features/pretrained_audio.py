@@ -1,0 +1,179 @@
+"""Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM, data2vec-audio, and Whisper's encoder."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
+
+from meiju.config import ConfigError
+from meiju.features import media
+from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, noted, read_media
+from meiju.features.media import Pieces
+from meiju.features.pretrained import Pretrained
+from meiju.utils import hub
+
+
+class PretrainedAudio(Pretrained):
+    """One frame per hop of the model (usually 20 ms), pooled over time.
+
+    Sound longer than `block` seconds is cut into blocks that are encoded one by one. Padding does not change a frame.
+    """
+
+    source = "media"
+    track = "audio"
+
+    def __init__(self, model: str, *, layer: int | None, block: float, batch_seconds: float, **options):
+        super().__init__(model, layer=layer, **options)
+        self.processor = hub.load(transformers.AutoFeatureExtractor, self.place)
+        self.rate = self.processor.sampling_rate
+        self.whisper = isinstance(self.processor, transformers.WhisperFeatureExtractor)
+        if not self.whisper and not isinstance(self.processor, transformers.Wav2Vec2FeatureExtractor):
+            kind = self.settings.model_type
+            raise ConfigError(
+                f"--streams: {model} is of type {kind}; give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, "
+                "data2vec-audio) or Whisper"
+            )
+        self.block = self.processor.n_samples if self.whisper else round(block * self.rate)
+        self.budget = max(1, round(batch_seconds * self.rate))
+        self.dim = self.settings.hidden_size * (2 if layer is None else 1)
+
+    def more_settings(self) -> dict:
+        return {"modality": "audio", "block": self.block}
+
+    def usual_layers(self, depth: int) -> list[range]:
+        """The lower and the middle third, which tell more of emotion than the upper (docs/encoders.md, Sound)."""
+        lower = max(1, round(depth / 3))
+        middle = max(lower + 1, round(2 * depth / 3))
+        return [range(1, lower + 1), range(min(lower, depth - 1) + 1, min(middle, depth) + 1)]
+
+    def part_that_runs(self, network: nn.Module) -> nn.Module:
+        return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
+
+    def reader(self) -> Callable[[Sequence[Clip]], list[Noted | NoFrames]]:
+        return partial(_read_sounds, rate=self.rate, block=self.block)
+
+    def finish(self, read: list[Noted | NoFrames]) -> Encoded:
+        blocks, owner, shortest = [], [], self._shortest
+        for k, sound in enumerate(read):
+            if not isinstance(sound, NoFrames) and not isinstance(sound.frames, Pieces):
+                samples = sound.frames
+                if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
+                    samples = _at_least(samples, -(-len(samples) // self._hop) * self._hop)
+                pieces = np.split(samples, range(self.block, len(samples), self.block))
+                # A last block too short for a single frame is dropped; a clip that short is padded with silence.
+                blocks += [_at_least(pieces[0], shortest), *(p for p in pieces[1:] if len(p) >= shortest)]
+                owner += [k] * (len(blocks) - len(owner))
+        frames: list[Tensor | None] = [None] * len(blocks)
+        for batch in batches([len(b) for b in blocks], self.budget, equal=not self._masks):
+            for k, block_frames in zip(batch, self._frames([blocks[k] for k in batch]), strict=True):
+                frames[k] = block_frames
+        of_clip: dict[int, list[Tensor]] = {}
+        for k, block_frames in zip(owner, frames, strict=True):
+            of_clip.setdefault(k, []).append(block_frames)
+        return [
+            sound
+            if isinstance(sound, NoFrames)
+            else noted(
+                self.pool(torch.cat(of_clip[k])).numpy() if k in of_clip else self._film(sound.frames), sound.note
+            )
+            for k, sound in enumerate(read)
+        ]
+
+    def _film(self, pieces: Pieces) -> np.ndarray:
+        """Frames of sound that is too long to be held, block by block."""
+
+        def blocks() -> Iterator[np.ndarray]:
+            for piece in pieces:
+                block = _at_least(piece, -(-len(piece) // self._hop) * self._hop) if self.whisper else piece
+                if len(block) >= self._shortest:
+                    yield block
+
+        n = sum(self._n_frames([len(block)])[0] for block in blocks())
+        return mean_over_time((self._frames([block])[0].numpy() for block in blocks()), n, self.max_frames)
+
+    @property
+    def _shortest(self) -> int:
+        """The number of samples that give one frame."""
+        if self.whisper:
+            return self._hop
+        shortest = 1
+        for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
+            shortest = (shortest - 1) * stride + kernel
+        return shortest
+
+    @property
+    def _hop(self) -> int:
+        """Samples between two frames of Whisper's encoder; its second convolution halves the mel frames."""
+        return 2 * self.processor.hop_length
+
+    @property
+    def _masks(self) -> bool:
+        """Whether the model takes an attention mask: not Whisper, nor one that normalises over time (HuBERT base)."""
+        return not self.whisper and bool(self.processor.return_attention_mask)
+
+    @torch.inference_mode()
+    def _frames(self, blocks: list[np.ndarray]) -> list[Tensor]:
+        """Frames (T, dim) of each block, float32 on the CPU."""
+        if self.whisper:
+            inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding="longest")
+            hidden = self.hidden(input_features=inputs.input_features.to(self.dtype))
+        else:
+            inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
+            mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
+            with warnings.catch_warnings():
+                # transformers' WavLM gives torch masks of two types, and torch warns about it.
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+                hidden = self.hidden(input_values=inputs.input_values.to(self.dtype), **mask)
+        n_frames = self._n_frames([len(block) for block in blocks])
+        return [h[:n].float().cpu() for h, n in zip(hidden, n_frames, strict=True)]
+
+    def _n_frames(self, lengths: list[int]) -> list[int]:
+        """How many frames blocks of so many samples have."""
+        if self.whisper:
+            return [length // self._hop for length in lengths]
+        return self.network._get_feat_extract_output_lengths(torch.tensor(lengths)).tolist()
+
+
+class OwnFramesWhisper(nn.Module):
+    """Whisper's encoder on mel frames of any length up to its window, with as many of its positions.
+
+    transformers takes windows of 30 seconds only, where a clip of 3 seconds costs ten times as much. Nothing else
+    differs: with a whole window, the hidden states are those of transformers.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_features: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
+        # (B, mels, 2 T) -> (B, T, dim)
+        encoder = self.encoder
+        x = nn.functional.gelu(encoder.conv1(input_features))
+        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = x + encoder.embed_positions.weight[: x.shape[1]]
+        states = [x]
+        for layer in encoder.layers:
+            states.append(layer(states[-1], None))
+        return BaseModelOutput(encoder.layer_norm(states[-1]), states if output_hidden_states else None)
+
+
+def _read_sounds(clips: Sequence[Clip], *, rate: int, block: int) -> list[Noted | NoFrames]:
+    """The samples [N] of each clip, in place of frames; of a film, its blocks, which are read again."""
+    return [read_media(clip, partial(_read_sound, rate=rate, block=block)) for clip in clips]
+
+
+def _read_sound(path: str, *, rate: int, block: int) -> Noted:
+    notes: list[str] = []
+    pieces = media.sound(path, rate=rate, block=block, notes=notes)
+    for _ in pieces:  # to know how many there are, and what is lost
+        pass
+    return Noted(np.concatenate(list(pieces)) if pieces.is_short else pieces, "; ".join(notes))
+
+
+def _at_least(samples: np.ndarray, n: int) -> np.ndarray:
+    return np.pad(samples, (0, max(0, n - len(samples))))

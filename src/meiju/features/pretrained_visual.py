@@ -1,0 +1,113 @@
+"""Frames of pretrained vision transformers such as CLIP, DINOv2 and ViT."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from meiju.config import ConfigError
+from meiju.features import faces
+from meiju.features.base import Clip, Encoded, NoFrames, Noted
+from meiju.features.pictures import read_pictures
+from meiju.features.pretrained import Pretrained
+from meiju.utils import hub
+
+
+class PretrainedVisual(Pretrained):
+    """One frame per picture: CLIP's projected embedding, for other models the class token.
+
+    A model without a class token gives the mean of its patches. A layer other than the last is not projected.
+    """
+
+    source = "media"
+    track = "video"
+
+    def __init__(self, model: str, *, fps: float, crop: str, batch_frames: int, **options):
+        super().__init__(model, **options)
+        if crop != "frame":
+            faces.require_models()
+        self.fps, self.crop, self.batch_frames = fps, crop, batch_frames
+        self.processor = hub.load(transformers.AutoImageProcessor, self.place)
+        # Pictures are read in the size that the processor wants, so that it does not resize; it may still crop.
+        self.size = _side(self.processor.size)
+        crops = getattr(self.processor, "do_center_crop", False)
+        self.crop_to = _side(self.processor.crop_size) if crops else self.size
+        if self.crop_to > self.size:
+            raise ConfigError(f"--streams: {model} crops pictures of {self.size} pixels to {self.crop_to}")
+        vision = getattr(self.settings, "vision_config", self.settings)
+        if not hasattr(vision, "patch_size"):
+            raise ConfigError(
+                f"--streams: {model} ({self.settings.model_type}) is no vision transformer; give one such as CLIP, "
+                "DINOv2 or ViT"
+            )
+        self.projected = self.settings.model_type in ("clip", "clip_vision_model") and self.layer == -1
+        self.kind = {
+            "clip": "CLIPVisionModel",
+            "clip_vision_model": "CLIPVisionModel",
+            "siglip": "SiglipVisionModel",
+        }.get(self.settings.model_type, self.kind)
+        if self.projected:
+            self.kind = "CLIPVisionModelWithProjection"
+        self.dim = vision.projection_dim if self.projected else vision.hidden_size
+
+    def more_settings(self) -> dict:
+        detector = {} if self.crop == "frame" else faces.fingerprint()
+        return {"modality": "visual", "fps": self.fps, "size": self.size, "crop": self.crop, **detector}
+
+    def reader(self) -> Callable[[Sequence[Clip]], list]:
+        return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
+
+    def finish(self, read: list) -> Encoded:
+        with_pictures = [k for k, pictures in enumerate(read) if not isinstance(pictures, NoFrames)]
+        encoded: Encoded = list(read)
+        if not with_pictures:
+            return encoded
+        # The pictures of all clips, in batches of equal size.
+        owners: list[int] = []
+        pictures = ((k, square) for k in with_pictures for square in read[k].frames)
+        batches, frames = iter(lambda: list(islice(pictures, self.batch_frames)), []), []
+        for batch in batches:
+            owners += [k for k, _ in batch]
+            frames.append(self._frames(np.stack([square for _, square in batch])))
+        frames, lengths = torch.cat(frames), [owners.count(k) for k in with_pictures]
+        for k, of_clip in zip(with_pictures, frames.split(lengths), strict=True):
+            encoded[k] = Noted(self.pool(of_clip).numpy(), read[k].note)
+        return encoded
+
+    @torch.inference_mode()
+    def _frames(self, pictures: np.ndarray) -> Tensor:
+        """Frames (N, dim) of pictures [N, size, size, 3] uint8, float32 on the CPU."""
+        pixels = self.processed(torch.from_numpy(pictures).to(self.device)).to(self.dtype)
+        if self.projected:
+            return self.network(pixel_values=pixels).image_embeds.float().cpu()
+        hidden = self.hidden(pixel_values=pixels)  # (N, tokens, dim)
+        return (hidden[:, 0] if self._has_token else hidden.mean(dim=1)).float().cpu()
+
+    def processed(self, pictures: Tensor) -> Tensor:
+        """What the processor makes of pictures (N, size, size, 3) uint8: (N, 3, crop_to, crop_to) float32.
+
+        On the device: the processor, which works on the CPU, takes longer than a network on a GPU.
+        """
+        its, start = self.processor, (self.size - self.crop_to) // 2
+        kept = slice(start, start + self.crop_to)
+        pixels = pictures[:, kept, kept].permute(0, 3, 1, 2).float()
+        if its.do_rescale:
+            pixels = pixels * its.rescale_factor
+        if its.do_normalize:
+            mean, std = (torch.tensor(x, device=pixels.device)[:, None, None] for x in (its.image_mean, its.image_std))
+            pixels = (pixels - mean) / std
+        return pixels
+
+    @property
+    def _has_token(self) -> bool:
+        """Whether the first token is a class token."""
+        return any(name.endswith(("cls_token", "class_embedding")) for name, _ in self.network.named_parameters())
+
+
+def _side(size) -> int:
+    """The side of the square that a processor wants."""
+    return int(size.get("height") or size.get("shortest_edge"))

@@ -1,0 +1,69 @@
+"""From a name in --streams to an encoder.
+
+The module of an encoder is imported when it is asked for: those of pretrained models take seconds.
+"""
+
+from meiju.config import Config, ConfigError
+from meiju.features.base import Encoder
+from meiju.utils import hub
+from meiju.utils.compute import pick_device
+
+KNOWN = "tfidf-svd, e5-small, smart-turn, face-geometry, npy:FOLDER and hf:MODEL (a hub id or a folder)"
+
+
+def make_encoder(name: str, config: Config) -> Encoder:
+    """The encoder called `name` in --streams, unfitted.
+
+    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
+    """
+    match name.partition(":"):
+        case "tfidf-svd", "", _:
+            from meiju.features.text import TfidfSvd
+
+            return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
+        case "e5-small", "", _:
+            from meiju.features.e5_small import E5Small
+
+            return E5Small()
+        case "smart-turn", "", _:
+            from meiju.features.smart_turn import SmartTurn
+
+            return SmartTurn(max_frames=config.audio.max_frames)
+        case "face-geometry", "", _:
+            from meiju.features.face_geometry import FaceGeometry
+
+            return FaceGeometry(fps=config.visual.fps, crop=config.visual.crop)
+        case "npy", _, place if place:
+            from meiju.features.arrays import NpyFrames
+
+            return NpyFrames(place)
+        case "hf", _, model if model:
+            return _pretrained(config, model)
+    raise ConfigError(f"--streams: unknown encoder {name!r}; there are {KNOWN}")
+
+
+def _pretrained(config: Config, model: str) -> Encoder:
+    """What a pretrained model looks at is told by its own configuration."""
+    import transformers
+
+    from meiju.features.pretrained import modality_of
+
+    settings = hub.load(transformers.AutoConfig, model)
+    modality = modality_of(settings)
+    if modality is None:
+        raise ConfigError(
+            f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
+        )
+    own = getattr(config, modality)
+    options = {"layer": own.layer, "max_frames": own.max_frames, "device": pick_device(config.device)}
+    if modality == "text":
+        from meiju.features.pretrained_text import PretrainedText
+
+        return PretrainedText(model, prefix=own.prefix, batch_tokens=own.batch_tokens, **options)
+    if modality == "audio":
+        from meiju.features.pretrained_audio import PretrainedAudio
+
+        return PretrainedAudio(model, block=own.block, batch_seconds=own.batch_seconds, **options)
+    from meiju.features.pretrained_visual import PretrainedVisual
+
+    return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)

@@ -1,0 +1,231 @@
+"""Trains the members of a stage in worker processes, and loads them as stacked networks."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from meiju.config import Config, ModelConfig
+from meiju.data.labels import TASKS, UNKNOWN, LabelSet, probability_column
+from meiju.features import frame_store
+from meiju.features.frame_store import MemberStore
+from meiju.models.layers import NoNoise, Shape
+from meiju.models.network import MemberNetwork
+from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, step_bytes
+from meiju.training.loop import predict, train_members
+from meiju.training.members import Member, missing, weights_name
+from meiju.training.text_tuning import store_of
+from meiju.utils import files
+from meiju.utils.compute import pick_device, run_jobs
+
+TOGETHER_ON_CPU = 5  # members: more do not share a processor's cache
+GPU_SHARE = 0.25  # of a GPU's memory, for the steps of members that train together; frames may take half of it
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What all members of a stage share.
+
+    clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
+    meiju.pseudo.gates) or None in stage 1; stores: the folder of each stream's store; tuned: the streams of which a
+    member's store depends on the folds it holds out (see meiju.training.text_tuning).
+    """
+
+    clips: pd.DataFrame
+    labels: LabelSet
+    folds: pd.DataFrame
+    stores: dict[str, Path]
+    pseudo: pd.DataFrame | None = None
+    tuned: frozenset[str] = frozenset()
+
+    def load_stores(self, held_out: Sequence[tuple[int, ...]]) -> dict[str, MemberStore]:
+        """The store of each stream as members that hold out these folds see it; of a tuned stream, each its own."""
+        return {
+            stream: MemberStore(*(frame_store.load(store_of(path, folds)) for folds in held_out))
+            if stream in self.tuned
+            else MemberStore(frame_store.load(path))
+            for stream, path in self.stores.items()
+        }
+
+
+def train(config: Config, data: StageData, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
+    """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
+    device = pick_device(config.device).type
+    groups = group_members(config, data, members, stage, device)
+    todo = [group for group in groups if missing([m for m, _ in group], folder)]
+    folder.mkdir(parents=True, exist_ok=True)
+    # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
+    n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()
+    jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
+    n_done = len(members) - sum(map(len, todo))
+    with tqdm(total=len(members), initial=n_done, desc=label, unit="member", disable=None) as bar:
+        for k in run_jobs(config.compute, train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
+            bar.update(len(todo[k]))
+
+
+def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
+    """The weights of members of one head count, stacked: each [E, ...] in the order of `members`."""
+    states = []
+    for member in members:
+        path = folder / weights_name(member)
+        with files.reading(path), safe_open(path, framework="pt") as file:
+            states.append({key: file.get_tensor(key) for key in sorted(file.keys())})
+            wrong = [
+                key
+                for key, weight in states[-1].items()
+                if not (weight.is_floating_point() and weight.isfinite().all())
+            ]
+            if wrong:
+                raise ValueError(f"{wrong[0]} holds other than finite numbers")
+    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
+
+
+def read_shape(folder: Path, members: Sequence[Member]) -> Shape:
+    """The streams and classes that members were trained on, as their weights' files tell it; all must tell the same."""
+    shapes = []
+    for member in members:
+        path = folder / weights_name(member)
+        with files.reading(path), safe_open(path, framework="pt") as file:
+            shapes.append(Shape.from_json((file.metadata() or {})["shape"]))
+            if shapes[-1] != shapes[0] or list(shapes[-1].streams) != list(shapes[0].streams):
+                raise ValueError(f"other streams or classes than in {weights_name(members[0])}")
+    return shapes[0]
+
+
+def load_network(
+    folder: Path, members: Sequence[Member], config: ModelConfig, device: torch.device | str = "cpu"
+) -> MemberNetwork:
+    """Trained members of one head count as one stacked network, ready for `meiju.training.loop.predict`.
+
+    config: the network they were trained with; what streams they see lies beside their weights.
+    """
+    (heads,) = {member.heads for member in members}
+    with files.reading(folder):
+        shape, weights = read_shape(folder, members), load_weights(folder, members)
+        # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
+        with torch.device("meta"):
+            wanted = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members), "meta")).weights()
+        sizes = {key: tuple(weight.shape) for key, weight in weights.items()}
+        if sizes != {key: tuple(weight.shape) for key, weight in wanted.items()}:
+            raise ValueError("weights of other names or sizes than the settings ask for")
+        network = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members), device))
+        network.load_weights(weights)
+    return network.eval()
+
+
+Group = list[tuple[Member, MemberData]]
+
+
+def group_members(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
+    """Members that train together: same heads, seed, number of steps and batches; at most `_group_size` of them.
+
+    Who trains with whom is decided by the plan and the device alone, never by what is done already. More head counts or
+    seeds leave the groups of the others as they are, so what is done stays done, to the last digit.
+    """
+    alike: dict[tuple, Group] = {}
+    for member in members:
+        member_data = _member_data(config, data, member, stage)
+        steps = n_steps(config.train, len(member_data.labelled))
+        per_step = n_pseudo(member_data, config.train.batch_size, config.stage2.ratio)
+        key = (member.heads, member.seed, len(member.held_out), steps, per_step)
+        alike.setdefault(key, []).append((member, member_data))
+    groups = []
+    for (*_, per_step), those in alike.items():
+        size = _group_size(config, data, those, config.train.batch_size + per_step, device)
+        groups += [those[k : k + size] for k in range(0, len(those), size)]
+    return groups
+
+
+def _group_size(config: Config, data: StageData, alike: Group, n_clips: int, device: str) -> int:
+    """How many of these members, whose steps have `n_clips` clips, train side by side.
+
+    More of them keep a GPU busier, so there it is an equal part for each GPU, as far as a part of its memory goes.
+    """
+    if config.train.together is not None:
+        return config.train.together
+    if device == "cpu":
+        return TOGETHER_ON_CPU
+    frames = Frames(data.load_stores([alike[0][0].held_out]), list(data.clips.name))
+    memory = GPU_SHARE * torch.cuda.get_device_properties(0).total_memory
+    fit = int(memory / step_bytes(frames, n_clips, config.model.width))
+    return max(1, min(fit, math.ceil(len(alike) / torch.cuda.device_count())))
+
+
+def _member_data(config: Config, data: StageData, member: Member, stage: int) -> MemberData:
+    """The rows a member learns from, and its seed."""
+    clips = data.clips
+    training = data.folds.merge(clips, on="name", validate="one_to_one")
+    seen = training.name[~training.fold.isin(member.held_out)]
+    rows = np.flatnonzero(clips.name.isin(set(seen)))
+    classes = {task: len(data.labels[task]) for task in TASKS}
+    labels = {task: data.labels.encode(task, clips[task].iloc[rows]) for task in TASKS}
+    labelled = hard_rows(rows, labels, classes, config.train.class_weights)
+    pseudo = None if data.pseudo is None else _pseudo_rows(config, data, member)
+    if pseudo is not None and len(pseudo) == 0:
+        pseudo = None
+    entropy = [config.seed, stage, member.heads, member.seed, *member.held_out]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    return MemberData(labelled, pseudo, seed)
+
+
+def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows:
+    """The pseudo-labels made for this member's fold, all classes weighted alike; weight 0 where not accepted."""
+    (fold,) = member.held_out
+    table = data.pseudo[data.pseudo.fold == fold]
+    number = pd.Series(np.arange(len(data.clips)), index=data.clips.name)
+    accepted = {
+        task: np.where(table[f"{task}_accepted"], data.labels.encode(task, table[task]), UNKNOWN) for task in TASKS
+    }
+    classes = {task: len(data.labels[task]) for task in TASKS}
+    rows = hard_rows(number[table.name].to_numpy(), accepted, classes, power=0.0)
+    if config.pseudo.gate == "soft":
+        rows = replace(rows, targets={task: _soft_targets(table, task, data.labels) for task in TASKS})
+    return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
+
+
+def _soft_targets(table: pd.DataFrame, task: str, labels: LabelSet) -> np.ndarray:
+    """The probabilities of accepted pseudo-labels [N, K]; zeros where the task is not accepted."""
+    probabilities = table[[probability_column(task, label) for label in labels[task]]].to_numpy(np.float32)
+    return probabilities / probabilities.sum(axis=1, keepdims=True) * table[f"{task}_accepted"].to_numpy()[:, None]
+
+
+def train_group(config: Config, data: StageData, group: Group, folder: Path, device: str, number: int) -> None:
+    """Train one group and write its members; runs in a worker process."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+    else:
+        device = f"{device}:{number % torch.cuda.device_count()}"
+    members, learns_from = [member for member, _ in group], [member_data for _, member_data in group]
+    stores = data.load_stores([member.held_out for member in members])
+    names = data.clips.name.to_numpy().astype(str)
+    frames = Frames(stores, list(names), device)
+    heads, ratio = members[0].heads, config.stage2.ratio
+    network = train_members(frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio)
+    asked = _asked_clips(data, members)
+    said = predict(network, frames, asked)
+    for e, (member, member_data) in enumerate(group):
+        seen = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
+        unseen = ~np.isin(asked, seen)
+        arrays = {task: said[task][e, unseen] for task in TASKS}
+        if len(member.held_out) == 1:
+            weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
+            # The writer of safetensors gives a poorer message on a full disk.
+            files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.shape.to_json()}))
+        # Last: a member whose predictions lie there is whole.
+        with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
+            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[seen], **arrays)
+
+
+def _asked_clips(data: StageData, members: Iterable[Member]) -> np.ndarray:
+    """Numbers of the clips to predict: all of them, but only labelled ones where two folds are held out."""
+    if all(len(member.held_out) == 1 for member in members):
+        return np.arange(len(data.clips))
+    return np.flatnonzero(data.clips.part == "training")

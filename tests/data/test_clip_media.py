@@ -1,0 +1,190 @@
+"""Clips whose names are unique in their part only, clips cut from films, and test clips that were never delivered."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from meiju.config import CorpusConfig
+from meiju.data.corpus import CorpusError, read_corpus
+
+LABELS = [["happy", "neutral"], ["sad", "agreeing"]]
+FOLDERS = {"Training": "train_splits", "Validation": "dev_splits_complete", "Testing": "output_repeated_splits_test"}
+
+
+def write_table(root: Path, part: str, header: list[str], rows: list[list[str]]) -> None:
+    """A table of a part; labels are added."""
+    labels = ["emotion", "intent"] if part in ("Training", "Validation") else []
+    path = root / "Annotation" / f"{part}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        labelled = [[*row, *(LABELS[k % 2] if labels else [])] for k, row in enumerate(rows)]
+        csv.writer(file).writerows([[*header, *labels], *labelled])
+
+
+def write_media(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / "Annotation" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def read(root: Path, **options):
+    return read_corpus(CorpusConfig(root, **options), needs_media=True)
+
+
+def lines_of(root: Path) -> list[str]:
+    """What is wrong, warnings aside."""
+    with pytest.raises(CorpusError) as caught:
+        read(root)
+    return [line for line in str(caught.value).splitlines()[1:] if not line.startswith("  warning: ")]
+
+
+# Names that are unique in their part only
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Two clips of the same names in each part's folder."""
+    for part, folder in FOLDERS.items():
+        write_table(tmp_path, part, ["FileName", "Subtitle"], [[f"dia0_utt{k}.mp4", f"{part} {k}"] for k in range(2)])
+        write_media(tmp_path, f"{folder}/dia0_utt0.mp4", f"{folder}/dia0_utt1.mp4")
+    return tmp_path
+
+
+def assert_split(corpus):
+    """Each clip is named after its folder, and has the file in it and the sentence of its row."""
+    assert len(corpus.clips) == 6
+    for clip in corpus.clips.itertuples():
+        folder = FOLDERS[clip.part.capitalize()]
+        number = clip.name[-1]
+        assert clip.name == f"{folder}_dia0_utt{number}"
+        assert Path(clip.path).parts[-2:] == (folder, f"dia0_utt{number}.mp4")
+        assert clip.sentence == f"{clip.part.capitalize()} {number}"
+
+
+def test_names_that_all_parts_use_are_taken_with_their_parts_folder(split):
+    corpus = read(split)
+    assert_split(corpus)
+    (remark,) = corpus.remarks
+    assert "dia0_utt0 is train_splits_dia0_utt0" in remark
+
+
+@pytest.mark.parametrize("form", ["{}/dia0_utt{}.mp4", "{}\\dia0_utt{}", "./Annotation/{}/dia0_utt{}.mp4"])
+def test_names_with_a_folder_are_files_in_it(split, form):
+    for part, folder in FOLDERS.items():
+        rows = [[form.format(folder, k), f"{part} {k}"] for k in range(2)]
+        write_table(split, part, ["FileName", "Subtitle"], rows)
+    if form.startswith("."):
+        assert read(split).clips.name.str.removeprefix("Annotation_").tolist()[0] == "dev_splits_complete_dia0_utt0"
+    else:
+        assert_split(read(split))
+        assert read(split).remarks == ()
+
+
+def test_where_folders_do_not_tell_the_part_one_line_says_what_to_do(split):
+    (split / "Annotation" / "train_splits").rename(split / "Annotation" / "a")
+    (line,) = lines_of(split)
+    assert "2 names stand in the tables of several parts and are those of several files" in line
+    assert "give names with their folder, such as train/dia0_utt0.mp4" in line
+
+
+def test_a_clip_that_lacks_in_its_parts_folder_is_not_taken_from_another(split):
+    (split / "Annotation" / "dev_splits_complete" / "dia0_utt1.mp4").unlink()
+    (line,) = lines_of(split)
+    assert "Validation.csv, row 3: no media file for dia0_utt1" in line
+
+
+def test_names_stay_as_they_are_where_one_of_them_is_in_two_parts_by_mistake(tmp_path):
+    for part in FOLDERS:
+        write_table(tmp_path, part, ["FileName", "Subtitle"], [[f"{part}1", ""], [f"{part}2", ""]])
+        write_media(tmp_path, f"{part}/{part}1.mp4", f"{part}/{part}2.mp4")
+    write_table(tmp_path, "Testing", ["FileName", "Subtitle"], [["Testing1", ""], ["Testing2", ""], ["Training1", ""]])
+    (line,) = lines_of(tmp_path)
+    assert "Training1 is in the training part too" in line
+
+
+# Clips that are parts of films
+
+
+def write_films(root: Path, header: list[str], rows: list[list[str]]) -> Path:
+    write_table(root, "Training", header, rows)
+    write_table(root, "Testing", ["FileName", "Subtitle"], [["x1", ""]])
+    write_media(root, "x1.mp4", "ep01.mp4")
+    return root
+
+
+def training(root: Path) -> list[tuple[str, str]]:
+    """Name and file of each training clip."""
+    clips = read(root).part("training")
+    return [(clip.name, Path(clip.path).name) for clip in clips.itertuples()]
+
+
+HEADER = ["FileName", "start", "end", "Subtitle"]
+
+
+def test_clips_are_cut_from_a_film_and_named_after_film_and_time(tmp_path):
+    rows = [["ep01.mp4", "12.5", "14", "a"], ["ep01.mp4", "00:01:02,500", "1:03.75", "b"]]
+    assert training(write_films(tmp_path, HEADER, rows)) == [
+        ("ep01_00012500-00014000", "ep01.mp4#t=12.500,14.000"),
+        ("ep01_00062500-00063750", "ep01.mp4#t=62.500,63.750"),
+    ]
+
+
+@pytest.mark.parametrize("head", ["file", "Video"])
+def test_a_column_names_the_film_where_the_clips_have_names(tmp_path, head):
+    rows = [["b", "ep01.mp4", "1", "2", ""], ["a", "ep01.mp4", "1.5", "3", ""]]  # they overlap
+    root = write_films(tmp_path, ["FileName", head, "Start", "END", "Subtitle"], rows)
+    assert training(root) == [("a", "ep01.mp4#t=1.500,3.000"), ("b", "ep01.mp4#t=1.000,2.000")]
+
+
+def test_each_excerpt_has_a_hash_of_its_own_that_changes_with_the_film(tmp_path):
+    root = write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", "2", "3", ""]])
+    before = read(root).media_hashes(tmp_path / "known.json")
+    assert len(set(before.values())) == 3
+    write_films(root, HEADER, [["ep01.mp4", "00:01", "2.0", ""], ["ep01.mp4", "2", "3.5", ""]])
+    moved = read(root).media_hashes(tmp_path / "known.json")
+    assert set(before.items()) & set(moved.items()) == {(n, before[n]) for n in ("x1", "ep01_00001000-00002000")}
+    (root / "Annotation" / "ep01.mp4").write_bytes(b"another")
+    changed = read(root).media_hashes(tmp_path / "known.json")
+    assert [name for name in moved if moved[name] == changed[name]] == ["x1"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("14", "12"), ("1", "1"), ("", "2"), ("1", ""), ("-1", "2"), ("one", "2"), ("0:0:0:1", "2")]
+)
+def test_times_between_which_nothing_lies_are_refused_with_their_row(tmp_path, start, end):
+    root = write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", start, end, ""]])
+    (line,) = lines_of(root)
+    assert f"Training.csv, row 3: no clip lies between start {start!r} and end {end!r}" in line
+    assert "hh:mm:ss,ms" in line
+
+
+def test_a_film_that_lacks_is_told_once(tmp_path):
+    root = write_films(tmp_path, HEADER, [["ep02.mp4", str(k), str(k + 1), ""] for k in range(9)])
+    (root / "Annotation" / "ep01.mp4").unlink()
+    (line,) = lines_of(root)
+    assert "no media file for ep02, of which 9 clips are parts (put ep02.mp4" in line
+
+
+def test_rows_without_times_are_whole_files(tmp_path):
+    root = write_films(tmp_path, HEADER, [["ep01.mp4", "", "", ""], ["y1.mp4", "1", "2", ""]])
+    write_media(root, "y1.mp4")
+    assert [file for _, file in training(root)] == ["ep01.mp4", "y1.mp4#t=1.000,2.000"]
+
+
+# Test clips that were never delivered
+
+
+def test_a_test_clip_without_a_file_is_a_warning_and_others_are_not(tmp_path):
+    for part in ("Training", "Testing"):
+        write_table(tmp_path, part, ["FileName", "Subtitle"], [[f"{part}{k}", "yes"] for k in range(3)])
+        write_media(tmp_path, *(f"{part}{k}.mp4" for k in range(3)))
+    (tmp_path / "Annotation" / "Testing1.mp4").unlink()
+    corpus = read(tmp_path)
+    (lost,) = [str(warning) for warning in corpus.warnings if "Testing1" in str(warning)]
+    assert lost.startswith("warning: Annotation/Testing.csv, row 3: no media file for Testing1")
+    assert "without it, its sentence or nothing is judged" in lost
+    assert corpus.part("testing")[["name", "sentence"]].to_numpy().tolist()[1] == ["Testing1", "yes"]
+    (tmp_path / "Annotation" / "Training1.mp4").unlink()
+    assert "no media file for Training1" in lines_of(tmp_path)[-1]

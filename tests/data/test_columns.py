@@ -1,0 +1,105 @@
+"""Columns by the names that the field gives them, and cells that hold something else than they should."""
+
+from pathlib import Path
+
+import pytest
+
+from meiju.config import CorpusConfig
+from meiju.data.corpus import CorpusError, read_corpus
+from meiju.data.tables import read_sentences, said, seconds
+
+TABLES = {
+    "Training": "FileName,Subtitle,emotion,intent\nt1,yes,happy,agreeing\nt2,no,sad,neutral\n",
+    "Validation": "FileName,Subtitle,emotion,intent\nv1,well,anger,neutral\n",
+    "Testing": "FileName,Subtitle\nx1,why?\n",
+}
+
+
+def read(folder: Path, labels: str = "official", **tables: str):
+    """A corpus without clips."""
+    (folder / "Annotation").mkdir(exist_ok=True)
+    for part, text in (TABLES | tables).items():
+        (folder / "Annotation" / f"{part}.csv").write_text(text, encoding="utf-8")
+    return read_corpus(CorpusConfig(folder, labels=labels), needs_media=False)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "FileName,Utterance,Emotion,DA,Dialogue_ID,Speaker",
+        "file_name,Transcript,EMOTION,Dialogue Act,dia_id,speaker-id",
+        "Name,utterance,emotion,dialog_act,dialogue_id,speaker_id",
+    ],
+)
+def test_columns_are_known_by_the_names_of_the_fields_corpora(tmp_path, header):
+    training = f"{header}\nt1,yes,happy,agreeing,d1,Ross\nt2,no,sad,neutral,d2,Rachel\n"
+    corpus = read(tmp_path, Training=training)
+    columns = ["name", "sentence", "emotion", "intent", "dialogue", "speaker"]
+    assert corpus.part("training")[columns].to_numpy().tolist() == [
+        ["t1", "yes", "happy", "agreeing", "d1", "Ross"],
+        ["t2", "no", "sad", "neutral", "d2", "Rachel"],
+    ]
+    assert corpus.remarks == ()
+
+
+def test_two_columns_of_one_meaning_that_differ_are_both_named(tmp_path):
+    training = "FileName,Subtitle,emotion,intent,Dialogue_ID,dia_id\nt1,a,happy,neutral,1,1\nt2,b,sad,wishing,1,2\n"
+    with pytest.raises(CorpusError, match="row 3: several columns for dialogue, 'Dialogue_ID' and 'dia_id'"):
+        read(tmp_path, Training=training)
+
+
+def test_columns_that_are_not_read_are_named_once(tmp_path):
+    rows = "t1,a,happy,neutral,1,x,0,5\nt2,b,sad,wishing,2,y,1,6\n"
+    table = f",FileName,Subtitle,emotion,intent,Sentiment,StartTime,Unnamed: 0,start\n0,{rows}".replace(
+        "\nt2", "\n1,t2"
+    )
+    testing = "FileName,Subtitle,Sentiment,emotion\nx1,why?,1,happy\n"
+    (remark,) = read(tmp_path, Training=table, Testing=testing).remarks
+    assert remark == "columns that are not read: 'Sentiment', 'StartTime', 'start'"
+
+
+@pytest.mark.parametrize(
+    ("time", "value"),
+    [("12.5", 12.5), (" 7 ", 7), ("0:16:16,059", 976.059), ("1:02.5", 62.5), ("１２：０５", 725), ("90:00", 5400)]
+    + [(wrong, None) for wrong in ("", "-1", "1e3", "00:00:10:06", "12s", "nan", "1.2.3")],
+)
+def test_times_in_all_their_forms(time, value):
+    assert seconds(time) == (value if value is None else pytest.approx(value))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "has_words"),
+    [
+        *((sentence, False) for sentence in ("♪♪", "(laughs)", "（笑）", "[door] ♪ ", "(sighs).")),
+        *((sentence, True) for sentence in ("♪ 你好 ♪", "(laughs) no", "？！", "……", "好")),
+    ],
+)
+def test_what_is_heard_besides_words_is_no_sentence(tmp_path, sentence, has_words):
+    assert said(sentence) == (sentence if has_words else "")
+    corpus = read(tmp_path, Testing=f"FileName,Subtitle\nx1,{sentence}\n")
+    assert corpus.part("testing").sentence.item() == (sentence if has_words else "")
+    assert list(corpus.remarks) == (
+        [] if has_words else ["1 sentences hold no words but ♪ or a remark in brackets, and count as none"]
+    )
+    (tmp_path / "texts.csv").write_text(f"name,sentence\na,{sentence}\n", encoding="utf-8")
+    assert read_sentences(tmp_path / "texts.csv") == {"a": sentence if has_words else ""}
+
+
+def test_several_labels_in_a_cell_are_told(tmp_path):
+    training = "FileName,Subtitle,emotion,intent\nt1,a,sad,neutral\nt2,b,sad;anger,wishing\nt3,c,so/so,wishing\n"
+    with pytest.raises(CorpusError, match=r"row 3: unknown emotion 'sad;anger' \(these are several labels: keep one"):
+        read(tmp_path, Training=training)
+    validation = "FileName,Subtitle,emotion,intent\nv1,a,sad,neutral\n"
+    (remark,) = read(tmp_path, "training-file", Training=training, Validation=validation).remarks
+    assert remark.startswith("emotion 'sad;anger' (1 clips) is a class of its own")
+
+
+@pytest.mark.parametrize(
+    ("part", "then"), [("validation", "scores are out of fold alone"), ("testing", "there is nothing to hand in")]
+)
+def test_a_corpus_without_validation_or_testing_is_read_with_a_warning(tmp_path, part, then):
+    read(tmp_path)
+    (tmp_path / "Annotation" / f"{part.capitalize()}.csv").unlink()
+    corpus = read_corpus(CorpusConfig(tmp_path), needs_media=False)
+    assert [str(warning) for warning in corpus.warnings] == [f"warning: {tmp_path}: no table of {part} clips ({then})"]
+    assert len(corpus.part(part)) == 0

@@ -1,0 +1,575 @@
+import codecs
+import csv
+import os
+import random
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meiju.config import Config, CorpusConfig
+from meiju.data.corpus import CorpusError, rare_classes, read_corpus
+from meiju.data.labels import EMOTIONS, INTENTS
+from meiju.data.tables import SHOWN
+from meiju.run import Run
+from meiju.utils import files
+from meiju.utils.clip_files import clip_name
+
+TABLES = {
+    "training": "Annotation/Training_transcription.csv",
+    "validation": "Annotation/Validation_transcription.csv",
+    "testing": "Annotation/Testing_transcription.csv",
+}
+TRAINING, VALIDATION, TESTING = TABLES.values()
+LABELLED_HEADER = ["FileName", "Subtitle", "emotion", "intent"]
+HEADERS = {"training": LABELLED_HEADER, "validation": LABELLED_HEADER, "testing": LABELLED_HEADER[:2]}
+ROWS = {
+    "training": [["t1.mp4", "走吧", "happy", "suggesting"], ["t2.mp4", "", "sad", "neutral"]],
+    "validation": [["v1.mp4", "yes, of course", "anger", "agreeing"]],
+    "testing": [["x1.mp4", "why?"]],
+}
+NAMES = ["t1", "t2", "v1", "x1"]
+LABELLED = ["t1", "t2", "v1"]
+
+
+def write_corpus(root: Path, *, rows=None, headers=None, media=NAMES, encoding="utf-8", **dialect) -> Path:
+    """A corpus in the official layout. rows, headers: what differs from ROWS, HEADERS; a part of None has no table."""
+    rows, headers = ROWS | (rows or {}), HEADERS | (headers or {})
+    for part, table in TABLES.items():
+        if rows[part] is not None:
+            (root / table).parent.mkdir(parents=True, exist_ok=True)
+            with (root / table).open("w", encoding=encoding, newline="") as file:
+                csv.writer(file, **dialect).writerows([headers[part], *rows[part]])
+    touch(root, *(f"Training/{name}.mp4" for name in media))
+    return root
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def open_corpus(root: Path, *, needs_media: bool = True, **settings):
+    return read_corpus(CorpusConfig(root=root, **settings), needs_media=needs_media)
+
+
+def problems_of(root: Path, **options) -> list[str]:
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(root, **options)
+    problems = [str(problem) for problem in caught.value.problems]
+    assert all(problem in str(caught.value) for problem in problems)
+    assert all(problem.remedy for problem in caught.value.problems)
+    return problems
+
+
+def only_problem(root: Path, **options) -> str:
+    (problem,) = problems_of(root, **options)
+    return problem
+
+
+def assert_plain(corpus):
+    """The corpus is the one of ROWS."""
+    clips = corpus.clips
+    assert clips.columns.tolist() == ["name", "part", "sentence", "emotion", "intent", "dialogue", "speaker", "path"]
+    assert clips.name.tolist() == NAMES
+    assert clips.part.tolist() == ["training", "training", "validation", "testing"]
+    assert clips.sentence.tolist() == ["走吧", "", "yes, of course", "why?"]
+    assert clips.emotion.tolist() == ["happy", "sad", "anger", ""]
+    assert clips.intent.tolist() == ["suggesting", "neutral", "agreeing", ""]
+    assert [Path(path).name for path in clips.path] == [f"{name}.mp4" for name in NAMES]
+    assert corpus.warnings == []
+
+
+def test_official_layout(tmp_path):
+    corpus = open_corpus(write_corpus(tmp_path))
+    assert_plain(corpus)
+    assert corpus.labels.emotion == EMOTIONS
+    assert corpus.labels.intent == INTENTS
+    assert corpus.part("training").name.tolist() == ["t1", "t2"]
+
+
+WITHOUT_ENDING = {part: [[row[0].removesuffix(".mp4"), *row[1:]] for row in ROWS[part]] for part in ROWS}
+OTHER_HEADS = ["name", "sentence", "emotion", "intent"]
+# What spreadsheets, other systems and other people write, which changes no clip.
+FORMS = {
+    "byte-order mark": {"encoding": "utf-8-sig"},
+    "line ends": {"lineterminator": "\n"},
+    "quotes": {"quoting": csv.QUOTE_ALL},
+    "semicolons": {"delimiter": ";"},
+    "tabs": {"delimiter": "\t"},
+    "other heads, no ending": {
+        "rows": WITHOUT_ENDING,
+        "headers": {"training": OTHER_HEADS, "validation": OTHER_HEADS, "testing": OTHER_HEADS[:2]},
+    },
+    "nameless index, other order, capitals": {
+        "rows": {part: [[str(k), *reversed(row)] for k, row in enumerate(ROWS[part])] for part in ROWS},
+        "headers": {part: ["", *(cell.upper() for cell in reversed(HEADERS[part]))] for part in HEADERS},
+    },
+    "labels of test clips, which are not read": {
+        "rows": {"testing": [["x1.mp4", "why?", "fear", "questioning"]]},
+        "headers": {"testing": LABELLED_HEADER},
+    },
+    "blank lines": {"rows": {"testing": [[], ["x1.mp4", "why?"], ["", ""]]}},
+    "two columns that say the same": {
+        "rows": {"training": [[*row, row[0].removesuffix(".mp4"), row[2]] for row in ROWS["training"]]},
+        "headers": {"training": [*LABELLED_HEADER, "name", "Emotion"]},
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_of_a_table_are_the_same_corpus(tmp_path, form):
+    assert_plain(open_corpus(write_corpus(tmp_path, **FORMS[form])))
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_excels_first_line_names_the_separator_and_counts_as_a_row(tmp_path, mark):
+    root = write_corpus(tmp_path, delimiter=mark)
+    for table in TABLES.values():
+        (root / table).write_text(f"sep={mark}\n{(root / table).read_text('utf-8')}", encoding="utf-8")
+    assert_plain(open_corpus(root))
+    with (root / TESTING).open("a") as file:
+        file.write(f"x2{mark}why{mark}x\n")
+    assert only_problem(root).startswith(f"{TESTING}, row 4: 3 cells")
+
+
+def test_the_speaker_and_the_dialogue_of_a_clip_are_read_where_a_table_tells_them(tmp_path):
+    told = [[*row, f" person {k} ", "d1"] for k, row in enumerate(ROWS["training"])]
+    header = [*LABELLED_HEADER, "Speaker", "dialogue"]
+    clips = open_corpus(write_corpus(tmp_path, rows={"training": told}, headers={"training": header})).clips
+    assert clips.speaker.tolist() == ["person 0", "person 1", "", ""]
+    assert clips.dialogue.tolist() == ["d1", "d1", "", ""]
+
+
+def test_a_sentence_of_several_lines_is_read(tmp_path):
+    rows = {"testing": [["x1.mp4", "Well,\nyes, of course.\n2"]]}
+    corpus = open_corpus(write_corpus(tmp_path, rows=rows))
+    assert corpus.clips.sentence.tolist()[-1] == rows["testing"][0][1]
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_root_above_the_corpus(tmp_path, levels):
+    write_corpus(tmp_path / "Track1" / "Mandarin")
+    assert_plain(open_corpus(tmp_path if levels == 2 else tmp_path / "Track1"))
+
+
+def test_roots_that_are_no_corpus(tmp_path):
+    roots = [write_corpus(tmp_path / "Track1" / language) for language in ("English", "Mandarin")]
+    assert all(str(root) in only_problem(tmp_path) for root in roots)
+    assert "--corpus.root" in only_problem(None)
+    assert "is not a folder" in only_problem(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"), [("a.mp4", "a"), (" a.MP4 ", "a"), ("a", "a"), ("a.b", "a.b"), ("a.b.wav", "a.b"), (".mp4", "")]
+)
+def test_clip_name(entry, name):
+    assert clip_name(entry) == name
+
+
+def test_names_match_in_any_unicode_form(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    rows = {"testing": [[f"{decomposed}1.mp4", ""], [f"{composed}2\u200b.mp4", ""]]}
+    root = write_corpus(tmp_path, rows=rows, media=[*LABELLED, f"{composed}1", f"{decomposed}2"])
+    assert open_corpus(root).part("testing").name.tolist() == [f"{composed}1", f"{composed}2"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".wmv", ".ts", ".mpg", ".3gp", ".ogg", ".aac", ".M4V", ".opus"])
+@pytest.mark.parametrize("folder", ["NoAnnotation", "noannotation"])
+def test_a_pool_of_any_media_needs_no_table(tmp_path, suffix, folder):
+    root = write_corpus(tmp_path)
+    touch(root, f"{folder}/p2{suffix}", f"{folder}/p1{suffix}")
+    pool = open_corpus(root).part("unlabelled")
+    assert pool.name.tolist() == ["p1", "p2"]
+    assert pool[["sentence", "emotion", "intent"]].eq("").all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["NoAnnotation/pool.csv", "Unlabeled_transcription.csv", "unlabelled.CSV", "No_Annotation.csv", "UNLABELED/p.tsv"],
+)
+def test_a_pools_table_by_any_of_its_names(tmp_path, table):
+    path = write_corpus(tmp_path, media=[*NAMES, "p1"]) / table
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("FileName,Subtitle\np1.mp4,好\n", encoding="utf-8")
+    assert open_corpus(tmp_path).part("unlabelled")[["name", "sentence"]].to_numpy().tolist() == [["p1", "好"]]
+    path.write_text("name,sentence\n")  # a header alone: a corpus without a pool
+    (tmp_path / "Training" / "p1.mp4").unlink()
+    assert_plain(open_corpus(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "left", ["Training/t1.wav", "Annotation/._Training_transcription.csv", "Annotation/._t1.mp4", "train.csv/"]
+)
+def test_what_other_programs_leave_is_not_read(tmp_path, left):
+    """A clip's sound beside it, hidden files, a folder named like a table."""
+    root = write_corpus(tmp_path / "corpus")
+    if left.endswith("/"):
+        (root / left).mkdir()
+    else:
+        (root / left).write_bytes(b"\0\5\x16\7")
+    assert_plain(open_corpus(root))
+
+
+def test_csv_files_of_single_clips_are_no_tables(tmp_path):
+    root = write_corpus(tmp_path)
+    for folder, name in (("Annotation", "Track1_Training_1"), ("Annotation", "Testing_1"), ("NoAnnotation", "n1")):
+        path = root / folder / "features" / name / f"{name}.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("frame, face_id\n1, 0\n")
+    (root / "NoAnnotation" / "transcription.csv").write_text("name,sentence\n")
+    assert open_corpus(root).clips.name.tolist() == NAMES
+    (root / TESTING).write_text("a,b\n1,2\n")  # the table, of which it is then told what it lacks
+    (root / "Training" / "x1.mp4").unlink()
+    assert only_problem(root).startswith(f"{TESTING}, row 1: no column for ")
+
+
+# Any rows come back
+
+names = st.text("abcXYZ019_- 走.", min_size=1, max_size=8).map(lambda name: f"c{name}z")
+tables = st.lists(
+    st.tuples(st.text(max_size=12), st.sampled_from(EMOTIONS), st.sampled_from(INTENTS)), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    names=st.lists(names, min_size=18, max_size=18, unique=True),
+    training=tables,
+    validation=tables,
+    testing=tables,
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_any_rows_come_back_whatever_their_order(names, training, validation, testing, shuffle: random.Random):
+    unused = iter(names)
+    rows = {
+        "training": [[next(unused), *row] for row in training],
+        "validation": [[next(unused), *row] for row in validation],
+        "testing": [[next(unused), row[0]] for row in testing],
+    }
+    expected = sorted([row[0], part, *row[1:], *[""] * (4 - len(row))] for part in rows for row in rows[part])
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = open_corpus(write_corpus(Path(folder) / "a", rows=rows, media=[]), needs_media=False)
+        for part in rows.values():
+            shuffle.shuffle(part)
+        shuffled = open_corpus(write_corpus(Path(folder) / "b", rows=rows, media=[]), needs_media=False)
+    columns = ["name", "part", "sentence", "emotion", "intent"]
+    assert corpus.clips[columns].to_numpy().tolist() == expected
+    assert shuffled.clips.equals(corpus.clips)
+    assert shuffled.fingerprint(*columns) == corpus.fingerprint(*columns)
+
+
+def test_fingerprint_tells_sentences_apart(tmp_path):
+    one = open_corpus(write_corpus(tmp_path / "a"))
+    two = open_corpus(write_corpus(tmp_path / "b", rows={"testing": [["x1.mp4", "why!"]]}))
+    assert one.fingerprint("name", "sentence") != two.fingerprint("name", "sentence")
+    assert one.fingerprint("name", "part") == two.fingerprint("name", "part")
+
+
+def test_clips_are_told_by_their_contents_alone_and_read_only_where_times_are_new(tmp_path, monkeypatch):
+    corpus = open_corpus(write_corpus(tmp_path / "corpus"))
+    known, clip = tmp_path / "known.json", Path(corpus.clips.path[0])
+    clip.write_bytes(b"ab")
+    before, read, digest = corpus.media_hashes(known), [], files.file_digest
+    monkeypatch.setattr(files, "file_digest", lambda path: read.append(Path(path)) or digest(path))
+    clip.touch()
+    assert corpus.media_hashes(known) == before
+    stat, content = clip.stat(), clip.read_bytes()
+    clip.write_bytes(content[::-1])  # as large and, it pretends, as old as before
+    os.utime(clip, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed = corpus.media_hashes(known)
+    assert [name for name in before if before[name] != changed[name]] == [corpus.clips.name[0]]
+    assert set(read) == {clip}
+    clip.write_bytes(content)
+    assert corpus.media_hashes(tmp_path / "other.json") == before
+
+
+# Problems
+
+# Each: what differs from the corpus, and how its one problem begins.
+PROBLEMS = {
+    "missing table": ({"rows": {"training": None}, "media": ["v1", "x1"]}, r".*no table of training clips.*Training_"),
+    "missing column": (
+        {"headers": {"testing": ["FileName", "text"]}, "media": LABELLED},
+        rf"{TESTING}, row 1: no column for sentence \(subtitle or sentence or ",
+    ),
+    "two columns": (
+        {
+            "rows": {"training": [[*row, cell] for row, cell in zip(ROWS["training"], ("t1", "t3"), strict=True)]},
+            "headers": {"training": [*LABELLED_HEADER, "name"]},
+        },
+        ".*'FileName' and 'name'",
+    ),
+    "name twice": (
+        {"rows": {"training": [*ROWS["training"], ["t1", "again", "sad", "neutral"]]}},
+        f"{TRAINING}, row 4: t1 is in row 2 already",
+    ),
+    "name in two parts": (
+        {"rows": {"testing": [*ROWS["testing"], ["t2.mp4", "again"]]}},
+        rf"{TESTING}, row 3: t2 is in the training part too.*\({TRAINING}, row 3\)",
+    ),
+    "empty part": (
+        {"rows": {"validation": []}, "media": ["t1", "t2", "x1"]},
+        f"{VALIDATION}: the validation part is empty",
+    ),
+    "clip without row": ({"media": [*NAMES, "extra"]}, "Training/extra.mp4: no row names this clip"),
+    "row without clip": ({"media": ["t1", "v1", "x1"]}, f"{TRAINING}, row 3: no media file for t2"),
+}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_problem_is_told_by_its_place(tmp_path, problem):
+    options, begins = PROBLEMS[problem]
+    assert re.match(begins, only_problem(write_corpus(tmp_path, **options)))
+
+
+# Each: the bytes of the table of test clips, and how its one problem begins.
+BAD_TABLES = {
+    "empty": (codecs.BOM_UTF8, ": is empty"),
+    "not UTF-8": (b"FileName,Subtitle\nx0.mp4,yes\nx1.mp4," + "走吧".encode("gb18030"), ", row 3: is not UTF-8"),
+    "cells": (b"FileName,Subtitle\nx1.mp4,a\nx2.mp4,no, never\n", r", row 3: 3 cells where the header has 2 \(quote "),
+    "open quote": (
+        b'FileName,Subtitle\nx1.mp4,"why\nx2.mp4,no\nx3.mp4,no\n',
+        ", row 2: a quote is opened here and not closed",
+    ),
+    "stray quotes": (
+        b'FileName,Subtitle\nx1,no\nx2,no\nx3,"go\nx4,no\nx5,no\nx6,bye"\nx7,no\n',
+        ", row 4: a quote opened here takes in",
+    ),
+    "stray quotes, endings": (
+        b'FileName,Subtitle\nx1.mp4,no\nx2.mp4,no\nx3.mp4,"go\nx4.mp4,no\nx5.mp4,no\nx6.mp4,bye"\nx7.mp4,no\n',
+        ", row 4: a quote opened here takes in",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_TABLES)
+def test_a_table_that_cannot_be_read_is_told_with_its_row(tmp_path, fault):
+    data, begins = BAD_TABLES[fault]
+    root = write_corpus(tmp_path, media=[])
+    (root / TESTING).write_bytes(data)
+    assert re.match(f"{TESTING}{begins}", only_problem(root, needs_media=False))
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ("suprise", "unknown emotion 'suprise' (did you mean surprise?)"),
+        ("Hapy", "unknown emotion 'Hapy' (did you mean happy?)"),
+        ("sad\x1b[2J", "the emotion 'sad\\x1b[2J' holds a control character (write it in plain letters)"),
+        ("xyzzy", f"unknown emotion 'xyzzy' (one of {', '.join(EMOTIONS)})"),
+        ("", f"no emotion (one of {', '.join(EMOTIONS)})"),
+    ],
+)
+def test_unknown_label(tmp_path, label, says):
+    rows = {"training": [ROWS["training"][0], ["t2.mp4", "", label, "neutral"]]}
+    assert only_problem(write_corpus(tmp_path, rows=rows)) == f"{TRAINING}, row 3: {says}"
+
+
+def test_two_files_of_one_ending_or_two_films_are_no_choice_to_make(tmp_path):
+    for k, second in enumerate(("Other/t1.mp4", "Training/t1.avi")):
+        root = write_corpus(tmp_path / str(k))
+        touch(root, second)
+        assert "clip t1 has a second file" in only_problem(root)
+
+
+@pytest.mark.parametrize("media", [["t1", "v1", "x1"], []])
+def test_clips_that_are_not_needed_are_at_most_warned_of(tmp_path, media):
+    corpus = open_corpus(write_corpus(tmp_path, media=media), needs_media=False)
+    assert corpus.clips.path.ne("").tolist() == [name in media for name in NAMES]
+    warnings = [str(warning).partition(" (")[0] for warning in corpus.warnings]
+    assert warnings == ([f"warning: {TRAINING}, row 3: no media file for t2"] if media else [])
+
+
+@pytest.mark.parametrize(
+    ("streams", "ok"), [(("t=tfidf-svd", "a=npy:{}"), True), (("t=tfidf-svd", "a=smart-turn"), False)]
+)
+def test_the_streams_say_whether_media_are_needed(tmp_path, streams, ok):
+    config = Config(
+        "run",
+        streams=tuple(x.format(tmp_path) for x in streams),
+        corpus=CorpusConfig(root=write_corpus(tmp_path, media=[])),
+    )
+    if ok:
+        assert Run(config).corpus.clips.name.tolist() == NAMES
+    else:
+        with pytest.raises(CorpusError, match="no media file for t1"):
+            Run(config).corpus.part("training")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/a/b", "a\\..\\b", "..", ".hidden", "C:x", "a\nb", "a\0b", "n" * 201, ".mp4"]
+)
+def test_names_that_are_not_plain_are_refused(tmp_path, name):
+    root = write_corpus(tmp_path, rows={"testing": [*ROWS["testing"], [name, "why?"]]}, media=[])
+    assert re.search(r"Testing.*, row [34]: '.*' cannot name a clip", only_problem(root, needs_media=False))
+
+
+def test_a_name_in_other_capitals_or_zeros_is_told(tmp_path):
+    problems = problems_of(write_corpus(tmp_path, media=["T1", "t02", "v1", "x1"]))
+    assert "there is Training/T1.mp4" in problems[0]
+    assert "there is Training/t02.mp4" in problems[1]
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_links_out_of_the_corpus_are_followed_only_where_that_is_asked_for(tmp_path, linked):
+    root = write_corpus(tmp_path / "corpus", media=["t1", "v1", "x1"] if linked == "file" else [])
+    if linked == "file":
+        touch(tmp_path, "elsewhere.mp4")
+        (root / "Training" / "t2.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    else:
+        write_corpus(tmp_path / "other")
+        (root / "Training").symlink_to(tmp_path / "other" / "Training")
+    problem = only_problem(root)  # and not the clips that are missing for it
+    assert problem.startswith(f"{'Training/t2.mp4' if linked == 'file' else 'Training'}: is a link out of the corpus")
+    assert "--corpus.follow-links" in problem
+    assert_plain(open_corpus(root, follow_links=True))
+
+
+def test_links_within_the_corpus_are_followed_and_circles_of_them_end(tmp_path):
+    root = write_corpus(tmp_path / "corpus", media=["t1", "v1", "x1"])
+    touch(root, "Training/real.bin", "Pool/p1.mp4")
+    (root / "Training" / "t2.mp4").symlink_to("real.bin")
+    (root / "NoAnnotation").symlink_to("Pool")
+    (root / "Pool" / "round").symlink_to("..")
+    (root / "Training" / "t9.mp4").symlink_to("nowhere.mp4")
+    corpus = open_corpus(root)
+    assert corpus.clips.name.tolist() == ["p1", *NAMES]
+    assert [str(warning) for warning in corpus.warnings] == [
+        "warning: Training/t9.mp4: is a link to nothing (mend or remove it)"
+    ]
+
+
+def test_characters_that_a_conversion_lost_are_remarked_on(tmp_path):
+    rows = {"training": [["t1.mp4", "\ufffd\ufffd吧", "happy", "suggesting"], ["t2.mp4", "\ufffd", "sad", "neutral"]]}
+    (remark,) = open_corpus(write_corpus(tmp_path, rows=rows)).remarks
+    assert "2 sentences hold \ufffd (the first is that of t1)" in remark
+    assert open_corpus(write_corpus(tmp_path / "plain")).remarks == ()
+
+
+def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
+    root = write_corpus(tmp_path)
+    touch(root, "Training/a.xyz", "Training/b.xyz", "Training/notes.csv", "Pool/transcription.csv")
+    corpus = open_corpus(root)
+    named = "2 .csv (Pool/transcription.csv, Training/notes.csv), 2 .xyz (Training/a.xyz)"
+    assert corpus.remarks == (f"passed over in {root}: {named}",)
+    assert corpus.describe().splitlines() == [
+        "training: 2 clips, 2 with file, 1 with sentence, 2 with labels",
+        "validation: 1 clips, 1 with file, 1 with sentence, 1 with labels",
+        "testing: 1 clips, 1 with file, 1 with sentence, 0 with labels",
+        "unlabelled: 0 clips",
+    ]
+
+
+def test_two_tables_for_a_part(tmp_path):
+    (write_corpus(tmp_path) / "test.csv").write_text("name,sentence\n")
+    assert "several tables for testing" in only_problem(tmp_path)
+
+
+def test_six_faults_are_told_at_once(tmp_path):
+    rows = {
+        "training": [
+            ["t1.mp4", "a", "hapy", "suggesting"],
+            ["t2.mp4", "b", "sad", "neutral"],
+            ["t2.mp4", "c", "sad", "neutral"],
+            ["t3.mp4", "d", "sad", "neutral", "more"],
+        ],
+        "validation": [],
+        "testing": [["x1.mp4", "why?"], ["t1", "why?"]],
+    }
+    problems = problems_of(write_corpus(tmp_path, rows=rows, media=["t1", "t2"]))
+    expected = [
+        f"{TRAINING}, row 2: unknown emotion",
+        f"{TRAINING}, row 4: t2 is in row 3",
+        f"{TRAINING}, row 5: 5 cells",
+        f"{VALIDATION}: the validation part is empty",
+        f"{TESTING}, row 3: t1 is in the training part too",
+        f"{TESTING}, row 2: no media file for x1",
+    ]
+    assert len(problems) == 6
+    for start in expected:
+        assert sum(problem.startswith(start) for problem in problems) == 1, start
+
+
+@pytest.mark.parametrize("cause", ["missing", "encoding", "cells", "clips"])
+def test_one_cause_is_not_buried_under_its_consequences(tmp_path, cause):
+    names = [f"x{k}" for k in range(1000)]
+    media = [*LABELLED, *(names if cause != "clips" else [])]
+    root = write_corpus(tmp_path, rows={"testing": [[name, "你"] for name in names]}, media=media)
+    table, text = root / TESTING, (root / TESTING).read_text(encoding="utf-8")
+    match cause:
+        case "missing":
+            table.unlink()
+        case "encoding":
+            table.write_bytes(text.encode("gb18030"))
+        case "cells":
+            table.write_text(text.replace("你", "a,b"))
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(root)
+    many = cause in ("cells", "clips")
+    assert (len(caught.value.problems) == 1000) == many
+    lines = str(caught.value).splitlines()
+    assert len(lines) == (2 + SHOWN if many else 2)
+    assert not many or "and 997 more of this kind" in lines[-1]
+
+
+# Labels
+
+
+@pytest.mark.parametrize("labels", ["official", "training-file"])
+def test_one_label_in_several_spellings_is_one_and_told(tmp_path, labels):
+    spellings = ["sad", "sad", "Sad", "sad\u200b", "ｓａｄ", "happy"]
+    rows = {"training": [[f"t{k}", "", label, "wishing" if k % 2 else "neutral"] for k, label in enumerate(spellings)]}
+    rows["validation"] = [["v1", "", "SAD", "wishing"]]
+    corpus = open_corpus(write_corpus(tmp_path, rows=rows, media=[]), needs_media=False, labels=labels)
+    assert corpus.part("training").emotion.tolist() == ["sad"] * 5 + ["happy"]
+    assert corpus.labels.emotion == (EMOTIONS if labels == "official" else ("happy", "sad"))
+    assert corpus.remarks == tuple(
+        f"emotion {spelling!r} is read as 'sad' (1 clips)" for spelling in sorted([*spellings[2:5], "SAD"])
+    )
+
+
+def test_a_class_smaller_than_the_number_of_folds_is_remarked_on(tmp_path):
+    rows = {"training": [[f"t{k}", "", "saad" if k == 9 else "sad", "ask" if k % 2 else "tell"] for k in range(10)]}
+    rows["validation"] = [["v1", "", "sad", "ask"]]
+    root = write_corpus(tmp_path, rows=rows, media=[])
+    (remark,) = rare_classes(open_corpus(root, needs_media=False, labels="training-file"), 5)
+    assert "emotion" in remark
+    assert "'saad' (1)" in remark
+    assert "'sad'" not in remark
+
+
+JOY_AND_ANGER = [["t1", "", "joy", "ask"], ["t2", "", "anger", "tell"]]
+
+
+def test_label_names_from_the_training_file(tmp_path):
+    rows = {"training": JOY_AND_ANGER, "validation": [["v1", "", "joy", "tell"]]}
+    labels = open_corpus(write_corpus(tmp_path, rows=rows), labels="training-file").labels
+    assert labels.emotion == ("anger", "joy")
+    assert labels.intent == ("ask", "tell")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (
+            {"training": JOY_AND_ANGER, "validation": [["v1", "", "angry", "tell"]]},
+            f"{VALIDATION}, row 2: unknown emotion 'angry' (did you mean anger?)",
+        ),
+        (
+            {
+                "training": [["t1", "", "joy", "ask"], ["t2", "", "joy", "tell"]],
+                "validation": [["v1", "", "joy", "ask"]],
+            },
+            "every training clip has the emotion 'joy'",
+        ),
+        ({"training": None}, "no table of training clips"),
+    ],
+)
+def test_labels_that_the_training_file_cannot_give(tmp_path, rows, told):
+    root = write_corpus(tmp_path, rows=rows, media=[])
+    assert told in only_problem(root, labels="training-file", needs_media=False)

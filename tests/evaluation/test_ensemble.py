@@ -1,0 +1,163 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import log_softmax
+
+from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
+from meiju.data.labels import OFFICIAL, TASKS, LabelSet
+from meiju.evaluation import ensemble
+from meiju.training.members import Member
+from meiju.utils import files
+
+CLASSES = {"emotion": 3, "intent": 2}
+NAMES = [f"clip_{k}" for k in range(9)]
+CONFIG = Config("test", folds=3, model=ModelConfig(heads=(1, 2)), train=TrainConfig(seeds=2))
+# In an order of its own, which is to be kept.
+FOLDS = pd.DataFrame({"name": NAMES[::-1], "fold": [0, 2, 1, 1, 0, 2, 2, 0, 1]})
+
+
+def write_member(folder, member, names):
+    """Predictions that differ by member, clip and class; returns the probabilities by clip."""
+    rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
+    said = {task: log_softmax(rng.normal(size=(len(names), n)), axis=-1) for task, n in CLASSES.items()}
+    np.savez(
+        folder / f"{member.stem}.npz",
+        names=np.array(names),
+        trained_on=np.array(["other", *set(NAMES) - set(names)]),
+        **said,
+    )
+    return {name: {task: np.exp(said[task][k]) for task in TASKS} for k, name in enumerate(names)}
+
+
+def test_combine_is_the_mean_over_head_counts():
+    rng = np.random.default_rng(0)
+    systems = {h: {task: rng.dirichlet(np.ones(k), 5) for task, k in CLASSES.items()} for h in (1, 2, 4)}
+    for task, mean in ensemble.combine(systems).items():
+        np.testing.assert_allclose(mean, np.stack([said[task] for said in systems.values()]).mean(axis=0))
+
+
+def test_of_no_clips_the_mean_is_of_none():
+    """A corpus without a Testing part has nothing to hand in."""
+    none = {heads: {task: np.empty((0, 3)) for task in TASKS} for heads in (2, 8)}
+    assert {task: p.shape for task, p in ensemble.combine(none).items()} == dict.fromkeys(TASKS, (0, 3))
+
+
+def test_mean_over_members_in_the_order_asked_for(tmp_path):
+    members = [Member(1, 0, (0,)), Member(2, 1, (0,))]
+    said = [write_member(tmp_path, members[0], NAMES), write_member(tmp_path, members[1], NAMES[::-1])]
+    asked = ["clip_5", "clip_0", "clip_8"]
+    found = ensemble.mean_over(tmp_path, members, asked)
+    for task in TASKS:
+        expected = [(said[0][name][task] + said[1][name][task]) / 2 for name in asked]
+        np.testing.assert_allclose(found[task], expected)
+
+
+def test_a_member_is_not_asked_about_clips_it_trained_on(tmp_path):
+    members = [Member(1, 0, (0,)), Member(1, 1, (0,))]
+    write_member(tmp_path, members[0], NAMES)
+    write_member(tmp_path, members[1], [name for name in NAMES if name != "clip_4"])
+    ensemble.mean_over(tmp_path, members, ["clip_3", "clip_5"])
+    with pytest.raises(KeyError, match="heads1-seed1-fold0 has no prediction of clip_4"):
+        ensemble.mean_over(tmp_path, members, ["clip_3", "clip_4", "clip_5"])
+
+
+def test_out_of_fold_asks_only_the_members_that_held_the_clip_out(tmp_path):
+    # All members know all clips here, so that asking a wrong one would go unnoticed but for its numbers.
+    said = {
+        (heads, seed, fold): write_member(tmp_path, Member(heads, seed, (fold,)), NAMES)
+        for heads in (1, 2)
+        for seed in range(2)
+        for fold in range(3)
+    }
+    groups = ensemble.out_of_fold(tmp_path, CONFIG, FOLDS)
+    found, together = ensemble.by_heads(groups, (1, 2)), ensemble.mean_of(groups)
+    for task in TASKS:
+        expected = {
+            heads: [
+                (said[heads, 0, fold][name][task] + said[heads, 1, fold][name][task]) / 2
+                for name, fold in zip(FOLDS.name, FOLDS.fold, strict=True)
+            ]
+            for heads in (1, 2)
+        }
+        np.testing.assert_allclose(found[2][task], expected[2], rtol=1e-6)
+        np.testing.assert_allclose(together[task], np.mean([expected[1], expected[2]], axis=0), rtol=1e-6)
+
+
+def test_a_fold_without_members_is_refused(tmp_path):
+    more = FOLDS.assign(fold=[0, 2, 1, 1, 0, 3, 3, 0, 3])
+    with pytest.raises(ConfigError, match=r"fold 3 \(3 clips\) was held out by no member"):
+        ensemble.out_of_fold(tmp_path, CONFIG, more)
+
+
+def test_other_parts_are_judged_by_all_members(tmp_path):
+    said = [
+        write_member(tmp_path, Member(heads, seed, (fold,)), NAMES)
+        for heads in (1, 2)
+        for seed in range(2)
+        for fold in range(3)
+    ]
+    groups = ensemble.other_parts(tmp_path, CONFIG, NAMES)
+    found, vote = ensemble.mean_of(groups), ensemble.soft_vote(tmp_path, CONFIG, NAMES)
+    assert groups[0].n_seeds == 2
+    for task in TASKS:
+        expected = np.array([[one[name][task] for name in NAMES] for one in said]).mean(axis=0)
+        np.testing.assert_allclose(found[task], expected, rtol=1e-6)
+        np.testing.assert_allclose(vote[task], expected)
+
+
+def test_resampled_seeds_vary_as_a_mean_of_seeds_does():
+    # One clip, two classes whose probabilities are far apart but for one cell of two seeds: what is decided shows the
+    # draws, of which a quarter each is the first seed twice, a quarter the second, and half both.
+    probabilities = np.array([[[[0.9, 0.1]], [[0.2, 0.8]]]], dtype=np.float32)  # [1 cell, 2 seeds, 1 clip, 2 classes]
+    group = ensemble.Group(np.array([0]), np.array([1]), dict.fromkeys(TASKS, probabilities))
+    decided = ensemble.resample_seeds([group], n_draws=4000, rng=np.random.default_rng(0))
+    assert decided["emotion"].shape == (4000, 1)
+    assert np.mean(decided["emotion"] == 1) == pytest.approx(0.25, abs=0.03)
+
+
+def test_labels_and_tables_name_classes_in_their_order():
+    labels = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
+    said = {"emotion": np.array([[0.1, 0.2, 0.7], [0.5, 0.4, 0.1]]), "intent": np.array([[0.4, 0.6], [0.9, 0.1]])}
+    decided = ensemble.as_labels(said, ["a", "b"], labels)
+    assert decided.to_dict("index") == {
+        "a": {"emotion": "calm", "intent": "wish"},
+        "b": {"emotion": "joy", "intent": "ask"},
+    }
+    table = ensemble.as_table(said, ["a", "b"], labels)
+    assert table.loc["a"].to_dict() == {
+        "emotion_joy": 0.1,
+        "emotion_rage": 0.2,
+        "emotion_calm": 0.7,
+        "intent_ask": 0.4,
+        "intent_wish": 0.6,
+    }
+
+
+def test_members_of_other_classes_are_refused(tmp_path):
+    chosen = [Member(1, 0, (0,)), Member(1, 0, (1,))]
+    for member, n in zip(chosen, (7, 1), strict=True):
+        logits = {t: np.full((1, k), -np.log(k), np.float32) for t, k in {"emotion": n, "intent": 8}.items()}
+        np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="another number of emotion classes"):
+        ensemble.mean_over(tmp_path, chosen, ["a"])
+    with pytest.raises(files.Damaged, match="1 emotion classes, the corpus 7"):
+        ensemble.as_labels(ensemble.mean_over(tmp_path, chosen[1:], ["a"]), ["a"], OFFICIAL)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_predictions_that_are_no_numbers_are_damaged(tmp_path, bad):
+    member = Member(1, 0, (0,))
+    logits = {"emotion": np.full((1, 7), bad, np.float32), "intent": np.zeros((1, 8), np.float32)}
+    np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="no finite numbers"):
+        ensemble.mean_over(tmp_path, [member], ["a"])
+
+
+def test_predictions_that_have_lost_a_clip_are_damaged(tmp_path):
+    member = Member(1, 0, (0,))
+    logits = {task: np.full((1, 2), np.log(0.5), np.float32) for task in TASKS}
+    np.savez(tmp_path / f"{member.stem}.npz", names=np.array(["a"]), trained_on=np.array(["b"]), **logits)
+    with pytest.raises(files.Damaged, match="has no prediction of c"):
+        ensemble.mean_over(tmp_path, [member], ["a", "c"])
+    with pytest.raises(KeyError, match="trained on it"):
+        ensemble.mean_over(tmp_path, [member], ["a", "b"])

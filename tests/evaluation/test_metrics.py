@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from meiju.data.units import Units
+from meiju.evaluation.metrics import (
+    LOG_LOSSES,
+    bootstrap,
+    expected_calibration_error,
+    f1,
+    interval,
+    joint_score,
+    jrbm,
+    per_class,
+    score_draws,
+    t_interval,
+)
+
+AVERAGES = ("weighted", "micro")
+pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40)
+
+
+def by_hand(truth, prediction, average):
+    if average == "micro":  # one label a clip: micro F1 is accuracy
+        return np.mean(truth == prediction)
+    total = 0.0
+    for k in set(truth):
+        hits = np.sum((truth == k) & (prediction == k))
+        total += np.sum(truth == k) * 2 * hits / (np.sum(truth == k) + np.sum(prediction == k))
+    return total / len(truth)
+
+
+def systems(seed=0, n=60, n_systems=2):
+    # Class 5 is never predicted, class 6 never true.
+    rng = np.random.default_rng(seed)
+    truth = {task: rng.integers(0, 6, n) for task in ("emotion", "intent")}
+    said = [
+        {t: np.where(rng.random(n) < 0.5, np.minimum(truth[t], 4), rng.choice([0, 1, 2, 3, 4, 6], n)) for t in truth}
+        for _ in range(n_systems)
+    ]
+    return truth, said
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@settings(max_examples=40, deadline=None)
+@given(rows=pairs)
+def test_f1_is_that_of_the_definition_and_of_sklearn(average, rows):
+    truth, prediction = np.array(rows).T
+    found = f1(truth, prediction, average)
+    assert found == pytest.approx(by_hand(truth, prediction, average))
+    assert found == pytest.approx(f1_score(truth, prediction, average=average, zero_division=0))
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_joint_score_scores_each_task_and_takes_their_harmonic_mean(average):
+    truth, (said, _) = systems()
+    score = joint_score(truth, said, average)
+    e, i = (by_hand(truth[task], said[task], average) for task in ("emotion", "intent"))
+    assert e != i
+    assert vars(score) == pytest.approx({"E": e, "I": i, "JRBM": 2 / (1 / e + 1 / i)})
+
+
+@pytest.mark.parametrize(("e", "i", "expected"), [(0, 0, 0), (0, 1, 0), (1, 1, 1), (0.5, 1, 2 / 3), (0.6, 0.3, 0.4)])
+def test_jrbm(e, i, expected):
+    assert jrbm(e, i) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("n", [10, 60])
+def test_bootstrap_draws_are_scores_of_resampled_clips(average, n):
+    truth, said = systems(n=n)
+    said[1] = dict.fromkeys(truth, np.full(n, 6))  # always wrong
+    draws = bootstrap(truth, said, average, units=Units.clips(n), n_draws=25, seed=3)["JRBM"]
+    assert draws.shape == (2, 25)
+    counts = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=25)
+    for k, prediction in enumerate(said):
+        for draw, count in zip(draws[k], counts, strict=True):
+            rows = np.repeat(np.arange(n), count)
+            e, i = (
+                f1_score(truth[t][rows], prediction[t][rows], average=average, zero_division=0)
+                for t in ("emotion", "intent")
+            )
+            assert draw == pytest.approx(2 * e * i / (e + i) if e + i else 0)
+
+
+def test_bootstrap_is_paired():
+    truth, (first, second) = systems()
+    units = Units.clips(60)
+    draws = bootstrap(truth, [first, second, first], "weighted", units=units, n_draws=50)["JRBM"]
+    np.testing.assert_array_equal(draws[0] - draws[2], 0)
+    assert np.std(draws[0]) > 0
+    alone = bootstrap(truth, [second], "weighted", units=units, n_draws=50)["JRBM"]
+    np.testing.assert_array_equal(draws[1], alone[0])
+
+
+def test_groups_are_drawn_as_a_whole_and_log_losses_with_the_same_draws():
+    truth, said = systems()
+    group = np.arange(60) // 6
+    losses = [{task: np.arange(60) / (k + 1) for k, task in enumerate(truth)}]
+    draws = bootstrap(truth, said[:1], "micro", units=Units(group, "10 speakers"), losses=losses, n_draws=20, seed=3)
+    counts = np.random.default_rng(3).multinomial(10, np.full(10, 0.1), size=20)
+    for draw, count in enumerate(counts):
+        rows = np.concatenate([np.tile(np.flatnonzero(group == k), times) for k, times in enumerate(count)]).astype(int)
+        assert draws["E"][0, draw] == pytest.approx((truth["emotion"] == said[0]["emotion"])[rows].mean())
+        means = [losses[0][task][rows].mean() for task in truth]
+        assert [draws[name][0, draw] for name in LOG_LOSSES] == pytest.approx([*means, sum(means)])
+
+
+@pytest.mark.parametrize("n_speakers", [8, 40])
+def test_of_speakers_whose_clips_are_right_together_only_an_interval_over_speakers_covers_the_truth(n_speakers):
+    """Accuracies of the speakers are drawn around .6; the interval shall hold .6 in 95 % of draws."""
+    rng = np.random.default_rng(0)
+    n, covered = 10 * n_speakers, []
+    group = np.repeat(np.arange(n_speakers), 10)
+    for _ in range(300):
+        right = rng.random(n) < rng.beta(3, 2, n_speakers)[group]
+        truth = {task: np.zeros(n, dtype=int) for task in ("emotion", "intent")}
+        said = dict.fromkeys(truth, 1 - right)
+        row = []
+        for units in (Units.clips(n), Units(group, "speakers")):
+            drawn = bootstrap(truth, [said], "micro", units=units, n_draws=200)["E"][0]
+            low, high = interval(right.mean(), drawn, units)
+            row.append(low <= 0.6 <= high)
+        covered.append(row)
+    over_clips, over_speakers = np.mean(covered, axis=0)
+    assert over_clips < 0.85
+    assert 0.92 <= over_speakers <= 0.98
+
+
+def test_the_interval_of_a_mean_is_that_of_students_t():
+    values = np.random.default_rng(0).normal(size=6)
+    units = Units.clips(6)
+    drawn = units.draw(50000, 0) @ values / 6
+    half = stats.t.ppf(0.975, 5) * values.std(ddof=1) / np.sqrt(6)
+    assert interval(values.mean(), drawn, units) == pytest.approx(
+        (values.mean() - half, values.mean() + half), rel=0.02
+    )
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_draws_with_predictions_of_their_own_are_scored_one_by_one(average):
+    truth, said = systems(n_systems=5)
+    draws = score_draws(truth, {task: np.stack([one[task] for one in said]) for task in truth}, average)
+    for k, one in enumerate(said):
+        assert {name: drawn[k] for name, drawn in draws.items()} == pytest.approx(
+            vars(joint_score(truth, one, average))
+        )
+
+
+def test_scores_of_each_class():
+    truth, (said, _) = systems()
+    table = per_class(truth["emotion"], said["emotion"], 7)
+    assert table.support.tolist() == np.bincount(truth["emotion"], minlength=7).tolist()
+    assert table.F1.iloc[5] == 0
+    assert np.average(table.F1, weights=table.support) == pytest.approx(
+        f1(truth["emotion"], said["emotion"], "weighted")
+    )
+
+
+def test_between_one_or_two_speakers_there_is_no_interval():
+    assert np.isnan(interval(0.5, np.full(9, 0.5), Units(np.zeros(4, dtype=int), "1 speaker"))).all()
+    assert np.isnan(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 0, 1, 1]), "2 speakers"))).all()
+    assert np.isfinite(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 1, 1, 2]), "3 speakers"))).all()
+
+
+def test_an_interval_of_few_degrees_of_freedom_is_wider():
+    assert t_interval(0.5, 0.1, 1000) == pytest.approx((0.304, 0.696), abs=1e-3)
+    assert t_interval(0.5, 0.1, 3) == pytest.approx((0.5 - 0.318, 0.5 + 0.318), abs=1e-3)
+
+
+# Bins of width 0.5: confidences 0.2 and 0.4 (mean 0.3) with accuracy 0.5, then 0.9 with accuracy 1.
+@pytest.mark.parametrize(
+    ("confidence", "correct", "expected"),
+    [
+        ([0.2, 0.4, 0.9], [True, False, True], (2 * 0.2 + 1 * 0.1) / 3),
+        ([1.0, 1.0], [True, True], 0.0),
+        ([1.0, 0.0], [False, True], 1.0),
+        ([0.5], [True], 0.5),
+        ([], [], np.nan),
+    ],
+)
+def test_calibration_error_by_hand(confidence, correct, expected):
+    error = expected_calibration_error(np.array(confidence), np.array(correct), n_bins=2)
+    assert error == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("confidence", [[1.2], [-0.1], [np.nan], [0.5, 0.5]])
+def test_calibration_error_refuses_what_is_no_probability_of_the_clips(confidence):
+    with pytest.raises(ValueError, match="confidence"):
+        expected_calibration_error(np.array(confidence), np.array([True]))

@@ -1,0 +1,318 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+from sklearn import metrics
+
+from meiju.config import Config, ModelConfig, TrainConfig
+from meiju.data.labels import TASKS
+from meiju.data.units import Units
+from meiju.evaluation import ensemble, scores
+from meiju.evaluation.ensemble import Group
+from meiju.evaluation.metrics import LOG_LOSSES, joint_score
+from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, VALIDATION, System, decide
+from meiju.training import members
+from toy_corpus import LABELS, N_FOLDS, PARTS, draw_members, make_corpus, make_folds
+
+CLASSES = {"emotion": 7, "intent": 8}
+OVER_CLIPS, OVER_SEEDS = "over clips alone", "over clips and seeds"
+AS_THEY_ARE = dict.fromkeys(TASKS, 1.0)
+
+
+def clips(rng, n):
+    """True classes, and what every member knows of them: logits [n, K] by task."""
+    truth = {task: rng.integers(0, k, n) for task, k in CLASSES.items()}
+    known = {task: rng.normal(size=(n, k)) + 1.2 * np.eye(k)[truth[task]] for task, k in CLASSES.items()}
+    return truth, known
+
+
+def trained(rng, known, *, n_folds=3, n_seeds=2, bias=1.5, lift=0.0, truth=None):
+    """A system of one head count: each member has a random bias to each class, which is the same at all clips.
+
+    lift: what its logits of the true classes are higher.
+    """
+    fold = np.arange(len(known["emotion"])) % n_folds
+    groups = []
+    for k in range(n_folds):
+        rows = np.flatnonzero(fold == k)
+        probabilities = {}
+        for task, n_classes in CLASSES.items():
+            better = 0.0 if truth is None else lift * np.eye(n_classes)[truth[task][rows]]
+            noise = bias * rng.normal(size=(1, n_seeds, 1, n_classes))
+            probabilities[task] = softmax(known[task][rows] + better + noise, axis=-1).astype(np.float32)
+        groups.append(Group(rows, np.array([1]), probabilities))
+    return System(ensemble.mean_of(groups), groups, AS_THEY_ARE)
+
+
+def first_seed(system):
+    """The same system for someone who knows of one seed alone."""
+    groups = [replace(g, probabilities={t: p[:, :1] for t, p in g.probabilities.items()}) for g in system.groups]
+    return replace(system, groups=groups)
+
+
+def compare(truth, systems, **options):
+    units = Units.clips(len(truth["emotion"]))
+    return scores.differences(truth, systems, "weighted", **{"units": units, "n_draws": 20} | options)
+
+
+def leaves_out_zero(truth, systems):
+    """In JRBM, and in the log-loss."""
+    row = compare(truth, systems, n_draws=100).iloc[1]
+    return [bool(row[f"d_{name}_low"] > 0 or row[f"d_{name}_high"] < 0) for name in ("JRBM", "log_loss")]
+
+
+def test_systems_that_differ_by_seeds_alone_are_hardly_ever_told_apart():
+    rng = np.random.default_rng(0)
+    over_seeds, over_clips = [], []
+    for _ in range(120):
+        truth, known = clips(rng, 200)
+        systems = [trained(rng, known), trained(rng, known)]
+        over_seeds.append(leaves_out_zero(truth, systems))
+        over_clips.append(leaves_out_zero(truth, [first_seed(system) for system in systems]))
+    assert (np.mean(over_seeds, axis=0) <= 0.05).all()
+    assert (np.mean(over_clips, axis=0) > 0.12).all()  # what a bootstrap over clips alone makes of chance
+
+
+def test_a_real_difference_is_found():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(10):
+        truth, known = clips(rng, 400)
+        systems = [trained(rng, known, bias=0.5), trained(rng, known, bias=0.5, lift=1.0, truth=truth)]
+        found.append(leaves_out_zero(truth, systems))
+    assert (np.mean(found, axis=0) >= 0.9).all()
+
+
+def test_an_interval_says_what_it_covers():
+    rng = np.random.default_rng(0)
+    truth, known = clips(rng, 60)
+    one, two, three = (trained(rng, known, n_seeds=n) for n in (1, 2, 3))
+    table = compare(truth, [two, one, three])
+    assert table.interval.tolist() == [OVER_SEEDS, OVER_CLIPS, OVER_SEEDS]
+    assert set(compare(truth, [one, two]).interval) == {OVER_CLIPS}
+    assert not scores.is_beyond_chance(0.1, 0.2, OVER_CLIPS)
+    assert scores.is_beyond_chance(0.1, 0.2, OVER_SEEDS)
+    assert not scores.is_beyond_chance(-0.1, 0.2, OVER_SEEDS)
+
+
+def test_the_same_members_do_not_differ():
+    rng = np.random.default_rng(0)
+    truth, known = clips(rng, 60)
+    system = trained(rng, known)
+    row = compare(truth, [system, system]).iloc[1]
+    assert (row[["d_E", "d_E_low", "d_JRBM_low", "d_JRBM_high", "d_log_loss", "d_log_loss_high"]] == 0).all()
+
+
+def test_an_interval_over_speakers_says_so_and_is_wider_where_they_differ():
+    rng = np.random.default_rng(0)
+    truth, known = clips(rng, 200)
+    speaker = np.arange(200) // 20
+    helped = {t: known[t] + (3 * (speaker < 5))[:, None] * np.eye(k)[truth[t]] for t, k in CLASSES.items()}
+    systems = [first_seed(trained(rng, one, bias=0)) for one in (known, helped)]
+    by_clips, by_speakers = (
+        compare(truth, systems, units=units, n_draws=200).iloc[1]
+        for units in (Units.clips(200), Units(speaker, "10 speakers"))
+    )
+    assert (by_clips.interval, by_speakers.interval) == (OVER_CLIPS, "over 10 speakers alone")
+    assert by_speakers.d_JRBM == by_clips.d_JRBM
+    for name in ("JRBM", *LOG_LOSSES):
+        wide, narrow = (row[f"d_{name}_high"] - row[f"d_{name}_low"] for row in (by_speakers, by_clips))
+        assert wide > 1.5 * narrow
+
+
+def test_the_log_loss_is_that_of_scikit_learn_at_the_best_temperature():
+    rng = np.random.default_rng(0)
+    truth, known = clips(rng, 400)
+
+    def said(scale):
+        return {task: softmax(scale * known[task], axis=1) for task in TASKS}
+
+    def mean(probabilities, temperature):
+        return sum(loss.mean() for loss in scores.log_losses(truth, probabilities, temperature).values())
+
+    def of_sklearn(probabilities):
+        return {t: metrics.log_loss(truth[t], p, labels=range(CLASSES[t])) for t, p in probabilities.items()}
+
+    tried = pd.DataFrame([of_sklearn(said(scale)) for scale in np.linspace(0.3, 3, 271)])
+    for scale in (0.5, 1, 2):  # members that are only surer know as much
+        best = mean(said(scale), scores.temperatures(truth, said(scale)))
+        assert best == pytest.approx(tried.min().sum(), abs=1e-3)
+    assert mean(said(2), dict.fromkeys(TASKS, 2.0)) == pytest.approx(sum(of_sklearn(said(1)).values()))
+
+
+def test_the_log_loss_varies_over_seeds_as_that_of_other_seeds_does():
+    """The variance that the delta method finds in 4 seeds, against that over many systems of other seeds."""
+    truth, known = clips(np.random.default_rng(0), 300)
+    systems = [trained(np.random.default_rng(seed), known, n_seeds=4, bias=0.5) for seed in range(60)]
+    means = [[loss.mean() for loss in system.losses(truth).values()] for system in systems]
+    seen = np.var([[e, i, e + i] for e, i in means], axis=0, ddof=1)
+    found = np.mean([scores._log_loss_over_seeds(truth, system) for system in systems], axis=0)
+    np.testing.assert_allclose(found, seen, rtol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "interval", "expected"),
+    [
+        ((-0.01, 0.01), OVER_CLIPS, ["--submit stage1", "JRBM -0.0200", "one seed"]),
+        ((-0.01, 0.01), OVER_SEEDS, ["--submit stage1", OVER_SEEDS]),
+        ((0.001, 0.01), OVER_CLIPS, []),
+        ((-0.01, -0.001), OVER_CLIPS, []),
+    ],
+)
+def test_a_second_stage_that_is_worse_by_both_scores_is_named_with_the_remedy(bounds, interval, expected):
+    """bounds: the upper one of JRBM, the lower one of the log-loss."""
+    rows = [("JRBM", -0.02, -0.03, bounds[0]), ("log_loss", 0.02, bounds[1], 0.03)]
+    gains = pd.DataFrame(rows, columns=["score", "difference", "low", "high"])
+    told = scores.warn_of_loss(gains.assign(part=OUT_OF_FOLD, interval=interval))
+    assert bool(told) == bool(expected)
+    assert all(part in told for part in expected)
+    assert ("one seed" in told) == ("one seed" in expected)
+
+
+def test_the_best_heads_are_those_of_the_last_stage_out_of_fold():
+    rows = [
+        ("stage 1", "out-of-fold", 1, 0.9, 0.9),
+        ("stage 2", "out-of-fold", 1, 0.5, 0.4),
+        ("stage 2", "out-of-fold", 2, 0.4, 0.5),
+        ("stage 2", "out-of-fold", scores.ALL_HEADS, 0.8, 0.8),
+        ("stage 2", "validation", 2, 0.9, 0.1),
+    ]
+    table = pd.DataFrame(rows, columns=["stage", "part", "heads", "E", "I"])
+    assert scores.best_heads(table) == {"emotion": 1, "intent": 2}
+
+
+@pytest.mark.parametrize("n_seeds", [2, 5])
+def test_the_draws_over_seeds_spread_as_the_mean_over_seeds_does(n_seeds):
+    """A probability that is not cut to a class: the variance of the drawn means is that of a mean of S seeds."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=n_seeds)
+    drawn = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=20000) / n_seeds
+    weight = ensemble.rescaled(drawn)
+    assert np.var(weight @ values) == pytest.approx(np.var(values, ddof=1) / n_seeds, rel=0.05)
+
+
+CONFIG = Config("toy", folds=N_FOLDS, model=ModelConfig(heads=(1, 2)), train=TrainConfig(seeds=2))
+TOY = make_corpus()
+FOLDS = make_folds(TOY).sample(frac=1, random_state=0, ignore_index=True)  # an order of their own, which is to be kept
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Members of two stages, of which the second knows more."""
+    made = {"stage 1": 0.3, "stage 2": 3.0}
+    for name, knows in made.items():
+        made[name] = tmp_path_factory.mktemp("stage")
+        draw_members(made[name], members.plan(CONFIG, nested=False), TOY, FOLDS, knows=knows)
+    return made
+
+
+def read(folders, config=CONFIG):
+    return [scores.read_stage(name, config, TOY, FOLDS, folder) for name, folder in folders.items()]
+
+
+@pytest.fixture(scope="module")
+def stages(folders):
+    return read(folders)
+
+
+def test_out_of_fold_every_clip_is_judged_by_the_members_that_held_it_out(folders, stages):
+    for k, (name, fold) in enumerate(zip(FOLDS.name, FOLDS.fold, strict=True)):
+        chosen = [m for m in members.plan(CONFIG, nested=False) if m.held_out == (fold,)]
+        mean = ensemble.mean_over(folders["stage 2"], chosen, [name])
+        for task in TASKS:
+            np.testing.assert_allclose(stages[1].together[OUT_OF_FOLD][task][k], mean[task][0], rtol=1e-6)
+
+
+def test_on_validation_every_clip_is_judged_by_all_members(folders, stages):
+    names = list(TOY.part("validation").name)
+    mean = ensemble.mean_over(folders["stage 1"], members.plan(CONFIG, nested=False), names)
+    for task in TASKS:
+        np.testing.assert_allclose(stages[0].together[VALIDATION][task], mean[task], rtol=1e-6)
+
+
+def test_truth_is_in_the_order_of_the_folds():
+    truth = scores.truth_of(TOY, "training", FOLDS.name)
+    labels = TOY.clips.set_index("name").loc[list(FOLDS.name)]
+    assert LABELS.decode("intent", truth["intent"]) == list(labels.intent)
+    (_, oof, fold), (_, validation, none) = scores.parts(TOY, FOLDS)
+    assert np.array_equal(oof["emotion"], truth["emotion"])
+    assert (list(fold), none) == (list(FOLDS.fold), None)
+    assert len(validation["emotion"]) == PARTS["validation"]
+
+
+def test_the_table_has_a_row_per_part_stage_and_head_count_and_one_for_all(stages):
+    table = scores.table(stages, CONFIG, TOY, FOLDS)
+    expected = [(p, s, h) for p in (OUT_OF_FOLD, VALIDATION) for s in ("stage 1", "stage 2") for h in (1, 2, ALL_HEADS)]
+    assert list(zip(table.part, table.stage, table.heads, strict=True)) == expected
+    assert list(table.system[:3]) == ["1 head", "2 heads", "all heads, mean"]
+    assert list(table.n_clips) == [PARTS["training"]] * 6 + [PARTS["validation"]] * 6
+    last = table.iloc[5]
+    truth = scores.truth_of(TOY, "training", FOLDS.name)
+    score = joint_score(truth, decide(stages[1].together[OUT_OF_FOLD]), CONFIG.corpus.average)
+    assert (last.E, last.I, last.JRBM) == (score.E, score.I, score.JRBM)
+    for name in ("JRBM", "log_loss"):
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[f"{name}_high"] >= table[name]).all()
+    assert set(table.over) == {"clips"}
+    losses = scores.log_losses(truth, stages[1].together[OUT_OF_FOLD], stages[1].temperature[ALL_HEADS])
+    assert [last.log_loss_emotion, last.log_loss_intent] == pytest.approx([losses[task].mean() for task in TASKS])
+    assert last.log_loss == pytest.approx(last.log_loss_emotion + last.log_loss_intent)
+
+
+def test_where_speakers_are_known_intervals_are_over_them_in_every_table(stages):
+    speakers = {"training": 6, "validation": 3}
+    clips = TOY.clips.assign(speaker=[f"{p}{k % speakers.get(p, 1)}" for k, p in enumerate(TOY.clips.part)])
+    corpus = replace(TOY, clips=clips)
+    expected = ["6 speakers", "3 speakers"]
+    for table in (scores.table(stages, CONFIG, corpus, FOLDS), scores.majority(CONFIG, corpus, FOLDS)):
+        assert list(table.over.unique()) == expected
+    gains = scores.gains(*stages, CONFIG, corpus, FOLDS)
+    assert list(gains.interval.unique()) == [f"over {what} and seeds" for what in expected]
+
+
+def test_validation_is_calibrated_by_what_suits_out_of_fold(folders, stages):
+    """Other labels on Validation change its log-loss by themselves, not the temperature."""
+    clips = TOY.clips.copy()
+    clips.loc[clips.part == "validation", "emotion"] = "calm"
+    other = scores.read_stage("stage 2", CONFIG, replace(TOY, clips=clips), FOLDS, folders["stage 2"])
+    assert other.temperature == stages[1].temperature
+
+
+def test_the_standard_deviation_over_folds_is_that_of_the_folds_scores(stages):
+    table = scores.table(stages, CONFIG, TOY, FOLDS)
+    by_fold = scores.by_fold(stages, CONFIG, TOY, FOLDS)
+    assert by_fold.clips.sum() == PARTS["training"]
+    for stage in ("stage 1", "stage 2"):
+        row = table[(table.part == OUT_OF_FOLD) & (table.stage == stage) & (table.heads == ALL_HEADS)].iloc[0]
+        assert row.fold_std == pytest.approx(by_fold[f"JRBM, {stage}"].std())
+    assert table[table.part == VALIDATION].fold_std.isna().all()
+
+
+def test_what_the_second_stage_gains_is_the_difference_of_the_scores(stages):
+    table = scores.table(stages, CONFIG, TOY, FOLDS).query("heads == 'all'").set_index(["part", "stage"])
+    gains = scores.gains(*stages, CONFIG, TOY, FOLDS)
+    for row in gains.itertuples():
+        stage1, stage2 = table[row.score][row.part, "stage 1"], table[row.score][row.part, "stage 2"]
+        assert row.difference == pytest.approx(stage2 - stage1)
+        assert row.low <= row.difference <= row.high
+    assert set(gains.score) == {"JRBM", *LOG_LOSSES}
+    better = gains[gains.part == OUT_OF_FOLD].set_index("score").difference
+    assert better["JRBM"] > 0 > better["log_loss"]
+    assert set(gains.interval) == {OVER_SEEDS}
+
+
+def test_the_majority_takes_the_commonest_training_class_everywhere():
+    clips = TOY.clips.copy()
+    clips.loc[clips.part == "training", "emotion"] = ["rage"] * 13 + ["calm"] * 11
+    corpus = replace(TOY, clips=clips)
+    table = scores.majority(CONFIG, corpus, FOLDS)
+    assert list(table.part) == [OUT_OF_FOLD, VALIDATION]
+    assert set(table.system) == {"always rage, ask"}
+    truth = scores.truth_of(corpus, "validation", corpus.part("validation").name)
+    always = {"emotion": np.full(PARTS["validation"], 1), "intent": np.full(PARTS["validation"], 0)}
+    assert table.JRBM[1] == joint_score(truth, always, CONFIG.corpus.average).JRBM
+    shares = {"emotion": {1: 13 / 24, 2: 11 / 24}, "intent": {0: 0.5, 1: 0.5}}
+    expected = [-np.log([max(shares[t].get(k, 0), 1e-12) for k in truth[t]]).mean() for t in TASKS]
+    assert [table.log_loss_emotion[1], table.log_loss_intent[1]] == pytest.approx(expected)

@@ -1,0 +1,249 @@
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from meiju.config import ConfigError
+from meiju.data import submission
+from meiju.data.labels import EMOTIONS, INTENTS
+from meiju.evaluation import scoring
+from meiju.utils import files
+from toy_run import run_script
+
+N = 40
+
+
+def true_labels(n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    names = [f"clip_{k:02}" for k in range(n)]
+    return pd.DataFrame({"name": names, "emotion": rng.choice(EMOTIONS, n), "intent": rng.choice(INTENTS, n)})
+
+
+def predicted(truth, seed, share=0.6):
+    """A submission of which about a share of the labels is right."""
+    rng = np.random.default_rng(seed)
+    guesses = {"emotion": rng.choice(EMOTIONS, len(truth)), "intent": rng.choice(INTENTS, len(truth))}
+    kept = {task: np.where(rng.random(len(truth)) < share, truth[task], guess) for task, guess in guesses.items()}
+    return pd.DataFrame(kept, index=pd.Index(truth.name, name="name"))
+
+
+def write_truth(folder, table):
+    folder.mkdir(exist_ok=True)
+    path = folder / "truth.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+def score(folder, table, *tables):
+    paths = [submission.write(one, folder / f"run{k}") for k, one in enumerate(tables)]
+    return scoring.read(scoring.read_truth(write_truth(folder, table)), paths)
+
+
+def test_scores_are_those_of_scikit_learn_and_intervals_hold_them(tmp_path):
+    truth = true_labels()
+    said = predicted(truth, 1)
+    table = scoring.table(score(tmp_path, truth, said)).set_index(["average", "score"])
+    for average in ("weighted", "micro"):
+        e, i = (f1_score(truth[t], said[t], average=average, zero_division=0) for t in ("emotion", "intent"))
+        assert list(table.value[average]) == pytest.approx([e, i, 2 * e * i / (e + i)])
+    assert (table.low < table.value).all()
+    assert (table.high > table.value).all()
+    assert list(table.columns) == ["value", "low", "high"]
+
+
+def test_each_class_has_its_support_precision_and_recall(tmp_path):
+    truth = true_labels()
+    said = predicted(truth, 1)
+    found = scoring.classes(score(tmp_path, truth, said)).set_index(["task", "class"])
+    assert list(found.loc["emotion"].index) == list(EMOTIONS)
+    happy, of_happy = found.loc["emotion", "happy"], (truth.emotion == "happy").to_numpy()
+    right = (of_happy & (said.emotion == "happy").to_numpy()).sum()
+    assert (happy.support, happy.recall) == (of_happy.sum(), right / of_happy.sum())
+    assert happy.precision == right / (said.emotion == "happy").sum()
+
+
+def test_of_two_submissions_the_difference_has_an_interval_of_its_own(tmp_path):
+    truth = true_labels()
+    better, worse = predicted(truth, 1, share=0.9), predicted(truth, 2, share=0.2)
+    table = scoring.table(score(tmp_path, truth, better, worse))
+    assert table.difference.to_list() == pytest.approx((table.value - table.beside).to_list())
+    assert (table.difference_low > 0).all()
+    same = scoring.table(score(tmp_path, truth, better, better))
+    assert (same[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "over"),
+    [
+        ({}, "clips"),
+        ({"speaker": 5}, "5 speakers"),
+        ({"dialogue": 8}, "8 dialogues"),
+        ({"speaker": 5, "dialogue": 8}, "5 speakers"),
+    ],
+)
+def test_intervals_are_over_speakers_or_dialogues_where_the_truth_has_them(tmp_path, columns, over):
+    groups = {column: [f"{column}{k % n}" for k in range(N)] for column, n in columns.items()}
+    truth = true_labels()
+    assert score(tmp_path, truth.assign(**groups), predicted(truth, 1)).units.what == over
+
+
+def test_a_truth_in_the_fields_usual_forms_is_read(tmp_path):
+    """Names with an ending, other heads of columns, labels in other spellings, semicolons."""
+    truth = true_labels()
+    other = pd.DataFrame(
+        {
+            "FileName": truth.name + ".mp4",
+            "Emotion": truth.emotion.str.capitalize() + " ",
+            "Intent": truth.intent.str.upper(),
+        }
+    )
+    said = predicted(truth, 1)
+    zipped = submission.write(said, tmp_path / "run")
+    path = tmp_path / "truth.csv"
+    other.to_csv(path, index=False, sep=";", encoding="utf-8-sig")
+    expected = scoring.table(score(tmp_path / "run", truth, said))
+    for file in (zipped, zipped.with_suffix(".csv")):
+        pd.testing.assert_frame_equal(scoring.table(scoring.read(scoring.read_truth(path), [file])), expected)
+
+
+def test_rows_of_other_parts_are_left_out_and_counted(tmp_path):
+    truth = true_labels()
+    said = predicted(truth, 1)
+    expected = scoring.table(score(tmp_path, truth, said))
+    pool = true_labels(10, seed=5).assign(part="unlabelled", name=[f"pool_{k}" for k in range(10)])
+    for part, told in (("testing", "10 of 50 rows are left out (10 unlabelled)"), ("", "10 of 50 rows")):
+        scored = score(tmp_path, pd.concat([truth.assign(part=part), pool]), said)
+        pd.testing.assert_frame_equal(scoring.table(scored), expected)
+        assert any(told in remark for remark in scored.remarks)
+
+
+def test_without_a_column_part_the_submission_says_which_clips_are_scored(tmp_path):
+    truth = true_labels()
+    scored = score(tmp_path, truth, predicted(truth.head(30), 1))
+    assert len(scored.truth["emotion"]) == 30
+    assert scored.remarks == ("truth.csv: 10 of 40 rows are left out (10 without a row in the submission)",)
+
+
+def test_what_is_wrong_with_a_submission_is_said_as_check_submission_says_it(tmp_path):
+    truth = true_labels().assign(part="test")
+    path = tmp_path / "submission.csv"
+    path.write_text("filename,emo_pred,int_pred\nclip_00,hapy,wishing\nclip_01.mp4,sad,wishing\nclip_99,sad,wishing\n")
+    with pytest.raises(ConfigError) as error:
+        scoring.read(scoring.read_truth(write_truth(tmp_path, truth)), [path, tmp_path / "none.zip"])
+    told = submission.check(path, names=list(truth.name), emotions=EMOTIONS, intents=INTENTS)
+    assert str(error.value).splitlines() == [
+        *told,
+        f"{tmp_path / 'none.zip'}: no such file; write the submission first",
+    ]
+    for part in ("did you mean 'happy'?", "cut .mp4", "'clip_99'", "38 clips are missing"):
+        assert part in str(error.value)
+
+
+def test_all_that_is_wrong_with_a_truth_is_said(tmp_path):
+    with pytest.raises(ConfigError, match=r"no column for emotion .*, intent"):
+        scoring.read_truth(write_truth(tmp_path, true_labels()[["name"]]))
+    twice = pd.concat([true_labels(), true_labels().head(1)])
+    with pytest.raises(ConfigError, match=r"truth.csv, row 42: clip_00 is in row 2 already"):
+        scoring.read_truth(write_truth(tmp_path, twice))
+    with pytest.raises(ConfigError, match="no such file"):
+        scoring.read_truth(tmp_path / "none.csv")
+    truth = true_labels()
+    with pytest.raises(ConfigError, match=r"truth\.csv: no clip to score has its emotion"):
+        score(tmp_path, truth.assign(emotion=""), predicted(truth, 1))
+
+
+def test_a_clip_with_one_label_is_scored_for_that_task(tmp_path):
+    truth = true_labels()
+    said = predicted(truth, 1)
+    half = truth.assign(intent=truth.intent.where(truth.index >= 10, ""))
+    scored = score(tmp_path, half, said)
+    others = (score(tmp_path / "rest", truth[10:], said[10:]), score(tmp_path / "whole", truth, said))
+    table, rest, whole = (scoring.table(one).iloc[:3].set_index("score") for one in (scored, *others))
+    assert (table.value["E"], table.value["I"]) == pytest.approx((whole.value["E"], rest.value["I"]))
+    assert table.low["I"] < table.value["I"] < table.high["I"]
+    of_intent = scoring.classes(scored).query("task == 'intent'")
+    assert of_intent.support.sum() == 30
+    assert any("10 clips without intent" in remark for remark in scored.remarks)
+
+
+def test_a_second_submission_is_for_the_same_clips(tmp_path):
+    truth = true_labels()
+    with pytest.raises(
+        ConfigError, match=r"run1.submission\.zip: lacks 10 clips of .*run0.submission\.zip \('clip_30'"
+    ):
+        score(tmp_path, truth, predicted(truth, 1), predicted(truth.head(30), 1))
+
+
+def test_labels_of_an_own_corpus_need_not_be_the_challenges(tmp_path):
+    truth = true_labels()
+    own = truth.replace({"emotion": {"happy": "joy"}})
+    said = predicted(truth, 1).replace({"emotion": {"happy": "Joy", "sad": "bored"}})
+    scored = score(tmp_path, own, said)
+    n = (said.emotion == "bored").sum()
+    assert scored.remarks == (
+        f"submission.zip: {n} labels of emotion that truth.csv does not have ('bored'); counted as wrong",
+    )
+    e = f1_score(own.emotion, said.emotion.replace({"Joy": "joy"}), average="weighted", zero_division=0)
+    assert scoring.table(scored).value[0] == pytest.approx(e)
+
+
+def pseudo_labels(truth, n_folds=3):
+    """Labels of a pool: in fold k, emotions of the first 4 + k clips are accepted, and all but k of them are right."""
+    tables = []
+    for fold in range(n_folds):
+        table = truth[["name", "emotion", "intent"]].assign(fold=fold, intent_accepted=False)
+        table["emotion_accepted"] = np.arange(len(table)) < 4 + fold
+        wrong = np.arange(len(table)) < fold
+        table.loc[wrong, "emotion"] = np.where(table.emotion[wrong] == "happy", "sad", "happy")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_the_precision_of_accepted_pseudo_labels_in_the_pool(tmp_path):
+    truth = true_labels().assign(speaker=[f"s{k % 5}" for k in range(N)])
+    path = tmp_path / "pseudo_labels.csv"
+    pseudo_labels(truth).to_csv(path, index=False)
+    known = scoring.read_truth(write_truth(tmp_path, truth.head(30)))
+    pool = scoring.score_pool(path, known)
+    emotion = pool.by_fold[pool.by_fold.task == "emotion"].set_index("fold")
+    assert emotion.accepted.to_list() == [4, 5, 6, 5]
+    assert emotion.precision.to_list() == pytest.approx([1, 4 / 5, 4 / 6, np.mean([1, 4 / 5, 4 / 6])])
+    assert emotion.low["mean"] < emotion.precision["mean"] < emotion.high["mean"]
+    intent = pool.by_fold[pool.by_fold.task == "intent"].set_index("fold")
+    assert intent.accepted["mean"] == 0
+    assert np.isnan(intent.precision["mean"])
+    assert pool.over == "5 speakers"
+    assert pool.remarks == ("10 of 40 clips of the pool are not in truth.csv",)
+    assert set(pool.by_class.task) == {"emotion"}
+    assert pool.by_class.accepted.sum() == pytest.approx(5)
+    assert np.average(pool.by_class.precision, weights=pool.by_class.accepted) == pytest.approx(12 / 15)
+
+
+def test_a_file_without_pseudo_labels_of_these_clips_is_refused(tmp_path):
+    path = tmp_path / "pseudo_labels.csv"
+    pseudo_labels(true_labels()).to_csv(path, index=False)
+    truth = scoring.read_truth(write_truth(tmp_path, true_labels().replace({"name": {"clip": "other"}}, regex=True)))
+    with pytest.raises(ConfigError, match="none of its 40 clips is in"):
+        scoring.score_pool(path, truth)
+    with pytest.raises(ConfigError, match="step 06 writes"):
+        scoring.score_pool(tmp_path / "none.csv", truth)
+    path.write_text("name,fold\n")
+    with pytest.raises(files.Damaged):
+        scoring.score_pool(path, truth)
+
+
+def test_the_script_prints_all_of_it_and_ends_with_plain_words(tmp_path, capsys):
+    truth = true_labels()
+    first, second = (submission.write(predicted(truth, k), tmp_path / str(k)) for k in (1, 2))
+    pseudo_labels(truth).to_csv(tmp_path / "pseudo.csv", index=False)
+    path = write_truth(tmp_path, truth)
+    run_script("score.py", str(first), str(path), "--beside", str(second), "--pseudo", str(tmp_path / "pseudo.csv"))
+    told = capsys.readouterr().out
+    for part in ("40 clips, 95 % intervals over clips", "JRBM", "difference_low", "questioning", "accepted", "mean"):
+        assert part in told
+    with zipfile.ZipFile(first, "w"):
+        pass
+    with pytest.raises(SystemExit, match=r"error: submission\.zip: holds nothing"):
+        run_script("score.py", str(first), str(path))

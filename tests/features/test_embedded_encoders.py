@@ -1,0 +1,510 @@
+import io
+import json
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from threadpoolctl import threadpool_limits
+
+from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
+from meiju.features.arrays import NpyFrames
+from meiju.features.base import Clip, NoFrames
+from meiju.features.frame_store import checked
+from meiju.features.material import lack_of
+from meiju.features.media import write_clip
+from meiju.features.registry import make_encoder
+from meiju.features.text import TfidfSvd
+
+CONFIG = Config("run")
+SENTENCES = [
+    "你想吃什么？",
+    "你想喝什么？",
+    "我不想去。",
+    "祝你生日快乐！",
+    "祝你一路平安！",
+    "what do you want?",
+    "I do not",
+]
+
+
+def sentence(text: str) -> Clip:
+    return Clip("clip", text, "")
+
+
+def file(path: Path | str) -> Clip:
+    return Clip("clip", "", str(path))
+
+
+def reason(encoder, clip: Clip) -> str:
+    (frames,) = encoder.encode([clip])
+    assert isinstance(frames, NoFrames)
+    return str(frames)
+
+
+# Text
+
+
+@pytest.fixture(scope="module")
+def tfidf() -> TfidfSvd:
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
+    encoder.fit([sentence(text) for text in [*SENTENCES, "", " "]], seed=0)
+    return encoder
+
+
+def test_sentences_are_one_frame_of_length_one(tfidf):
+    frames = tfidf.encode([sentence(text) for text in SENTENCES])
+    assert all(f.shape == (1, tfidf.dim) and f.dtype == np.float32 for f in frames)
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate(frames), axis=1), 1, rtol=1e-5)
+    assert tfidf.dim == 5
+
+
+def test_similar_sentences_lie_closer(tfidf):
+    eat, drink, wish = (frames[0] for frames in tfidf.encode([sentence(SENTENCES[k]) for k in (0, 1, 3)]))
+    assert eat @ drink > eat @ wish + 0.2
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u3000"])
+def test_no_sentence_gives_no_frames(tfidf, text):
+    assert reason(tfidf, sentence(text)) == "no sentence"
+
+
+def test_unheard_of_characters_give_finite_frames(tfidf):
+    (frames,) = tfidf.encode([sentence("\U0001f600")])
+    assert np.isfinite(frames).all()
+
+
+def test_tfidf_svd_is_saved_and_loaded(tfidf, tmp_path):
+    tfidf.save(tmp_path)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
+    loaded.load(tmp_path)
+    clips = [sentence(text) for text in [*SENTENCES, "你好吗"]]
+    assert loaded.dim == tfidf.dim
+    np.testing.assert_array_equal(loaded.encode(clips), tfidf.encode(clips))
+    assert not any(pickle_in(path) for path in tmp_path.iterdir())
+
+
+def test_without_idf_common_ngrams_weigh_as_much_as_rare_ones():
+    encoders = {idf: TfidfSvd(dim=5, ngrams=(1, 1), idf=idf) for idf in (True, False)}
+    for encoder in encoders.values():
+        encoder.fit([sentence(text) for text in SENTENCES], seed=0)
+    assert encoders[True].idf.std() > 0.1
+    assert set(encoders[False].idf) == {1.0}
+    assert encoders[True].fingerprint() != encoders[False].fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("sentences", "kinds"),
+    [
+        (["really not sure", "sure, really", "not now"], ["characters", "words"]),
+        (["정말 몰라요", "정말 좋아요", "안 좋아요"], ["characters", "words"]),
+        (["真的 不知道", "真的好 OK", "不好"], ["characters"]),
+        (["ほんとうに", "わからない", "カメラ"], ["characters"]),
+        (["?!", "...", "123"], ["characters"]),
+    ],
+)
+def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=False)
+    encoder.fit([sentence(text) for text in sentences], seed=0)
+    assert list(encoder.vocabularies) == kinds
+
+
+def test_words_tell_apart_what_characters_do_not(tmp_path):
+    encoder = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    encoder.fit([sentence(text) for text in ("on no", "no on", "a b", "no no")], seed=0)
+    encoder.save(tmp_path)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    loaded.load(tmp_path)
+    for one in (encoder, loaded):
+        (first,), (second,) = one.encode([sentence("no on"), sentence("on no")])
+        assert np.abs(first - second).max() > 0.1
+    assert {"no", "no on"} <= set(loaded.vocabularies["words"])
+    np.testing.assert_array_equal(loaded.encode([sentence("no b")]), encoder.encode([sentence("no b")]))
+
+
+@pytest.mark.parametrize("idf", [True, False])
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Really  not\tsure, don't ask", "sure -- Really!", "not now ... not now", "STRASSE straße"],
+        ["你  吃饭了吗", "我不想吃饭，OK？", "生日快乐！！", "好 好 好"],
+    ],
+)
+def test_frames_are_those_of_scikit_learn(sentences, idf):
+    encoder = TfidfSvd(dim=3, ngrams=(1, 3), idf=idf)
+    encoder.fit([sentence(text) for text in sentences], seed=0)
+    vectorizers = [TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, use_idf=idf)]
+    if "words" in encoder.vocabularies:
+        pattern = r"[\w']+|[^\w\s]"
+        vectorizers.append(TfidfVectorizer(token_pattern=pattern, ngram_range=(1, 2), sublinear_tf=True, use_idf=idf))
+    asked = [*sentences, "ok not 吃", "ß"]
+    marked, asked_marked = ([f"\x02{text}\x03" for text in texts] for texts in (sentences, asked))
+    weights = np.hstack([v.fit(marked).transform(asked_marked).toarray() for v in vectorizers])
+    expected = weights @ encoder.components.T
+    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-6)
+    frames = np.concatenate(encoder.encode([sentence(text) for text in asked]))
+    np.testing.assert_allclose(frames, expected, atol=1e-5)
+
+
+def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
+    encoder = TfidfSvd(dim=384, ngrams=(1, 2), idf=False)
+    encoder.fit([sentence("好的"), sentence("不好")], seed=0)
+    (frames,) = encoder.encode([sentence("好")])
+    assert frames.shape == (1, encoder.dim)
+
+
+def test_the_number_of_threads_changes_no_byte_of_tfidf_svd():
+    rng = np.random.default_rng(0)
+    clips = [sentence("".join(rng.choice([*"你我他不想吃喝去来生日快乐平安"], 12))) for _ in range(3000)]
+    fitted = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            encoder = TfidfSvd(dim=64, ngrams=(1, 3), idf=False)
+            encoder.fit(clips, seed=0)
+        fitted.append(encoder.components)
+    np.testing.assert_array_equal(*fitted)
+
+
+def test_tfidf_svd_without_sentences_is_refused():
+    with pytest.raises(ConfigError, match="tfidf-svd needs sentences"):
+        TfidfSvd(dim=4, ngrams=(1, 2), idf=False).fit([sentence(""), sentence("好")], seed=0)
+
+
+def pickle_in(path: Path) -> bool:
+    """Whether a file holds an array that only pickle could read."""
+    if path.suffix != ".npz":
+        return False
+    with np.load(path, allow_pickle=False) as arrays:
+        return any(arrays[name].dtype.hasobject for name in arrays.files)
+
+
+# Ready-made frames
+
+ARRAYS = {
+    "two": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "half": np.ones((4, 3), np.float16),
+    "one": np.array([1.0, 2.0, 3.0]),
+    "whole": np.array([[1, 2, 3]]),
+    "batch": np.arange(6, dtype=np.float32).reshape(1, 2, 3),
+}
+
+
+class Bomb:
+    """Unpickling it would be noticed."""
+
+    def __reduce__(self):
+        return warnings.warn, ("unpickled",)
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+BROKEN = {
+    "objects": npy(np.array([Bomb()], dtype=object)),
+    "pickle": pickle.dumps(Bomb()),
+    "truncated": npy(np.ones((9, 3), np.float32))[:-5],
+    "header": npy(np.ones((9, 3), np.float32))[:40],
+    "huge": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(9999999999999, 3)"),
+    "odd": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(9, 3("),
+    "key": npy(np.ones((9, 3), np.float32)).replace(b"{'descr'", b"{b'desc'"),
+    "digits": npy(np.ones((9, 3), np.float32)).replace(b"(9, 3)", b"(09,3)"),
+    "empty": b"",
+    "text": npy(np.array(["a", "b"])),
+    "archive": None,
+}
+
+
+def broken(name: str) -> bytes:
+    if name != "archive":
+        return BROKEN[name]
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(3))
+    return buffer.getvalue()
+
+
+@pytest.fixture(params=["folder", "zip"])
+def place(request, tmp_path) -> Path:
+    """ARRAYS and BROKEN, below a folder or in a zip."""
+    contents = {name: npy(array) for name, array in ARRAYS.items()} | {name: broken(name) for name in BROKEN}
+    folder = tmp_path / "features" / "deep"
+    folder.mkdir(parents=True)
+    if request.param == "folder":
+        for name, data in contents.items():
+            (folder / f"{name}.npy").write_bytes(data)
+        return tmp_path / "features"
+    with zipfile.ZipFile(tmp_path / "features.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            archive.writestr(f"deep/{name}.npy", data)
+    return tmp_path / "features.zip"
+
+
+def named(*names: str) -> list[Clip]:
+    return [Clip(name, "", "") for name in names]
+
+
+def test_npy_gives_the_arrays(place):
+    encoder = NpyFrames(str(place))
+    encoder.fit(named("two", "half", "missing", "objects"), seed=0)
+    assert encoder.dim == 3
+    for name, frames in zip(ARRAYS, encoder.encode(named(*ARRAYS)), strict=True):
+        assert frames.dtype in (np.float16, np.float32)
+        np.testing.assert_array_equal(frames, ARRAYS[name].reshape(-1, 3))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_npy_that_holds_no_frames(place, name):
+    said = reason(NpyFrames(str(place)), *named(name))
+    assert said.startswith(str(Path("deep", f"{name}.npy")))
+
+
+def test_npy_of_a_clip_that_is_not_there(place):
+    encoder = NpyFrames(str(place))
+    assert reason(encoder, *named("missing")) == f"no missing.npy in {place}"
+    assert reason(encoder, *named("../features/deep/two")).startswith("no ")
+
+
+def test_npy_of_wide_values_is_not_finite_and_no_crash(tmp_path):
+    np.save(tmp_path / "wide.npy", np.array([[1e300, 1.0]]))
+    (frames,) = NpyFrames(str(tmp_path)).encode(named("wide"))
+    assert not np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("factor", [1e5, 1e-9, 1e30])
+def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
+    frames = np.random.default_rng(0).normal(size=(9, 3))
+    np.save(tmp_path / "a.npy", factor * frames)
+    encoder = NpyFrames(str(tmp_path))
+    encoder.fit(named("a"), seed=0)
+    encoder.save(tmp_path)
+    loaded = NpyFrames(str(tmp_path))
+    loaded.load(tmp_path)
+    kept, _ = checked(loaded.encode(named("a"))[0], 3)
+    np.testing.assert_allclose(kept.astype(float) * loaded.unit, factor * frames, rtol=1e-3)
+    np.testing.assert_array_equal(kept, encoder.encode(named("a"))[0].astype(np.float16))
+
+
+def test_npy_of_usual_size_stays_as_it_is(place):
+    encoder = NpyFrames(str(place))
+    encoder.fit(named(*ARRAYS), seed=0)
+    assert encoder.unit == 1
+
+
+@pytest.mark.parametrize("unit", [0, -1.0, float("inf"), float("nan"), "1", None])
+def test_a_unit_that_is_none_is_refused(tmp_path, unit):
+    (tmp_path / "unit.json").write_text(json.dumps({"unit": unit}))
+    with pytest.raises(ValueError, match="unit"):
+        NpyFrames(str(tmp_path)).load(tmp_path)
+
+
+def test_two_files_of_one_name_are_no_choice_to_make(place):
+    if place.is_dir():
+        np.save(place / "two.npy", np.ones(3))
+    else:
+        with zipfile.ZipFile(place, "a") as archive:
+            archive.writestr("two.npy", npy(np.ones(3)))
+    encoder = NpyFrames(str(place))
+    encoder.fit(named("half"), seed=0)
+    with pytest.raises(ConfigError, match=r"several files for 1 clips \(.*two.npy and .*two.npy\)"):
+        encoder.require_one_each(["half", "two"])
+    with pytest.raises(ConfigError, match="several files"):
+        encoder.encode(named("two"))
+
+
+def test_npy_without_any_frames_is_refused(place):
+    with pytest.raises(ConfigError, match="gives no frames"):
+        NpyFrames(str(place)).fit(named("missing", "objects"), seed=0)
+
+
+def test_npy_takes_the_commonest_width(tmp_path):
+    for k, width in enumerate([4, 3, 3]):
+        np.save(tmp_path / f"{k}.npy", np.ones((2, width), np.float32))
+    encoder = NpyFrames(str(tmp_path))
+    encoder.fit(named("0", "1", "2"), seed=0)
+    assert encoder.dim == 3
+
+
+def test_what_lies_ready_is_told_by_its_contents(place, tmp_path):
+    known = tmp_path / "known.json"
+    before = NpyFrames(str(place)).contents(known)
+    assert NpyFrames(str(place)).contents(known) == before
+    if place.is_dir():
+        np.save(place / "more.npy", np.ones(3))
+    else:
+        with zipfile.ZipFile(place, "a") as archive:
+            archive.writestr("more.npy", npy(np.ones(3)))
+    after = NpyFrames(str(place)).contents(known)
+    assert after.keys() - before.keys() == {"more"}
+    assert {name: after[name] for name in before} == before
+
+
+def test_zip_with_damaged_data_gives_no_frames(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", npy(np.random.default_rng(0).normal(size=(50, 3))))
+        archive.writestr("b.npy", npy(np.ones((2, 3))))
+    data = bytearray(path.read_bytes())
+    data[40:140] = b"\xff" * 100  # within the packed data of a.npy
+    path.write_bytes(data)
+    damaged, whole = NpyFrames(str(path)).encode(named("a", "b"))
+    assert isinstance(damaged, NoFrames)
+    assert whole.shape == (2, 3)
+
+
+def test_locked_zip_gives_no_frames(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.ones((2, 3))))
+    data = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(header) + flags] |= 1  # the bit that says: encrypted
+    path.write_bytes(data)
+    assert "a.npy cannot be read" in reason(NpyFrames(str(path)), *named("a"))
+
+
+def test_zip_entries_that_climb_write_nothing(tmp_path):
+    (tmp_path / "inner").mkdir()
+    path = tmp_path / "inner" / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../x.npy", npy(np.ones((2, 3), np.float32)))
+        archive.writestr(f"{tmp_path}/y.npy", npy(np.ones((2, 3), np.float32)))
+    before = sorted(tmp_path.rglob("*"))
+    encoder = NpyFrames(str(path))
+    encoder.fit(named("x"), seed=0)
+    encoder.encode(named("x", "y", "../x"))
+    encoder.fingerprint()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# What clips hold
+
+
+@pytest.mark.parametrize(
+    ("name", "clip", "lack"),
+    [
+        ("smart-turn", "both", ""),
+        ("smart-turn", "pictures", "has sound"),
+        ("face-geometry", "sound", "has pictures"),
+        ("face-geometry", "damaged", ""),  # it cannot be opened: that is another problem
+    ],
+)
+def test_clips_without_a_track_are_told_before_they_are_decoded(tmp_path, name, clip, lack):
+    pictures, sound = np.zeros((2, 32, 48, 3), np.uint8), np.zeros(4000, np.float32)
+    for k, tracks in {"both": (pictures, sound), "pictures": (pictures, None), "sound": (None, sound)}.items():
+        write_clip(tmp_path / k, *tracks, fps=8)
+    (tmp_path / "damaged").write_bytes(b"no mp4 at all")
+    encoder = make_encoder(name, CONFIG)
+    assert lack_of(encoder, [file(tmp_path / clip)]) == lack
+    assert lack_of(encoder, [file(tmp_path / clip), file(tmp_path / "both")]) == ""
+
+
+def test_sentences_and_arrays_that_no_clip_has_are_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(3))
+    assert lack_of(make_encoder("tfidf-svd", CONFIG), [sentence(" "), sentence("")]) == "has a sentence"
+    assert lack_of(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
+    assert lack_of(NpyFrames(str(tmp_path)), named("b", "a")) == ""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "all_clips.h5").touch()
+    told = lack_of(NpyFrames(str(tmp_path / "other")), named("b"))
+    assert "holds none at all: wanted is one file <clip's name>.npy per clip, [frames, dim] or [dim]" in told
+
+
+def test_npy_in_the_folders_of_the_parts(tmp_path):
+    for k, folder in enumerate(("train", "dev")):
+        (tmp_path / "deep" / folder).mkdir(parents=True)
+        np.save(tmp_path / "deep" / folder / "dia0.npy", np.full(3, k, np.float32))
+    encoder = NpyFrames(str(tmp_path))
+    encoder.require_one_each(["train_dia0", "deep_dev_dia0"])
+    one, other = encoder.encode(named("train_dia0", "deep_dev_dia0"))
+    assert (one[0, 0], other[0, 0]) == (0, 1)
+    with pytest.raises(ConfigError, match="several files for 1 clips"):
+        encoder.require_one_each(["dia0"])
+
+
+# The registry
+
+
+def test_encoders_by_name():
+    made = {name: make_encoder(name, CONFIG) for _, _, name in (stream.partition("=") for stream in EMBEDDED_STREAMS)}
+    assert {name: encoder.fingerprint()["encoder"] for name, encoder in made.items()} == {name: name for name in made}
+    assert all(bool(encoder.track) == (encoder.source == "media") for encoder in made.values())
+
+
+def test_npy_by_name(place):
+    encoder = make_encoder(f"npy:{place}", CONFIG)
+    assert (encoder.source, encoder.place) == ("files", place)
+
+
+@pytest.mark.parametrize("name", ["word2vec", "npy", "npy:", "hf:", "tfidf-svd:x", "hf-no-such:x", ""])
+def test_unknown_encoders_are_refused(name):
+    with pytest.raises(ConfigError, match="unknown encoder"):
+        make_encoder(name, CONFIG)
+
+
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no folder or zip file"):
+        make_encoder(f"npy:{tmp_path / 'nowhere'}", CONFIG)
+
+
+def test_file_that_is_no_zip_is_refused(tmp_path):
+    (tmp_path / "features.zip").write_text("no zip")
+    with pytest.raises(ConfigError, match="neither a folder nor a zip"):
+        make_encoder(f"npy:{tmp_path / 'features.zip'}", CONFIG)
+
+
+def test_a_zip_that_only_ends_like_one_is_refused(tmp_path):
+    path = tmp_path / "features.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.ones((2, 3))))
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ConfigError, match="neither a folder nor a zip"):
+        NpyFrames(str(path))
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("meiju.features.arrays.SIZE_LIMIT", 2**20)
+    with zipfile.ZipFile(tmp_path / "features.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(2**20 + 1))
+    assert "more than 1 MiB" in reason(NpyFrames(str(tmp_path / "features.zip")), *named("a"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"idf": np.ones(3)}, {"components": np.full((2, 4), np.nan)}, {"idf": np.ones(4, "S9")}]
+)
+def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
+    arrays = {"idf": np.ones(4, np.float32), "components": np.ones((2, 4), np.float32)}
+    (tmp_path / "vocabulary.json").write_text(json.dumps({"characters": {c: k for k, c in enumerate("abcd")}}))
+    encoder = TfidfSvd(dim=2, ngrams=(1, 1), idf=True)
+    np.savez(tmp_path / "tfidf_svd.npz", **arrays)
+    encoder.load(tmp_path)
+    np.savez(tmp_path / "tfidf_svd.npz", **arrays | change)
+    with pytest.raises(ValueError, match="finite numbers"):
+        encoder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({"characters": {"a": 0, "b": 5}}, "does not number"),
+        ({"characters": {"a": 0}, "words": {"b": 1}}, "does not number"),
+        ({"a": 0, "b": 1}, "not one of characters"),
+        ({"words": {"a": 0, "b": 1}}, "not one of characters"),
+    ],
+)
+def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, vocabulary, message):
+    np.savez(tmp_path / "tfidf_svd.npz", idf=np.ones(2, np.float32), components=np.ones((1, 2), np.float32))
+    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ValueError, match=message):
+        TfidfSvd(dim=1, ngrams=(1, 1), idf=True).load(tmp_path)
+
+
+def test_frames_without_a_width_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 0), np.float32))
+    with pytest.raises(ConfigError, match="gives no frames"):
+        NpyFrames(str(tmp_path)).fit(named("a"), seed=0)

@@ -1,0 +1,117 @@
+"""Clips that are parts of a longer file: what is decoded of them, and how much is decoded for it."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from meiju.features import tracks
+from meiju.features.base import Clip, NoFrames
+from meiju.features.media import MediaError
+from meiju.features.smart_turn import SmartTurn
+from meiju.utils.clip_files import excerpt, split_excerpt
+from whole_clips import read_audio, read_frames
+
+RATE, FPS, SECONDS = 16000, 8, 40
+SPANS = [(0, 1), (12.5, 14), (17.111, 19.7), (39, 40)]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """A film in several formats, with a key picture every two seconds: ever lighter, and noise is heard."""
+    folder = tmp_path_factory.mktemp("films")
+    noise = np.random.default_rng(0).normal(0, 0.1, SECONDS * RATE).astype(np.float32)
+    for name in ("film.mp4", "film.mkv", "film.ts"):
+        with av.open(str(folder / name), "w") as container:
+            pictures = container.add_stream("libx264", rate=FPS, options={"g": "16", "bf": "2", "crf": "10"})
+            pictures.width = pictures.height = 16
+            pictures.pix_fmt = "yuv420p"
+            sound = container.add_stream("aac", rate=RATE, layout="mono")
+            for k in range(SECONDS * FPS):
+                level = np.full((16, 16, 3), 16 + k * 220 // (SECONDS * FPS), np.uint8)
+                container.mux(pictures.encode(av.VideoFrame.from_ndarray(level, format="rgb24")))
+                piece = noise[k * RATE // FPS :][: RATE // FPS]
+                heard = av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
+                heard.sample_rate, heard.pts, heard.time_base = RATE, k * RATE // FPS, Fraction(1, RATE)
+                container.mux(sound.encode(heard))
+            container.mux(pictures.encode(None))
+            container.mux(sound.encode(None))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+@pytest.mark.parametrize(("start", "stop"), SPANS)
+def test_an_excerpt_is_what_the_whole_film_shows_and_says_then(films, name, start, stop):
+    pictures, sound = read_frames(films / name, fps=FPS, size=16), read_audio(films / name)
+    shown = read_frames(excerpt(films / name, start, stop), fps=FPS, size=16)
+    first, last = (int(np.ceil(seconds * FPS)) for seconds in (start, stop))
+    np.testing.assert_array_equal(shown, pictures[first:last])
+    heard, delay = read_audio(excerpt(films / name, start, stop)), round(RATE * sound_delay(films / name))
+    np.testing.assert_allclose(heard, sound[round(start * RATE) + delay :][: len(heard)], atol=1e-3)
+    assert len(heard) == pytest.approx((stop - start) * RATE, abs=2048 if stop == SECONDS else 1)
+
+
+def sound_delay(path) -> float:
+    """By how many seconds the sound begins before the film, as that of a transport stream does."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(audio=0))
+        return (container.start_time or 0) / av.time_base - frame.time
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+def test_excerpts_that_follow_each_other_leave_nothing_out_and_say_nothing_twice(films, name):
+    notes = []
+    parts = [excerpt(films / name, *span) for span in pairwise([0, 3.3, 7.5, 20, 40])]
+    pieces = [read_frames(part, fps=FPS, size=16, notes=notes) for part in parts]
+    np.testing.assert_array_equal(np.concatenate(pieces), read_frames(films / name, fps=FPS, size=16))
+    assert notes == []
+
+
+def test_a_moment_between_two_pictures_has_the_one_that_is_shown(films):
+    (shown,) = read_frames(excerpt(films / "film.mp4", 10.02, 10.1), fps=FPS, size=16)
+    np.testing.assert_array_equal(shown, read_frames(films / "film.mp4", fps=FPS, size=16)[10 * FPS])
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+@pytest.mark.parametrize("read", [read_audio, lambda path: read_frames(path, fps=FPS, size=16)])
+def test_little_more_than_the_excerpt_is_decoded(films, name, read, monkeypatch):
+    seconds = []
+    timed = tracks.Track._timed
+
+    def counting(track, begin):
+        for frame in timed(track, begin):
+            seconds.append(frame[1] - frame[0])
+            yield frame
+
+    monkeypatch.setattr(tracks.Track, "_timed", counting)
+    read(excerpt(films / name, 34, 36))
+    assert sum(seconds) < 8  # of 40: the second before it, and what lies between two key pictures
+
+
+def test_what_lies_behind_the_end_is_missing_with_the_reason(films):
+    path = excerpt(films / "film.mp4", 50, 52)
+    with pytest.raises(MediaError, match=r"the video track from 50\.00 to 52\.00 s; the file lasts 40\.\d+ s"):
+        read_frames(path, fps=FPS, size=16)
+    (encoded,) = SmartTurn(max_frames=4).encode([Clip("late", "", path)])
+    assert isinstance(encoded, NoFrames)
+    assert "nothing in the audio track from 50.00" in str(encoded)
+
+
+def test_a_film_without_time_stamps_is_read_from_its_start(films, tmp_path):
+    with av.open(str(films / "film.mp4")) as source, av.open(str(tmp_path / "film.h264"), "w") as target:
+        track = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                target.mux(packet)
+    whole = read_frames(tmp_path / "film.h264", fps=100, size=16)
+    rate = tracks.FALLBACK_RATE  # that of the film is lost
+    shown = read_frames(excerpt(tmp_path / "film.h264", 2, 3), fps=100, size=16)
+    np.testing.assert_array_equal(shown, whole[2 * rate : 3 * rate])
+
+
+def test_the_name_of_an_excerpt_tells_file_and_times():
+    assert split_excerpt(excerpt("a#t=1,2/ep 1.mp4", 12.5, 1234.5678)) == ("a#t=1,2/ep 1.mp4", 12.5, 1234.568)
+    assert split_excerpt("film#t=1,2.mp4") == ("film#t=1,2.mp4", 0, float("inf"))

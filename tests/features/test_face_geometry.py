@@ -1,0 +1,144 @@
+import pickle
+
+import av
+import numpy as np
+import pytest
+
+from meiju.config import Config, ConfigError, VisualConfig
+from meiju.features.base import Clip, NoFrames
+from meiju.features.face_geometry import FaceGeometry, _movement
+from meiju.features.faces import Face
+from meiju.features.media import write_clip
+from meiju.features.pictures import NO_FACE
+from meiju.features.registry import make_encoder
+from meiju.features.tracking import Track
+from meiju.sample.drawing import draw_face, draw_speaker
+
+PICTURES = 4  # of a clip, two a second
+
+
+def write(path, frames) -> Clip:
+    write_clip(path, frames, None, fps=2)
+    return Clip(path.stem, "", str(path))
+
+
+def room() -> np.ndarray:
+    return np.linspace(40, 200, 96 * 96, dtype=np.uint8).reshape(96, 96)[..., None].repeat(3, axis=-1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> dict[str, Clip]:
+    """Two people with three expressions each, an empty room, and no video."""
+    folder, made = tmp_path_factory.mktemp("clips"), {}
+    for person in range(2):
+        for emotion in ("happy", "sad", "surprise"):
+            rng = np.random.default_rng(person)
+            frames = draw_face(draw_speaker(rng), emotion, "neutral", speech=np.zeros(PICTURES, np.float32), rng=rng)
+            made[f"{emotion}-{person}"] = write(folder / f"{emotion}-{person}.mp4", frames)
+    made["nobody"] = write(folder / "nobody.mp4", np.stack([room()] * PICTURES))
+    made["late"] = write(folder / "late.mp4", np.concatenate([np.stack([room()] * 2), frames[2:]]))
+    write_clip(folder / "sound.mp4", None, np.zeros(16_000, np.float32), fps=2)
+    made["sound"] = Clip("sound", "", str(folder / "sound.mp4"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def encoder(clips) -> FaceGeometry:
+    encoder = make_encoder("face-geometry", Config("run"))
+    encoder.fit(list(clips.values()), seed=0)
+    return encoder
+
+
+def test_every_second_picture_with_the_face_is_a_frame(encoder, clips):
+    happy, late = encoder.encode([clips["happy-0"], clips["late"]])
+    assert happy.frames.shape == (PICTURES / 2, encoder.dim)
+    assert happy.frames.dtype == np.float32
+    assert len(late.frames) == 1  # it begins without a face
+    assert (happy.note, late.note) == ("", "")
+
+
+def test_damage_of_the_file_is_noted(encoder, tmp_path):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (16, 96, 96, 3), dtype=np.uint8)  # noise, so that each packet is large
+    clip = write(tmp_path / "damaged.mp4", frames)
+    with av.open(clip.path) as container:
+        place = [(packet.pos, packet.size) for packet in container.demux() if packet.size][8]
+    data = bytearray((tmp_path / "damaged.mp4").read_bytes())
+    data[place[0] : sum(place)] = b"\xff" * place[1]
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    (seen,) = encoder.encode([clip])
+    damage, nobody = seen.note.split("; ")
+    assert "of the video track is lost" in damage
+    assert nobody == NO_FACE
+
+
+def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):
+    names = [f"{emotion}-{person}" for person in range(2) for emotion in ("happy", "sad", "surprise")]
+    n_face = len(encoder.bases["face"])
+    last = np.array([encoded.frames[-1, :n_face] for encoded in encoder.encode([clips[name] for name in names])])
+    distances = np.linalg.norm(last[:3, None] - last[None, 3:], axis=-1)
+    assert distances.argmin(axis=1).tolist() == [0, 1, 2]
+
+
+def test_a_clip_without_a_face_is_told_and_keeps_its_pictures(encoder, clips):
+    (nobody,) = encoder.encode([clips["nobody"]])
+    assert nobody.note == NO_FACE
+    assert nobody.frames.shape == (PICTURES, encoder.dim)
+    n_scene = len(encoder.bases["scene"])
+    assert np.abs(nobody.frames[:, -n_scene:]).max() > 0.1
+    assert (nobody.frames[:, :-n_scene] == 0).all()
+
+
+def test_a_clip_without_a_face_is_missing_if_faces_are_asked_for(encoder, clips, tmp_path):
+    strict = make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="face")))
+    encoder.save(tmp_path)
+    strict.load(tmp_path)
+    nobody, silent = strict.encode([clips["nobody"], clips["sound"]])
+    assert isinstance(nobody, NoFrames)
+    assert (str(nobody), str(silent)) == ("no face found", "there is no video track")
+
+
+def test_whole_pictures_alone_are_refused():
+    with pytest.raises(ConfigError, match=r"--visual\.crop"):
+        make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="frame")))
+
+
+def test_clips_without_any_face_are_seen_whole(clips):
+    encoder = make_encoder("face-geometry", Config("run"))
+    encoder.fit([clips["nobody"]], seed=0)
+    encoded = encoder.encode([clips["nobody"], clips["happy-0"]])
+    assert [e.frames.shape for e in encoded] == [(PICTURES, encoder.dim)] * 2
+
+
+def test_fitting_needs_pictures(clips):
+    with pytest.raises(ConfigError, match="face-geometry needs pictures"):
+        make_encoder("face-geometry", Config("run")).fit([clips["sound"]], seed=0)
+
+
+def test_what_was_learnt_is_saved_as_arrays_and_workers_get_a_copy(encoder, clips, tmp_path):
+    encoder.save(tmp_path)
+    loaded = make_encoder("face-geometry", Config("run"))
+    loaded.load(tmp_path)
+    chosen = [clips["happy-0"], clips["nobody"]]
+    wanted = encoder.encode(chosen)
+    for other in (loaded, pickle.loads(pickle.dumps(encoder))):
+        assert other.dim == encoder.dim
+        for a, b in zip(other.encode(chosen), wanted, strict=True):
+            np.testing.assert_array_equal(a.frames, b.frames)
+
+
+def test_fitting_again_gives_the_same(encoder, clips):
+    again = make_encoder("face-geometry", Config("run"))
+    again.fit(list(clips.values()), seed=0)
+    for name, basis in encoder.bases.items():
+        np.testing.assert_array_equal(again.bases[name], basis)
+
+
+def test_movement_is_told_in_sides_of_the_face():
+    nod = [0, 12, 0, 12]
+    faces = [Face(np.array([100.0, 80 + down]), 60, 0.2, 0.9) for down in nod]
+    right, down, nearer, angle = _movement(Track(faces, np.array([True] * 4))).T
+    assert np.ptp(down) == pytest.approx(0.2)
+    assert (right, nearer) == (pytest.approx([0] * 4, abs=1e-6),) * 2
+    assert angle == pytest.approx([0.2] * 4)
+    assert len(_movement(Track(faces, np.array([True, False, False, True])))) == 2

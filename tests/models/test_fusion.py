@@ -1,0 +1,129 @@
+import pytest
+import torch
+
+from meiju.config import ModelConfig
+from meiju.data.labels import TASKS
+from meiju.models.fusion import FUSIONS
+from meiju.models.layers import Batch, Noise, Shape, reset
+
+SHAPE = Shape({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
+E, B, T = 2, 5, 4
+
+fusions = pytest.mark.parametrize("fusion", FUSIONS)
+
+
+def make(fusion, seeds=(1, 2), **settings):
+    config = ModelConfig(fusion=fusion, heads=(2,), width=8, **settings)
+    noise = Noise(list(seeds))
+    network = FUSIONS[fusion](len(seeds), SHAPE, config, 2, noise)
+    reset(network, noise)
+    return network
+
+
+def make_batch(seed=0, n_clips=B):
+    generator = torch.Generator().manual_seed(seed)
+    n_frames = {stream: 1 if stream in SHAPE.single else T for stream in SHAPE.streams}
+    frames = {s: torch.randn(E, n_clips, n_frames[s], dim, generator=generator) for s, dim in SHAPE.streams.items()}
+    return Batch(frames, {s: torch.ones(f.shape[:-1], dtype=torch.bool) for s, f in frames.items()})
+
+
+def outputs(logits):
+    return [values[task] for values in (logits.main, logits.auxiliary) for task in values]
+
+
+@fusions
+@pytest.mark.parametrize("training", [True, False])
+def test_logits_are_one_row_a_clip_and_one_column_a_class(fusion, training):
+    logits = make(fusion).train(training)(make_batch())
+    shapes = [{task: tuple(v.shape) for task, v in values.items()} for values in (logits.main, logits.auxiliary)]
+    expected = {"emotion": (E, B, 7), "intent": (E, B, 3)}
+    # Only where tasks interact are there classifiers from before that.
+    assert shapes == [expected, expected if fusion == "interactive" else {}]
+
+
+@fusions
+@pytest.mark.parametrize("missing", SHAPE.streams)
+def test_what_lies_in_a_missing_stream_has_no_influence(fusion, missing):
+    network, batch = make(fusion).eval(), make_batch()
+    before = outputs(network(batch))
+    batch.mask[missing][:, 1] = False
+    without = outputs(network(batch))
+    batch.frames[missing][:, 1] = 100 * torch.randn(batch.frames[missing][:, 1].shape)
+    for full, lacking, noisy in zip(before, without, outputs(network(batch)), strict=True):
+        torch.testing.assert_close(noisy, lacking)
+        assert not torch.allclose(full[:, 1], lacking[:, 1])
+        others = [0, 2, 3, 4]
+        torch.testing.assert_close(full[:, others], lacking[:, others])
+
+
+@fusions
+def test_a_clip_without_any_stream_stays_finite(fusion):
+    network, batch = make(fusion), make_batch()
+    for mask in batch.mask.values():
+        mask[:, 0] = False
+    assert all(values.isfinite().all() for values in outputs(network.eval()(batch)))
+    sum(values.square().sum() for values in outputs(network.train()(batch))).backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@fusions
+@pytest.mark.parametrize("training", [True, False])
+def test_a_member_computes_what_it_would_alone(fusion, training):
+    batch = make_batch()
+    second = Batch({s: f[1:] for s, f in batch.frames.items()}, {s: m[1:] for s, m in batch.mask.items()})
+    together, alone = make(fusion).train(training)(batch), make(fusion, seeds=(2,)).train(training)(second)
+    for both, one in zip(outputs(together), outputs(alone), strict=True):
+        torch.testing.assert_close(both[1:], one)
+
+
+@pytest.mark.parametrize(("task", "other"), [TASKS, TASKS[::-1]])
+@pytest.mark.parametrize("fusion", ["interactive", "attention"])
+def test_only_the_interaction_lets_a_task_see_the_other(fusion, task, other):
+    network, batch = make(fusion).eval(), make_batch()
+    before = network(batch)
+    network.within[other].attention.output.bias.data += 1
+    after = network(batch)
+    assert torch.equal(before.main[task], after.main[task]) == (fusion == "attention")
+    if fusion == "interactive":
+        assert torch.equal(before.auxiliary[task], after.auxiliary[task])
+    assert not torch.equal(before.main[other], after.main[other])
+
+
+@pytest.mark.parametrize("fusion", ["interactive", "attention", "concat"])
+def test_a_missing_stream_is_zeros_to_the_classifier(fusion):
+    network, batch = make(fusion).eval(), make_batch()
+    batch.mask["audio"][:, 1] = False
+    before = network(batch).main
+    for task in TASKS:
+        network.classify[task].hidden.weight.data[:, 8:16] *= -2  # what it learnt of the second stream
+    for task, after in network(batch).main.items():
+        torch.testing.assert_close(after[:, 1], before[task][:, 1])
+        assert not torch.allclose(after[:, 0], before[task][:, 0])
+
+
+def test_a_missing_stream_has_no_vote():
+    network, batch = make("late").eval(), make_batch()
+    batch.mask["audio"][:, 1] = False
+    before = network(batch).main
+    for task in TASKS:
+        network.classify[f"{task}_audio"].output.bias.data += 3
+    for task, after in network(batch).main.items():
+        torch.testing.assert_close(after[:, 1], before[task][:, 1])
+        torch.testing.assert_close(after[:, 0], before[task][:, 0] + 1)  # one vote of three
+
+
+def test_modality_dropout_never_hides_the_last_stream():
+    network, batch = make("concat", modality_dropout=0.7).train(), make_batch(n_clips=300)
+    batch.mask["audio"][:, :200] = False
+    batch.mask["visual"][:, :100] = False
+    batch.mask["text"][:, 290:] = False
+    there = torch.stack([batch.mask[stream].any(dim=2) for stream in SHAPE.streams], dim=-1)
+    _, present = network.tokens(batch)
+    assert present.any(dim=-1).all()
+    assert not (present & ~there).any()
+    assert torch.equal(present[:, :100], there[:, :100])  # only text is there
+    hidden = 1 - present[:, 200:290].float().mean().item()
+    # Each of three is hidden with 0.7, except where all of them would be.
+    assert hidden == pytest.approx(0.7 - 0.7**3, abs=0.07)
+    _, present = network.eval().tokens(batch)
+    assert torch.equal(present, there)

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from meiju.data.labels import TASKS
+from meiju.models.layers import Batch, Shape
+from meiju.models.logistic_regression import PRIOR, LogisticRegressionHead, one_class_per_row
+
+SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
+N, T, P = 40, 5, 6 + 2 * 4
+VARIANCES = {"emotion": np.array([0.5, 0.1]), "intent": np.array([0.2, 0.2])}  # of text and audio
+
+
+def deviation(task):
+    """Of the coefficients' prior, [P]."""
+    return np.sqrt(PRIOR * np.repeat(VARIANCES[task], [6, 8]))
+
+
+def make_batch(seed=0, n_clips=N):
+    generator = torch.Generator().manual_seed(seed)
+    frames = {
+        "text": 3 + torch.randn(1, n_clips, 1, 6, generator=generator),
+        "audio": 2 * torch.randn(1, n_clips, T, 4, generator=generator),
+    }
+    length = torch.randint(1, T + 1, (1, n_clips, 1), generator=generator)
+    mask = {"text": torch.ones(1, n_clips, 1, dtype=torch.bool), "audio": torch.arange(T) < length}
+    return Batch({s: f * mask[s][..., None] for s, f in frames.items()}, mask)
+
+
+def fitted(labels, weight=None, batch=None, members=1):
+    linear = LogisticRegressionHead(members, SHAPE)
+    pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
+    weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
+    targets = {t: np.eye(SHAPE.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
+    linear.set_moments(members - 1, pooled, there)
+    linear.fit(members - 1, linear.standardise(members - 1, pooled, there), targets, weight, VARIANCES)
+    return linear
+
+
+def draw_labels(seed=0):
+    rng = np.random.default_rng(seed)
+    return {task: rng.integers(SHAPE.classes[task], size=N) for task in TASKS}
+
+
+def test_frames_are_pooled_to_their_mean_and_spread_and_a_single_frame_to_itself():
+    batch = make_batch()
+    pooled, there = LogisticRegressionHead(1, SHAPE).pool(batch)
+    assert pooled.shape == there.shape == (1, N, P)
+    assert there.all()
+    for clip in range(3):
+        own = batch.frames["audio"][0, clip, batch.mask["audio"][0, clip]].numpy()
+        expected = [batch.frames["text"][0, clip, 0].numpy(), own.mean(axis=0), own.std(axis=0)]
+        np.testing.assert_allclose(pooled[0, clip], np.concatenate(expected), atol=1e-5)
+
+
+def test_it_is_scikit_learns_regression_with_a_prior_variance_per_stream():
+    labels, batch = draw_labels(), make_batch()
+    linear = fitted(labels, batch=batch)
+    x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double()
+    for own in (x[:, :6], x[:, 6:]):
+        torch.testing.assert_close(own.square().sum(dim=1).mean().item(), 1.0, rtol=1e-4, atol=0)
+        torch.testing.assert_close(own.mean(dim=0), torch.zeros(own.shape[1], dtype=torch.float64), rtol=0, atol=1e-5)
+    for task, logits in linear(batch).items():
+        wider = x.numpy() * deviation(task)
+        model = LogisticRegression(C=1, max_iter=1000).fit(wider, labels[task])
+        np.testing.assert_allclose(logits[0].softmax(dim=-1), model.predict_proba(wider), atol=1e-3)
+
+
+def draw_targets(seed=0):
+    """Probabilities of every class, some of them none."""
+    rng = np.random.default_rng(seed)
+    drawn = {task: rng.dirichlet(np.full(SHAPE.classes[task], 0.7), size=N).round(2) for task in TASKS}
+    return {task: said / said.sum(axis=1, keepdims=True) for task, said in drawn.items()}
+
+
+def soft_cross_entropy_minimum(x, targets, weight):
+    """The regression's logits [N, K], found by minimising what it is to minimise."""
+    targets, weight = torch.from_numpy(targets), torch.from_numpy(weight)
+    weights = torch.zeros(x.shape[1], targets.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(targets.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=2000, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        per_clip = -(targets * (x @ weights + bias).log_softmax(dim=1)).sum(dim=1)
+        loss = (weight * per_clip).sum() + 0.5 * weights.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return (x @ weights + bias).detach()
+
+
+def test_soft_targets_are_learnt_as_they_are():
+    targets, batch = draw_targets() | {"intent": np.eye(2)[draw_labels()["intent"]]}, make_batch()
+    weight = {task: np.random.default_rng(k).uniform(0, 2, N) for k, task in enumerate(TASKS)}
+    linear = fitted(targets, weight)
+    x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double()
+    hard = fitted({task: said.argmax(axis=1) for task, said in targets.items()}, weight)(batch)
+    for task, logits in linear(batch).items():
+        said = logits[0].softmax(dim=-1).double()
+        if task == "emotion":  # of two classes, scikit-learn keeps one logit: another penalty
+            wider = x * torch.from_numpy(deviation(task))
+            expected = soft_cross_entropy_minimum(wider, targets[task], weight[task]).softmax(dim=-1)
+            torch.testing.assert_close(said, expected, atol=1e-3, rtol=0)
+        assert torch.allclose(said, hard[task][0].softmax(dim=-1).double(), atol=1e-3) == (task == "intent")
+
+
+def test_a_row_of_several_classes_becomes_one_row_per_class():
+    row, label, share = one_class_per_row(
+        np.array([[0, 1, 0], [0.25, 0, 0.75], [0.5, 0.5, 0]]), np.array([2.0, 4.0, 0])
+    )
+    assert list(zip(row, label, share, strict=True)) == [(0, 1, 2), (1, 0, 1), (1, 2, 3)]
+
+
+def test_clips_of_weight_zero_teach_nothing():
+    labels, weight = draw_labels(), {task: np.arange(N) < N // 2 for task in TASKS}
+    others = {task: np.where(weight[task], labels[task], 0) for task in TASKS}
+    first, second = (fitted(given, {t: w.astype(float) for t, w in weight.items()}) for given in (labels, others))
+    for task, logits in first(make_batch(1)).items():
+        torch.testing.assert_close(second(make_batch(1))[task], logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("seen", [[], [2], [1, 3], [0, 1, 3]])
+def test_classes_without_a_clip_are_never_said(seen):
+    labels = draw_labels() | {"emotion": np.resize(seen or [0], N)}
+    weight = {"emotion": np.full(N, float(bool(seen))), "intent": np.ones(N)}
+    said = fitted(labels, weight)(make_batch(1))["emotion"][0].softmax(dim=-1)
+    if seen:
+        assert said[:, seen].sum(dim=1).min() > 0.99
+        assert set(said.argmax(dim=1).tolist()) <= set(seen)
+    else:
+        torch.testing.assert_close(said, torch.full_like(said, 1 / 4))
+
+
+def test_a_missing_stream_says_nothing():
+    linear, batch = fitted(draw_labels()), make_batch(1)
+    batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
+    said = linear(batch)
+    batch.frames["audio"] = batch.frames["audio"] + 7
+    for task, logits in linear(batch).items():
+        torch.testing.assert_close(logits, said[task], rtol=0, atol=0)
+
+
+def test_a_stream_that_no_clip_has_is_harmless():
+    batch = make_batch()
+    batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
+    assert all(logits.isfinite().all() for logits in fitted(draw_labels(), batch=batch)(make_batch(1)).values())

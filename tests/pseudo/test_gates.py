@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from meiju.config import PseudoConfig
+from meiju.data.labels import TASKS, LabelSet, probability_column
+from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.pseudo.gates import Gate, LeakError, assert_unseen, fit_gates, label_fold
+
+LABELS = LabelSet(("joy", "rage"), ("ask", "wish"))
+
+
+def draw_labelled(temperature, n=20_000):
+    """Probabilities that are too sure (or unsure) by `temperature`, and labels drawn from the right ones."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2, size=(n, 4))
+    labels = (softmax(logits, axis=-1).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return softmax(logits * temperature, axis=-1), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 3])
+def test_the_temperature_is_found(temperature):
+    assert fit_temperature(*draw_labelled(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_calibrating_undoes_the_temperature():
+    sharp, _ = draw_labelled(3, n=50)
+    right, _ = draw_labelled(1, n=50)
+    np.testing.assert_allclose(calibrate(sharp, 3), right, atol=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 1, 10])
+def test_calibrating_keeps_the_likeliest_class(temperature):
+    probabilities = np.random.default_rng(1).dirichlet(np.full(5, 0.5), size=300)
+    calibrated = calibrate(probabilities, temperature)
+    np.testing.assert_array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+
+
+def test_a_certain_prediction_can_be_calibrated():
+    calibrated = calibrate(np.array([[1.0, 0.0, 0.0]]), 10)
+    assert np.isfinite(calibrated).all()
+    assert calibrated.argmax() == 0
+
+
+def fit(config, probabilities, labels):
+    """The gate of a task."""
+    gates = fit_gates(config, dict.fromkeys(TASKS, probabilities), dict.fromkeys(TASKS, labels))
+    assert gates["emotion"] == gates["intent"] or np.isnan(gates["emotion"].precision)
+    return gates["emotion"]
+
+
+def test_the_soft_gate_takes_all_calibrated_and_knows_how_many_are_right():
+    probabilities, labels = draw_labelled(2, n=4000)
+    gate = fit(PseudoConfig(), probabilities, labels)
+    assert gate.threshold == 0
+    assert gate.temperature == pytest.approx(2, rel=0.1)
+    assert gate.precision == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
+
+
+def test_the_papers_gate_takes_confidences_as_they_come():
+    probabilities, labels = draw_labelled(2, n=4000)
+    gate = fit(PseudoConfig(gate="paper", threshold=0.8), probabilities, labels)
+    assert (gate.temperature, gate.threshold) == (1.0, 0.8)
+    passed = probabilities.max(axis=1) >= 0.8
+    assert 0 < passed.mean() < 1
+    assert gate.precision == pytest.approx((probabilities.argmax(axis=1) == labels)[passed].mean())
+
+
+def test_a_gate_that_accepts_nothing():
+    gate = fit(PseudoConfig(gate="paper", threshold=1.0), *draw_labelled(0.5, n=200))
+    assert np.isnan(gate.precision)
+
+
+# By clip: the probability of joy and of ask.
+POOL = {"a": (0.95, 0.9), "b": (0.9, 0.4), "c": (0.8, 0.05), "d": (0.3, 0.7)}
+
+
+def label(temperature=1.0, threshold=(0.7, 0.7)):
+    first = np.array(list(POOL.values()))
+    probabilities = {task: np.stack([first[:, k], 1 - first[:, k]], axis=1) for k, task in enumerate(TASKS)}
+    gates = {task: Gate(temperature, t, 0.9) for task, t in zip(TASKS, threshold, strict=True)}
+    return label_fold(np.array(list(POOL)), probabilities, gates, LABELS)
+
+
+def test_every_clip_of_the_pool_gets_labels_and_calibrated_confidences():
+    table = label()
+    assert table.name.tolist() == list(POOL)
+    assert table.emotion.tolist() == ["joy", "joy", "joy", "rage"]
+    assert table.intent.tolist() == ["ask", "wish", "wish", "ask"]
+    np.testing.assert_allclose(table.emotion_confidence, [0.95, 0.9, 0.8, 0.7])
+    odds = np.sqrt(0.95 / 0.05)
+    assert label(temperature=2.0).emotion_confidence[0] == pytest.approx(odds / (1 + odds), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [((0.7, 0.7), ("abcd", "acd")), ((0.85, 0.92), ("ab", "c")), ((0.99, 0.7), ("", "acd")), ((0, 0), ("abcd",) * 2)],
+)
+def test_each_task_is_accepted_by_itself(threshold, expected):
+    table = label(threshold=threshold)
+    assert tuple("".join(table.name[table[f"{task}_accepted"]]) for task in TASKS) == expected
+
+
+def test_calibrated_probabilities_of_all_classes_are_kept():
+    table = label(temperature=2.0)
+    columns = [probability_column("emotion", name) for name in LABELS.emotion]
+    np.testing.assert_allclose(table[columns].sum(axis=1), 1, atol=2e-6)
+    np.testing.assert_allclose(table[columns].max(axis=1), table.emotion_confidence)
+
+
+def test_no_teacher_has_seen_held_out_clips():
+    assert_unseen(np.array(["a", "b"]), np.array(["c"]))
+    with pytest.raises(LeakError, match=r"^2 held-out .*clip_2, clip_3$"):
+        assert_unseen(np.array(["clip_1", "clip_3", "clip_2"]), np.array(["clip_2", "clip_3", "clip_4"]))

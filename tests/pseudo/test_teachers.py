@@ -1,0 +1,215 @@
+"""Who teaches which fold and what it may know, on members that are drawn; test_pipeline.py has it on whole runs."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meiju.config import Config, ModelConfig, PseudoConfig, TrainConfig
+from meiju.data.corpus import Corpus
+from meiju.data.labels import TASKS, LabelSet
+from meiju.evaluation import ensemble
+from meiju.pseudo import teachers
+from meiju.pseudo.gates import LeakError
+from meiju.training import members
+from meiju.training.members import Member
+from meiju.utils import files
+from toy_corpus import N_FOLDS, draw_members, make_corpus, make_folds
+
+TRAINING = pd.DataFrame(
+    [("t1", "joy", "ask"), ("t2", "joy", "wish"), ("t3", "rage", "wish")], columns=["name", "emotion", "intent"]
+).assign(part="training")
+CORPUS = Corpus(TRAINING, LabelSet(("joy", "rage"), ("ask", "wish")), [])
+# By clip and fold: emotion, intent, and how sure of both.
+LABELLED = {
+    ("a", 0): ("joy", "ask", 0.6126, 0.9),
+    ("b", 0): ("rage", "ask", 0.95, 0.97),  # no labelled clip is both
+    ("a", 1): ("joy", "wish", 0.7, 0.5),
+    ("b", 1): ("rage", "wish", 0.65, 0.8),
+}
+
+
+def pseudo_labels(emotion=0.99, intent=0.85, precision=0.8):
+    """A table and gates of two folds with a threshold per task."""
+    rows = [(*key, *values) for key, values in LABELLED.items()]
+    columns = ["name", "fold", "emotion", "intent", "emotion_confidence", "intent_confidence"]
+    table = pd.DataFrame(rows, columns=columns)
+    thresholds = {"emotion": emotion, "intent": intent}
+    for task, threshold in thresholds.items():
+        table[f"{task}_accepted"] = table[f"{task}_confidence"] >= threshold
+    gates = pd.DataFrame(
+        [(fold, task, 1.0, t, precision) for fold in (0, 1) for task, t in thresholds.items()],
+        columns=["fold", "task", "temperature", "threshold", "precision"],
+    )
+    return table, gates
+
+
+def test_what_is_accepted_is_told_by_class():
+    text = teachers.describe(*pseudo_labels(emotion=0.6), CORPUS)
+    assert "emotion: 2 accepted (temperature 1.00, at a confidence of 0.600 or more; of held-out rows that" in text
+    assert "0.800 are right" in text
+
+
+def test_where_nothing_is_accepted_a_threshold_is_named_that_lets_a_clip_in():
+    text = teachers.describe(*pseudo_labels(precision=np.nan), CORPUS)
+    assert "no emotion is accepted; with --pseudo.threshold 0.700 every fold would accept at least one clip" in text
+    assert "no held-out row passes" in text
+    assert "nan" not in text
+    assert "no intent is accepted" not in text
+
+
+def test_the_whole_pool_is_told_as_such():
+    text = teachers.describe(*pseudo_labels(0.0, 0.0), CORPUS)
+    assert "emotion: 2 accepted (temperature 1.00: the whole pool; of held-out rows, 0.800 of the likeliest" in text
+
+
+def test_an_empty_pool_is_said_to_be_empty():
+    table, gates = pseudo_labels()
+    assert teachers.describe(table[:0], gates, CORPUS).startswith("there are no unlabelled clips")
+    assert "as there are no unlabelled clips" in teachers.too_few(table[:0], 3, 2)
+
+
+# In all folds, a clip is accepted for at least one task: 2 of 4 rows, or 1 per fold.
+@pytest.mark.parametrize(("n_labelled", "few"), [(3, False), (20, False), (21, True)])
+def test_few_pseudo_labels_are_no_second_stage(n_labelled, few):
+    table, _ = pseudo_labels()
+    assert teachers.accepted(table).name.tolist() == ["a", "b"]
+    sentence = teachers.too_few(table, n_labelled, 2)
+    assert bool(sentence) == few
+    if few:
+        assert sentence.startswith("Stage 2 is nearly stage 1 again: for 21 labelled clips, a fold has 1.0 ")
+
+
+def test_no_pseudo_label_at_all():
+    table, _ = pseudo_labels(1.0, 1.0)
+    assert "a fold has no pseudo-labelled clip;" in teachers.too_few(table, 3, 2)
+
+
+CONFIG = Config(
+    "toy",
+    folds=N_FOLDS,
+    model=ModelConfig(heads=(1, 2)),
+    train=TrainConfig(seeds=2),
+    pseudo=PseudoConfig(gate="paper", threshold=0.6),
+)
+TOY = make_corpus()
+FOLDS = make_folds(TOY)
+POOL = list(TOY.part("unlabelled").name)
+
+
+@pytest.fixture(scope="module")
+def stage1(tmp_path_factory):
+    """A folder of stage-1 members, nested ones included, whose predictions lean to the true classes."""
+    folder = tmp_path_factory.mktemp("stage1")
+    draw_members(folder, members.plan(CONFIG, nested=True), TOY, FOLDS, knows=1.0)
+    return folder
+
+
+def with_shuffled_labels(corpus: Corpus, fold: int) -> Corpus:
+    """The same corpus, the labels of one fold's clips in the opposite order."""
+    clips = corpus.clips.copy()
+    rows = clips.name.isin(FOLDS.name[FOLDS.fold == fold])
+    clips.loc[rows, list(TASKS)] = clips.loc[rows, list(TASKS)].to_numpy()[::-1]
+    assert not clips.equals(corpus.clips)
+    return dataclasses.replace(corpus, clips=clips)
+
+
+@pytest.mark.parametrize("fold", range(N_FOLDS))
+def test_nested_rows_come_from_the_members_that_held_out_both_folds(stage1, fold):
+    rows, nested = teachers.nested_out_of_fold(CONFIG, FOLDS, stage1, fold)
+    assert set(rows.name) == set(FOLDS.name[FOLDS.fold != fold])
+    for other in set(range(N_FOLDS)) - {fold}:
+        pair = tuple(sorted((fold, other)))
+        chosen = [Member(heads, seed, pair) for heads in (1, 2) for seed in (0, 1)]
+        for member in chosen:
+            assert not set(members.trained_on(stage1, member)) & set(FOLDS.name[FOLDS.fold.isin(pair)])
+        there = (rows.fold == other).to_numpy()
+        expected = ensemble.mean_over(stage1, chosen, list(rows.name[there]))
+        for task in TASKS:
+            np.testing.assert_array_equal(nested[task][there], expected[task])
+
+
+@pytest.mark.parametrize("leaky", [Member(2, 1, (0, 1)), Member(1, 0, (1,))], ids=["nested", "teacher"])
+def test_a_member_that_saw_a_held_out_clip_stops_the_labelling(tmp_path, leaky):
+    draw_members(tmp_path, members.plan(CONFIG, nested=True), TOY, FOLDS, knows=1.0)
+    teachers.label_pool(CONFIG, TOY, FOLDS, tmp_path)
+    (first, *_) = FOLDS.name[FOLDS.fold == 1]
+    path = tmp_path / f"{leaky.stem}.npz"
+    with np.load(path) as arrays:
+        changed = dict(arrays) | {"trained_on": np.append(arrays["trained_on"], first)}
+    np.savez(path, **changed)
+    with pytest.raises(LeakError, match=f"1 held-out clips were trained on, the first: {first}"):
+        teachers.label_pool(CONFIG, TOY, FOLDS, tmp_path)
+
+
+@pytest.mark.parametrize("gate", ["soft", "paper"])
+def test_a_folds_own_labels_decide_nothing_of_its_pseudo_labels_and_gates(stage1, gate):
+    config = dataclasses.replace(CONFIG, pseudo=PseudoConfig(gate=gate, threshold=0.6))
+    for fold in range(N_FOLDS):
+        other = with_shuffled_labels(TOY, fold)
+        (table, gates), (table_after, gates_after) = (
+            teachers.label_pool(config, corpus, FOLDS, stage1) for corpus in (TOY, other)
+        )
+        own, own_gates = table.fold == fold, gates.fold == fold
+        pd.testing.assert_frame_equal(table_after[own], table[own])
+        pd.testing.assert_frame_equal(gates_after[own_gates], gates[own_gates])
+        assert not gates_after[~own_gates].equals(gates[~own_gates])
+
+
+def test_the_pool_is_labelled_once_per_fold_by_the_folds_teachers(stage1):
+    table, gates = teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
+    assert list(zip(table.fold, table.name, strict=True)) == [(k, name) for k in range(N_FOLDS) for name in POOL]
+    assert len(gates) == N_FOLDS * len(TASKS)
+    for fold in range(N_FOLDS):
+        chosen = [Member(heads, seed, (fold,)) for heads in (1, 2) for seed in (0, 1)]
+        mean = ensemble.mean_over(stage1, chosen, POOL)
+        for task in TASKS:
+            likeliest = TOY.labels.decode(task, mean[task].argmax(axis=1))
+            assert list(table[table.fold == fold][task]) == likeliest
+    assert 0 < len(teachers.accepted(table)) < len(table)
+
+
+def test_pseudo_labels_and_gates_are_read_as_they_were_written(stage1, tmp_path):
+    table, gates = teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
+    assert [path.name for path in teachers.write(tmp_path, table, gates)] == ["pseudo_labels.csv", "gates.csv"]
+    read, gates_read = teachers.read(tmp_path)
+    pd.testing.assert_frame_equal(read, table, check_dtype=False)
+    pd.testing.assert_frame_equal(gates_read, gates)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda table: table.drop(columns="intent_accepted"), "has no column intent_accepted"),
+        (lambda table: table.iloc[1:], "not all folds have the same clips"),
+        (lambda table: table.assign(emotion_confidence="sure"), "sure"),
+        (lambda table: table.assign(intent_confidence=1.5), "no probability"),
+    ],
+)
+def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, reason):
+    table, gates = teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
+    teachers.write(tmp_path, change(table), gates)
+    with pytest.raises(files.Damaged, match=rf"pseudo_labels\.csv is damaged .*{reason}"):
+        teachers.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (",emotion,", ",emotion2,"),
+        ("0.9", "0.9x"),
+        ("1,intent", "0,intent"),
+        ("precision", "precisio"),
+        (",1.0,", ",0.0,"),
+    ],
+)
+def test_damaged_gates_are_told(tmp_path, old, new):
+    table, gates = pseudo_labels()
+    teachers.write(tmp_path, table, gates)
+    assert len(teachers.read(tmp_path)[1]) == len(gates)
+    text = (tmp_path / "gates.csv").read_text()
+    assert old in text
+    (tmp_path / "gates.csv").write_text(text.replace(old, new, 1))
+    with pytest.raises(files.Damaged, match=r"gates\.csv is damaged"):
+        teachers.read(tmp_path)

@@ -1,0 +1,250 @@
+"""What each member learns from, and that what is kept of it is read as it was written."""
+
+import dataclasses
+import shutil
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.special import softmax
+
+from meiju.config import Config, ModelConfig, PseudoConfig, Stage2Config, TrainConfig
+from meiju.data.labels import TASKS
+from meiju.features import frame_store
+from meiju.training import members, workers
+from meiju.training.batches import Frames
+from meiju.training.loop import predict
+from meiju.training.members import Member
+from meiju.training.workers import StageData
+from meiju.utils import files
+from toy_corpus import LABELS, N_FOLDS, make_corpus, make_folds
+
+CONFIG = Config(
+    "toy",
+    folds=N_FOLDS,
+    jobs=1,
+    device="cpu",
+    model=ModelConfig(heads=(1, 2), width=4),
+    train=TrainConfig(seeds=2, epochs=1, average_epochs=1, together=2),
+)
+ONE_HEAD = dataclasses.replace(
+    CONFIG, model=ModelConfig(heads=(1,), width=4), train=TrainConfig(1, 1, average_epochs=1)
+)
+CORPUS = make_corpus()
+FOLDS = make_folds(CORPUS)
+NAMES = list(CORPUS.clips.name)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> StageData:
+    """Two streams of random frames; a clip has no frame of the second."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("stores")
+    frames = {"text": [rng.normal(size=(1, 5)) for _ in NAMES], "audio": [rng.normal(size=(3, 4)) for _ in NAMES]}
+    frames["audio"][2] = frame_store.NoFrames("silent")
+    for stream, encoded in frames.items():
+        frame_store.write(folder / stream, NAMES, encoded, dim={"text": 5, "audio": 4}[stream])
+    return StageData(CORPUS.clips, LABELS, FOLDS, {stream: folder / stream for stream in frames})
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A folder of the members of CONFIG with one head, nested ones included."""
+    folder = tmp_path_factory.mktemp("members")
+    workers.train(ONE_HEAD, data, members.plan(ONE_HEAD, nested=True), folder, stage=1, label="toy")
+    return folder
+
+
+def test_a_member_learns_from_the_folds_it_does_not_hold_out(data):
+    for member in members.plan(CONFIG, nested=True):
+        rows = workers._member_data(CONFIG, data, member, stage=1).labelled
+        expected = FOLDS.name[~FOLDS.fold.isin(member.held_out)]
+        assert [NAMES[k] for k in rows.clips] == sorted(expected)
+        truth = CORPUS.clips.set_index("name").emotion[sorted(expected)]
+        assert LABELS.decode("emotion", rows.targets["emotion"].argmax(axis=1)) == list(truth)
+
+
+def test_members_differ_in_their_random_streams_and_stages_too(data):
+    plan = members.plan(CONFIG, nested=True)
+    seeds = [workers._member_data(CONFIG, data, member, stage).seed for member in plan for stage in (1, 2)]
+    assert len(set(seeds)) == len(seeds)
+    other = dataclasses.replace(CONFIG, seed=1)
+    assert workers._member_data(other, data, plan[0], 1).seed not in seeds
+
+
+def pseudo_labels():
+    """Of each fold other labels of two unlabelled clips; the intent of the second is not accepted."""
+    rows = []
+    for fold in range(N_FOLDS):
+        for k in range(2):
+            rows.append({"name": f"unlabelled_0{k}", "fold": fold, "emotion": LABELS.emotion[fold], "intent": "wish"})
+            rows[-1] |= {"emotion_accepted": True, "intent_accepted": k == 0}
+            rows[-1] |= {f"emotion_probability_{label}": 0.2 + 0.4 * (label == "calm") for label in LABELS.emotion}
+            rows[-1] |= {f"intent_probability_{label}": 0.5 for label in LABELS.intent}
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_member_learns_from_the_pseudo_labels_of_its_own_fold(data, soft):
+    config = dataclasses.replace(
+        CONFIG, pseudo=PseudoConfig(gate="soft" if soft else "precision"), stage2=Stage2Config(weight=0.25)
+    )
+    with_pseudo = dataclasses.replace(data, pseudo=pseudo_labels())
+    for fold in range(N_FOLDS):
+        rows = workers._member_data(config, with_pseudo, Member(1, 0, (fold,)), stage=2).pseudo
+        assert [NAMES[k] for k in rows.clips] == ["unlabelled_00", "unlabelled_01"]
+        np.testing.assert_allclose(rows.weight["emotion"], 0.25)
+        np.testing.assert_allclose(rows.weight["intent"], [0.25, 0])
+        expected = [0.2, 0.2, 0.6] if soft else np.eye(3)[fold]
+        np.testing.assert_allclose(rows.targets["emotion"], [expected] * 2, rtol=1e-6)
+        assert not rows.targets["intent"][1].any()
+
+
+def test_without_pseudo_labels_of_its_fold_a_member_has_none(data):
+    table = pseudo_labels()
+    with_pseudo = dataclasses.replace(data, pseudo=table[table.fold != 1])
+    assert workers._member_data(CONFIG, with_pseudo, Member(1, 0, (1,)), stage=2).pseudo is None
+    assert workers._member_data(CONFIG, with_pseudo, Member(1, 0, (2,)), stage=2).pseudo is not None
+
+
+def test_members_that_train_together_have_the_same_heads_and_steps(data):
+    plan = members.plan(CONFIG, nested=True)
+    groups = workers.group_members(CONFIG, data, plan, stage=1, device="cpu")
+    assert sorted(member for group in groups for member, _ in group) == sorted(plan)
+    for group in groups:
+        assert len(group) <= CONFIG.train.together
+        assert len({(m.heads, m.seed, len(m.held_out), len(d.labelled) > 8) for m, d in group}) == 1
+
+
+@pytest.mark.parametrize("together", [2, 5])
+def test_more_seeds_and_heads_leave_the_groups_of_the_others_as_they_are(data, together):
+    def groups(heads, seeds):
+        train = dataclasses.replace(CONFIG.train, seeds=seeds, together=together)
+        model = dataclasses.replace(CONFIG.model, heads=heads)
+        config = dataclasses.replace(CONFIG, train=train, model=model)
+        plan = members.plan(config, nested=True)
+        made = workers.group_members(config, data, plan, stage=1, device="cpu")
+        return {tuple(member for member, _ in group) for group in made}
+
+    assert groups((2,), 1) < groups((1, 2), 1) < groups((1, 2), 3)
+
+
+@pytest.mark.parametrize(("gigabytes", "largest"), [(8, 8), (1e-4, 1)])
+def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatch, gigabytes, largest):
+    """Of 15 members alike, which two GPUs share."""
+    config = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, seeds=1, together=None))
+    properties = types.SimpleNamespace(total_memory=gigabytes * 1e9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plan = 5 * [member for member in members.plan(config, nested=False) if member.heads == 1]
+    groups = workers.group_members(config, data, plan, stage=1, device="cuda")
+    assert max(map(len, groups)) == largest
+    assert sum(map(len, groups)) == len(plan) == 15
+    assert max(map(len, workers.group_members(config, data, plan, stage=1, device="cpu"))) == 5
+
+
+def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monkeypatch):
+    """Not by what is done already: a member that is lost is trained again in the same company."""
+    plan, company = members.plan(CONFIG, nested=True), []
+
+    def note(_, function, jobs, **options):
+        company.append([[member for member, _ in group] for _, _, group, *_ in jobs])
+        return ()
+
+    monkeypatch.setattr(workers, "run_jobs", note)
+    workers.train(CONFIG, data, plan, tmp_path, stage=1, label="none there")
+    lost = plan[3]
+    for path in members.paths(set(plan) - {lost}, tmp_path):
+        path.touch()
+    workers.train(CONFIG, data, plan, tmp_path, stage=1, label="one lost")
+    first, second = company
+    assert sorted(member for group in first for member in group) == sorted(plan)
+    assert second == [group for group in first if lost in group]
+    assert len(second[0]) == CONFIG.train.together
+
+
+def test_members_that_are_lost_are_trained_again_to_the_same_bytes(data, trained, tmp_path):
+    again = shutil.copytree(trained, tmp_path / "again")
+    plan = members.plan(ONE_HEAD, nested=True)
+    lost = [again / "heads1-seed0-fold1.safetensors", again / "heads1-seed0-fold0+2.npz"]
+    for path in lost:
+        path.unlink()
+    assert {m.stem for m in members.missing(plan, again)} == {"heads1-seed0-fold1", "heads1-seed0-fold0+2"}
+    workers.train(ONE_HEAD, data, plan, again, stage=1, label="again")
+    assert members.missing(plan, again) == []
+    for path in members.paths(plan, trained):
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_nested_members_keep_no_weights_and_judge_labelled_clips_alone(trained):
+    nested = Member(1, 0, (0, 2))
+    assert [path.name for path in members.paths([nested], trained)] == ["heads1-seed0-fold0+2.npz"]
+    assert not (trained / members.weights_name(nested)).exists()
+    held_out = list(FOLDS.name[FOLDS.fold != 1])
+    assert members.probabilities(trained, nested, held_out)["emotion"].shape == (len(held_out), 3)
+    assert set(members.trained_on(trained, nested)) == set(FOLDS.name[FOLDS.fold == 1])
+    with pytest.raises(files.Damaged, match="has no prediction of testing_00"):
+        members.probabilities(trained, nested, ["testing_00"])
+
+
+def test_weights_that_are_read_again_predict_what_was_kept(data, trained):
+    chosen = members.plan(ONE_HEAD, nested=False)[::-1]
+    network = workers.load_network(trained, chosen, ONE_HEAD.model)
+    frames = Frames(data.load_stores([member.held_out for member in chosen]), NAMES)
+    logits = predict(network, frames, np.arange(len(NAMES)))
+    asked = [name for name in NAMES if not name.startswith("training")]
+    rows = [NAMES.index(name) for name in asked]
+    for e, member in enumerate(chosen):
+        kept = members.probabilities(trained, member, asked)
+        for task in TASKS:
+            np.testing.assert_allclose(softmax(logits[task][e, rows], axis=-1), kept[task], atol=1e-5)
+    assert network.shape.streams == {"text": 5, "audio": 4}
+    assert network.shape.single == {"text"}
+
+
+def test_a_member_is_not_asked_about_clips_it_trained_on(trained):
+    member = Member(1, 0, (0,))
+    with pytest.raises(KeyError, match="heads1-seed0-fold0 has no prediction of training_02: it trained on it"):
+        members.probabilities(trained, member, ["training_00", "training_02"])
+
+
+ONE = Member(1, 0, (0,))
+
+
+def spoil(folder, change):
+    """Change what one member's weights file holds: `change` gets its weights and metadata."""
+    path = folder / "heads1-seed0-fold1.safetensors"
+    weights, metadata = load_file(path), {"shape": workers.read_shape(folder, [ONE]).to_json()}
+    change(weights, metadata)
+    save_file(weights, path, metadata)
+
+
+DAMAGES = {
+    "other than finite numbers": lambda weights, _: weights["linear.centre"].fill_(torch.nan),
+    "size mismatch|stack expects": lambda w, _: w.update({"linear.centre": torch.zeros(1, 3)}),
+    "linear.centre|regression.centre": lambda weights, _: weights.pop("linear.centre"),
+    "other streams or classes": lambda _, metadata: metadata.update(
+        shape='{"streams": {"text": 5}, "single": ["text"], "classes": {"emotion": 3, "intent": 2}}'
+    ),
+    "shape": lambda _, metadata: metadata.clear(),
+    "no size": lambda _, metadata: metadata.update(shape='{"streams": {"text": 0}, "single": [], "classes": {}}'),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_weights_that_do_not_belong_are_named(trained, tmp_path, reason):
+    folder = shutil.copytree(trained, tmp_path / "members")
+    spoil(folder, DAMAGES[reason])
+    with pytest.raises(files.Damaged, match=f"is damaged .*({reason})"):
+        workers.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
+
+
+def test_weights_that_tell_of_huge_streams_are_refused_before_memory_is_taken(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "members")
+    for path in folder.glob("*.safetensors"):
+        shape = workers.read_shape(folder, [ONE])
+        save_file(load_file(path), path, {"shape": shape.to_json().replace('"audio": 4', '"audio": 1000000000')})
+    with pytest.raises(files.Damaged, match="other names or sizes"):
+        workers.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
