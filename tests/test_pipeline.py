@@ -379,7 +379,7 @@ def edited(module: str, old: str, new: str):
 
 def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, capsys):
     before = {path.name for path in own_home.glob("work/sample/stage1/*")}
-    with edited("fusion", "return own + gate * seen", "return own"):
+    with edited("models/fusion", "return own + gate * seen", "return own"):
         run_step("03_extract_features", own_home, root)
         assert "features: done before" in capsys.readouterr().out
         run_step("05_train_stage1", own_home, root)
@@ -390,7 +390,9 @@ def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, cap
 
 
 def test_comments_and_docstrings_are_no_code(home, root, capsys):
-    with edited("fusion", '"""A hidden layer and the classes of one task."""', '"""Other words."""  # and a comment'):
+    with edited(
+        "models/fusion", '"""A hidden layer and the classes of one task."""', '"""Other words."""  # and a comment'
+    ):
         run_step("05_train_stage1", home, root)
     assert "done before" in capsys.readouterr().out
 

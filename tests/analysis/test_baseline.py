@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,7 +52,8 @@ def test_what_a_clip_lacks_is_the_mean_of_the_clips_that_are_learnt_from():
     np.testing.assert_allclose(said[0], said[1], atol=1e-6)
 
 
-def test_the_script_writes_scores_and_a_submission(home, root, capsys):
+def test_the_script_writes_scores_and_a_submission(home, root, tmp_path, capsys):
+    home = shutil.copytree(home, tmp_path / "own")  # others look at all that a run has written
     run_step("baseline", home, root)
     out = home / "submissions" / "sample"
     scores = pd.read_csv(out / "baseline.csv")

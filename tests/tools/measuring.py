@@ -181,7 +181,7 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
 
     Steps by themselves train in other processes; here members train in this one, so that its memory is that of both.
     """
-    gate = PseudoConfig(gate="fixed", threshold=1e-3, plausible_pairs=False)
+    gate = PseudoConfig(gate="paper", threshold=1e-3)
     config = Config("bench", device=device.type, model=ModelConfig(heads=(HEADS,)), train=ONE_EPOCH, pseudo=gate)
     corpora = {n: _corpus(size, n) for n in size.pools}
     for n, (corpus, folds) in corpora.items():

@@ -124,11 +124,11 @@ def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_by_l
     monkeypatch.setattr(regression, "REGRESSION_ROWS", 6)
     some = train(frames, [first]).regression.weight_emotion
     assert not torch.allclose(some, whole)
-    (labelled, drawn), (_, again) = (loop._rows_of_regression(one, N_CLIPS, 1.0) for one in (first, second))
+    (labelled, drawn), (_, again) = (regression._rows_of_regression(one, N_CLIPS, 1.0) for one in (first, second))
     assert labelled is first.labelled
     assert len(drawn) == len(again) == 6
     shared = np.intersect1d(first.pseudo.clips, second.pseudo.clips)
-    both = loop._rows_of_regression(dataclasses.replace(first, pseudo=pseudo_of(shared)), N_CLIPS, 1.0)[1]
+    both = regression._rows_of_regression(dataclasses.replace(first, pseudo=pseudo_of(shared)), N_CLIPS, 1.0)[1]
     assert set(drawn.clips) & set(shared) <= set(both.clips)
     for task in TASKS:
         place = np.searchsorted(first.pseudo.clips, drawn.clips)
@@ -140,7 +140,7 @@ def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_by_l
 def test_in_the_head_pseudo_labelled_clips_weigh_as_much_as_in_the_batches(ratio):
     """A large pool must not swamp a head that learns from all of it: --stage2.ratio holds for both parts."""
     labelled, pseudo = rows_of(NUMBERS[:40]), rows_of(NUMBERS[40:])
-    own, others = loop._rows_of_regression(MemberData(labelled, pseudo, 0), N_CLIPS, ratio)
+    own, others = regression._rows_of_regression(MemberData(labelled, pseudo, 0), N_CLIPS, ratio)
     batch = 1000  # so large that rounding to whole clips does not show
     in_batches = n_pseudo(MemberData(labelled, pseudo, 0), batch, ratio) / batch
     for task in TASKS:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from meiju import run
+from meiju import cli
 from meiju.config import ConfigError, CorpusConfig
 from meiju.data.corpus import CorpusError, read_corpus
 from meiju.data.submission import check
@@ -132,7 +132,7 @@ def test_what_cannot_be_written_is_to_be_made_writable(number):
 @pytest.mark.parametrize("wrapped", [os_error, of_av, chained])
 @pytest.mark.parametrize("number", [*ERRNOS, *FULL])
 def test_a_script_ends_in_one_line(number, wrapped):
-    with pytest.raises(SystemExit) as caught, run.plain_end():
+    with pytest.raises(SystemExit) as caught, cli.plain_end():
         raise wrapped(number)
     assert str(caught.value).startswith("error: ")
     assert "\n" not in str(caught.value)
@@ -140,7 +140,7 @@ def test_a_script_ends_in_one_line(number, wrapped):
 
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), KeyError("x")])
 def test_a_script_shows_where_other_errors_come_from(error):
-    with pytest.raises(type(error)), run.plain_end():
+    with pytest.raises(type(error)), cli.plain_end():
         raise error
 
 

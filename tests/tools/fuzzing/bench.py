@@ -87,7 +87,6 @@ class Bench:
             encoders={stream: self.run.encoder_folder(stream) for stream in self.config.encoders},
             transcripts=self.run.folder(TRANSCRIPTS),
             stage=self.run.folder(STAGE2),
-            weights=None,
         )
 
 
