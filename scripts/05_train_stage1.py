@@ -1,7 +1,6 @@
 """05 - Stage 1: train on the labelled clips, for every fold, head count and seed.
 
 Members that hold out two folds are trained beside them: they tell how far the teachers of step 06 can be trusted.
-Text encoders of tuned: streams are fine-tuned first, inside the folds.
 
 Reads   work/_shared/features/, work/<run>/transcripts/, folds/<run>.csv
 Writes  work/<run>/stage1/: a .safetensors (weights) and a .npz (predictions on unseen clips) per member

@@ -1,4 +1,4 @@
-"""List what runs share (frames, transcriptions, fine-tuned encoders): how large it is, and which runs use it.
+"""List what runs share (frames, transcriptions): how large it is, and which runs use it.
 
 A run that is no longer wanted is deleted as work/<run>/; what it alone used is then unused.
 

@@ -229,10 +229,10 @@ def test_a_marker_that_cannot_be_read_removes_nothing(tmp_path, arrays, encoded,
     assert store.exists()
 
 
-def test_transcriptions_and_fine_tuned_encoders_are_named_by_what_decides_them(tmp_path):
+def test_frames_and_transcriptions_are_named_by_what_decides_them(tmp_path):
     speech = {"step": "transcription", "media": "abc"}
     streams = {"text": {"source": {"step": "transcripts", "transcription": speech}}}
-    decided = {"stage1": {"features": {"streams": streams}, "tuned": {"words": {"model": "m"}}}}
+    decided = {"stage1": {"features": {"streams": streams}}}
     folder = tmp_path / "work" / "run" / "stage2" / "f"
     folder.mkdir(parents=True)
     marker = {"at": 1, "settings": {}, "cache key": decided}
@@ -240,7 +240,6 @@ def test_transcriptions_and_fine_tuned_encoders_are_named_by_what_decides_them(t
     shared = tmp_path / "work" / "_shared"
     assert set(stores.users(tmp_path)) == {
         shared / stores.name_of("features", streams["text"], "text"),
-        shared / stores.name_of("tuned", {"model": "m"}, "words"),
         shared / stores.name_of("transcription", speech),
     }
 

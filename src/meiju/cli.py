@@ -33,7 +33,7 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
     "02_refine_punctuation": ("seed", "device", "jobs", "punctuation", "punctuation_texts"),
     "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
     "04_make_folds": ("seed", "folds", "folds_by", "corpus.labels"),
-    "05_train_stage1": (*COMPUTING, "streams", "tune", "model", "train"),
+    "05_train_stage1": (*COMPUTING, "streams", "model", "train"),
     "06_pseudo_label": ("pseudo",),
     "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
     "08_ensemble": ("submit", "corpus.average"),

@@ -17,9 +17,6 @@ import tyro
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = ".venv/bin/python scripts"  # how messages name a script, to be given in the repository's folder
 
-# How a stream is named whose encoder learns from labels, and so differs from fold to fold.
-TUNED = "tuned:"
-
 # A sub-configuration is a group of flags (--train.lr), never a choice between classes.
 Flags = tyro.conf.AvoidSubcommands
 
@@ -83,24 +80,6 @@ class TextConfig:
         require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
         low, high = self.ngrams
         require(1 <= low <= high, f"--text.ngrams are two lengths, 1 <= shortest <= longest; got {self.ngrams}")
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How the networks of tuned: streams are fine-tuned on the labels."""
-
-    epochs: int = 4
-    """Passes over the labelled sentences."""
-    lr: float = 3e-5
-    """Peak learning rate."""
-    batch_size: int = 32
-    """Sentences a step."""
-
-    def __post_init__(self):
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            require(value >= 1, f"--tune.{name.replace('_', '-')} is at least 1; got {value}")
-        require(self.lr > 0, f"--tune.lr is above 0; got {self.lr}")
 
 
 @dataclass(frozen=True)
@@ -332,7 +311,6 @@ class Config:
     corpus: Flags[CorpusConfig] = field(default_factory=CorpusConfig)
     speech: Flags[SpeechConfig] = field(default_factory=SpeechConfig)
     text: Flags[TextConfig] = field(default_factory=TextConfig)
-    tune: Flags[TuneConfig] = field(default_factory=TuneConfig)
     audio: Flags[AudioConfig] = field(default_factory=AudioConfig)
     visual: Flags[VisualConfig] = field(default_factory=VisualConfig)
     model: Flags[ModelConfig] = field(default_factory=ModelConfig)
@@ -359,10 +337,6 @@ class Config:
         require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
         require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
-        require(
-            not self.tuned or self.folds >= 4,
-            f"--folds is at least 4 with tuned: streams, whose networks leave out three folds; got {self.folds}",
-        )
 
     @property
     def encoders(self) -> dict[str, str]:
@@ -374,11 +348,6 @@ class Config:
                 f"--streams are written name=encoder, e.g. text=tfidf-svd; got {stream!r}",
             )
         return dict(stream.split("=", 1) for stream in self.streams)
-
-    @property
-    def tuned(self) -> dict[str, str]:
-        """Pretrained model by stream, of the streams that are fine-tuned on labels (see meiju.training.text_tuning)."""
-        return {stream: name[len(TUNED) :] for stream, name in self.encoders.items() if name.startswith(TUNED)}
 
     @property
     def n_jobs(self) -> int:

@@ -15,7 +15,6 @@ from meiju import stores
 from meiju.config import ConfigError
 from meiju.data import submission
 from meiju.data.corpus import PARTS, UNSCORED_PARTS
-from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble, scores
 from meiju.evaluation.scores import Stage
 from meiju.features import frame_store, material
@@ -116,15 +115,13 @@ def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
 
 
 def train_stage1(run: Run) -> None:
-    """Step 05: the members that count, and the nested ones; the encoders of tuned: streams come first."""
+    """Step 05: the members that count, and the nested ones."""
     if run.needs_run("stage1"):
         from meiju.training import workers
 
-        _tune(run)
         plan, folder = members.plan(run.config, nested=True), run.folder("stage1")
         workers.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
-        networks = [path for stream in run.config.tuned for path in files.files_in(run.tuned_folder(stream))]
-        run.finish("stage1", [*members.paths(plan, folder), *networks])
+        run.finish("stage1", members.paths(plan, folder))
 
 
 def label_pool(run: Run) -> None:
@@ -207,7 +204,6 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
         run.folds,
         run.stores,
         pseudo=pseudo,
-        tuned=frozenset(run.config.tuned),
     )
 
 
@@ -222,21 +218,3 @@ def read_stages(run: Run) -> list[Stage]:
 def submitted(run: Run, stages: Sequence[Stage]) -> Stage:
     """Of the stages that `read_stages` returns, the one that is handed in."""
     return stages[("stage1", "stage2").index(run.config.submit)]
-
-
-def _tune(run: Run) -> None:
-    """Fine-tune the text encoders of tuned: streams inside the folds, as far as that is not done."""
-    from meiju.training import text_tuning
-
-    clips = run.corpus.clips
-    for stream, model in run.config.tuned.items():
-        lines = text_tuning.Lines(
-            refine.as_clips(clips, run.result("transcripts")),
-            run.folds.set_index("name").fold.reindex(clips.name).fillna(-1).to_numpy(dtype=int),
-            {task: run.corpus.labels.encode(task, clips[task]) for task in TASKS},
-            {task: len(run.corpus.labels[task]) for task in TASKS},
-        )
-        device = pick_device(run.config.device)
-        folder = run.tuned_folder(stream)
-        with files.reserved(folder):
-            text_tuning.extract(model, run.config.tune, lines, folder, seed=run.config.seed, device=device)

@@ -25,7 +25,7 @@ from meiju.data.tables import tell
 from meiju.features.base import Clip, Encoder
 from meiju.features.material import lack_of
 from meiju.features.registry import make_encoder
-from meiju.steps import STEPS, tuned_key
+from meiju.steps import STEPS
 from meiju.text import punctuation
 from meiju.utils import files, hub, log, provenance, spreadsheets
 from meiju.utils.hub import MissingModel
@@ -103,14 +103,11 @@ class Run:
 
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
-        """An unfitted encoder by stream that needs no labels. Raises ConfigError with the problems of all of them."""
+        """An unfitted encoder by stream. Raises ConfigError with the problems of all of them."""
         made, problems, missing = {}, [], False
         for stream, name in self.config.encoders.items():
             try:
-                if stream in self.config.tuned:
-                    hub.locate(self.config.tuned[stream])  # to be fine-tuned once there are folds
-                else:
-                    made[stream] = make_encoder(name, self.config)
+                made[stream] = make_encoder(name, self.config)
             except ConfigError as error:
                 problems.append(str(error))
                 missing = missing or isinstance(error, MissingModel)
@@ -174,13 +171,9 @@ class Run:
         """Where the transcription lies, or will lie."""
         return self.config.shared / stores.name_of("transcription", self.cache_key("transcription"))
 
-    def tuned_folder(self, stream: str) -> Path:
-        """Where the networks and frames of a stream lie that is fine-tuned on labels, or will lie."""
-        return self.config.shared / stores.name_of("tuned", tuned_key(self, stream), stream)
-
     def encoder_folder(self, stream: str) -> Path:
         """Where the fitted encoder of a stream lies."""
-        return self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream) / "encoder"
+        return self.stream_folder(stream) / "encoder"
 
     @property
     def ablation_folder(self) -> Path:
@@ -189,15 +182,12 @@ class Run:
 
     @property
     def stores(self) -> dict[str, Path]:
-        """Where the store of each stream lies; of a fine-tuned stream, its stores. Raises NotYet without them.
+        """Where the store of each stream lies. Raises NotYet without them.
 
         In the settings' order, which is that of the network's tokens.
         """
         self.result("features")
-        return {
-            stream: self.tuned_folder(stream) if stream in self.config.tuned else self.stream_folder(stream)
-            for stream in self.config.encoders
-        }
+        return {stream: self.stream_folder(stream) for stream in self.config.encoders}
 
     def clip_inputs(self, encoder: Encoder, clips: Sequence[Clip]) -> dict[str, str]:
         """By clip name, a hash of what an encoder reads of it."""

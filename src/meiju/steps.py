@@ -11,7 +11,7 @@ from meiju.config import ConfigError, as_settings
 from meiju.data.labels import TASKS
 from meiju.data.tables import GROUPS
 from meiju.text import punctuation
-from meiju.utils import files, hub, provenance
+from meiju.utils import files, provenance
 from meiju.utils.compute import device_type
 
 if TYPE_CHECKING:
@@ -71,18 +71,6 @@ def encoder_key(run: "Run", stream: str) -> dict:
     }
 
 
-def tuned_key(run: "Run", stream: str) -> dict:
-    """What decides the networks and frames of a stream that is fine-tuned on labels."""
-    return {
-        "seed": run.config.seed,
-        "code": provenance.code_of("meiju.training.text_tuning.extract"),
-        "model": hub.identity(run.config.tuned[stream]),
-        "transcripts": run.cache_key("transcripts"),
-        "tune": as_settings(run.config.tune),
-        **_taught_by(run),
-    }
-
-
 def _taught_by(run: "Run") -> dict:
     """Folds, labels and device."""
     return {
@@ -99,7 +87,6 @@ def _stage1_key(run: "Run") -> dict:
     del model["heads"], train["seeds"]
     return {
         "features": run.cache_key("features"),
-        "tuned": {stream: tuned_key(run, stream) for stream in run.config.tuned},
         "streams in order": list(run.config.encoders),  # that of the network's tokens
         "model": model,
         "train": train,

@@ -1,4 +1,4 @@
-"""What runs share: frames, transcriptions and fine-tuned encoders, which take longest and which no run's name decides.
+"""What runs share: frames and transcriptions, which take longest and which no run's name decides.
 
 They lie in work/_shared/<kind>/, in a folder named by a hash of all that decides them, so that any run finds them. A
 run uses what the markers of its steps name, below work/<run>/ and in submissions/<run>/: of each set of settings the
@@ -18,7 +18,7 @@ from meiju.config import SHARED
 from meiju.utils import files
 
 BEGUN = ".begun.json"  # the marker of a step that was begun: what it has made so far is used, though it may be cut off
-KINDS = {"features": "streams", "tuned": "tuned"}  # where a marker lists what decides each stream
+STREAMS = "streams"  # where a marker lists what decides each stream
 # Settings that decide nothing of what is shared.
 OTHER_SETTINGS = ("run", "home", "jobs", "compute", "model", "train", "pseudo", "stage2", "ensemble", "submit")
 
@@ -108,8 +108,7 @@ def _named_by(cache_key: object) -> Iterator[str]:
     if isinstance(cache_key, dict):
         if cache_key.get("step") == "transcription":
             yield name_of("transcription", cache_key)
-        for kind, listed in KINDS.items():
-            if isinstance(streams := cache_key.get(listed), dict):
-                yield from (name_of(kind, value, stream) for stream, value in streams.items())
+        if isinstance(streams := cache_key.get(STREAMS), dict):
+            yield from (name_of("features", value, stream) for stream, value in streams.items())
         for value in cache_key.values():
             yield from _named_by(value)

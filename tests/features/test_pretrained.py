@@ -600,9 +600,3 @@ def test_a_cluster_is_sent_no_weights(models, clips):
     sent = pickle.dumps(encoder)
     assert len(sent) < 20_000
     np.testing.assert_array_equal(arrays_of(pickle.loads(sent).encode(clips))[0], wanted[0])
-
-
-def test_a_missing_model_to_be_tuned_is_told_as_early_as_the_others(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match="hf download nobody/tuned"):
-        Run(Config("run", streams=("a=tfidf-svd", "b=tuned:nobody/tuned"))).encoders  # noqa: B018

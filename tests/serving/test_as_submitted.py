@@ -81,18 +81,6 @@ def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_pat
         ask(own, root, tmp_path)
 
 
-def test_an_encoder_tuned_inside_the_folds(own, root, bert, tmp_path):
-    streams = ["--streams", f"text=tuned:{bert}", "audio=smart-turn"]
-    tune = ["--tune.epochs", "1", "--tune.lr", "0.03", "--folds", "4", "--train.seeds", "2", "--model.heads", "2"]
-    run_all(own, root, *streams, *tune)
-    assert_as_submitted(ask(own, root, tmp_path), own)
-    run_script("predict.py", "sample", "--home", str(own), "--export", str(tmp_path / "model"))
-    shutil.rmtree(own / "work")
-    assert_as_submitted(ask(own, root, tmp_path, str(tmp_path / "model")), own)
-    arrays = {path.parent.name for path in (tmp_path / "model").rglob("*.np[yz]")}
-    assert arrays == {"transcripts"}  # of the restorer, and nothing of the corpus' clips
-
-
 def test_clips_that_are_transcribed(own, root, tmp_path):
     speech, silent = tmp_path / "whisper", tmp_path / "corpus"
     write_whisper(speech)

@@ -355,7 +355,7 @@ def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -
             # A thousand clips again and again: as many bytes on disk, and little to draw.
             drawn = [rng.normal(size=(n, dim)).astype(np.float16) for n in rng.integers(low, high + 1, size=1000)]
             frame_store.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
-        stores[stream] = frame_store.MemberStore(frame_store.load(folder / stream))
+        stores[stream] = frame_store.load(folder / stream)
     return Watched(stores, names, device)
 
 

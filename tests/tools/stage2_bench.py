@@ -31,7 +31,6 @@ from meiju.data.labels import TASKS
 from meiju.evaluation.calibration import calibrate, fit_temperature
 from meiju.evaluation.metrics import jrbm
 from meiju.features import frame_store
-from meiju.features.frame_store import MemberStore
 from meiju.run import Run
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
 from meiju.training.loop import predict, train_members
@@ -278,7 +277,7 @@ def shortened(store: frame_store.Store, most: int) -> frame_store.Store:
 
 def bench(run: Run, options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    stores = {s: MemberStore(shortened(frame_store.load(folder), options.frames)) for s, folder in run.stores.items()}
+    stores = {s: shortened(frame_store.load(folder), options.frames) for s, folder in run.stores.items()}
     frames = Frames(stores, list(run.corpus.clips.name))
     done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame()
     for seed in range(options.draws):

@@ -6,7 +6,6 @@ import torch
 
 from meiju.config import ModelConfig, TrainConfig
 from meiju.data.labels import TASKS
-from meiju.features.frame_store import MemberStore
 from meiju.models.fusion import FUSIONS
 from meiju.training import loop, regression
 from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, class_weight, hard_rows, n_pseudo, n_steps
@@ -30,7 +29,7 @@ def stores():
     for k, name in enumerate(NAMES):
         text[name] = rng.normal(size=(1, 5)) + 3 * np.eye(5)[LABELS["emotion"][k]]
         audio[name] = rng.normal(size=(0 if k == 7 else rng.integers(1, 6), 4)) + 3 * np.eye(4)[LABELS["intent"][k]]
-    return {"text": MemberStore(make_store(text)), "audio": MemberStore(make_store(audio))}
+    return {"text": make_store(text), "audio": make_store(audio)}
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +276,7 @@ def gather(*names, lengths=LENGTHS):
     rng = np.random.default_rng(0)
     clips = {name: rng.normal(size=(n, 2)).astype(np.float16) for name, n in lengths.items()}
     chosen = torch.tensor([[list(lengths).index(name) for name in names]])
-    batch = Frames({"audio": MemberStore(make_store(clips))}, list(lengths)).batch(chosen)
+    batch = Frames({"audio": make_store(clips)}, list(lengths)).batch(chosen)
     return clips, batch.frames["audio"][0].numpy(), batch.mask["audio"][0].numpy()
 
 
@@ -328,7 +327,7 @@ def test_dimensions_that_do_not_vary_leave_the_others_their_size(size, n_frames)
     for name in NAMES:
         varying = size * rng.normal(size=(n_frames, 20))
         clips[name] = np.concatenate([varying, np.tile(dead, (n_frames, 1))], axis=1)
-    place = Frames({"a": MemberStore(make_store(clips))}, NAMES)
+    place = Frames({"a": make_store(clips)}, NAMES)
     network = train(place, [MemberData(rows_of(NUMBERS), None, 0)])
     batch = place.batch(torch.from_numpy(NUMBERS)[None])
     tokens = network.fusion.tokens
@@ -347,8 +346,7 @@ def test_a_stream_that_a_member_never_saw_does_not_move_it(fusion):
     nowhere = {name: np.empty((0, 4)) for name in NAMES}
     text = {name: rng.normal(size=(1, 5)) for name in NAMES}
     with_it, without = (
-        Frames({"text": MemberStore(make_store(text)), "rare": MemberStore(make_store(clips))}, NAMES)
-        for clips in (rare, nowhere)
+        Frames({"text": make_store(text), "rare": make_store(clips)}, NAMES) for clips in (rare, nowhere)
     )
     model = dataclasses.replace(MODEL, fusion=fusion)
     data = [MemberData(rows_of(NUMBERS[:60]), None, 3)]
@@ -356,29 +354,3 @@ def test_a_stream_that_a_member_never_saw_does_not_move_it(fusion):
     seen, unseen = (predict(network, place, NUMBERS[60:]) for place in (with_it, without))
     for task in TASKS:
         np.testing.assert_allclose(seen[task], unseen[task], atol=1e-5)
-
-
-def test_members_may_see_a_clip_differently():
-    """A stream with a store per member: each gathers its own frames, and learns and predicts as it would alone."""
-    rng = np.random.default_rng(1)
-    stores = [
-        make_store(
-            {name: rng.normal(size=(1, 3)) + k * np.eye(3)[LABELS["emotion"][n]] for n, name in enumerate(NAMES)}
-        )
-        for k in (1, 4)
-    ]
-    both, second = Frames({"a": MemberStore(*stores)}, NAMES), Frames({"a": MemberStore(stores[1])}, NAMES)
-    assert (both.shared, second.shared) == (False, True)
-    assert both.single == {"a"}
-    clips = torch.tensor([[0, 5], [5, 7]])
-    seen = both.batch(clips).frames["a"]
-    for e, store in enumerate(stores):
-        np.testing.assert_array_equal(seen[e, :, 0], store.frames[clips[e]].astype(np.float32))
-    for one, alone in zip(both.moments("a", NUMBERS, 1), second.moments("a", NUMBERS), strict=True):
-        torch.testing.assert_close(one, alone)
-    data = [MemberData(rows_of(NUMBERS[:60]), None, seed) for seed in (3, 4)]
-    options = {"heads": 2, "pseudo_ratio": 1.0}
-    together = predict(train_members(both, data, MODEL, CONFIG, **options), both, NUMBERS[60:])
-    alone = predict(train_members(second, data[1:], MODEL, CONFIG, **options), second, NUMBERS[60:])
-    for task in TASKS:
-        np.testing.assert_allclose(together[task][1], alone[task][0], atol=1e-4)

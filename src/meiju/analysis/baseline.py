@@ -13,7 +13,6 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from meiju.config import ConfigError
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
 from meiju.evaluation.ensemble import Probabilities
@@ -36,9 +35,7 @@ class Baseline:
 
 def carry_out(run: Run) -> Baseline:
     """Fit and score the baseline of a run whose features and folds are there. Raises NotYet where they are not."""
-    stores = [frame_store.load(folder) for stream, folder in run.stores.items() if stream not in run.config.tuned]
-    if not stores:
-        raise ConfigError("the baseline reads no tuned: streams, whose frames differ from fold to fold; add others")
+    stores = [frame_store.load(folder) for folder in run.stores.values()]
     names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
     x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
     truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()

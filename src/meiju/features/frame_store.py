@@ -72,22 +72,6 @@ class Store:
         return self.frames[start:stop], note.item() if len(note) else ""
 
 
-class MemberStore:
-    """One stream as a stack of members sees it: one store that all of them see, or the store of each member in order.
-
-    `frames` [total, dim] holds the frames of all these stores, one store after another.
-    """
-
-    def __init__(self, *stores: Store):
-        self._stores = stores
-        self.frames = stores[0].frames if len(stores) == 1 else np.concatenate([store.frames for store in stores])
-
-    def spans(self, names: Sequence[str]) -> np.ndarray:
-        """Rows of `frames` of each clip, in the order of `names`: [E, N, 2] (start, stop), E = 1 where all see one."""
-        first = np.cumsum([0, *(len(store.frames) for store in self._stores[:-1])])
-        return np.stack([store.spans(names) + start for store, start in zip(self._stores, first, strict=True)])
-
-
 def load(folder: Path) -> Store:
     """Open a finished store. Raises Damaged if its files are not whole, or not of one store."""
     with files.reading(folder / "index.csv", delete=folder):

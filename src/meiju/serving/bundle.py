@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from meiju.config import ComputeConfig, Config, ConfigError, as_settings, from_settings, require
 from meiju.data.labels import TASKS, LabelSet
 from meiju.text import punctuation
-from meiju.training import members, text_tuning
+from meiju.training import members
 from meiju.utils import files, hub, system
 
 MODEL = "model.json"
@@ -233,8 +233,7 @@ def _needed(config: Config) -> dict[str, list[str]]:
         MEMBERS: [members.weights_name(member) for member in members.plan(config, nested=False)],
     }
     for stream in config.encoders:
-        tuned = stream in config.tuned
-        needed[encoder_part(stream)] = text_tuning.needed_files(config.folds) if tuned else ["fitted.json"]
+        needed[encoder_part(stream)] = ["fitted.json"]
     return needed
 
 
@@ -244,7 +243,6 @@ def _list(config: Config, part: str, folder: Path, needed: list[str]) -> list[Pa
     if part == TRANSCRIPTS:
         paths |= set(punctuation.restorer_files(config, folder))
     elif part != MEMBERS:
-        # Of a tuned: stream the networks alone; what else lies there says something of each clip.
         within = {path.parent for path in paths}
         paths |= {path for place in within for path in place.rglob("*") if path.is_file() and path.suffix != ".part"}
     return sorted(paths)

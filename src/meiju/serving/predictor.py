@@ -19,7 +19,7 @@ from meiju.config import ConfigError
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
 from meiju.features import frame_store, material
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, read_one
+from meiju.features.base import Clip, Encoder, NoFrames, read_one
 from meiju.features.registry import make_encoder
 from meiju.models.network import MemberNetwork
 from meiju.serving import bundle
@@ -27,8 +27,6 @@ from meiju.text import punctuation, refine
 from meiju.training import members, workers
 from meiju.training.batches import Frames
 from meiju.training.loop import predict
-from meiju.training.members import Member
-from meiju.training.text_tuning import TunedText
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, pick_device
 from meiju.utils.hub import MissingModel
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
 CHUNK = 32  # clips that are encoded and judged together
 FEW = 8  # clips that are read before workers have started
-ALL = -1  # in place of a fold: what members of every fold see
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,8 @@ class Prediction:
         return "" if self.streams else f"nothing to go by ({reasons})"
 
 
-Seen = dict[int, list[tuple[np.ndarray, str]]]
-"""Of one stream, each clip's frames, or none and the reason; by the fold that a member holds out, or for ALL."""
+Seen = list[tuple[np.ndarray, str]]
+"""Of one stream, each clip's frames, or none and the reason."""
 
 
 class Predictor:
@@ -90,7 +87,7 @@ class Predictor:
         self.labels, self.made_up = run.labels, run.made_up
         for model in sorted(set(run.models) - {self.config.speech.model}):  # that one may never be needed
             run.check_model(model)
-        self.encoders: dict[str, Encoder | TunedText] = {}
+        self.encoders: dict[str, Encoder] = {}
         self.unusable: dict[str, str] = {}  # reason by stream
         try:
             self._load()
@@ -105,7 +102,7 @@ class Predictor:
         for stream in self.config.encoders:
             self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
         self._members = self._load_members(parts[bundle.MEMBERS].folder)
-        _, network = next(iter(self._members.values()))
+        network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
         if network.shape.classes != classes:
             raise ConfigError(f"model.json lists {classes} labels, but its weights are of {network.shape.classes}")
@@ -131,10 +128,6 @@ class Predictor:
 
     def _load_encoder(self, stream: str, folder: Path) -> None:
         name = self.config.encoders[stream]
-        if stream in self.config.tuned:
-            classes = {task: len(self.labels[task]) for task in TASKS}
-            self.encoders[stream] = TunedText(folder, self.config.folds, classes, self.device)
-            return
         try:
             encoder = make_encoder(name, self.config)
         except ConfigError as error:
@@ -146,16 +139,15 @@ class Predictor:
         frame_store.load_fitted(encoder, folder)
         self.encoders[stream] = encoder
 
-    def _load_members(self, folder: Path) -> dict[int, tuple[list[Member], MemberNetwork]]:
-        """By number of heads, the members and their stacked network."""
+    def _load_members(self, folder: Path) -> dict[int, MemberNetwork]:
+        """By number of heads, its members as one stacked network."""
         by_heads = {}
         for heads in self.config.model.heads:
             chosen = [member for member in members.plan(self.config, nested=False) if member.heads == heads]
             try:
-                network = workers.load_network(folder, chosen, self.config.model, self.device)
+                by_heads[heads] = workers.load_network(folder, chosen, self.config.model, self.device)
             except files.Damaged as error:  # or of another shape than the settings say
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
-            by_heads[heads] = chosen, network
         return by_heads
 
     @cached_property
@@ -168,8 +160,7 @@ class Predictor:
     @cached_property
     def _readers(self) -> dict[str, Callable]:
         """By stream, what workers do with a clip; for the other streams there is nothing worth their time."""
-        encoders = {s: encoder for s, encoder in self.encoders.items() if s not in self.config.tuned}
-        return {stream: encoder.reader() for stream, encoder in encoders.items() if encoder.track}
+        return {stream: encoder.reader() for stream, encoder in self.encoders.items() if encoder.track}
 
     def _read(self, clips: Sequence[Clip]) -> Iterator:
         """Of each clip in turn, what each reader makes of it."""
@@ -201,28 +192,22 @@ class Predictor:
 
     def _see(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Seen:
         """Frames as the feature store keeps them; read: what each clip's readers made of it."""
-        given: dict[int, Encoded]
         if stream in self.unusable:
-            given = {ALL: [NoFrames(self.unusable[stream])] * len(clips)}
-        elif stream in self.config.tuned:
-            given = self.encoders[stream].encode_by_fold(clips)
+            encoded = [NoFrames(self.unusable[stream])] * len(clips)
         elif stream in self._readers:
-            given = {ALL: self.encoders[stream].finish([of_clip[stream] for of_clip in read])}
+            encoded = self.encoders[stream].finish([of_clip[stream] for of_clip in read])
         else:
-            given = {ALL: self.encoders[stream].encode(clips)}
-        width = self._widths[stream]
-        return {fold: [frame_store.checked(frames, width) for frames in of_clips] for fold, of_clips in given.items()}
+            encoded = self.encoders[stream].encode(clips)
+        return [frame_store.checked(frames, self._widths[stream]) for frames in encoded]
 
     def _vote(self, seen: dict[str, Seen], n_clips: int) -> ensemble.Probabilities:
         """The mean over folds and seeds, then over head counts, as for the submission."""
         names = [str(k) for k in range(n_clips)]  # clips' own may stand twice
-        stores = {
-            stream: {fold: _store([frames for frames, _ in of_clips], names) for fold, of_clips in by_fold.items()}
-            for stream, by_fold in seen.items()
-        }
+        stores = {stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in seen.items()}
+        frames = Frames(stores, names, self.device)
         by_heads = {}
-        for heads, (chosen, network) in self._members.items():
-            said = predict(network, Frames(_stores_of(chosen, stores), names, self.device), np.arange(n_clips))
+        for heads, network in self._members.items():
+            said = predict(network, frames, np.arange(n_clips))
             if not all(np.isfinite(said[task]).all() for task in TASKS):
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads[heads] = {task: np.exp(said[task].astype(np.float64)).mean(axis=0) for task in TASKS}
@@ -232,7 +217,7 @@ class Predictor:
         self, k: int, clip: Clip, seen: dict[str, Seen], said: ensemble.Probabilities, heard: bool
     ) -> Prediction:
         """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
-        of_clip = {stream: next(iter(by_fold.values()))[k] for stream, by_fold in seen.items()}
+        of_clip = {stream: of_clips[k] for stream, of_clips in seen.items()}
         missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
         notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
         if self._run.longest and (note := material.far_longer(material.length(clip), self._run.longest)):
@@ -242,18 +227,6 @@ class Predictor:
             task: dict(zip(self.labels[task], said[task][k].tolist(), strict=True)) if used else {} for task in TASKS
         }
         return Prediction(clip, probabilities, used, missing, heard, notes)
-
-
-def _stores_of(
-    chosen: Sequence[Member], stores: dict[str, dict[int, frame_store.Store]]
-) -> dict[str, frame_store.MemberStore]:
-    """What these members see of each stream: all the same, or each its own."""
-    return {
-        stream: frame_store.MemberStore(
-            *([by_fold[ALL]] if ALL in by_fold else [by_fold[fold] for (fold,) in (m.held_out for m in chosen)])
-        )
-        for stream, by_fold in stores.items()
-    }
 
 
 def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:

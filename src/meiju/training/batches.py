@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from meiju.config import TrainConfig
 from meiju.data.labels import TASKS, UNKNOWN
-from meiju.features.frame_store import MemberStore
+from meiju.features.frame_store import Store
 from meiju.models.layers import Batch
 
 CONSTANT = 1e-6  # a deviation below this share of the mean, or of the largest deviation of the stream, is rounding
@@ -25,9 +25,8 @@ PREDICT_BATCH = 256  # clips at once
 class Frames:
     """The frames of all streams of given clips, gathered into batches by clip number.
 
-    Where members see a clip differently, a stream's store has spans of each of them. On a CPU, frames are read from
-    memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of what is free holds them all, and
-    in pinned memory of the host otherwise, from where batches are copied.
+    On a CPU, frames are read from memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of
+    what is free holds them all, and in pinned memory of the host otherwise, from where batches are copied.
 
     one_length: pad all batches alike, to the longest clip there is, as a GPU wants it (fixed shapes, and no need to
     wait for the length of a batch); on a CPU, each batch is padded to its longest clip.
@@ -35,7 +34,7 @@ class Frames:
 
     def __init__(
         self,
-        stores: dict[str, MemberStore],
+        stores: dict[str, Store],
         names: list[str],
         device: torch.device | str = "cpu",
         *,
@@ -44,7 +43,7 @@ class Frames:
         self.device = torch.device(device)
         self.one_length = self.device.type != "cpu" if one_length is None else one_length
         spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
-        self.longest = {stream: int((span[..., 1] - span[..., 0]).max()) for stream, span in spans.items()}
+        self.longest = {stream: int((span[:, 1] - span[:, 0]).max()) for stream, span in spans.items()}
         # Torch warns of a read-only array, hence mode 'c' of memory-mapping.
         frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
         self.kept_on = self.device
@@ -53,13 +52,12 @@ class Frames:
             if size > torch.cuda.mem_get_info(self.device)[0] / 2:
                 self.kept_on = torch.device("cpu")
                 frames = {stream: array.pin_memory() for stream, array in frames.items()}
-        # (E, N, 2) start and stop, or (1, N, 2) where all members see the same.
         self.spans = {stream: span.to(self.kept_on) for stream, span in spans.items()}
         self.frames = {stream: array.to(self.kept_on) for stream, array in frames.items()}
 
     def __len__(self) -> int:
         """Number of clips."""
-        return next(iter(self.spans.values())).shape[1]
+        return len(next(iter(self.spans.values())))
 
     @property
     def dims(self) -> dict[str, int]:
@@ -71,25 +69,14 @@ class Frames:
         """The streams that have at most one frame per clip."""
         return frozenset(stream for stream, length in self.longest.items() if length <= 1)
 
-    @property
-    def shared(self) -> bool:
-        """Whether all members see the same frames of a clip."""
-        return all(len(span) == 1 for span in self.spans.values())
-
-    def batch(self, clips: Tensor, members: Tensor | None = None) -> Batch:
-        """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least).
-
-        members (E,): who sees them, where members see a clip differently; all in their order by default.
-        """
-        members = torch.arange(len(clips)) if members is None else members
-        gathered = {stream: self._gather(stream, clips, members) for stream in self.frames}
+    def batch(self, clips: Tensor) -> Batch:
+        """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
+        gathered = {stream: self._gather(stream, clips) for stream in self.frames}
         return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
 
-    def _gather(self, stream: str, clips: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-        spans, frames = self.spans[stream], self.frames[stream]
-        clips, members = clips.to(self.kept_on), members.to(self.kept_on)
-        seen_by = members[:, None] if len(spans) > 1 else 0
-        start, stop = spans[seen_by, clips].unbind(-1)  # (E, B)
+    def _gather(self, stream: str, clips: Tensor) -> tuple[Tensor, Tensor]:
+        frames = self.frames[stream]
+        start, stop = self.spans[stream][clips.to(self.kept_on)].unbind(-1)  # (E, B)
         n_frames = stop - start
         seen = n_frames.clamp(max=MAX_FRAMES)
         longest = min(self.longest[stream], MAX_FRAMES) if self.one_length else int(seen.max())
@@ -110,14 +97,14 @@ class Frames:
             return x
         return x.pin_memory().to(self.device, non_blocking=True)
 
-    def moments(self, stream: str, clips: np.ndarray, member: int = 0) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (dim,) over the frames of some clips as a member sees them; infinite if none.
+    def moments(self, stream: str, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (dim,) over the frames of some clips; infinite if none.
 
         The deviation of a dimension that does not vary is exactly 0, whatever rounding leaves of it.
         """
         total, squares, n = 0.0, 0.0, 0
         for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-            frames, mask = self._gather(stream, chunk[None], torch.tensor([member]))
+            frames, mask = self._gather(stream, chunk[None])
             total = total + frames.double().sum(dim=(0, 1, 2))
             squares = squares + frames.double().square().sum(dim=(0, 1, 2))
             n += int(mask.sum())
@@ -252,9 +239,7 @@ def _walk(first: int, n_rows: int, size: int, seed: np.random.SeedSequence) -> I
 
 
 def batch_for_all(frames: Frames, clips: Tensor, members: int) -> Batch:
-    """The frames of clip numbers (B,) for every one of `members` members; gathered once where all see the same."""
-    if not frames.shared:
-        return frames.batch(clips.expand(members, -1))
+    """The frames of clip numbers (B,) for every one of `members` members, gathered once."""
     batch = frames.batch(clips[None])
     expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
     return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})

@@ -83,7 +83,7 @@ def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData])
     has no such frames to learn from, the scale is 0, by which its network knows to leave the stream out.
     """
     for stream in frames.dims:
-        moments = [frames.moments(stream, one.labelled.clips, e) for e, one in enumerate(data)]
+        moments = [frames.moments(stream, one.labelled.clips) for one in data]
         mean, std = (torch.stack(m)[:, None, None].to(frames.device) for m in zip(*moments, strict=True))
         network.fusion.tokens.get_buffer(f"mean_{stream}").copy_(mean)
         n_varying = (std > 0).sum(dim=-1, keepdim=True)

@@ -29,10 +29,8 @@ def fit_to_pooled_frames(
         for one in data
     ]
     clips = np.unique(np.concatenate([rows.clips for parts in rows_of_members for rows in parts]))
-    pooled, there = _pooled(head, frames, clips, member=0)
+    pooled, there = _pooled(head, frames, clips)
     for e, parts in enumerate(rows_of_members):
-        if e and not frames.shared:
-            pooled, there = _pooled(head, frames, clips, member=e)
         labelled, place = parts[0], np.searchsorted(clips, np.concatenate([rows.clips for rows in parts]))
         n = len(labelled)
         head.set_moments(e, pooled[place[:n]], there[place[:n]])
@@ -51,24 +49,22 @@ def fit_to_pooled_frames(
 
 
 def _rows_of_regression(data: MemberData, n_clips: int, ratio: float) -> list[Rows]:
-    """Its labelled rows, and its pseudo-labelled ones; of more than REGRESSION_ROWS those of clips drawn by lot.
+    """Its labelled rows, and its pseudo-labelled ones; of more than REGRESSION_ROWS those of a low random rank.
 
-    The lot is the same for all members, so that what they share is pooled once. As in the network's batches (see
+    The rank is the same for all members, so that what they share is pooled once. As in the network's batches (see
     `n_pseudo`), there are at most `ratio` times as many pseudo-labelled clips as labelled ones: where there are more,
     each weighs less.
     """
     if data.pseudo is None:
         return [data.labelled]
-    lot = np.random.default_rng(0).permutation(n_clips)[data.pseudo.clips]
-    pseudo = data.pseudo.take(np.sort(np.argsort(lot)[:REGRESSION_ROWS]))
+    rank = np.random.default_rng(0).permutation(n_clips)[data.pseudo.clips]
+    pseudo = data.pseudo.take(np.sort(np.argsort(rank)[:REGRESSION_ROWS]))
     share = np.float32(min(1.0, ratio * len(data.labelled) / len(pseudo)))
     return [data.labelled, replace(pseudo, weight={task: share * weight for task, weight in pseudo.weight.items()})]
 
 
-def _pooled(
-    head: LogisticRegressionHead, frames: Frames, clips: np.ndarray, *, member: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled values of clips as a member sees them, and which are there: both [N, P]."""
+def _pooled(head: LogisticRegressionHead, frames: Frames, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled values of clips, and which are there: both [N, P]."""
     chunks = torch.from_numpy(clips).split(PREDICT_BATCH)
-    parts = [head.pool(frames.batch(chunk[None], torch.tensor([member]))) for chunk in chunks]
+    parts = [head.pool(frames.batch(chunk[None])) for chunk in chunks]
     return tuple(torch.cat(part, dim=1)[0].cpu().numpy() for part in zip(*parts, strict=True))

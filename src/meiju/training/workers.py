@@ -16,13 +16,12 @@ from tqdm import tqdm
 from meiju.config import Config, ModelConfig
 from meiju.data.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.features import frame_store
-from meiju.features.frame_store import MemberStore
+from meiju.features.frame_store import Store
 from meiju.models.layers import NoNoise, Shape
 from meiju.models.network import MemberNetwork
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, step_bytes
 from meiju.training.loop import predict, train_members
 from meiju.training.members import Member, missing, weights_name
-from meiju.training.text_tuning import store_of
 from meiju.utils import files
 from meiju.utils.compute import pick_device, run_jobs
 
@@ -35,8 +34,7 @@ class StageData:
     """What all members of a stage share.
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
-    meiju.pseudo.gates) or None in stage 1; stores: the folder of each stream's store; tuned: the streams of which a
-    member's store depends on the folds it holds out (see meiju.training.text_tuning).
+    meiju.pseudo.gates) or None in stage 1; stores: the folder of each stream's store.
     """
 
     clips: pd.DataFrame
@@ -44,16 +42,10 @@ class StageData:
     folds: pd.DataFrame
     stores: dict[str, Path]
     pseudo: pd.DataFrame | None = None
-    tuned: frozenset[str] = frozenset()
 
-    def load_stores(self, held_out: Sequence[tuple[int, ...]]) -> dict[str, MemberStore]:
-        """The store of each stream as members that hold out these folds see it; of a tuned stream, each its own."""
-        return {
-            stream: MemberStore(*(frame_store.load(store_of(path, folds)) for folds in held_out))
-            if stream in self.tuned
-            else MemberStore(frame_store.load(path))
-            for stream, path in self.stores.items()
-        }
+    def load_stores(self) -> dict[str, Store]:
+        """The store of each stream."""
+        return {stream: frame_store.load(path) for stream, path in self.stores.items()}
 
 
 def train(config: Config, data: StageData, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
@@ -153,7 +145,7 @@ def _group_size(config: Config, data: StageData, alike: Group, n_clips: int, dev
         return config.train.together
     if device == "cpu":
         return TOGETHER_ON_CPU
-    frames = Frames(data.load_stores([alike[0][0].held_out]), list(data.clips.name))
+    frames = Frames(data.load_stores(), list(data.clips.name))
     memory = GPU_SHARE * torch.cuda.get_device_properties(0).total_memory
     fit = int(memory / step_bytes(frames, n_clips, config.model.width))
     return max(1, min(fit, math.ceil(len(alike) / torch.cuda.device_count())))
@@ -204,7 +196,7 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     else:
         device = f"{device}:{number % torch.cuda.device_count()}"
     members, learns_from = [member for member, _ in group], [member_data for _, member_data in group]
-    stores = data.load_stores([member.held_out for member in members])
+    stores = data.load_stores()
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio

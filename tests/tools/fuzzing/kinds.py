@@ -383,7 +383,7 @@ def setting(case: Case) -> str:
         config = parse_config("", [rng.choice(("sample", "custom", "track1-mandarin")), *flags])
     expect(from_settings(json.loads(json.dumps(as_settings(config)))) == config, "settings that do not read back")
     for stream in config.encoders.values():
-        if not stream.startswith(("hf:", "tuned:")):
+        if not stream.startswith("hf:"):
             make_encoder(stream, config)
     Run(replace(config, home=case.folder))
     return RIGHT
