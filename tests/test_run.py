@@ -70,6 +70,7 @@ def changed(usual, run) -> list[str]:
         ("--train.seeds 2", "pseudo"),
         ("--pseudo.threshold 0.8", "pseudo"),
         ("--stage2.weight 0.7", "stage2"),
+        ("--stage2.warm-start", "stage2"),
         ("--corpus.average micro", "submission"),
         ("--submit stage1", "submission"),
         ("--folds-by none", "submission"),  # whose clips are alike, for the intervals; folds are drawn before

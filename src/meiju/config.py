@@ -249,6 +249,8 @@ class Stage2Config:
     """Weight of a pseudo-labelled clip in the loss, beside 1 for a labelled one."""
     ratio: float = 1.0
     """Pseudo-labelled clips per labelled clip in every batch; fewer where few were accepted."""
+    warm_start: bool = False
+    """Start from the weights of the stage-1 member of the same fold, heads and seed instead of from scratch."""
 
     def __post_init__(self):
         require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")

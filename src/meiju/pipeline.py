@@ -204,6 +204,7 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
         run.folds,
         run.stores,
         pseudo=pseudo,
+        start=run.result("stage1") if pseudo is not None and run.config.stage2.warm_start else None,
     )
 
 

@@ -31,6 +31,7 @@ from meiju.data.labels import TASKS
 from meiju.evaluation.calibration import calibrate, fit_temperature
 from meiju.evaluation.metrics import jrbm
 from meiju.features import frame_store
+from meiju.models.network import MemberNetwork
 from meiju.run import Run
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
 from meiju.training.loop import predict, train_members
@@ -74,6 +75,7 @@ class Way:
     targets: Callable[["Teachers", int, Split], tuple[Probabilities, Probabilities]]
     ratio: float = 1.0
     modality_dropout: float | None = None
+    warm_start: bool = False
     rounds: int = 1
 
 
@@ -108,6 +110,7 @@ class Bench:
 
     def __init__(self, config: Config, frames: Frames, split: Split, seed: int):
         self.config, self.frames, self.split, self.seed = config, frames, split, seed
+        self.weights: dict[tuple, dict[str, torch.Tensor]] = {}  # of stage 1, where warm starts begin
 
     def train(
         self, jobs: dict[tuple, tuple[tuple[int, ...], Rows | None]], clips: np.ndarray, way: Way | None = None
@@ -127,11 +130,25 @@ class Bench:
                 chosen = keys[first : first + TOGETHER]
                 heads = self.config.model.heads[0]
                 members = [data[key] for key in chosen]
-                network = train_members(self.frames, members, model, self.config.train, heads=heads, pseudo_ratio=ratio)
+                start = None
+                if way and way.warm_start:
+                    start = {
+                        name: torch.stack([self.weights[key][name] for key in chosen])
+                        for name in self.weights[chosen[0]]
+                    }
+                network = train_members(
+                    self.frames, members, model, self.config.train, heads=heads, pseudo_ratio=ratio, start=start
+                )
+                if way is None:
+                    self._keep(network, chosen)
                 predicted = predict(network, self.frames, clips)
                 for e, key in enumerate(chosen):
                     said[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
         return said
+
+    def _keep(self, network: MemberNetwork, keys: list[tuple]) -> None:
+        weights = network.weights()
+        self.weights |= {key: {name: w[e].clone() for name, w in weights.items()} for e, key in enumerate(keys)}
 
     def _data(self, held_out: tuple[int, ...], pseudo: Rows | None) -> MemberData:
         split = self.split
@@ -246,6 +263,7 @@ WAYS = {
     "FreeMatch": Way(free_match),
     "two rounds": Way(everything, rounds=2),
     "modality dropout 0.4": Way(everything, modality_dropout=0.4),
+    "all, soft, warm start": Way(everything, warm_start=True),
 }
 
 

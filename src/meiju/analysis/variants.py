@@ -55,6 +55,7 @@ def _pseudo(config: Config) -> list[Variant]:
     def pseudo(name: str, what: str, **changes) -> Variant:
         return Variant(name, "pseudo", what, replace(config, pseudo=replace(config.pseudo, **changes)))
 
+    warm = replace(config.stage2, warm_start=True)
     one = replace(config, model=replace(config.model, heads=config.model.heads[:1]), train=_seeds(config, 1))
     heads = config.model.heads[0]
     return [
@@ -62,6 +63,7 @@ def _pseudo(config: Config) -> list[Variant]:
         Variant("supervised", "pseudo", "labelled clips only, all members", config, False),
         pseudo("gate-soft", "the whole pool, calibrated probabilities as targets", gate="soft"),
         pseudo("gate-paper", "accepted above 0.99 as the networks say it", gate="paper", threshold=0.99),
+        Variant("warm-start", "pseudo", "stage 2 from the stage-1 weights", replace(config, stage2=warm)),
     ]
 
 

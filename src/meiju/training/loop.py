@@ -26,11 +26,12 @@ def train_members(
     *,
     heads: int,
     pseudo_ratio: float,
+    start: dict[str, Tensor] | None = None,
 ) -> MemberNetwork:
     """Train one member for each of `data`, side by side; all ask for batches of one shape, and as many.
 
-    pseudo_ratio: see `n_pseudo`. Returns the stacked network with its weights averaged over the ends of the last
-    epochs (Izmailov et al. 2018, section 3).
+    pseudo_ratio: see `n_pseudo`. start: stacked weights to start from instead of random ones. Returns the stacked
+    network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
     shapes = {(n_steps(config, len(one.labelled)), n_pseudo(one, config.batch_size, pseudo_ratio)) for one in data}
     if len(shapes) != 1:
@@ -40,6 +41,8 @@ def train_members(
     classes = {task: data[0].labelled.targets[task].shape[1] for task in TASKS}
     network = MemberNetwork(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
     _standardise(network, frames, data)
+    if start is not None:
+        network.load_weights(start)
     fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams, pseudo_ratio=pseudo_ratio)
     draw = BatchSampler(data, config.batch_size, n_pseudo_per_step, frames.device)
     optimizer = _optimizer(network, config)

@@ -34,7 +34,8 @@ class StageData:
     """What all members of a stage share.
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
-    meiju.pseudo.gates) or None in stage 1; stores: the folder of each stream's store.
+    meiju.pseudo.gates) or None in stage 1; stores: the folder of each stream's store;
+    start: the folder of members whose weights are started from, or None.
     """
 
     clips: pd.DataFrame
@@ -42,6 +43,7 @@ class StageData:
     folds: pd.DataFrame
     stores: dict[str, Path]
     pseudo: pd.DataFrame | None = None
+    start: Path | None = None
 
     def load_stores(self) -> dict[str, Store]:
         """The store of each stream."""
@@ -200,7 +202,10 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(stores, list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio
-    network = train_members(frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio)
+    start = None if data.start is None else load_weights(data.start, members)
+    network = train_members(
+        frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
+    )
     asked = _asked_clips(data, members)
     said = predict(network, frames, asked)
     for e, (member, member_data) in enumerate(group):
