@@ -295,11 +295,18 @@ def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
 
 def test_missing_models_are_named_together_with_what_runs_without_them(home, monkeypatch):
     monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: True)
-    given = ("--streams", "text=hf:some/encoder", "--speech.model", "some/listener", "--punctuation", "hf:some/marks")
+    given = (
+        "--streams",
+        "text=hf:some/encoder",
+        "--speech.model",
+        "some/transcriber",
+        "--punctuation",
+        "hf:some/marks",
+    )
     with pytest.raises(ConfigError) as error:
         make(home, *given).encoders  # noqa: B018
     *missing, remedy = str(error.value).splitlines()
-    assert [model for model in ("encoder", "listener", "marks") if f"some/{model}" not in "".join(missing)] == []
+    assert [model for model in ("encoder", "transcriber", "marks") if f"some/{model}" not in "".join(missing)] == []
     with_remedy = make(home, *given, *remedy.partition("downloads: ")[2].split())
     assert with_remedy.config.streams == EMBEDDED_STREAMS
     assert len(with_remedy.encoders) == len(EMBEDDED_STREAMS)

@@ -61,7 +61,7 @@ def refine_transcripts(run: Run) -> None:
     """Step 02."""
     if run.needs_run("transcripts"):
         folder = run.folder("transcripts")
-        refine.refine(run.config, run.corpus.clips, folder, heard=run.heard())
+        refine.refine(run.config, run.corpus.clips, folder, transcribed=run.transcribed())
         run.finish("transcripts", files.files_in(folder))
 
 

@@ -21,9 +21,9 @@ from meiju import stores
 from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings
 from meiju.data import folds
 from meiju.data.corpus import PARTS, Corpus, rare_classes, read_corpus
-from meiju.data.tables import tell
+from meiju.data.tables import format_problems
 from meiju.features.base import Clip, Encoder
-from meiju.features.material import lack_of
+from meiju.features.material import missing_input
 from meiju.features.registry import make_encoder
 from meiju.steps import STEPS
 from meiju.text import punctuation
@@ -56,7 +56,7 @@ class Run:
         if self._corpus is None:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
-            told = [*tell(self._corpus.warnings), *self._corpus.remarks]
+            told = [*format_problems(self._corpus.warnings), *self._corpus.remarks]
             _say_once("\n".join([*told, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
             if not self._quiet:
                 _say_once(self._corpus.describe(), sys.stdout)
@@ -92,7 +92,7 @@ class Run:
         """Whether some clips' sentences come from speech recognition."""
         return self.config.speech.model != "none" and len(self.untranscribed) > 0
 
-    def heard(self) -> pd.DataFrame:
+    def transcribed(self) -> pd.DataFrame:
         """The clips, with a transcribed sentence where they have none. Raises NotYet if they are not transcribed."""
         if not self.transcribes:
             return self.corpus.clips
@@ -146,7 +146,7 @@ class Run:
             rows = self.corpus.part(part)[["name", "sentence", "path"]]
             clips = [Clip(*row) for row in rows.itertuples(index=False)]
             for stream, encoder in self.encoders.items():
-                lack = "" if encoder.source == "sentence" and self.transcribes else lack_of(encoder, clips)
+                lack = "" if encoder.source == "sentence" and self.transcribes else missing_input(encoder, clips)
                 if lack:
                     lacking.setdefault(stream, []).append(f"no {part} clip {lack}")
         if lacking:

@@ -10,7 +10,7 @@ from meiju.config import Config, ModelConfig, TrainConfig
 from meiju.data.labels import TASKS
 from meiju.data.units import Units
 from meiju.evaluation import ensemble, scores
-from meiju.evaluation.ensemble import Group
+from meiju.evaluation.ensemble import FoldPredictions
 from meiju.evaluation.metrics import LOG_LOSSES, joint_score
 from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, VALIDATION, System, decide
 from meiju.training import members
@@ -42,7 +42,7 @@ def trained(rng, known, *, n_folds=3, n_seeds=2, bias=1.5, lift=0.0, truth=None)
             better = 0.0 if truth is None else lift * np.eye(n_classes)[truth[task][rows]]
             noise = bias * rng.normal(size=(1, n_seeds, 1, n_classes))
             probabilities[task] = softmax(known[task][rows] + better + noise, axis=-1).astype(np.float32)
-        groups.append(Group(rows, np.array([1]), probabilities))
+        groups.append(FoldPredictions(rows, np.array([1]), probabilities))
     return System(ensemble.mean_of(groups), groups, AS_THEY_ARE)
 
 

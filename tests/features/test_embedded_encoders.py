@@ -14,7 +14,7 @@ from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, NoFrames
 from meiju.features.frame_store import checked
-from meiju.features.material import lack_of
+from meiju.features.material import missing_input
 from meiju.features.media import write_clip
 from meiju.features.registry import make_encoder
 from meiju.features.text import TfidfSvd
@@ -399,18 +399,18 @@ def test_clips_without_a_track_are_told_before_they_are_decoded(tmp_path, name, 
         write_clip(tmp_path / k, *tracks, fps=8)
     (tmp_path / "damaged").write_bytes(b"no mp4 at all")
     encoder = make_encoder(name, CONFIG)
-    assert lack_of(encoder, [file(tmp_path / clip)]) == lack
-    assert lack_of(encoder, [file(tmp_path / clip), file(tmp_path / "both")]) == ""
+    assert missing_input(encoder, [file(tmp_path / clip)]) == lack
+    assert missing_input(encoder, [file(tmp_path / clip), file(tmp_path / "both")]) == ""
 
 
 def test_sentences_and_arrays_that_no_clip_has_are_told(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(3))
-    assert lack_of(make_encoder("tfidf-svd", CONFIG), [sentence(" "), sentence("")]) == "has a sentence"
-    assert lack_of(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
-    assert lack_of(NpyFrames(str(tmp_path)), named("b", "a")) == ""
+    assert missing_input(make_encoder("tfidf-svd", CONFIG), [sentence(" "), sentence("")]) == "has a sentence"
+    assert missing_input(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
+    assert missing_input(NpyFrames(str(tmp_path)), named("b", "a")) == ""
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "all_clips.h5").touch()
-    told = lack_of(NpyFrames(str(tmp_path / "other")), named("b"))
+    told = missing_input(NpyFrames(str(tmp_path / "other")), named("b"))
     assert "holds none at all: wanted is one file <clip's name>.npy per clip, [frames, dim] or [dim]" in told
 
 

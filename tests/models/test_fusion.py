@@ -4,9 +4,9 @@ import torch
 from meiju.config import ModelConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import FUSIONS
-from meiju.models.layers import Batch, Noise, Shape, reset
+from meiju.models.layers import Batch, InputSpec, MemberRandom, reset
 
-SHAPE = Shape({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
+SHAPE = InputSpec({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
 E, B, T = 2, 5, 4
 
 fusions = pytest.mark.parametrize("fusion", FUSIONS)
@@ -14,7 +14,7 @@ fusions = pytest.mark.parametrize("fusion", FUSIONS)
 
 def make(fusion, seeds=(1, 2), **settings):
     config = ModelConfig(fusion=fusion, heads=(2,), width=8, **settings)
-    noise = Noise(list(seeds))
+    noise = MemberRandom(list(seeds))
     network = FUSIONS[fusion](len(seeds), SHAPE, config, 2, noise)
     reset(network, noise)
     return network

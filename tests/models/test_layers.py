@@ -13,7 +13,7 @@ from meiju.models.layers import (
     Dropout,
     LayerNorm,
     Linear,
-    Noise,
+    MemberRandom,
     clip_gradients,
     reset,
     splitmix64,
@@ -24,7 +24,7 @@ E = len(SEEDS)
 
 
 def made(layer):
-    reset(layer, Noise(SEEDS))
+    reset(layer, MemberRandom(SEEDS))
     return layer
 
 
@@ -57,7 +57,7 @@ def test_linear_starts_as_torch_linear_does():
 
 def test_a_members_start_does_not_depend_on_its_neighbours():
     alone = Linear(1, 5, 6)
-    reset(alone, Noise(SEEDS[2:]))
+    reset(alone, MemberRandom(SEEDS[2:]))
     together = made(Linear(E, 5, 6))
     assert torch.equal(alone.weight[0], together.weight[2])
     assert not torch.equal(together.weight[0], together.weight[2])
@@ -119,8 +119,8 @@ def test_padding_has_no_influence_on_pooling():
 
 def test_a_members_dropout_does_not_depend_on_its_neighbours():
     x = torch.ones(1, 50, 40)
-    alone = [Dropout(0.3, Noise([seed]))(x)[0] for seed in SEEDS]
-    together = Dropout(0.3, Noise(SEEDS))(x.expand(E, -1, -1))
+    alone = [Dropout(0.3, MemberRandom([seed]))(x)[0] for seed in SEEDS]
+    together = Dropout(0.3, MemberRandom(SEEDS))(x.expand(E, -1, -1))
     for e in range(E):
         assert torch.equal(together[e], alone[e])
     assert not torch.equal(together[0], together[1])
@@ -133,20 +133,20 @@ def test_draws_are_those_of_splitmix64():
 
 
 def test_draws_do_not_depend_on_how_they_are_asked_for():
-    whole = Noise(SEEDS).uniform(3 * Noise.CHUNK)
-    noise = Noise(SEEDS)
-    parts = [noise.uniform(5, 7), noise.uniform(), noise.uniform(2 * Noise.CHUNK), noise.uniform(3)]
+    whole = MemberRandom(SEEDS).uniform(3 * MemberRandom.CHUNK)
+    noise = MemberRandom(SEEDS)
+    parts = [noise.uniform(5, 7), noise.uniform(), noise.uniform(2 * MemberRandom.CHUNK), noise.uniform(3)]
     parts = torch.cat([part.reshape(len(SEEDS), -1) for part in parts], dim=1)
     assert torch.equal(parts, whole[:, : parts.shape[1]])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_draws_do_not_depend_on_the_device():
-    assert torch.equal(Noise(SEEDS, "cuda").kept(0.3, 100, 100).cpu(), Noise(SEEDS).kept(0.3, 100, 100))
+    assert torch.equal(MemberRandom(SEEDS, "cuda").kept(0.3, 100, 100).cpu(), MemberRandom(SEEDS).kept(0.3, 100, 100))
 
 
 def test_draws_are_uniform_and_members_unlike():
-    draws = Noise([0, 1, 2**32 - 1]).uniform(100_000).numpy()
+    draws = MemberRandom([0, 1, 2**32 - 1]).uniform(100_000).numpy()
     for own in draws:
         assert own.min() >= 0
         assert own.max() < 1
@@ -157,11 +157,11 @@ def test_draws_are_uniform_and_members_unlike():
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.999, 1.0])
 def test_kept_is_as_often_as_asked(rate):
-    assert Noise([3]).kept(rate, 100_000).float().mean().item() == pytest.approx(1 - rate, abs=0.005)
+    assert MemberRandom([3]).kept(rate, 100_000).float().mean().item() == pytest.approx(1 - rate, abs=0.005)
 
 
 def test_dropout_keeps_the_mean_and_rests_outside_training():
-    dropout, x = Dropout(0.3, Noise([0])), torch.ones(1, 100, 100)
+    dropout, x = Dropout(0.3, MemberRandom([0])), torch.ones(1, 100, 100)
     y = dropout(x)
     assert (y == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
     torch.testing.assert_close(y[y > 0], torch.full_like(y[y > 0], 1 / 0.7))

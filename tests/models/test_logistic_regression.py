@@ -4,10 +4,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from meiju.data.labels import TASKS
-from meiju.models.layers import Batch, Shape
+from meiju.models.layers import Batch, InputSpec
 from meiju.models.logistic_regression import PRIOR, LogisticRegressionHead, one_class_per_row
 
-SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
+SHAPE = InputSpec({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 N, T, P = 40, 5, 6 + 2 * 4
 VARIANCES = {"emotion": np.array([0.5, 0.1]), "intent": np.array([0.2, 0.2])}  # of text and audio
 

@@ -4,16 +4,16 @@ import torch
 from meiju.config import ModelConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import FUSIONS
-from meiju.models.layers import Batch, Noise, Shape
+from meiju.models.layers import Batch, InputSpec, MemberRandom
 from meiju.models.network import MemberNetwork
 
-SHAPE = Shape({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
+SHAPE = InputSpec({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 
 
 def make(seeds=(1, 2), **settings):
     """Networks whose logistic-regression heads, if any, hold made-up weights."""
     config = ModelConfig(**{"heads": (2,), "width": 8, **settings})
-    network = MemberNetwork(SHAPE, config, heads=2, noise=Noise(list(seeds))).eval()
+    network = MemberNetwork(SHAPE, config, heads=2, random=MemberRandom(list(seeds))).eval()
     if network.regression is not None:
         draw = torch.Generator().manual_seed(0)
         for buffer in network.regression.buffers():

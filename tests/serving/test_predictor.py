@@ -302,7 +302,7 @@ def test_a_clip_without_a_sentence_is_heard_and_the_model_is_loaded_once(listeni
     heard, again, told, mute = predictor.predict(
         [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
     )
-    listener = predictor._listener
+    transcriber = predictor._transcriber
     assert heard.heard
     assert heard.clip.sentence == again.clip.sentence != ""
     assert heard.clip.sentence == predictor._restorer.restore(heard.clip.sentence)
@@ -311,7 +311,7 @@ def test_a_clip_without_a_sentence_is_heard_and_the_model_is_loaded_once(listeni
     assert (mute.heard, mute.missing["text"]) == (False, "no sentence")
     (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
     assert (silent.heard, silent.missing["text"]) == (False, "no sentence")
-    assert predictor._listener is listener
+    assert predictor._transcriber is transcriber
 
 
 def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):

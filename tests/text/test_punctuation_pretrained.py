@@ -180,7 +180,7 @@ def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
     name = f"hf:{write_lookup(tmp_path / 'lookup', {'吗': '？'})}" if kind == "hf" else kind
     settings = config(tmp_path, name, jobs=1)
     clips = clips_of([*toy_sentences(), "小王喝茶吗"])
-    refine.refine(settings, clips, tmp_path / "out", heard=clips)
+    refine.refine(settings, clips, tmp_path / "out", transcribed=clips)
     restorer = punctuation.load_restorer(settings, tmp_path / "out")
     assert all(path.is_file() for path in punctuation.restorer_files(settings, tmp_path / "out"))
     if kind == "none":
@@ -195,7 +195,7 @@ def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
 def test_a_model_made_elsewhere_needs_no_sentences_and_is_then_not_measured(tmp_path):
     settings = config(tmp_path, f"hf:{write_lookup(tmp_path / 'lookup', {'吗': '？'})}")
     clips = clips_of(["老师买书吗", "你好"])
-    refine.refine(settings, clips, tmp_path / "out", heard=clips)
+    refine.refine(settings, clips, tmp_path / "out", transcribed=clips)
     assert "老师买书吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
     assert not (tmp_path / "out" / "punctuation.csv").exists()
 

@@ -29,7 +29,7 @@ def test_marks_and_what_stands_for_them_are_stripped(sentence, bare):
 def test_sentences_are_read_back_as_they_were(tmp_path):
     sentences = ["a\rb", "=1+1", "-好", '"', "a\nb", "a,b", "", " ", "<b>", "NaN"]
     clips = pd.DataFrame({"name": [f"clip{k}" for k in range(len(sentences))], "sentence": sentences, "path": ""})
-    refine.refine(Config("sample", punctuation="none"), clips, tmp_path, heard=clips)
+    refine.refine(Config("sample", punctuation="none"), clips, tmp_path, transcribed=clips)
     assert [clip.sentence for clip in refine.as_clips(clips, tmp_path)] == sentences
 
 
@@ -45,7 +45,7 @@ def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
         Config("sample", device="cpu"),
         pd.DataFrame({"name": ["a"], "sentence": ["好"], "part": "training"}),
     )
-    refine.refine(config, clips, tmp_path, heard=clips)
+    refine.refine(config, clips, tmp_path, transcribed=clips)
     assert "left as it is" in capsys.readouterr().out
     assert punctuation.load_restorer(config, tmp_path) is None
     (tmp_path / "punctuation.json").unlink()
@@ -66,7 +66,7 @@ def corpus_of(marked: str, unmarked: str) -> pd.DataFrame:
 
 
 def refined(config: Config, clips: pd.DataFrame, folder: Path) -> pd.Series:
-    refine.refine(config, clips, folder, heard=clips)
+    refine.refine(config, clips, folder, transcribed=clips)
     return pd.Series({clip.name: clip.sentence for clip in refine.as_clips(clips, folder)})
 
 

@@ -22,7 +22,7 @@ from meiju.features.media import write_clip
 from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.text import transcription
-from meiju.text.transcription import Listener, transcribe
+from meiju.text.transcription import Transcriber, transcribe
 from meiju.utils import files, hub
 from toy_models import write_whisper
 
@@ -110,17 +110,17 @@ def test_the_result_does_not_depend_on_the_batch_or_the_call(models, clips, tmp_
 
 
 def test_a_cpu_hears_few_clips_at_once_for_the_memory_that_each_takes(models):
-    listener = Listener(SpeechConfig(models["whisper"].model, "zh", 16), device=CPU)
-    listener.pipe = Mock(wraps=listener.pipe, device=CPU)
-    assert len(listener._texts([sound(k) for k in range(5)])) == 5
-    assert listener.pipe.call_args.kwargs["batch_size"] == transcription.TOGETHER_ON_CPU < 5
+    transcriber = Transcriber(SpeechConfig(models["whisper"].model, "zh", 16), device=CPU)
+    transcriber.pipe = Mock(wraps=transcriber.pipe, device=CPU)
+    assert len(transcriber._texts([sound(k) for k in range(5)])) == 5
+    assert transcriber.pipe.call_args.kwargs["batch_size"] == transcription.TOGETHER_ON_CPU < 5
 
 
 def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, monkeypatch):
     inputs = {name: f"hash of {name}" for name in clips.name}
     first = transcribe(models["ctc"], clips, tmp_path / "first", inputs=inputs, device=CPU)
-    heard, original = [], Listener._sound
-    monkeypatch.setattr(Listener, "_sound", lambda self, path: heard.append(path) or original(self, path))
+    heard, original = [], Transcriber._sound
+    monkeypatch.setattr(Transcriber, "_sound", lambda self, path: heard.append(path) or original(self, path))
     changed = inputs | {clips.name[1]: "another hash"}
     options = {"inputs": changed, "device": CPU, "earlier": [tmp_path / "first"]}
     second = transcribe(models["ctc"], clips, tmp_path / "second", **options)
@@ -133,7 +133,7 @@ def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, m
 def test_a_transcription_that_was_killed_goes_on(models, clips, tmp_path, monkeypatch, torn):
     whole = transcribe(models["ctc"], clips, tmp_path / "whole", device=CPU)
     heard = []
-    original = Listener._batch
+    original = Transcriber._batch
 
     def batch(self, clips):
         if len(heard) == 2:
@@ -141,11 +141,11 @@ def test_a_transcription_that_was_killed_goes_on(models, clips, tmp_path, monkey
         heard.append([name for name, _ in clips])
         return original(self, clips)
 
-    monkeypatch.setattr(Listener, "_batch", batch)
+    monkeypatch.setattr(Transcriber, "_batch", batch)
     with pytest.raises(KeyboardInterrupt):
         transcribe(models["ctc"], clips, tmp_path / "cut", device=CPU)
     assert not (tmp_path / "cut" / "transcription.csv").exists()
-    with (tmp_path / "cut" / "heard.jsonl").open("a") as file:
+    with (tmp_path / "cut" / "transcribed.jsonl").open("a") as file:
         file.write(torn)
     heard[:] = [["before"]]
     with pytest.raises(KeyboardInterrupt):
@@ -178,7 +178,7 @@ def test_a_film_is_heard_piece_by_piece_where_it_is_loud(models, tmp_path, monke
     film = [piece for one in loud for piece in (one, quiet)]
     write_clip(tmp_path / "film.mp4", None, np.concatenate([*film, np.zeros(4 * RATE, np.float32)]), fps=5, rate=RATE)
     heard = []
-    monkeypatch.setattr(Listener, "_long_text", lambda self, samples: heard.append(samples) or f"走{len(heard)}")
+    monkeypatch.setattr(Transcriber, "_long_text", lambda self, samples: heard.append(samples) or f"走{len(heard)}")
     table = pd.DataFrame({"name": ["film"], "path": [str(tmp_path / "film.mp4")]})
     (sentence,) = transcribe(models["ctc"], table, tmp_path / "heard", device=CPU).sentence
     assert sentence == "走1 走2 走3"
@@ -202,22 +202,22 @@ def test_a_clip_that_was_deleted_meanwhile_is_told(models, clips, tmp_path):
 def test_whisper_is_told_the_language_and_never_to_translate(models):
     model = models["whisper"].model
     plain = SpeechConfig(model, "zh", prompt="")
-    assert Listener(plain, device=CPU).options == {"task": "transcribe", "language": "zh"}
-    assert Listener(SpeechConfig(model), device=CPU).options == {"task": "transcribe"}
+    assert Transcriber(plain, device=CPU).options == {"task": "transcribe", "language": "zh"}
+    assert Transcriber(SpeechConfig(model), device=CPU).options == {"task": "transcribe"}
     with pytest.raises(ConfigError, match=r"--speech\.language: .* knows en, zh; got de"):
-        Listener(SpeechConfig(model, "de"), device=CPU)
-    assert Listener(models["ctc"], device=CPU).options == {}
+        Transcriber(SpeechConfig(model, "de"), device=CPU)
+    assert Transcriber(models["ctc"], device=CPU).options == {}
 
 
 def test_whisper_is_given_a_prompt_that_is_no_part_of_what_it_hears(models):
     model = models["whisper"].model
     said = {}
     for prompt in ("auto", "", "ab"):
-        listener = Listener(SpeechConfig(model, "zh", 2, prompt), device=CPU)
-        said[prompt] = listener._texts([sound(0, 0.6), sound(1, 0.5)]), listener._long_text(sound(2, 2.5))
-        given = listener.options.get("prompt_ids")
-        text = "" if given is None else listener.pipe.tokenizer.decode(given)
-        assert transcription.prompt_of(listener.speech) in text
+        transcriber = Transcriber(SpeechConfig(model, "zh", 2, prompt), device=CPU)
+        said[prompt] = transcriber._texts([sound(0, 0.6), sound(1, 0.5)]), transcriber._long_text(sound(2, 2.5))
+        given = transcriber.options.get("prompt_ids")
+        text = "" if given is None else transcriber.pipe.tokenizer.decode(given)
+        assert transcription.prompt_of(transcriber.speech) in text
     assert transcription.prompt_of(SpeechConfig(model, "zh")) == transcription.PROMPTS["zh"]
     assert transcription.prompt_of(SpeechConfig(model, "en")) == ""
     for texts, long in said.values():
@@ -234,21 +234,21 @@ def test_whisper_is_given_a_prompt_that_is_no_part_of_what_it_hears(models):
     ],
 )
 def test_chinese_is_written_in_simplified_characters(models, speech, wanted):
-    listener = Listener(SpeechConfig(models["ctc"].model, **speech), device=CPU)
-    assert listener._sentence(" 我們聽說你發財了\n") == (wanted, "")
+    transcriber = Transcriber(SpeechConfig(models["ctc"].model, **speech), device=CPU)
+    assert transcriber._sentence(" 我們聽說你發財了\n") == (wanted, "")
 
 
 def test_a_text_that_repeats_itself_is_no_sentence(models):
-    listener = Listener(models["ctc"], device=CPU)
-    assert listener._sentence("嗯" * 30) == ("", "the model says nothing but '嗯', again and again")
-    assert listener._sentence("好的，" + "谢谢 " * 12)[1] == "the model says nothing but '谢谢', again and again"
+    transcriber = Transcriber(models["ctc"], device=CPU)
+    assert transcriber._sentence("嗯" * 30) == ("", "the model says nothing but '嗯', again and again")
+    assert transcriber._sentence("好的，" + "谢谢 " * 12)[1] == "the model says nothing but '谢谢', again and again"
     for text in (
         "哈哈哈哈哈哈",
         "不不不不，我不去",
         "no no no no",
         "他笑了半天，哈哈哈哈哈哈哈哈哈哈，然后就走了，再也没有回来过。",
     ):
-        assert listener._sentence(text) == (text, "")
+        assert transcriber._sentence(text) == (text, "")
 
 
 def hum(level: float) -> np.ndarray:
@@ -281,7 +281,7 @@ def test_a_model_for_english_only_is_told_nothing(models, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     generation = json.loads((tmp_path / "generation_config.json").read_text())
     (tmp_path / "generation_config.json").write_text(json.dumps(generation | {"is_multilingual": False}))
-    assert Listener(SpeechConfig(str(tmp_path), "en"), device=CPU).options == {}
+    assert Transcriber(SpeechConfig(str(tmp_path), "en"), device=CPU).options == {}
 
 
 def test_a_model_that_hears_nothing_is_refused(models, tmp_path):
@@ -290,7 +290,7 @@ def test_a_model_that_hears_nothing_is_refused(models, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["Wav2Vec2Model"]}
     (tmp_path / "config.json").write_text(json.dumps(config))  # its encoder alone, without the head
     with pytest.raises(ConfigError, match=r"--speech\.model: .* is no speech recognition model: .* Wav2Vec2Model"):
-        Listener(SpeechConfig(str(tmp_path)), device=CPU)
+        Transcriber(SpeechConfig(str(tmp_path)), device=CPU)
 
 
 # The step
@@ -345,7 +345,7 @@ def test_the_steps_transcribe_what_has_no_sentence_and_leave_the_rest(models, ro
     assert written[heard.index].tolist() == heard.sentence.tolist()
     run_script("01_transcribe.py", root, tmp_path, *flags)
     assert "transcription: done before with these settings" in capsys.readouterr().out
-    monkeypatch.setattr(transcription, "Listener", None)  # another run finds what was heard
+    monkeypatch.setattr(transcription, "Transcriber", None)  # another run finds what was heard
     run_script("01_transcribe.py", root, tmp_path, *flags, "--run", "second")
     assert "3 of 4 clips without a sentence got one" in capsys.readouterr().out
     changed = shutil.copytree(root, tmp_path / "changed")
@@ -375,7 +375,7 @@ def test_transcribed_and_untranscribed_results_are_kept_apart(models, root, tmp_
     assert len({none, ctc, *others}) == 5
     assert folders(model=models["ctc"].model, batch_size=3)[0] == ctc
     with pytest.raises(NotYet, match="01_transcribe"):
-        run.heard()
+        run.transcribed()
 
 
 def test_a_missing_model_is_said_before_anything_is_done(root, tmp_path, monkeypatch):
@@ -402,7 +402,7 @@ def test_no_model_is_needed_where_nothing_is_missing(root, tmp_path, monkeypatch
     run = Run(Config("custom", home=tmp_path, corpus=CorpusConfig(whole), speech=SpeechConfig("somebody/model")))
     assert not run.transcribes
     assert run.folder("transcripts")
-    assert run.heard().sentence.tolist() == ["走吧。", "好", "好", "why?", "好"]
+    assert run.transcribed().sentence.tolist() == ["走吧。", "好", "好", "why?", "好"]
 
 
 def test_the_challenges_presets_expect_a_pool_without_transcripts():

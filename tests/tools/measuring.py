@@ -28,7 +28,7 @@ from meiju.evaluation import ensemble, scores
 from meiju.features import frame_store, media
 from meiju.features.base import Clip
 from meiju.features.registry import make_encoder
-from meiju.models.layers import Noise, Shape
+from meiju.models.layers import InputSpec, MemberRandom
 from meiju.models.network import MemberNetwork
 from meiju.pseudo import teachers
 from meiju.sample import corpus as sample_corpus
@@ -385,8 +385,8 @@ def _train(frames: Watched, size: Size, n_pool: int) -> float:
 
 
 def _network(frames: Watched) -> MemberNetwork:
-    shape = Shape(frames.dims, frames.single, CLASSES)
-    return MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=Noise([0], frames.device))
+    shape = InputSpec(frames.dims, frames.single, CLASSES)
+    return MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=MemberRandom([0], frames.device))
 
 
 def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:

@@ -200,8 +200,8 @@ def test_weights_that_are_read_again_predict_what_was_kept(data, trained):
         kept = members.probabilities(trained, member, asked)
         for task in TASKS:
             np.testing.assert_allclose(softmax(logits[task][e, rows], axis=-1), kept[task], atol=1e-5)
-    assert network.shape.streams == {"text": 5, "audio": 4}
-    assert network.shape.single == {"text"}
+    assert network.spec.streams == {"text": 5, "audio": 4}
+    assert network.spec.single == {"text"}
 
 
 def test_a_member_is_not_asked_about_clips_it_trained_on(trained):

@@ -33,7 +33,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     files.write_text(path, "old")
 
     def interrupted():
-        with files.aside(path) as part:
+        with files.atomic_path(path) as part:
             part.write_text("half")
             raise KeyboardInterrupt
 
@@ -53,7 +53,7 @@ def test_json_is_read_back_and_its_digest_ignores_the_order_of_keys(tmp_path):
 
 def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(tmp_path):
     path = tmp_path / "table.csv"
-    with pytest.raises(OSError, match=r"table\.csv") as caught, files.aside(path):
+    with pytest.raises(OSError, match=r"table\.csv") as caught, files.atomic_path(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())

@@ -186,7 +186,7 @@ READERS = [
     read_seconds,
     lambda p: read_media(clip_of(p), read_audio),
 ]
-READERS += [lambda path: material.lack_of(SmartTurn(max_frames=4), [clip_of(path)])]
+READERS += [lambda path: material.missing_input(SmartTurn(max_frames=4), [clip_of(path)])]
 
 
 def clip_of(path: Path) -> Clip:

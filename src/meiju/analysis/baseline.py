@@ -39,28 +39,28 @@ def carry_out(run: Run) -> Baseline:
     names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
     x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
     truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
-    said: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
+    predicted: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
         options = {
             "n_classes": len(run.corpus.labels[task]),
             "average": run.config.corpus.average,
             "n_jobs": run.config.n_jobs,
         }
-        said[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
+        predicted[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
         both = np.concatenate([x["validation"], x["testing"]])
         others = predict(x["training"], truth[task], fold, both, **options)
-        said[VALIDATION][task], said["testing"][task] = np.split(others, [len(x["validation"])])
-    temperature = scores.temperatures(truth, said[OUT_OF_FOLD])
-    return Baseline(_table(run, said, temperature), said["testing"], x["training"].shape[1])
+        predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(x["validation"])])
+    temperature = scores.temperatures(truth, predicted[OUT_OF_FOLD])
+    return Baseline(_table(run, predicted, temperature), predicted["testing"], x["training"].shape[1])
 
 
-def _table(run: Run, said: dict[str, Probabilities], temperature: dict[str, float]) -> pd.DataFrame:
+def _table(run: Run, predicted: dict[str, Probabilities], temperature: dict[str, float]) -> pd.DataFrame:
     units = scores.units_by_part(run.config, run.corpus, run.folds)
     rows = []
     for part, truth, fold in scores.parts(run.corpus, run.folds):
-        losses = scores.log_losses(truth, said[part], temperature)
-        predicted = scores.decide(said[part])
-        scored = scores.score_rows(truth, [predicted], [losses], run.config.corpus.average, units[part], fold)
+        losses = scores.log_losses(truth, predicted[part], temperature)
+        decided = scores.decide(predicted[part])
+        scored = scores.score_rows(truth, [decided], [losses], run.config.corpus.average, units[part], fold)
         named = pd.DataFrame([{"stage": NAME, "system": "logistic regression", "heads": "", "part": part}])
         rows.append(named.join(scored))
     return pd.concat(rows, ignore_index=True)
@@ -82,11 +82,11 @@ def _pooled(store: frame_store.Store, names: list[str]) -> np.ndarray:
 
 def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
     """Probabilities [N, K] of each clip by a regression that did not see its fold; options: see `predict`."""
-    said = np.empty((len(labels), options["n_classes"]))
+    predicted = np.empty((len(labels), options["n_classes"]))
     for k in np.unique(fold):
         seen = fold != k
-        said[~seen] = predict(x[seen], labels[seen], fold[seen], x[~seen], **options)
-    return said
+        predicted[~seen] = predict(x[seen], labels[seen], fold[seen], x[~seen], **options)
+    return predicted
 
 
 def predict(
@@ -111,7 +111,7 @@ def predict(
     )
     grid, split = {"logisticregression__C": STRENGTHS}, PredefinedSplit(np.unique(fold, return_inverse=True)[1])
     search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, labels)
-    said = np.zeros((len(others), n_classes))
+    predicted = np.zeros((len(others), n_classes))
     if len(others):
-        said[:, search.classes_] = search.predict_proba(others)
-    return said
+        predicted[:, search.classes_] = search.predict_proba(others)
+    return predicted

@@ -80,11 +80,11 @@ class CorpusError(ValueError):
 
     def __init__(self, problems: list[Problem]):
         self.problems = problems
-        lines = "\n".join(f"  {line}" for line in tell(problems))
+        lines = "\n".join(f"  {line}" for line in format_problems(problems))
         super().__init__(f"the corpus has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{lines}")
 
 
-def tell(problems: Iterable[Problem]) -> list[str]:
+def format_problems(problems: Iterable[Problem]) -> list[str]:
     """The problems, one per line; of many of one kind, the first few and how many more there are."""
     groups: dict[tuple, list[Problem]] = defaultdict(list)
     for number, problem in enumerate(problems):

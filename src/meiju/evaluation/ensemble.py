@@ -40,7 +40,7 @@ def _check_classes(folder: Path, member: Member, its: Probabilities, first: Memb
 
 
 @dataclass(frozen=True)
-class Group:
+class FoldPredictions:
     """The members that predict the same clips: some cells (a head count and a fold each), each with the same seeds.
 
     rows: [n] numbers of the clips. heads: [C] head count of each cell. probabilities[task]: [C, S, n, K], 32 bits.
@@ -61,7 +61,7 @@ class Group:
         return {task: p[cells].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
 
 
-def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[Group]:
+def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[FoldPredictions]:
     """The training clips, in the order of `folds`: one group per fold, the members that held it out.
 
     Raises ConfigError where a fold has no members, because `folds` has more of them than the settings.
@@ -76,12 +76,14 @@ def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[Group
     ]
 
 
-def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[Group]:
+def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[FoldPredictions]:
     """Clips of other parts, in the order of `names`, which the members of all folds predict: one group."""
     return [_group(folder, config, range(config.folds), names, np.arange(len(names)))]
 
 
-def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[str], rows: np.ndarray) -> Group:
+def _group(
+    folder: Path, config: Config, folds: Sequence[int], names: Sequence[str], rows: np.ndarray
+) -> FoldPredictions:
     cells = [(heads, fold) for heads in config.model.heads for fold in folds]
     chosen = [Member(heads, seed, (fold,)) for heads, fold in cells for seed in range(config.train.seeds)]
     by_member: list[Probabilities] = []
@@ -93,10 +95,10 @@ def _group(folder: Path, config: Config, folds: Sequence[int], names: Sequence[s
     stacked = {
         task: np.stack([one[task] for one in by_member]).reshape(*shape, *by_member[0][task].shape) for task in TASKS
     }
-    return Group(rows, np.array([heads for heads, _ in cells]), stacked)
+    return FoldPredictions(rows, np.array([heads for heads, _ in cells]), stacked)
 
 
-def by_heads(groups: Sequence[Group], heads: Sequence[int]) -> dict[int, Probabilities]:
+def by_heads(groups: Sequence[FoldPredictions], heads: Sequence[int]) -> dict[int, Probabilities]:
     """The mean over the members of each head count for the clips of all groups, by task [N, K]."""
     n_clips = sum(len(group.rows) for group in groups)
     means = {}
@@ -111,7 +113,9 @@ def by_heads(groups: Sequence[Group], heads: Sequence[int]) -> dict[int, Probabi
 CHUNK = 2000  # clips whose resampled probabilities are held at once
 
 
-def resample_seeds(groups: Sequence[Group], *, n_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def resample_seeds(
+    groups: Sequence[FoldPredictions], *, n_draws: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Predictions of the members under resampled seeds: class numbers [n_draws, N] of each task.
 
     In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as
@@ -177,7 +181,7 @@ def as_table(probabilities: Probabilities, names: Sequence[str], labels: LabelSe
     return pd.DataFrame(side_by_side, pd.Index(names, name="name"), columns)
 
 
-def mean_of(groups: Sequence[Group]) -> Probabilities:
+def mean_of(groups: Sequence[FoldPredictions]) -> Probabilities:
     """The mean over all members for the clips of all groups, by task [N, K]."""
     n_clips = sum(len(group.rows) for group in groups)
     means = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}

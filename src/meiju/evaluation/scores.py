@@ -13,7 +13,7 @@ from meiju.data.labels import TASKS
 from meiju.data.units import Units, units_of
 from meiju.evaluation import ensemble
 from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.ensemble import Group, Probabilities
+from meiju.evaluation.ensemble import FoldPredictions, Probabilities
 from meiju.evaluation.metrics import (
     LOG_LOSSES,
     SCORES,
@@ -40,7 +40,7 @@ class Stage:
     """
 
     name: str
-    groups: dict[str, list[Group]]
+    groups: dict[str, list[FoldPredictions]]
     by_heads: dict[str, dict[int, Probabilities]]
     together: dict[str, Probabilities]
     temperature: dict[int | str, dict[str, float]]
@@ -58,7 +58,7 @@ class System:
     """
 
     probabilities: Probabilities
-    groups: list[Group]
+    groups: list[FoldPredictions]
     temperature: dict[str, float]
 
     @property

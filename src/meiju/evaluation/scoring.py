@@ -14,7 +14,7 @@ import pandas as pd
 from meiju.config import ConfigError
 from meiju.data import submission
 from meiju.data.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
-from meiju.data.tables import COLUMN_NAMES, Problem, name_problems, read_table, tell
+from meiju.data.tables import COLUMN_NAMES, Problem, format_problems, name_problems, read_table
 from meiju.data.units import Units, units_of
 from meiju.evaluation.metrics import SCORES, bootstrap, interval, joint_score, per_class
 from meiju.utils import files, spreadsheets
@@ -67,7 +67,7 @@ def read_truth(path: Path) -> Truth:
     clips = read_table(path, path.name, "truth", problems, needed=("name", *TASKS)).rows
     problems += name_problems(clips)
     if problems:
-        raise ConfigError("\n".join(tell(problems)))
+        raise ConfigError("\n".join(format_problems(problems)))
     for task in TASKS:
         cleaned = clips[task].map(clean_label)
         spelling = {label.casefold(): label for label in (*sorted(cleaned), *OFFICIAL[task])}
@@ -215,29 +215,29 @@ def score_pool(path: Path, truth: Truth) -> PoolScore:
         raise ConfigError(f"--pseudo: no file {path}; step 06 writes work/<run>/pseudo/<fingerprint>/pseudo_labels.csv")
     with files.reading(path):
         types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **{f"{t}_accepted": bool for t in TASKS}}
-        said = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
-    n_names = said.name.nunique()
-    said = said.merge(truth.clips, on="name", suffixes=("", "_true"))
-    if len(said) == 0:
+        labelled = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
+    n_names = labelled.name.nunique()
+    labelled = labelled.merge(truth.clips, on="name", suffixes=("", "_true"))
+    if len(labelled) == 0:
         raise ConfigError(f"{path.name}: none of its {n_names} clips is in {truth.file}; nothing can be compared")
-    units = units_of(said.drop_duplicates("name").reset_index(drop=True), "auto")
+    units = units_of(labelled.drop_duplicates("name").reset_index(drop=True), "auto")
     by_fold, by_class = [], []
     for task in TASKS:
-        rows = said[said[f"{task}_accepted"] & (said[f"{task}_true"] != "")].copy()
+        rows = labelled[labelled[f"{task}_accepted"] & (labelled[f"{task}_true"] != "")].copy()
         rows["right"] = _spelled(rows[task], sorted({*rows[f"{task}_true"]})) == rows[f"{task}_true"]
-        by_fold.append(_by_fold(task, rows, said, units))
+        by_fold.append(_by_fold(task, rows, labelled, units))
         of_class = rows.groupby(task).right.agg(["size", "mean"]).reset_index()
         of_class.insert(0, "task", task)
-        of_class["size"] /= said.fold.nunique()
+        of_class["size"] /= labelled.fold.nunique()
         by_class.append(of_class.set_axis(["task", "class", "accepted", "precision"], axis=1))
-    known = said.name.nunique()
+    known = labelled.name.nunique()
     remarks = () if known == n_names else (f"{n_names - known} of {n_names} clips of the pool are not in {truth.file}",)
     return PoolScore(pd.concat(by_fold, ignore_index=True), pd.concat(by_class, ignore_index=True), units.what, remarks)
 
 
-def _by_fold(task: str, rows: pd.DataFrame, said: pd.DataFrame, units: Units) -> pd.DataFrame:
-    """Precision of each fold's accepted labels `rows`, and their mean; said: the labels of all clips."""
-    names, folds = list(said.name.drop_duplicates()), sorted(said.fold.unique())
+def _by_fold(task: str, rows: pd.DataFrame, labelled: pd.DataFrame, units: Units) -> pd.DataFrame:
+    """Precision of each fold's accepted labels `rows`, and their mean; labelled: the labels of all clips."""
+    names, folds = list(labelled.name.drop_duplicates()), sorted(labelled.fold.unique())
     counts = {
         what: kept.groupby(["name", "fold"]).size().unstack(fill_value=0).reindex(names, columns=folds, fill_value=0)
         for what, kept in (("accepted", rows), ("right", rows[rows.right]))

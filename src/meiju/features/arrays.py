@@ -77,7 +77,7 @@ class NpyFrames(Encoder):
             raise ValueError(f"a unit of {unit!r}")
         self.unit = unit
 
-    def lack_of(self, names: Sequence[str]) -> str:
+    def missing_input(self, names: Sequence[str]) -> str:
         """What none of these clips has, with what is wanted; "" where there is a file for some, be it sound or not.
 
         Raises ConfigError as `require_one_each` does.

@@ -336,7 +336,7 @@ def _encode_part(encoder: Encoder, clips: Sequence[Clip], path: Path) -> None:
     """Encode one chunk and keep it; runs in a worker process."""
     encoded = [checked(frames, encoder.dim) for frames in encoder.encode(clips)]
     frames, notes = zip(*encoded, strict=True)
-    with files.aside(path) as part, part.open("wb") as file:
+    with files.atomic_path(path) as part, part.open("wb") as file:
         np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=json.dumps(notes))
 
 

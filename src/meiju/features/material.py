@@ -15,13 +15,13 @@ FAR = 10  # a clip that is so many times as long as the longest that was learnt 
 MEANT = {"audio": "sound", "video": "pictures"}
 
 
-def lack_of(encoder: Encoder, clips: Sequence[Clip]) -> str:
+def missing_input(encoder: Encoder, clips: Sequence[Clip]) -> str:
     """Why none of these clips can have frames, as far as is seen without decoding them; "" where some may.
 
     Raises ConfigError where several files of ready-made frames have a clip's name.
     """
     if isinstance(encoder, NpyFrames):
-        return encoder.lack_of([clip.name for clip in clips])
+        return encoder.missing_input([clip.name for clip in clips])
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
     paths = [clip.path for clip in clips if clip.path]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from meiju.config import ModelConfig
 from meiju.data.labels import TASKS
-from meiju.models.layers import Attention, AttentionPool, Batch, Dropout, LayerNorm, Linear, Noise, Shape
+from meiju.models.layers import Attention, AttentionPool, Batch, Dropout, InputSpec, LayerNorm, Linear, MemberRandom
 
 CLOSED_GATE = -2.0  # sigmoid(-2) = 0.12
 
@@ -35,25 +35,25 @@ class Logits:
 class Tokens(nn.Module):
     """From frames to one token per stream and task."""
 
-    def __init__(self, members: int, shape: Shape, config: ModelConfig, noise: Noise):
+    def __init__(self, members: int, spec: InputSpec, config: ModelConfig, random: MemberRandom):
         super().__init__()
-        self.names = tuple(shape.streams)
-        self.noise = noise
+        self.names = tuple(spec.streams)
+        self.random = random
         self.modality_dropout = config.modality_dropout
-        for name, dim in shape.streams.items():
+        for name, dim in spec.streams.items():
             # Standardises frames by the member's own training rows; set by training, saved with the weights. A scale
             # of 0: none of these rows has the stream, so the member never learns to read it and must not be shown it.
             self.register_buffer(f"mean_{name}", torch.zeros(members, 1, 1, dim))
             self.register_buffer(f"scale_{name}", torch.ones(members, 1, 1, dim))
         # How much of each stream each task gets, in [0, 1]: set by training (meiju.models.stream_weights).
-        self.register_buffer("stream_weight", torch.ones(members, len(TASKS), len(shape.streams)))
-        self.project = nn.ModuleDict({name: Linear(members, dim, config.width) for name, dim in shape.streams.items()})
-        self.norm = nn.ModuleDict({name: LayerNorm(members, config.width) for name in shape.streams})
-        self.pool = nn.ModuleDict({name: AttentionPool(members, config.width, len(TASKS)) for name in shape.streams})
+        self.register_buffer("stream_weight", torch.ones(members, len(TASKS), len(spec.streams)))
+        self.project = nn.ModuleDict({name: Linear(members, dim, config.width) for name, dim in spec.streams.items()})
+        self.norm = nn.ModuleDict({name: LayerNorm(members, config.width) for name in spec.streams})
+        self.pool = nn.ModuleDict({name: AttentionPool(members, config.width, len(TASKS)) for name in spec.streams})
         # A sequence is its own remedy against memorising; a single frame needs its dimensions dropped.
-        self.single = shape.single
-        self.input_dropout = Dropout(config.input_dropout, noise)
-        self.dropout = Dropout(config.dropout, noise)
+        self.single = spec.single
+        self.input_dropout = Dropout(config.input_dropout, random)
+        self.dropout = Dropout(config.dropout, random)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         # -> tokens (E, B, tasks, S, D), present (E, B, S)
@@ -73,17 +73,17 @@ class Tokens(nn.Module):
         """Hide streams of some clips while training, never the last one of a clip (modality dropout)."""
         if not self.training or self.modality_dropout == 0:
             return present
-        kept = present & self.noise.kept(self.modality_dropout, *present.shape[1:])
+        kept = present & self.random.kept(self.modality_dropout, *present.shape[1:])
         return torch.where(kept.any(dim=-1, keepdim=True), kept, present)
 
 
 class Classifier(nn.Module):
     """A hidden layer and the classes of one task."""
 
-    def __init__(self, members: int, d_in: int, classes: int, config: ModelConfig, noise: Noise):
+    def __init__(self, members: int, d_in: int, classes: int, config: ModelConfig, random: MemberRandom):
         super().__init__()
         self.hidden = Linear(members, d_in, config.width)
-        self.dropout = Dropout(config.dropout, noise)
+        self.dropout = Dropout(config.dropout, random)
         self.output = Linear(members, config.width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ class Classifier(nn.Module):
 class Concat(nn.Module):
     """Tokens of all streams side by side; a missing stream is zeros."""
 
-    def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
+    def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
-        self.tokens = Tokens(members, shape, config, noise)
-        d_in = len(shape.streams) * config.width
-        self.classify = nn.ModuleDict({t: Classifier(members, d_in, shape.classes[t], config, noise) for t in TASKS})
+        self.tokens = Tokens(members, spec, config, random)
+        d_in = len(spec.streams) * config.width
+        self.classify = nn.ModuleDict({t: Classifier(members, d_in, spec.classes[t], config, random) for t in TASKS})
 
     def forward(self, batch: Batch) -> Logits:
         tokens, _ = self.tokens(batch)
@@ -109,14 +109,14 @@ class Concat(nn.Module):
 class Late(nn.Module):
     """Each stream decides alone; a clip without any stream gets the mean of each classifier's guess at nothing."""
 
-    def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
+    def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
-        self.tokens = Tokens(members, shape, config, noise)
+        self.tokens = Tokens(members, spec, config, random)
         self.classify = nn.ModuleDict(
             {
-                f"{task}_{stream}": Classifier(members, config.width, shape.classes[task], config, noise)
+                f"{task}_{stream}": Classifier(members, config.width, spec.classes[task], config, random)
                 for task in TASKS
-                for stream in shape.streams
+                for stream in spec.streams
             }
         )
 
@@ -134,11 +134,11 @@ class Late(nn.Module):
 class ModalityAttention(nn.Module):
     """Tokens of one task attend to each other; what they learn is added to what was there."""
 
-    def __init__(self, members: int, config: ModelConfig, heads: int, noise: Noise):
+    def __init__(self, members: int, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
         self.norm = LayerNorm(members, config.width)
         self.attention = Attention(members, config.width, heads)
-        self.drop = BranchDropout(config, noise)
+        self.drop = BranchDropout(config, random)
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         # tokens: (E, B, S, D), present: (E, B, S)
@@ -149,13 +149,13 @@ class ModalityAttention(nn.Module):
 class TaskInteraction(nn.Module):
     """Tokens of one task look at the other task's; a gate decides how much of it is added."""
 
-    def __init__(self, members: int, config: ModelConfig, heads: int, noise: Noise):
+    def __init__(self, members: int, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
         self.attention = Attention(members, config.width, heads)
         self.gate = Linear(members, 2 * config.width, config.width)
-        self.drop = BranchDropout(config, noise)
+        self.drop = BranchDropout(config, random)
 
-    def reset(self, noise: Noise) -> None:
+    def reset(self, random: MemberRandom) -> None:
         """Start nearly closed: a task learns from its own tokens first (as the gates of highway networks do)."""
         self.gate.bias.data.fill_(CLOSED_GATE)
 
@@ -176,17 +176,17 @@ class BranchDropout(nn.Module):
     Without the latter, attention over three tokens overfits a few thousand clips and ends below plain concatenation.
     """
 
-    def __init__(self, config: ModelConfig, noise: Noise):
+    def __init__(self, config: ModelConfig, random: MemberRandom):
         super().__init__()
-        self.units = Dropout(config.dropout, noise)
-        self.rate, self.noise = config.branch_dropout, noise
+        self.units = Dropout(config.dropout, random)
+        self.rate, self.random = config.branch_dropout, random
 
     def forward(self, x: Tensor) -> Tensor:
         # x: (E, B, S, D)
         x = self.units(x)
         if not self.training or self.rate == 0:
             return x
-        return x * self.noise.kept(self.rate, x.shape[1], 1, 1) / (1 - self.rate)
+        return x * self.random.kept(self.rate, x.shape[1], 1, 1) / (1 - self.rate)
 
 
 class Interactive(nn.Module):
@@ -194,15 +194,15 @@ class Interactive(nn.Module):
 
     interact = True
 
-    def __init__(self, members: int, shape: Shape, config: ModelConfig, heads: int, noise: Noise):
+    def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
-        d_flat = len(shape.streams) * config.width
-        self.tokens = Tokens(members, shape, config, noise)
-        self.within = nn.ModuleDict({t: ModalityAttention(members, config, heads, noise) for t in TASKS})
-        self.classify = nn.ModuleDict({t: Classifier(members, d_flat, shape.classes[t], config, noise) for t in TASKS})
+        d_flat = len(spec.streams) * config.width
+        self.tokens = Tokens(members, spec, config, random)
+        self.within = nn.ModuleDict({t: ModalityAttention(members, config, heads, random) for t in TASKS})
+        self.classify = nn.ModuleDict({t: Classifier(members, d_flat, spec.classes[t], config, random) for t in TASKS})
         if self.interact:
-            self.between = nn.ModuleDict({t: TaskInteraction(members, config, heads, noise) for t in TASKS})
-            self.auxiliary = nn.ModuleDict({t: Linear(members, d_flat, shape.classes[t]) for t in TASKS})
+            self.between = nn.ModuleDict({t: TaskInteraction(members, config, heads, random) for t in TASKS})
+            self.auxiliary = nn.ModuleDict({t: Linear(members, d_flat, spec.classes[t]) for t in TASKS})
 
     def forward(self, batch: Batch) -> Logits:
         tokens, present = self.tokens(batch)  # (E, B, tasks, S, D), (E, B, S)

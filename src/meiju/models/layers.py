@@ -21,7 +21,7 @@ GOLDEN = -0x61C8864680B583EB  # 2^64 / golden ratio as int64, the step of SplitM
 
 
 @dataclass(frozen=True)
-class Shape:
+class InputSpec:
     """What the data asks of a network.
 
     streams: frame width by stream; single: the streams with one frame per clip; classes: number of classes by task.
@@ -36,7 +36,7 @@ class Shape:
         return json.dumps({"streams": self.streams, "single": sorted(self.single), "classes": self.classes})
 
     @classmethod
-    def from_json(cls, text: str) -> "Shape":
+    def from_json(cls, text: str) -> "InputSpec":
         """What `to_json` wrote. Raises ValueError for anything else."""
         read = json.loads(text)
         try:
@@ -57,7 +57,7 @@ class Batch:
     mask: dict[str, Tensor]
 
 
-class Noise:
+class MemberRandom:
     """One random stream per member, so that what a member draws does not depend on its neighbours or the device.
 
     Draw n of a member is a hash of its seed and of n: SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
@@ -102,7 +102,7 @@ def splitmix64(state: Tensor) -> Tensor:
     return state
 
 
-class NoNoise(Noise):
+class NoRandom(MemberRandom):
     """In place of random streams where weights are loaded, or only their sizes are asked for: nothing is drawn."""
 
     def __init__(self, members: int, device: torch.device | str):
@@ -117,11 +117,11 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, d_in, d_out))
         self.bias = nn.Parameter(torch.empty(members, 1, d_out))
 
-    def reset(self, noise: Noise) -> None:
+    def reset(self, random: MemberRandom) -> None:
         """Draw each member's weights from its own stream."""
         bound = 1 / math.sqrt(self.weight.shape[1])
         for parameter in (self.weight, self.bias):
-            parameter.data = (2 * noise.uniform(*parameter.shape[1:]) - 1) * bound
+            parameter.data = (2 * random.uniform(*parameter.shape[1:]) - 1) * bound
 
     def forward(self, x: Tensor) -> Tensor:
         # x: (E, ..., in) -> (E, ..., out)
@@ -148,14 +148,14 @@ class LayerNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout whose masks come from each member's own stream."""
 
-    def __init__(self, rate: float, noise: Noise):
+    def __init__(self, rate: float, random: MemberRandom):
         super().__init__()
-        self.rate, self.noise = rate, noise
+        self.rate, self.random = rate, random
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        return x * self.noise.kept(self.rate, *x.shape[1:]) / (1 - self.rate)
+        return x * self.random.kept(self.rate, *x.shape[1:]) / (1 - self.rate)
 
 
 class Attention(nn.Module):
@@ -204,12 +204,12 @@ class AttentionPool(nn.Module):
         return weight.transpose(2, 3) @ x
 
 
-def reset(module: nn.Module, noise: Noise) -> None:
+def reset(module: nn.Module, random: MemberRandom) -> None:
     """Initialise every layer of a stacked network, each member from its own stream."""
     # Children first: a block may adjust what its layers drew.
     for layer in reversed(list(module.modules())):
         if hasattr(layer, "reset"):
-            layer.reset(noise)
+            layer.reset(random)
 
 
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> None:

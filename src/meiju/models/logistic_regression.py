@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from meiju.data.labels import TASKS
-from meiju.models.layers import Batch, Shape
+from meiju.models.layers import Batch, InputSpec
 
 # A regression's coefficients have this many times the variance that ridge regression chose for them (meiju.
 # stream_weights): it predicts logits, which differ more than the 0 and 1 that ridge regression predicts.
@@ -24,15 +24,15 @@ NEVER_SEEN = -10.0  # logit of a class that no clip to learn from has
 class LogisticRegressionHead(nn.Module):
     """E logistic regressions per task. What they have learnt are buffers: gradient steps leave them alone."""
 
-    def __init__(self, members: int, shape: Shape):
+    def __init__(self, members: int, spec: InputSpec):
         super().__init__()
-        self.single, self.dims = shape.single, dict(shape.streams)
+        self.single, self.dims = spec.single, dict(spec.streams)
         width = sum(self._width(stream) for stream in self.dims)
         self.register_buffer("centre", torch.zeros(members, 1, width))
         self.register_buffer("scale", torch.ones(members, 1, width))
         for task in TASKS:
-            self.register_buffer(f"weight_{task}", torch.zeros(members, width, shape.classes[task]))
-            self.register_buffer(f"bias_{task}", torch.zeros(members, 1, shape.classes[task]))
+            self.register_buffer(f"weight_{task}", torch.zeros(members, width, spec.classes[task]))
+            self.register_buffer(f"bias_{task}", torch.zeros(members, 1, spec.classes[task]))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         # -> by task logits (E, B, K)
@@ -102,7 +102,7 @@ class LogisticRegressionHead(nn.Module):
         scales = []
         for stream, its, mean in zip(self.dims, *map(self.by_stream, (variance, centre)), strict=True):
             varies = its > CONSTANT * np.maximum(mean**2, its.max())
-            # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are noise.
+            # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are random.
             length = np.full_like(its, its.sum()) if stream in self.single else its * np.count_nonzero(varies)
             scales.append(np.where(varies, 1 / np.sqrt(np.where(varies, length, 1)), 0))
         return centre[None], np.concatenate(scales)[None]

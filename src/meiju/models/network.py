@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from meiju.config import ModelConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import FUSIONS, Logits
-from meiju.models.layers import Batch, Noise, NoNoise, Shape, reset
+from meiju.models.layers import Batch, InputSpec, MemberRandom, NoRandom, reset
 from meiju.models.logistic_regression import LogisticRegressionHead
 
 HEAD_KEYS = "linear."  # how the names of the head's weights begin on disk; the fusion network's stand as they are
@@ -17,19 +17,19 @@ HEAD_KEYS = "linear."  # how the names of the head's weights begin on disk; the 
 class MemberNetwork(nn.Module):
     """The stacked networks of one member per random stream, each initialised from its own stream.
 
-    regression: the logistic-regression head, or None where --model.linear is 0. Where `noise` is NoNoise, weights hold
-    whatever lies in memory, until they are loaded.
+    regression: the logistic-regression head, or None where --model.linear is 0. Where `random` is NoRandom, weights
+    hold whatever lies in memory, until they are loaded.
     """
 
-    def __init__(self, shape: Shape, config: ModelConfig, *, heads: int, noise: Noise):
+    def __init__(self, spec: InputSpec, config: ModelConfig, *, heads: int, random: MemberRandom):
         super().__init__()
-        self.shape, self.n_members = shape, noise.n_members
-        self.fusion = FUSIONS[config.fusion](self.n_members, shape, config, heads, noise)
-        self.regression = LogisticRegressionHead(self.n_members, shape) if config.linear else None
+        self.spec, self.n_members = spec, random.n_members
+        self.fusion = FUSIONS[config.fusion](self.n_members, spec, config, heads, random)
+        self.regression = LogisticRegressionHead(self.n_members, spec) if config.linear else None
         self.regression_share = config.linear
-        self.to(noise.device)
-        if not isinstance(noise, NoNoise):
-            reset(self, noise)
+        self.to(random.device)
+        if not isinstance(random, NoRandom):
+            reset(self, random)
 
     def forward(self, batch: Batch) -> Logits:
         """The logits that gradient steps learn from: the head takes no part in them, it is fitted by itself."""

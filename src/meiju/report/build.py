@@ -76,7 +76,7 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     Columns task, name, part, fold (missing on Validation), true, predicted, confidence (mean probability of the
     predicted class over the members, 0 to 1), sentence.
     """
-    sentences = run.heard().set_index("name").sentence
+    sentences = run.transcribed().set_index("name").sentence
     names = {OUT_OF_FOLD: list(run.folds.name), VALIDATION: list(run.corpus.part("validation").name)}
     tables = []
     for part, truth, fold in scores.parts(run.corpus, run.folds):

@@ -303,7 +303,7 @@ def _clip_path(root: Path, clip) -> Path:
 
 
 def _write_clip(root: Path, clip, seed: int) -> None:
-    with files.aside(_clip_path(root, clip)) as path:
+    with files.atomic_path(_clip_path(root, clip)) as path:
         write_clip(path, *draw_clip(clip, seed), fps=FPS, rate=RATE)
 
 

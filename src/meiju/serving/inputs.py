@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
-from meiju.data.tables import CorpusError, read_sentences, said, tell
+from meiju.data.tables import CorpusError, format_problems, read_sentences, said
 from meiju.features.base import Clip
 from meiju.features.media import MediaError, read_seconds
 from meiju.utils.clip_files import (
@@ -78,7 +78,7 @@ def _read(texts: Path | None) -> dict[str, str]:
     try:
         return read_sentences(texts)
     except CorpusError as error:
-        raise ConfigError("--texts: " + "; ".join(tell(error.problems))) from None
+        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
 
 
 def _unused(texts: Path, sentences: Iterable[str], names: set[str]) -> list[str]:

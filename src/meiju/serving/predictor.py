@@ -32,7 +32,7 @@ from meiju.utils.compute import map_in_workers, pick_device
 from meiju.utils.hub import MissingModel
 
 if TYPE_CHECKING:
-    from meiju.text.transcription import Listener
+    from meiju.text.transcription import Transcriber
 
 CHUNK = 32  # clips that are encoded and judged together
 FEW = 8  # clips that are read before workers have started
@@ -57,8 +57,8 @@ class Prediction:
 
     def label(self, task: str) -> str:
         """The likeliest label, or "" where there is no prediction."""
-        said = self.probabilities[task]
-        return max(said, key=said.get) if said else ""
+        predicted = self.probabilities[task]
+        return max(predicted, key=predicted.get) if predicted else ""
 
     @property
     def problem(self) -> str:
@@ -67,7 +67,7 @@ class Prediction:
         return "" if self.streams else f"nothing to go by ({reasons})"
 
 
-Seen = list[tuple[np.ndarray, str]]
+Encodings = list[tuple[np.ndarray, str]]
 """Of one stream, each clip's frames, or none and the reason."""
 
 
@@ -104,9 +104,9 @@ class Predictor:
         self._members = self._load_members(parts[bundle.MEMBERS].folder)
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
-        if network.shape.classes != classes:
-            raise ConfigError(f"model.json lists {classes} labels, but its weights are of {network.shape.classes}")
-        self._widths = network.shape.streams
+        if network.spec.classes != classes:
+            raise ConfigError(f"model.json lists {classes} labels, but its weights are of {network.spec.classes}")
+        self._widths = network.spec.streams
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """What is likely of each clip, in order, from whatever of it can be read.
@@ -151,11 +151,11 @@ class Predictor:
         return by_heads
 
     @cached_property
-    def _listener(self) -> "Listener":
-        from meiju.text.transcription import Listener  # imports transformers, which takes a second or two
+    def _transcriber(self) -> "Transcriber":
+        from meiju.text.transcription import Transcriber  # imports transformers, which takes a second or two
 
         self._run.check_model(self.config.speech.model)
-        return Listener(self.config.speech, device=self.device)
+        return Transcriber(self.config.speech, device=self.device)
 
     @cached_property
     def _readers(self) -> dict[str, Callable]:
@@ -169,28 +169,30 @@ class Predictor:
 
     def _predict(self, clips: Sequence[Clip], read: Iterator) -> list[Prediction]:
         """read: what comes next of `_read` is of these clips."""
-        heard = self._hear(clips)
+        heard = self._transcribe(clips)
         given = [heard.get(k, clip.sentence) for k, clip in enumerate(clips)]
         refined = refine.as_read(self.config, self._restorer, given)
         clips = [replace(clip, sentence=sentence) for clip, sentence in zip(clips, refined, strict=True)]
         by_clip = [{stream: next(read) for stream in self._readers} for _ in clips]
-        seen = {stream: self._see(stream, clips, by_clip) for stream in self._widths}
-        said = self._vote(seen, len(clips))
-        return [self._prediction(k, clip, seen, said, bool(heard.get(k))) for k, clip in enumerate(clips)]
+        encoded_by_stream = {stream: self._encode(stream, clips, by_clip) for stream in self._widths}
+        predicted = self._vote(encoded_by_stream, len(clips))
+        return [
+            self._prediction(k, clip, encoded_by_stream, predicted, bool(heard.get(k))) for k, clip in enumerate(clips)
+        ]
 
-    def _hear(self, clips: Sequence[Clip]) -> dict[int, str]:
-        """What is said in the clips that come without a sentence, by their number, where the run transcribed such."""
+    def _transcribe(self, clips: Sequence[Clip]) -> dict[int, str]:
+        """Transcripts of the clips without a sentence, by their number, where the run transcribed such."""
         silent = [k for k, clip in enumerate(clips) if clip.path and not clip.sentence.strip()]
         if not silent or self.config.speech.model == "none":
             return {}
         try:
-            batches = list(self._listener.hear([(clips[k].name, clips[k].path) for k in silent]))
+            batches = list(self._transcriber.transcribe([(clips[k].name, clips[k].path) for k in silent]))
         except MissingModel as error:
             raise ConfigError(f"--speech.model of the run: {error}; or give each clip its sentence") from None
         sentences = [heard.sentence for batch in batches for heard in batch]
         return dict(zip(silent, sentences, strict=True))
 
-    def _see(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Seen:
+    def _encode(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Encodings:
         """Frames as the feature store keeps them; read: what each clip's readers made of it."""
         if stream in self.unusable:
             encoded = [NoFrames(self.unusable[stream])] * len(clips)
@@ -200,31 +202,39 @@ class Predictor:
             encoded = self.encoders[stream].encode(clips)
         return [frame_store.checked(frames, self._widths[stream]) for frames in encoded]
 
-    def _vote(self, seen: dict[str, Seen], n_clips: int) -> ensemble.Probabilities:
+    def _vote(self, encoded_by_stream: dict[str, Encodings], n_clips: int) -> ensemble.Probabilities:
         """The mean over folds and seeds, then over head counts, as for the submission."""
         names = [str(k) for k in range(n_clips)]  # clips' own may stand twice
-        stores = {stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in seen.items()}
+        stores = {
+            stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in encoded_by_stream.items()
+        }
         frames = Frames(stores, names, self.device)
         by_heads = {}
         for heads, network in self._members.items():
-            said = predict(network, frames, np.arange(n_clips))
-            if not all(np.isfinite(said[task]).all() for task in TASKS):
+            predicted = predict(network, frames, np.arange(n_clips))
+            if not all(np.isfinite(predicted[task]).all() for task in TASKS):
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
-            by_heads[heads] = {task: np.exp(said[task].astype(np.float64)).mean(axis=0) for task in TASKS}
+            by_heads[heads] = {task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS}
         return ensemble.combine(by_heads)
 
     def _prediction(
-        self, k: int, clip: Clip, seen: dict[str, Seen], said: ensemble.Probabilities, heard: bool
+        self,
+        k: int,
+        clip: Clip,
+        encoded_by_stream: dict[str, Encodings],
+        predicted: ensemble.Probabilities,
+        heard: bool,
     ) -> Prediction:
         """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
-        of_clip = {stream: of_clips[k] for stream, of_clips in seen.items()}
+        of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
         missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
         notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
         if self._run.longest and (note := material.far_longer(material.length(clip), self._run.longest)):
             notes |= {"length": note}
-        used = tuple(stream for stream in seen if stream not in missing)
+        used = tuple(stream for stream in encoded_by_stream if stream not in missing)
         probabilities = {
-            task: dict(zip(self.labels[task], said[task][k].tolist(), strict=True)) if used else {} for task in TASKS
+            task: dict(zip(self.labels[task], predicted[task][k].tolist(), strict=True)) if used else {}
+            for task in TASKS
         }
         return Prediction(clip, probabilities, used, missing, heard, notes)
 

@@ -21,18 +21,19 @@ DIFFER = 0.3  # in the shares of punctuated sentences; below, parts count as pun
 BESIDE_CHINESE = re.compile(r"(?<=[\u3400-\u9fff])\s|\s(?=[\u3400-\u9fff])")
 
 
-def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataFrame) -> None:
+def refine(config: Config, clips: pd.DataFrame, folder: Path, *, transcribed: pd.DataFrame) -> None:
     """Write transcripts.csv (name, sentence) and, where a restorer could be measured, punctuation.csv (its scores).
 
-    heard: the clips with a transcribed sentence where they have none; the marks of those are not learnt from. Where the
-    training part has marks and the others have not, or the other way round, all marks are set by restorers that did not
-    learn from the sentence: otherwise members would learn from marks that are surer than any they are asked about.
+    transcribed: the clips with a transcribed sentence where they have none; the marks of those are not learnt from.
+    Where the training part has marks and the others have not, or the other way round, all marks are set by restorers
+    that did not learn from the sentence: otherwise members would learn from marks that are surer than any they are
+    asked about.
     """
     restorer, unlearnt = None, {}
     if config.punctuation not in punctuation.UNRESTORED:
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         punctuated = [s for s in clips.sentence[clips.part.isin(UNSCORED_PARTS)] if is_punctuated(s)]
-        differ = marks_differ(heard)
+        differ = marks_differ(transcribed)
         try:
             restorer, scores = punctuation.make_restorer(config, [*punctuated, *given], folder, drops_marks=differ)
             if differ:
@@ -46,11 +47,11 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, heard: pd.DataF
             if scores is not None:
                 files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
                 print(scores.round(3).to_string())
-    sentences = pd.Series(as_read(config, restorer, list(heard.sentence)), heard.index, dtype=object)
+    sentences = pd.Series(as_read(config, restorer, list(transcribed.sentence)), transcribed.index, dtype=object)
     if unlearnt:
-        learnt = heard.part.isin(UNSCORED_PARTS) & heard.sentence.isin(unlearnt)
-        sentences[learnt] = heard.sentence[learnt].map(unlearnt)
-    changed = int((sentences != heard.sentence).sum())
+        learnt = transcribed.part.isin(UNSCORED_PARTS) & transcribed.sentence.isin(unlearnt)
+        sentences[learnt] = transcribed.sentence[learnt].map(unlearnt)
+    changed = int((sentences != transcribed.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
     table = clips.assign(sentence=sentences)[["name", "sentence"]]
     # All quoted: before Python 3.13, a lone carriage return is not, and readers take it for a line's end.

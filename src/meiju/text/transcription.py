@@ -1,9 +1,9 @@
 """Speech to text for clips without a sentence, by a pretrained model of transformers.
 
 Any model of its automatic-speech-recognition pipeline will do: Whisper (Radford et al. 2023, arXiv 2212.04356), or one
-with a CTC head (wav2vec2, HuBERT). Clips are heard in batches where the model pads all sound to one window anyway;
-elsewhere one by one, because padding would change what is heard. Each batch is kept as soon as it is done, so that a
-transcription that was cut off goes on after the last whole batch, with the same result.
+with a CTC head (wav2vec2, HuBERT). Clips are transcribed in batches where the model pads all sound to one window
+anyway; elsewhere one by one, because padding would change the transcript. Each batch is kept as soon as it is done, so
+that a transcription that was cut off goes on after the last whole batch, with the same result.
 """
 
 import json
@@ -43,7 +43,7 @@ TOGETHER_ON_CPU = 4
 
 
 @dataclass(frozen=True)
-class Heard:
+class Transcript:
     """What was said in a clip; where there is no sentence, the reason."""
 
     name: str
@@ -76,20 +76,20 @@ def transcribe(
     inputs: Mapping[str, str] | None = None,
     earlier: Sequence[Path] = (),
 ) -> pd.DataFrame:
-    """Hear all `clips` (columns name, path) and write transcription.csv: name, sentence, reason, input.
+    """Transcribe all `clips` (columns name, path) and write transcription.csv: name, sentence, reason, input.
 
     inputs: by name, a hash of the clip's media. meta is kept in meta.json, and names whatever else decides what is
-    heard. Clips that an earlier, interrupted call has heard are not heard again, nor those that a transcription in one
-    of the folders `earlier` knows by their hash, where its meta is the same.
+    transcribed. Clips that an earlier, interrupted call has transcribed are not transcribed again, nor those that a
+    transcription in one of the folders `earlier` knows by their hash, where its meta is the same.
     Raises MissingModel, and ConfigError for a language that the model does not know.
     """
     inputs, meta = inputs or {}, meta or {}
-    progress = folder / "heard.jsonl"
-    heard = {one.name: one for one in (*_heard_before(earlier, inputs, meta), *_read_progress(progress))}
-    todo = clips[~clips.name.isin(heard)]
+    progress = folder / "transcribed.jsonl"
+    transcribed = {one.name: one for one in (*_transcribed_before(earlier, inputs, meta), *_read_progress(progress))}
+    todo = clips[~clips.name.isin(transcribed)]
     if len(todo):
         try:
-            listener = Listener(speech, device=device)
+            transcriber = Transcriber(speech, device=device)
         except hub.MissingModel as error:
             raise _with_remedy(error, len(clips)) from None
         n_before = len(clips) - len(todo)
@@ -97,20 +97,20 @@ def transcribe(
             progress.open("a", encoding="utf-8") as file,
             tqdm(total=len(clips), initial=n_before, desc="transcription", unit="clip", disable=None) as bar,
         ):
-            for batch in listener.hear(list(todo[["name", "path"]].itertuples(index=False))):
-                # One line a batch: half a line, left by a killed process, is dropped, and the batch heard again whole.
+            for batch in transcriber.transcribe(list(todo[["name", "path"]].itertuples(index=False))):
+                # One line a batch: half a line, left by a killed process, is dropped, and the batch done again whole.
                 file.write(json.dumps([vars(one) for one in batch], ensure_ascii=False) + "\n")
                 file.flush()
-                heard |= {one.name: one for one in batch}
+                transcribed |= {one.name: one for one in batch}
                 bar.update(len(batch))
-    table = pd.DataFrame([vars(heard[name]) for name in clips.name], columns=["name", "sentence", "reason"])
+    table = pd.DataFrame([vars(transcribed[name]) for name in clips.name], columns=["name", "sentence", "reason"])
     table["input"] = [inputs.get(name, "") for name in table.name]
     files.write_text(folder / "transcription.csv", table.to_csv(index=False))
     files.write_json(folder / "meta.json", meta)
     return table
 
 
-def _heard_before(folders: Sequence[Path], inputs: Mapping[str, str], meta: dict) -> Iterator[Heard]:
+def _transcribed_before(folders: Sequence[Path], inputs: Mapping[str, str], meta: dict) -> Iterator[Transcript]:
     """What transcriptions with the same meta in these folders say of clips whose media are the same."""
     for folder in folders:
         path = folder / "transcription.csv"
@@ -120,7 +120,7 @@ def _heard_before(folders: Sequence[Path], inputs: Mapping[str, str], meta: dict
             with files.reading(path):
                 table = pd.read_csv(path, dtype=str, keep_default_na=False)
                 same = table[table.name.map(inputs) == table.input]
-                yield from (Heard(*row) for row in same[["name", "sentence", "reason"]].itertuples(index=False))
+                yield from (Transcript(*row) for row in same[["name", "sentence", "reason"]].itertuples(index=False))
 
 
 def fill(clips: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -130,19 +130,19 @@ def fill(clips: pd.DataFrame, folder: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[["name", "sentence"]].set_index("name")
         if not table.index.is_unique:
             raise ValueError("a clip stands twice")
-    heard = clips.name.map(table.sentence).fillna("")
-    return clips.assign(sentence=clips.sentence.where(clips.sentence.str.strip() != "", heard))
+    transcribed = clips.name.map(table.sentence).fillna("")
+    return clips.assign(sentence=clips.sentence.where(clips.sentence.str.strip() != "", transcribed))
 
 
 def describe(table: pd.DataFrame) -> str:
-    """How many clips were heard, and why the others were not."""
+    """How many clips were transcribed, and why the others were not."""
     lines = [f"transcription: {int((table.reason == '').sum())} of {len(table)} clips without a sentence got one"]
     reasons = table.reason[table.reason != ""].value_counts()
     lines += [f"  {count} clip{'s' * (count != 1)}: {reason}" for reason, count in reasons.items()]
     return "\n".join(lines)
 
 
-class Listener:
+class Transcriber:
     """A speech recognition model, ready to hear clips."""
 
     def __init__(self, speech: SpeechConfig, *, device: torch.device):
@@ -156,7 +156,7 @@ class Listener:
         self.options = self._options() if self.whisper else {}
         self.simplify = opencc.OpenCC("t2s").convert if _simplifies(speech) else str
 
-    def hear(self, clips: Sequence[tuple[str, str]]) -> Iterator[list[Heard]]:
+    def transcribe(self, clips: Sequence[tuple[str, str]]) -> Iterator[list[Transcript]]:
         """Batches of what is said in the clips (name, path), in order."""
         for k in range(0, len(clips), self.speech.batch_size):
             yield self._batch(clips[k : k + self.speech.batch_size])
@@ -198,11 +198,11 @@ class Listener:
             options["prompt_ids"] = ids.to(self.pipe.device)
         return options
 
-    def _batch(self, clips: Sequence[tuple[str, str]]) -> list[Heard]:
+    def _batch(self, clips: Sequence[tuple[str, str]]) -> list[Transcript]:
         sounds = [self._sound(path) for _, path in clips]
         fits = [isinstance(sound, np.ndarray) and len(sound) <= self.window for sound in sounds]
         texts = iter(self._texts([sound for sound, whole in zip(sounds, fits, strict=True) if whole]))
-        heard = []
+        transcribed = []
         for (name, path), sound, whole in zip(clips, sounds, fits, strict=True):
             if isinstance(sound, str):
                 said = ("", sound)
@@ -210,8 +210,8 @@ class Listener:
                 said = self._film(path)
             else:
                 said = self._sentence(next(texts) if whole else self._long_text(sound))
-            heard.append(Heard(name, *said))
-        return heard
+            transcribed.append(Transcript(name, *said))
+        return transcribed
 
     def _sound(self, path: str) -> np.ndarray | str | None:
         """Samples [N] at the model's rate, or why there is nothing to hear; None for a film, longer than PIECE."""
@@ -228,7 +228,7 @@ class Listener:
         return samples if is_loud(samples, self.rate) else "the sound is silent"
 
     def _film(self, path: str) -> tuple[str, str]:
-        """The sentence in a film, which is heard piece by piece; where there is none, the reason."""
+        """The sentence in a film, which is transcribed piece by piece; where there is none, the reason."""
         try:
             texts = [self._long_text(piece) for piece in self._pieces(path) if is_loud(piece, self.rate)]
         except (MediaError, FileNotFoundError) as error:
@@ -304,8 +304,8 @@ def _simplifies(speech: SpeechConfig) -> bool:
     return speech.simplified and speech.language == "zh"
 
 
-def _read_progress(path: Path) -> list[Heard]:
-    """What an interrupted transcription has heard; what it left of a line is cut off."""
+def _read_progress(path: Path) -> list[Transcript]:
+    """What an interrupted transcription has done; what it left of a line is cut off."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         return []
@@ -313,7 +313,7 @@ def _read_progress(path: Path) -> list[Heard]:
     whole = whole[: whole.rfind(b"\n") + 1]
     with path.open("r+b") as file:
         file.truncate(len(whole))
-    return [Heard(**one) for line in whole.decode("utf-8").split("\n") if line for one in json.loads(line)]
+    return [Transcript(**one) for line in whole.decode("utf-8").split("\n") if line for one in json.loads(line)]
 
 
 def _with_remedy(error: hub.MissingModel, n_clips: int) -> hub.MissingModel:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from meiju.config import ModelConfig, TrainConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import Logits
-from meiju.models.layers import Noise, Shape, clip_gradients
+from meiju.models.layers import InputSpec, MemberRandom, clip_gradients
 from meiju.models.network import MemberNetwork
 from meiju.training.batches import PREDICT_BATCH, BatchSampler, Frames, MemberData, batch_for_all, n_pseudo, n_steps
 from meiju.training.regression import fit_to_pooled_frames
@@ -37,9 +37,9 @@ def train_members(
     if len(shapes) != 1:
         raise ValueError(f"members that train together need the same number of steps and batches; got {shapes}")
     total, n_pseudo_per_step = shapes.pop()
-    noise = Noise([one.seed for one in data], frames.device)
+    random = MemberRandom([one.seed for one in data], frames.device)
     classes = {task: data[0].labelled.targets[task].shape[1] for task in TASKS}
-    network = MemberNetwork(Shape(frames.dims, frames.single, classes), model, heads=heads, noise=noise)
+    network = MemberNetwork(InputSpec(frames.dims, frames.single, classes), model, heads=heads, random=random)
     _standardise(network, frames, data)
     if start is not None:
         network.load_weights(start)
@@ -69,19 +69,19 @@ def train_members(
 def predict(network: MemberNetwork, frames: Frames, clips: np.ndarray) -> dict[str, np.ndarray]:
     """Log-probabilities of every member (see MemberNetwork) for clip numbers [N]: by task, [E, N, K] float32."""
     network.eval()
-    said: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
+    predicted: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
         batch = batch_for_all(frames, chunk, network.n_members)
         log_probabilities = network.log_probabilities(batch)
         for task in TASKS:
-            said[task].append(log_probabilities[task].cpu().numpy())
-    return {task: np.concatenate(parts, axis=1) for task, parts in said.items()}
+            predicted[task].append(log_probabilities[task].cpu().numpy())
+    return {task: np.concatenate(parts, axis=1) for task, parts in predicted.items()}
 
 
 def _standardise(network: MemberNetwork, frames: Frames, data: list[MemberData]) -> None:
     """Give each member the mean of its own labelled rows' frames, and one scale for the whole stream.
 
-    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly noise. It is
+    A scale of its own for each dimension would blow up the last components of tfidf-svd, which are mostly random. It is
     that of the dimensions that vary: those that do not say nothing, and shall not make the others small. Where a member
     has no such frames to learn from, the scale is 0, by which its network knows to leave the stream out.
     """

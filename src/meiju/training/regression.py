@@ -23,7 +23,7 @@ def fit_to_pooled_frames(
     head learns from the labelled rows and, so that its time and memory end somewhere, REGRESSION_ROWS of the others,
     which together weigh no more than in the network's batches.
     """
-    head = network.regression or LogisticRegressionHead(network.n_members, network.shape)
+    head = network.regression or LogisticRegressionHead(network.n_members, network.spec)
     rows_of_members = [
         [one.labelled] if network.regression is None else _rows_of_regression(one, len(frames), pseudo_ratio)
         for one in data

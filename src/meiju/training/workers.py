@@ -17,7 +17,7 @@ from meiju.config import Config, ModelConfig
 from meiju.data.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.features import frame_store
 from meiju.features.frame_store import Store
-from meiju.models.layers import NoNoise, Shape
+from meiju.models.layers import InputSpec, NoRandom
 from meiju.models.network import MemberNetwork
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, step_bytes
 from meiju.training.loop import predict, train_members
@@ -82,13 +82,13 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 
-def read_shape(folder: Path, members: Sequence[Member]) -> Shape:
+def read_shape(folder: Path, members: Sequence[Member]) -> InputSpec:
     """The streams and classes that members were trained on, as their weights' files tell it; all must tell the same."""
     shapes = []
     for member in members:
         path = folder / weights_name(member)
         with files.reading(path), safe_open(path, framework="pt") as file:
-            shapes.append(Shape.from_json((file.metadata() or {})["shape"]))
+            shapes.append(InputSpec.from_json((file.metadata() or {})["shape"]))
             if shapes[-1] != shapes[0] or list(shapes[-1].streams) != list(shapes[0].streams):
                 raise ValueError(f"other streams or classes than in {weights_name(members[0])}")
     return shapes[0]
@@ -106,11 +106,11 @@ def load_network(
         shape, weights = read_shape(folder, members), load_weights(folder, members)
         # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
         with torch.device("meta"):
-            wanted = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members), "meta")).weights()
+            wanted = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), "meta")).weights()
         sizes = {key: tuple(weight.shape) for key, weight in weights.items()}
         if sizes != {key: tuple(weight.shape) for key, weight in wanted.items()}:
             raise ValueError("weights of other names or sizes than the settings ask for")
-        network = MemberNetwork(shape, config, heads=heads, noise=NoNoise(len(members), device))
+        network = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), device))
         network.load_weights(weights)
     return network.eval()
 
@@ -207,17 +207,17 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
         frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
     )
     asked = _asked_clips(data, members)
-    said = predict(network, frames, asked)
+    log_probabilities = predict(network, frames, asked)
     for e, (member, member_data) in enumerate(group):
         seen = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
         unseen = ~np.isin(asked, seen)
-        arrays = {task: said[task][e, unseen] for task in TASKS}
+        arrays = {task: log_probabilities[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
             # The writer of safetensors gives a poorer message on a full disk.
-            files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.shape.to_json()}))
+            files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.spec.to_json()}))
         # Last: a member whose predictions lie there is whole.
-        with files.aside(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
+        with files.atomic_path(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
             np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[seen], **arrays)
 
 

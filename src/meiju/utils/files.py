@@ -44,7 +44,7 @@ class Busy(RuntimeError):
 
 
 @contextmanager
-def aside(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it is renamed to `path` if the block succeeds, and removed if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix .part comes last, so that what a killed process leaves is never taken for a clip, a table or a result.
@@ -146,7 +146,7 @@ def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically."""
-    with aside(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(data)
 
 

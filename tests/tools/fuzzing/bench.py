@@ -16,7 +16,7 @@ from meiju.data import folds
 from meiju.data.corpus import UNSCORED_PARTS
 from meiju.data.labels import OFFICIAL, TASKS
 from meiju.features import frame_store, media
-from meiju.models.layers import Noise, Shape
+from meiju.models.layers import InputSpec, MemberRandom
 from meiju.models.network import MemberNetwork
 from meiju.run import Run
 from meiju.serving import bundle
@@ -98,7 +98,7 @@ def make(folder: Path) -> Bench:
     clips = run.corpus.clips
     training = run.corpus.part("training")
     folds.write(training[["name"]].assign(fold=np.arange(len(training)) % config.folds), config.folds_path)
-    refine.refine(config, clips, run.folder(TRANSCRIPTS), heard=clips)
+    refine.refine(config, clips, run.folder(TRANSCRIPTS), transcribed=clips)
     run.finish(TRANSCRIPTS, files.files_in(run.folder(TRANSCRIPTS)))
     given = refine.as_clips(clips, run.result(TRANSCRIPTS))
     learnt = [clip for clip, part in zip(given, clips.part, strict=True) if part in UNSCORED_PARTS]
@@ -111,9 +111,9 @@ def make(folder: Path) -> Bench:
     return bench
 
 
-def _shape_of(stores: dict[str, frame_store.Store]) -> Shape:
+def _shape_of(stores: dict[str, frame_store.Store]) -> InputSpec:
     """What the networks are made for."""
-    return Shape(
+    return InputSpec(
         {s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS}
     )
 
@@ -148,9 +148,9 @@ def _write_members(bench: Bench, stores: dict[str, frame_store.Store]) -> None:
     """Networks as they are before training, and predictions that are drawn."""
     run, config = bench.run, bench.config
     plan = members.plan(config, nested=False)
-    noise = Noise(list(range(len(plan))), "cpu")
+    noise = MemberRandom(list(range(len(plan))), "cpu")
     network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
-    state, shape = network.weights(), {"shape": network.shape.to_json()}
+    state, shape = network.weights(), {"shape": network.spec.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)
     draw_members(folder, plan, run.corpus, run.folds, knows=0.0)

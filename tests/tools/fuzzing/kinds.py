@@ -73,7 +73,7 @@ def corpus_table(case: Case) -> str:
         expect(set(clips[task][clips.part.isin(LABELLED)]) <= set(corpus.labels[task]), "a label that is none")
     expect(all(not p or Path(p).resolve().is_relative_to(root) for p in clips.path), "a clip outside the corpus")
     corpus.fingerprint("name", "part", "sentence", *TASKS)
-    refine.refine(replace(case.bench.config, punctuation="none"), clips, case.folder, heard=clips)
+    refine.refine(replace(case.bench.config, punctuation="none"), clips, case.folder, transcribed=clips)
     given = refine.as_clips(clips, case.folder)
     expect([clip.sentence for clip in given] == list(clips.sentence), "a sentence is not read back as it was")
     names = list(corpus.part("testing").name)

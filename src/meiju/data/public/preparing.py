@@ -189,7 +189,7 @@ def link(media: Media, target: Path) -> float:
             return seconds
         except OSError:  # on another file system, on one without hard links, or another user's file
             pass
-    with files.aside(target) as part:
+    with files.atomic_path(target) as part:
         with media.open("rb") as reader, part.open("wb") as writer:
             shutil.copyfileobj(reader, writer)
         return _seconds(part)
@@ -222,7 +222,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str])
         with files.reading(path), zipfile.ZipFile(path) as archive:
             if archive.namelist() == list(wanted):
                 return
-    with files.aside(path) as part, zipfile.ZipFile(part, "w") as archive:
+    with files.atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
         for entry, name in tqdm(wanted.items(), desc=path.stem, unit="clip", disable=None):
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(arrays[name]), allow_pickle=False)

@@ -53,7 +53,7 @@ class Tagger:
         rows, columns = self.state.nonzero()
         arrays = {"rows": rows, "columns": columns, "weights": self.state[rows, columns], "transition": self.transition}
         names = {"labels": _as_bytes(self.labels), "attributes": _as_bytes(self.attributes)}
-        with files.aside(path) as part, part.open("wb") as file:
+        with files.atomic_path(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays, **names)
 
     @classmethod
