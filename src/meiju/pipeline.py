@@ -115,11 +115,11 @@ def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
 
 
 def train_stage1(run: Run) -> None:
-    """Step 05: the members that count, and the nested ones."""
+    """Step 05: the members that count, and the calibration models."""
     if run.needs_run("stage1"):
         from meiju.training import workers
 
-        plan, folder = members.plan(run.config, nested=True), run.folder("stage1")
+        plan, folder = members.plan(run.config, calibration=True), run.folder("stage1")
         workers.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
         run.finish("stage1", members.paths(plan, folder))
 
@@ -137,7 +137,7 @@ def train_stage2(run: Run) -> None:
     if run.needs_run("stage2"):
         from meiju.training import workers
 
-        plan, folder = members.plan(run.config, nested=False), run.folder("stage2")
+        plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
         accepted = teachers.accepted(pseudo)
         _tell_of_large_pool(run, accepted)
         data = stage_data(run, accepted)

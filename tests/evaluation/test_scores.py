@@ -204,7 +204,7 @@ def folders(tmp_path_factory):
     made = {"stage 1": 0.3, "stage 2": 3.0}
     for name, knows in made.items():
         made[name] = tmp_path_factory.mktemp("stage")
-        draw_members(made[name], members.plan(CONFIG, nested=False), TOY, FOLDS, knows=knows)
+        draw_members(made[name], members.plan(CONFIG, calibration=False), TOY, FOLDS, knows=knows)
     return made
 
 
@@ -219,7 +219,7 @@ def stages(folders):
 
 def test_out_of_fold_every_clip_is_judged_by_the_members_that_held_it_out(folders, stages):
     for k, (name, fold) in enumerate(zip(FOLDS.name, FOLDS.fold, strict=True)):
-        chosen = [m for m in members.plan(CONFIG, nested=False) if m.held_out == (fold,)]
+        chosen = [m for m in members.plan(CONFIG, calibration=False) if m.held_out == (fold,)]
         mean = ensemble.mean_over(folders["stage 2"], chosen, [name])
         for task in TASKS:
             np.testing.assert_allclose(stages[1].together[OUT_OF_FOLD][task][k], mean[task][0], rtol=1e-6)
@@ -227,7 +227,7 @@ def test_out_of_fold_every_clip_is_judged_by_the_members_that_held_it_out(folder
 
 def test_on_validation_every_clip_is_judged_by_all_members(folders, stages):
     names = list(TOY.part("validation").name)
-    mean = ensemble.mean_over(folders["stage 1"], members.plan(CONFIG, nested=False), names)
+    mean = ensemble.mean_over(folders["stage 1"], members.plan(CONFIG, calibration=False), names)
     for task in TASKS:
         np.testing.assert_allclose(stages[0].together[VALIDATION][task], mean[task], rtol=1e-6)
 

@@ -100,9 +100,9 @@ POOL = list(TOY.part("unlabelled").name)
 
 @pytest.fixture(scope="module")
 def stage1(tmp_path_factory):
-    """A folder of stage-1 members, nested ones included, whose predictions lean to the true classes."""
+    """A folder of stage-1 members, calibration models included, whose predictions lean to the true classes."""
     folder = tmp_path_factory.mktemp("stage1")
-    draw_members(folder, members.plan(CONFIG, nested=True), TOY, FOLDS, knows=1.0)
+    draw_members(folder, members.plan(CONFIG, calibration=True), TOY, FOLDS, knows=1.0)
     return folder
 
 
@@ -117,7 +117,7 @@ def with_shuffled_labels(corpus: Corpus, fold: int) -> Corpus:
 
 @pytest.mark.parametrize("fold", range(N_FOLDS))
 def test_nested_rows_come_from_the_members_that_held_out_both_folds(stage1, fold):
-    rows, nested = teachers.nested_out_of_fold(CONFIG, FOLDS, stage1, fold)
+    rows, nested = teachers.calibration_out_of_fold(CONFIG, FOLDS, stage1, fold)
     assert set(rows.name) == set(FOLDS.name[FOLDS.fold != fold])
     for other in set(range(N_FOLDS)) - {fold}:
         pair = tuple(sorted((fold, other)))
@@ -132,7 +132,7 @@ def test_nested_rows_come_from_the_members_that_held_out_both_folds(stage1, fold
 
 @pytest.mark.parametrize("leaky", [Member(2, 1, (0, 1)), Member(1, 0, (1,))], ids=["nested", "teacher"])
 def test_a_member_that_saw_a_held_out_clip_stops_the_labelling(tmp_path, leaky):
-    draw_members(tmp_path, members.plan(CONFIG, nested=True), TOY, FOLDS, knows=1.0)
+    draw_members(tmp_path, members.plan(CONFIG, calibration=True), TOY, FOLDS, knows=1.0)
     teachers.label_pool(CONFIG, TOY, FOLDS, tmp_path)
     (first, *_) = FOLDS.name[FOLDS.fold == 1]
     path = tmp_path / f"{leaky.stem}.npz"

@@ -187,7 +187,7 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
     for n, (corpus, folds) in corpora.items():
         _frames(folder / str(n), len(corpus.clips), device)
         (folder / str(n) / "stage1").mkdir()
-        draw_members(folder / str(n) / "stage1", members.plan(config, nested=True), corpus, folds, knows=0.0)
+        draw_members(folder / str(n) / "stage1", members.plan(config, calibration=True), corpus, folds, knows=0.0)
 
     def turn() -> Measured:
         took: Measured = {}
@@ -198,7 +198,7 @@ def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[
             stores = {stream: home / stream for stream in ("text", *N_FRAMES)}
             pseudo, stage2 = teachers.accepted(teachers.read(home)[0]), Path(tempfile.mkdtemp(dir=home))
             data = StageData(corpus.clips, corpus.labels, folds, stores, pseudo=pseudo)
-            plan = members.plan(config, nested=False)
+            plan = members.plan(config, calibration=False)
             for group in workers.group_members(config, data, plan, 2, device.type):
                 workers.train_group(config, data, group, stage2, device.type, 0)
             took["07, a clip", case], started = _ms(started) / n, time.perf_counter()

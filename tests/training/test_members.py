@@ -14,7 +14,7 @@ CONFIG = Config("toy", folds=N_FOLDS, model=ModelConfig(heads=(1, 2), width=4), 
 
 @pytest.mark.parametrize(("nested", "held_out"), [(False, [1, 1, 1]), (True, [1, 1, 1, 2, 2, 2])])
 def test_a_plan_has_every_head_count_seed_and_choice_of_folds_once(nested, held_out):
-    plan = members.plan(CONFIG, nested=nested)
+    plan = members.plan(CONFIG, calibration=nested)
     assert len(set(plan)) == len(plan) == 2 * 2 * len(held_out)
     assert {(m.heads, m.seed) for m in plan} == {(h, s) for h in (1, 2) for s in (0, 1)}
     assert [len(m.held_out) for m in plan if (m.heads, m.seed) == (2, 1)] == held_out

@@ -51,14 +51,14 @@ def data(tmp_path_factory) -> StageData:
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A folder of the members of CONFIG with one head, nested ones included."""
+    """A folder of the members of CONFIG with one head, calibration models included."""
     folder = tmp_path_factory.mktemp("members")
-    workers.train(ONE_HEAD, data, members.plan(ONE_HEAD, nested=True), folder, stage=1, label="toy")
+    workers.train(ONE_HEAD, data, members.plan(ONE_HEAD, calibration=True), folder, stage=1, label="toy")
     return folder
 
 
 def test_a_member_learns_from_the_folds_it_does_not_hold_out(data):
-    for member in members.plan(CONFIG, nested=True):
+    for member in members.plan(CONFIG, calibration=True):
         rows = workers._member_data(CONFIG, data, member, stage=1).labelled
         expected = FOLDS.name[~FOLDS.fold.isin(member.held_out)]
         assert [NAMES[k] for k in rows.clips] == sorted(expected)
@@ -67,7 +67,7 @@ def test_a_member_learns_from_the_folds_it_does_not_hold_out(data):
 
 
 def test_members_differ_in_their_random_streams_and_stages_too(data):
-    plan = members.plan(CONFIG, nested=True)
+    plan = members.plan(CONFIG, calibration=True)
     seeds = [workers._member_data(CONFIG, data, member, stage).seed for member in plan for stage in (1, 2)]
     assert len(set(seeds)) == len(seeds)
     other = dataclasses.replace(CONFIG, seed=1)
@@ -110,7 +110,7 @@ def test_without_pseudo_labels_of_its_fold_a_member_has_none(data):
 
 
 def test_members_that_train_together_have_the_same_heads_and_steps(data):
-    plan = members.plan(CONFIG, nested=True)
+    plan = members.plan(CONFIG, calibration=True)
     groups = workers.group_members(CONFIG, data, plan, stage=1, device="cpu")
     assert sorted(member for group in groups for member, _ in group) == sorted(plan)
     for group in groups:
@@ -124,7 +124,7 @@ def test_more_seeds_and_heads_leave_the_groups_of_the_others_as_they_are(data, t
         train = dataclasses.replace(CONFIG.train, seeds=seeds, together=together)
         model = dataclasses.replace(CONFIG.model, heads=heads)
         config = dataclasses.replace(CONFIG, train=train, model=model)
-        plan = members.plan(config, nested=True)
+        plan = members.plan(config, calibration=True)
         made = workers.group_members(config, data, plan, stage=1, device="cpu")
         return {tuple(member for member, _ in group) for group in made}
 
@@ -138,7 +138,7 @@ def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatc
     properties = types.SimpleNamespace(total_memory=gigabytes * 1e9)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    plan = 5 * [member for member in members.plan(config, nested=False) if member.heads == 1]
+    plan = 5 * [member for member in members.plan(config, calibration=False) if member.heads == 1]
     groups = workers.group_members(config, data, plan, stage=1, device="cuda")
     assert max(map(len, groups)) == largest
     assert sum(map(len, groups)) == len(plan) == 15
@@ -147,7 +147,7 @@ def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatc
 
 def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monkeypatch):
     """Not by what is done already: a member that is lost is trained again in the same company."""
-    plan, company = members.plan(CONFIG, nested=True), []
+    plan, company = members.plan(CONFIG, calibration=True), []
 
     def note(_, function, jobs, **options):
         company.append([[member for member, _ in group] for _, _, group, *_ in jobs])
@@ -167,7 +167,7 @@ def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monke
 
 def test_members_that_are_lost_are_trained_again_to_the_same_bytes(data, trained, tmp_path):
     again = shutil.copytree(trained, tmp_path / "again")
-    plan = members.plan(ONE_HEAD, nested=True)
+    plan = members.plan(ONE_HEAD, calibration=True)
     lost = [again / "heads1-seed0-fold1.safetensors", again / "heads1-seed0-fold0+2.npz"]
     for path in lost:
         path.unlink()
@@ -190,7 +190,7 @@ def test_nested_members_keep_no_weights_and_judge_labelled_clips_alone(trained):
 
 
 def test_weights_that_are_read_again_predict_what_was_kept(data, trained):
-    chosen = members.plan(ONE_HEAD, nested=False)[::-1]
+    chosen = members.plan(ONE_HEAD, calibration=False)[::-1]
     network = workers.load_network(trained, chosen, ONE_HEAD.model)
     frames = Frames(data.load_stores(), NAMES)
     logits = predict(network, frames, np.arange(len(NAMES)))
@@ -238,7 +238,7 @@ def test_weights_that_do_not_belong_are_named(trained, tmp_path, reason):
     folder = shutil.copytree(trained, tmp_path / "members")
     spoil(folder, DAMAGES[reason])
     with pytest.raises(files.Damaged, match=f"is damaged .*({reason})"):
-        workers.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
+        workers.load_network(folder, members.plan(ONE_HEAD, calibration=False), ONE_HEAD.model)
 
 
 def test_weights_that_tell_of_huge_streams_are_refused_before_memory_is_taken(trained, tmp_path):
@@ -247,4 +247,4 @@ def test_weights_that_tell_of_huge_streams_are_refused_before_memory_is_taken(tr
         shape = workers.read_shape(folder, [ONE])
         save_file(load_file(path), path, {"shape": shape.to_json().replace('"audio": 4', '"audio": 1000000000')})
     with pytest.raises(files.Damaged, match="other names or sizes"):
-        workers.load_network(folder, members.plan(ONE_HEAD, nested=False), ONE_HEAD.model)
+        workers.load_network(folder, members.plan(ONE_HEAD, calibration=False), ONE_HEAD.model)

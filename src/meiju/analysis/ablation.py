@@ -167,8 +167,8 @@ def _train(varied: Run, pseudo: bool) -> None:
         pipeline.train_stage1(varied)
         pipeline.label_pool(varied)
         pipeline.train_stage2(varied)
-    else:  # without the nested members: there is no gate to fit
-        plan = members.plan(varied.config, nested=False)
+    else:  # without the calibration models: there is no gate to fit
+        plan = members.plan(varied.config, calibration=False)
         workers.train(
             varied.config, pipeline.stage_data(varied), plan, varied.folder("stage1"), stage=1, label="stage 1"
         )
@@ -182,9 +182,9 @@ def _systems(varied: Run, variant: Variant) -> dict[str, System]:
 
 def _member_files(varied: Run, pseudo: bool) -> list[Path]:
     """The predictions of all members that a variant needs, teachers included."""
-    named = [varied.folder("stage1") / f"{m.stem}.npz" for m in members.plan(varied.config, nested=pseudo)]
+    named = [varied.folder("stage1") / f"{m.stem}.npz" for m in members.plan(varied.config, calibration=pseudo)]
     if pseudo:
-        named += [varied.folder("stage2") / f"{m.stem}.npz" for m in members.plan(varied.config, nested=False)]
+        named += [varied.folder("stage2") / f"{m.stem}.npz" for m in members.plan(varied.config, calibration=False)]
     return named
 
 

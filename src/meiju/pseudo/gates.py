@@ -40,7 +40,7 @@ def assert_unseen(trained_on: np.ndarray, held_out: np.ndarray) -> None:
 def fit_gates(
     config: PseudoConfig, probabilities: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> dict[str, Gate]:
-    """The gate of each task, from probabilities [N, K] by nested members of rows they never saw, with labels [N].
+    """The gate of each task, from probabilities [N, K] by calibration models of rows they never saw, with labels [N].
 
     The paper takes confidences as they come; otherwise the temperature suits these rows, and everything passes.
     """

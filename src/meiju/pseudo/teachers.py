@@ -29,17 +29,17 @@ CONFIDENCES = [f"{task}_confidence" for task in TASKS]
 def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pseudo-labels of all folds (see `meiju.pseudo.gates.label_fold`, with a column fold), and the gates they passed.
 
-    The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of nested members.
+    The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of calibration models.
     Raises LeakError where a teacher has seen its fold.
     """
     pool, tables, gates = np.array(pool_of(corpus), dtype=str), [], []
     for fold in range(config.folds):
         teachers = _members(config, (fold,))
         _assert_unseen(folder, teachers, _held_out(folds, fold))
-        rows, nested = nested_out_of_fold(config, folds, folder, fold)
+        rows, predicted = calibration_out_of_fold(config, folds, folder, fold)
         labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-        by_task = fit_gates(config.pseudo, nested, truth)
+        by_task = fit_gates(config.pseudo, predicted, truth)
         probabilities = ensemble.mean_over(folder, teachers, list(pool))
         tables.append(label_fold(pool, probabilities, by_task, corpus.labels).assign(fold=fold))
         gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
@@ -51,12 +51,12 @@ def pool_of(corpus: Corpus) -> list[str]:
     return list(corpus.part("unlabelled").name)
 
 
-def nested_out_of_fold(
+def calibration_out_of_fold(
     config: Config, folds: pd.DataFrame, folder: Path, fold: int
 ) -> tuple[pd.DataFrame, Probabilities]:
     """Predictions by models like fold's teachers of rows they never saw: rows (name, fold), and their probabilities.
 
-    Every row of another fold j is scored by the nested members, which held out both j and `fold`.
+    Every row of another fold j is scored by the calibration models, which held out both j and `fold`.
     """
     rows, parts = [], []
     for other in sorted(set(range(config.folds)) - {fold}):

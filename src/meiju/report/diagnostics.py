@@ -33,8 +33,8 @@ def pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Sectio
     table = Table(
         "Gates",
         "By fold: the temperature, the confidence asked for after it, and the share of right labels among the rows "
-        "that pass, which neither the teachers nor the nested members that are measured for them saw. In a pool with "
-        "another mix of labels it can be lower.",
+        "that pass, which neither the teachers nor the calibration models saw. In a pool with another mix of labels it "
+        "can be lower.",
         gates,
         {"temperature": SHORT, "threshold": "{:.4f}", "precision": SHORT},
     )
@@ -108,7 +108,7 @@ def _disagreement(run: Run, names: list[str]) -> Table:
     """How often two members decide differently, for every pair of them, by what they have in common."""
     decided = {
         member: scores.decide(members.probabilities(run.result("stage2"), member, names))
-        for member in members.plan(run.config, nested=False)
+        for member in members.plan(run.config, calibration=False)
     }
     rows = []
     for one, other in itertools.combinations(decided, 2):

@@ -230,7 +230,7 @@ def _needed(config: Config) -> dict[str, list[str]]:
     """The parts of a run, and the files without which each is nothing."""
     needed = {
         TRANSCRIPTS: [] if config.punctuation in punctuation.UNRESTORED else [punctuation.RECORD],
-        MEMBERS: [members.weights_name(member) for member in members.plan(config, nested=False)],
+        MEMBERS: [members.weights_name(member) for member in members.plan(config, calibration=False)],
     }
     for stream in config.encoders:
         needed[encoder_part(stream)] = ["fitted.json"]

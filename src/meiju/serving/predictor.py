@@ -143,7 +143,7 @@ class Predictor:
         """By number of heads, its members as one stacked network."""
         by_heads = {}
         for heads in self.config.model.heads:
-            chosen = [member for member in members.plan(self.config, nested=False) if member.heads == heads]
+            chosen = [member for member in members.plan(self.config, calibration=False) if member.heads == heads]
             try:
                 by_heads[heads] = workers.load_network(folder, chosen, self.config.model, self.device)
             except files.Damaged as error:  # or of another shape than the settings say

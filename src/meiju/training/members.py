@@ -1,9 +1,9 @@
 """The members of a run: which there are, and what lies on disk of each.
 
 A member is one trained network, named by its number of heads, its seed and the folds it has not seen. Members that
-hold out one fold are the ones that count: they give out-of-fold predictions, teach, and are averaged. Nested members
-hold out two folds (stage 1 only). They tell how far a teacher can be trusted: scored on fold j, the members without
-{j, k} stand in for the teacher of fold k, and neither they nor the score ever saw fold k.
+hold out one fold are the ones that count: they give out-of-fold predictions, teach, and are averaged. Calibration
+models hold out two folds (stage 1 only). They tell how far a teacher can be trusted: scored on fold j, the members
+without {j, k} stand in for the teacher of fold k, and neither they nor the score ever saw fold k.
 """
 
 import itertools
@@ -33,10 +33,10 @@ class Member:
         return f"heads{self.heads}-seed{self.seed}-fold{'+'.join(map(str, self.held_out))}"
 
 
-def plan(config: Config, *, nested: bool) -> list[Member]:
-    """The members of a stage; with `nested`, also those that hold out two folds."""
+def plan(config: Config, *, calibration: bool) -> list[Member]:
+    """The members of a stage; with `calibration`, also those that hold out two folds."""
     held_out = [(k,) for k in range(config.folds)]
-    if nested:
+    if calibration:
         held_out += list(itertools.combinations(range(config.folds), 2))
     return [
         Member(heads, seed, folds)

@@ -147,7 +147,7 @@ def _write_corpus(bench: Bench) -> None:
 def _write_members(bench: Bench, stores: dict[str, frame_store.Store]) -> None:
     """Networks as they are before training, and predictions that are drawn."""
     run, config = bench.run, bench.config
-    plan = members.plan(config, nested=False)
+    plan = members.plan(config, calibration=False)
     noise = MemberRandom(list(range(len(plan))), "cpu")
     network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
     state, shape = network.weights(), {"shape": network.spec.to_json()}

@@ -214,7 +214,7 @@ def npz(case: Case) -> str:
     rng, own = case.rng, case.home()
     run, config = own.run, own.config
     if rng.random() < 0.5:
-        member = rng.choice(members.plan(config, nested=False))
+        member = rng.choice(members.plan(config, calibration=False))
         path = run.folder(STAGE2) / f"{member.stem}.npz"
         path.write_bytes(bad_npz(path, case))
         names = list(run.corpus.part("testing").name)
@@ -322,7 +322,7 @@ def lfs_pointer(case: Case) -> str:
 def safetensors(case: Case) -> str:
     """A member's weights."""
     rng, own = case.rng, case.home()
-    plan = members.plan(own.config, nested=False)
+    plan = members.plan(own.config, calibration=False)
     folder = own.run.folder(STAGE2)
     path = folder / members.weights_name(rng.choice(plan))
     if rng.random() < 0.5:
