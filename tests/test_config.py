@@ -104,7 +104,6 @@ def test_unknown_words_are_refused(capsys, arguments, named):
         ("--train.batch-size", ["0"]),
         ("--train.warmup", ["1"]),
         ("--train.weight-decay", ["-1"]),
-        ("--train.clip", ["0"]),
         ("--train.label-smoothing", ["1"]),
         ("--train.class-weights", ["1.5"]),
         ("--train.auxiliary", ["-0.1"]),

@@ -37,7 +37,6 @@ def require(ok: bool, message: str) -> None:
 def require_pretrained(group: str, settings: object, *, batch: str) -> None:
     """Check the settings of hf: encoders that the groups text, audio and visual share."""
     require(settings.layer != 0, f"--{group}.layer counts from 1, or from -1 backwards; got 0")
-    require(settings.max_frames >= 0, f"--{group}.max-frames is not negative; got {settings.max_frames}")
     size = getattr(settings, batch)
     require(size >= 1, f"--{group}.{batch.replace('_', '-')} is at least 1; got {size}")
 
@@ -64,8 +63,6 @@ class TextConfig:
     """Dimensions kept by tfidf-svd."""
     ngrams: tuple[int, int] = (1, 3)
     """Shortest and longest character n-gram of tfidf-svd."""
-    idf: bool = False
-    """Weigh n-grams of tfidf-svd by their rarity; the common ones, though, tell a question from a statement."""
     layer: int | None = None
     """Hidden layer taken from hf: encoders, -1 is the last; None is the mean of the last four."""
     max_frames: int = 0
@@ -77,6 +74,7 @@ class TextConfig:
 
     def __post_init__(self):
         require_pretrained("text", self, batch="batch_tokens")
+        require(self.max_frames >= 0, f"--text.max-frames is not negative; got {self.max_frames}")
         require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
         low, high = self.ngrams
         require(1 <= low <= high, f"--text.ngrams are two lengths, 1 <= shortest <= longest; got {self.ngrams}")
@@ -90,14 +88,12 @@ class AudioConfig:
     """Hidden layer taken from hf: encoders, -1 is the last; None is the means of the lower and the middle third."""
     max_frames: int = 32
     """Pool the frames of hf: encoders (50 a second as a rule) to at most this many; 0 keeps them all."""
-    block: float = 20.0
-    """Longer sound is cut into blocks of this many seconds for hf: encoders (Whisper's are its own 30)."""
     batch_seconds: float = 120.0
     """Seconds of sound of a batch of hf: encoders, padding included."""
 
     def __post_init__(self):
         require_pretrained("audio", self, batch="batch_seconds")
-        require(self.block >= 1, f"--audio.block is at least 1 second; got {self.block}")
+        require(self.max_frames >= 0, f"--audio.max-frames is not negative; got {self.max_frames}")
 
 
 @dataclass(frozen=True)
@@ -111,8 +107,6 @@ class VisualConfig:
     the whole pictures of all clips (frame)."""
     layer: int | None = -1
     """Hidden layer taken from hf: encoders, -1 is the last (CLIP's projected); None is the mean of the last four."""
-    max_frames: int = 0
-    """Pool the frames of hf: encoders to at most this many; 0 keeps them all."""
     batch_frames: int = 64
     """Pictures of a batch of hf: encoders."""
 
@@ -199,8 +193,6 @@ class TrainConfig:
     """Share of all steps in which the rate rises; then it falls to zero along a cosine."""
     weight_decay: float = 0.5
     """AdamW's decoupled decay."""
-    clip: float = 1.0
-    """Largest norm of one member's gradient."""
     label_smoothing: float = 0.1
     """Share of the target that is divided evenly among the classes."""
     class_weights: float = 0.5
@@ -221,7 +213,6 @@ class TrainConfig:
         require(self.lr > 0, f"--train.lr is above 0; got {self.lr}")
         require(0 <= self.warmup < 1, f"--train.warmup is a share of all steps, in [0, 1); got {self.warmup}")
         require(self.weight_decay >= 0, f"--train.weight-decay is not negative; got {self.weight_decay}")
-        require(self.clip > 0, f"--train.clip is above 0; got {self.clip}")
         require(0 <= self.label_smoothing < 1, f"--train.label-smoothing is in [0, 1); got {self.label_smoothing}")
         require(0 <= self.class_weights <= 1, f"--train.class-weights is in [0, 1]; got {self.class_weights}")
         require(self.auxiliary >= 0, f"--train.auxiliary is not negative; got {self.auxiliary}")

@@ -50,7 +50,7 @@ def reason(encoder, clip: Clip) -> str:
 
 @pytest.fixture(scope="module")
 def tfidf() -> TfidfSvd:
-    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3))
     encoder.fit([sentence(text) for text in [*SENTENCES, "", " "]], seed=0)
     return encoder
 
@@ -79,21 +79,12 @@ def test_unheard_of_characters_give_finite_frames(tfidf):
 
 def test_tfidf_svd_is_saved_and_loaded(tfidf, tmp_path):
     tfidf.save(tmp_path)
-    loaded = TfidfSvd(dim=5, ngrams=(1, 3), idf=True)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 3))
     loaded.load(tmp_path)
     clips = [sentence(text) for text in [*SENTENCES, "你好吗"]]
     assert loaded.dim == tfidf.dim
     np.testing.assert_array_equal(loaded.encode(clips), tfidf.encode(clips))
     assert not any(pickle_in(path) for path in tmp_path.iterdir())
-
-
-def test_without_idf_common_ngrams_weigh_as_much_as_rare_ones():
-    encoders = {idf: TfidfSvd(dim=5, ngrams=(1, 1), idf=idf) for idf in (True, False)}
-    for encoder in encoders.values():
-        encoder.fit([sentence(text) for text in SENTENCES], seed=0)
-    assert encoders[True].idf.std() > 0.1
-    assert set(encoders[False].idf) == {1.0}
-    assert encoders[True].fingerprint() != encoders[False].fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -107,16 +98,16 @@ def test_without_idf_common_ngrams_weigh_as_much_as_rare_ones():
     ],
 )
 def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
-    encoder = TfidfSvd(dim=5, ngrams=(1, 3), idf=False)
+    encoder = TfidfSvd(dim=5, ngrams=(1, 3))
     encoder.fit([sentence(text) for text in sentences], seed=0)
     assert list(encoder.vocabularies) == kinds
 
 
 def test_words_tell_apart_what_characters_do_not(tmp_path):
-    encoder = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    encoder = TfidfSvd(dim=5, ngrams=(1, 1))
     encoder.fit([sentence(text) for text in ("on no", "no on", "a b", "no no")], seed=0)
     encoder.save(tmp_path)
-    loaded = TfidfSvd(dim=5, ngrams=(1, 1), idf=True)
+    loaded = TfidfSvd(dim=5, ngrams=(1, 1))
     loaded.load(tmp_path)
     for one in (encoder, loaded):
         (first,), (second,) = one.encode([sentence("no on"), sentence("on no")])
@@ -125,7 +116,6 @@ def test_words_tell_apart_what_characters_do_not(tmp_path):
     np.testing.assert_array_equal(loaded.encode([sentence("no b")]), encoder.encode([sentence("no b")]))
 
 
-@pytest.mark.parametrize("idf", [True, False])
 @pytest.mark.parametrize(
     "sentences",
     [
@@ -133,13 +123,13 @@ def test_words_tell_apart_what_characters_do_not(tmp_path):
         ["你  吃饭了吗", "我不想吃饭，OK？", "生日快乐！！", "好 好 好"],
     ],
 )
-def test_frames_are_those_of_scikit_learn(sentences, idf):
-    encoder = TfidfSvd(dim=3, ngrams=(1, 3), idf=idf)
+def test_frames_are_those_of_scikit_learn(sentences):
+    encoder = TfidfSvd(dim=3, ngrams=(1, 3))
     encoder.fit([sentence(text) for text in sentences], seed=0)
-    vectorizers = [TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, use_idf=idf)]
+    vectorizers = [TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, use_idf=False)]
     if "words" in encoder.vocabularies:
         pattern = r"[\w']+|[^\w\s]"
-        vectorizers.append(TfidfVectorizer(token_pattern=pattern, ngram_range=(1, 2), sublinear_tf=True, use_idf=idf))
+        vectorizers.append(TfidfVectorizer(token_pattern=pattern, ngram_range=(1, 2), sublinear_tf=True, use_idf=False))
     asked = [*sentences, "ok not 吃", "ß"]
     marked, asked_marked = ([f"\x02{text}\x03" for text in texts] for texts in (sentences, asked))
     weights = np.hstack([v.fit(marked).transform(asked_marked).toarray() for v in vectorizers])
@@ -150,7 +140,7 @@ def test_frames_are_those_of_scikit_learn(sentences, idf):
 
 
 def test_tfidf_svd_keeps_no_more_dimensions_than_there_are():
-    encoder = TfidfSvd(dim=384, ngrams=(1, 2), idf=False)
+    encoder = TfidfSvd(dim=384, ngrams=(1, 2))
     encoder.fit([sentence("好的"), sentence("不好")], seed=0)
     (frames,) = encoder.encode([sentence("好")])
     assert frames.shape == (1, encoder.dim)
@@ -162,7 +152,7 @@ def test_the_number_of_threads_changes_no_byte_of_tfidf_svd():
     fitted = []
     for n_threads in (1, 2):
         with threadpool_limits(n_threads):
-            encoder = TfidfSvd(dim=64, ngrams=(1, 3), idf=False)
+            encoder = TfidfSvd(dim=64, ngrams=(1, 3))
             encoder.fit(clips, seed=0)
         fitted.append(encoder.components)
     np.testing.assert_array_equal(*fitted)
@@ -170,7 +160,7 @@ def test_the_number_of_threads_changes_no_byte_of_tfidf_svd():
 
 def test_tfidf_svd_without_sentences_is_refused():
     with pytest.raises(ConfigError, match="tfidf-svd needs sentences"):
-        TfidfSvd(dim=4, ngrams=(1, 2), idf=False).fit([sentence(""), sentence("好")], seed=0)
+        TfidfSvd(dim=4, ngrams=(1, 2)).fit([sentence(""), sentence("好")], seed=0)
 
 
 def pickle_in(path: Path) -> bool:
@@ -474,16 +464,13 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
     assert "more than 1 MiB" in reason(NpyFrames(str(tmp_path / "features.zip")), *named("a"))
 
 
-@pytest.mark.parametrize(
-    "change", [{"idf": np.ones(3)}, {"components": np.full((2, 4), np.nan)}, {"idf": np.ones(4, "S9")}]
-)
-def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
-    arrays = {"idf": np.ones(4, np.float32), "components": np.ones((2, 4), np.float32)}
+@pytest.mark.parametrize("components", [np.ones((2, 3)), np.full((2, 4), np.nan), np.ones((2, 4), "S9")])
+def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, components):
     (tmp_path / "vocabulary.json").write_text(json.dumps({"characters": {c: k for k, c in enumerate("abcd")}}))
-    encoder = TfidfSvd(dim=2, ngrams=(1, 1), idf=True)
-    np.savez(tmp_path / "tfidf_svd.npz", **arrays)
+    encoder = TfidfSvd(dim=2, ngrams=(1, 1))
+    np.savez(tmp_path / "tfidf_svd.npz", components=np.ones((2, 4), np.float32))
     encoder.load(tmp_path)
-    np.savez(tmp_path / "tfidf_svd.npz", **arrays | change)
+    np.savez(tmp_path / "tfidf_svd.npz", components=components)
     with pytest.raises(ValueError, match="finite numbers"):
         encoder.load(tmp_path)
 
@@ -498,10 +485,10 @@ def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, change):
     ],
 )
 def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, vocabulary, message):
-    np.savez(tmp_path / "tfidf_svd.npz", idf=np.ones(2, np.float32), components=np.ones((1, 2), np.float32))
+    np.savez(tmp_path / "tfidf_svd.npz", components=np.ones((1, 2), np.float32))
     (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
     with pytest.raises(ValueError, match=message):
-        TfidfSvd(dim=1, ngrams=(1, 1), idf=True).load(tmp_path)
+        TfidfSvd(dim=1, ngrams=(1, 1)).load(tmp_path)
 
 
 def test_frames_without_a_width_are_refused(tmp_path):

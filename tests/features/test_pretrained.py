@@ -233,8 +233,9 @@ def test_sound_is_the_lower_and_the_middle_third_of_the_layers(models, depth, la
     assert [list(band) for band in encoder_of(models / "hubert").usual_layers(depth)] == layers
 
 
-def test_long_sound_is_cut_into_blocks(models, clips):
-    settings = AudioConfig(max_frames=0, block=1.0)
+def test_long_sound_is_cut_into_blocks(models, clips, monkeypatch):
+    monkeypatch.setattr("meiju.features.pretrained_audio.BLOCK", 1)
+    settings = AudioConfig(max_frames=0)
     (whole,) = encode(models / "hubert", clips[2:3], audio=settings)
     sound = read_audio(clips[2].path)
     per_block = [n // 320 for n in (RATE, RATE, len(sound) - 2 * RATE)]
@@ -244,7 +245,8 @@ def test_long_sound_is_cut_into_blocks(models, clips):
 @pytest.mark.parametrize("name", ["hubert", "whisper"])
 @pytest.mark.parametrize("most", [0, 3])
 def test_the_sound_of_a_film_gives_the_frames_of_a_clips(models, clips, monkeypatch, name, most):
-    settings = AudioConfig(max_frames=most, block=1.0)
+    monkeypatch.setattr("meiju.features.pretrained_audio.BLOCK", 1)
+    settings = AudioConfig(max_frames=most)
     (whole,) = encode(models / name, clips[2:3], audio=settings)
     monkeypatch.setattr(media, "KEPT_SECONDS", 0)
     (film,) = encode(models / name, clips[2:3], audio=settings)

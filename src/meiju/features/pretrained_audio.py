@@ -17,6 +17,8 @@ from meiju.features.media import Pieces
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
 
+BLOCK = 20  # seconds; longer sound is cut into blocks of this length (Whisper's are its own 30)
+
 
 class PretrainedAudio(Pretrained):
     """One frame per hop of the model (usually 20 ms), pooled over time.
@@ -27,7 +29,7 @@ class PretrainedAudio(Pretrained):
     source = "media"
     track = "audio"
 
-    def __init__(self, model: str, *, layer: int | None, block: float, batch_seconds: float, **options):
+    def __init__(self, model: str, *, layer: int | None, batch_seconds: float, **options):
         super().__init__(model, layer=layer, **options)
         self.processor = hub.load(transformers.AutoFeatureExtractor, self.place)
         self.rate = self.processor.sampling_rate
@@ -38,7 +40,7 @@ class PretrainedAudio(Pretrained):
                 f"--streams: {model} is of type {kind}; give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, "
                 "data2vec-audio) or Whisper"
             )
-        self.block = self.processor.n_samples if self.whisper else round(block * self.rate)
+        self.block = self.processor.n_samples if self.whisper else round(BLOCK * self.rate)
         self.budget = max(1, round(batch_seconds * self.rate))
         self.dim = self.settings.hidden_size * (2 if layer is None else 1)
 

@@ -20,7 +20,7 @@ def make_encoder(name: str, config: Config) -> Encoder:
         case "tfidf-svd", "", _:
             from meiju.features.text import TfidfSvd
 
-            return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams, idf=config.text.idf)
+            return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams)
         case "e5-small", "", _:
             from meiju.features.e5_small import E5Small
 
@@ -55,15 +55,17 @@ def _pretrained(config: Config, model: str) -> Encoder:
             f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
         )
     own = getattr(config, modality)
-    options = {"layer": own.layer, "max_frames": own.max_frames, "device": pick_device(config.device)}
+    options = {"layer": own.layer, "device": pick_device(config.device)}
     if modality == "text":
         from meiju.features.pretrained_text import PretrainedText
 
-        return PretrainedText(model, prefix=own.prefix, batch_tokens=own.batch_tokens, **options)
+        return PretrainedText(
+            model, prefix=own.prefix, max_frames=own.max_frames, batch_tokens=own.batch_tokens, **options
+        )
     if modality == "audio":
         from meiju.features.pretrained_audio import PretrainedAudio
 
-        return PretrainedAudio(model, block=own.block, batch_seconds=own.batch_seconds, **options)
+        return PretrainedAudio(model, max_frames=own.max_frames, batch_seconds=own.batch_seconds, **options)
     from meiju.features.pretrained_visual import PretrainedVisual
 
-    return PretrainedVisual(model, fps=own.fps, crop=own.crop, batch_frames=own.batch_frames, **options)
+    return PretrainedVisual(model, fps=own.fps, crop=own.crop, max_frames=0, batch_frames=own.batch_frames, **options)

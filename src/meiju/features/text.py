@@ -27,17 +27,18 @@ WORD_NGRAMS = (1, 2)
 class TfidfSvd(Encoder):
     """Character n-grams, reduced by SVD (latent semantic analysis, Deerwester et al. 1990).
 
-    They are weighted by the logarithm of their frequency in the sentence and, with `idf`, by their rarity. One frame
-    per sentence, of norm 1. It needs no word segmentation, so it works for any language. If most letters are of a
-    script with spaces between words, words and pairs of words are used too, with the same total weight.
+    They are weighted by the logarithm of their frequency in the sentence; not by their rarity, as the common ones tell
+    a question from a statement. One frame per sentence, of norm 1. It needs no word segmentation, so it works for any
+    language. If most letters are of a script with spaces between words, words and pairs of words are used too, with
+    the same total weight.
     """
 
     source = "sentence"
 
-    def __init__(self, *, dim: int, ngrams: tuple[int, int], idf: bool):
-        self.wanted_dim, self.ngrams, self.use_idf = dim, tuple(ngrams), idf
+    def __init__(self, *, dim: int, ngrams: tuple[int, int]):
+        self.wanted_dim, self.ngrams = dim, tuple(ngrams)
         self.vocabularies: dict[str, dict[str, int]] = {}  # by kind, the number of every n-gram
-        self.idf = self.components = None
+        self.components = None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         # These imports take a second; encoding and finished steps need none of them.
@@ -49,7 +50,7 @@ class TfidfSvd(Encoder):
         if len(sentences) < 2:
             raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
         kinds = [CHARACTERS, WORDS] if _is_spaced(sentences) else [CHARACTERS]
-        options = {"min_df": 2 if len(sentences) >= 100 else 1, "use_idf": self.use_idf, "sublinear_tf": True}
+        options = {"min_df": 2 if len(sentences) >= 100 else 1, "use_idf": False, "sublinear_tf": True}
         vectorizers = {
             kind: TfidfVectorizer(analyzer=partial(self._ngrams, kind), dtype=np.float32, **options) for kind in kinds
         }
@@ -61,8 +62,6 @@ class TfidfSvd(Encoder):
             kind: {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
             for kind, vectorizer in vectorizers.items()
         }
-        idf = [v.idf_ if self.use_idf else np.ones(len(v.vocabulary_)) for v in vectorizers.values()]
-        self.idf = np.concatenate(idf).astype(np.float32)
         # [dim, n-grams of all kinds]; a sentence needs few of its columns, so each lies in one piece.
         self.components = np.asfortranarray(svd.components_, dtype=np.float32)
         self.dim = len(self.components)
@@ -79,7 +78,7 @@ class TfidfSvd(Encoder):
             ngrams = self._ngrams(kind, _marked(sentence))
             counts = Counter(vocabulary[ngram] for ngram in ngrams if ngram in vocabulary)
             columns = start + np.array(list(counts), dtype=int)
-            weights = (1 + np.log(list(counts.values()))) * self.idf[columns]
+            weights = 1 + np.log(list(counts.values()))
             weights /= max(np.linalg.norm(weights), 1e-6)
             # Not a matrix product: the last digits of one depend on the number of threads.
             frame += (self.components[:, columns] * weights).sum(axis=1)
@@ -88,18 +87,17 @@ class TfidfSvd(Encoder):
 
     def save(self, folder: Path) -> None:
         (folder / "vocabulary.json").write_text(json.dumps(self.vocabularies, ensure_ascii=False), encoding="utf-8")
-        np.savez(folder / "tfidf_svd.npz", idf=self.idf, components=self.components)
+        np.savez(folder / "tfidf_svd.npz", components=self.components)
 
     def load(self, folder: Path) -> None:
         self.vocabularies = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         with (folder / "tfidf_svd.npz").open("rb") as file, np.load(file) as arrays:
-            self.idf, self.components = arrays["idf"], arrays["components"]
+            self.components = arrays["components"]
         if list(self.vocabularies) not in ([CHARACTERS], [CHARACTERS, WORDS]):
             raise ValueError("the vocabulary is not one of characters, or of characters and words")
         if any(sorted(numbers.values()) != list(range(len(numbers))) for numbers in self.vocabularies.values()):
             raise ValueError("the vocabulary does not number its n-grams")
         n = sum(map(len, self.vocabularies.values()))
-        require_finite(self.idf, [n])
         require_finite(self.components, [len(self.components), n])
         self.dim = len(self.components)
 
@@ -109,7 +107,6 @@ class TfidfSvd(Encoder):
             "dim": self.wanted_dim,
             "ngrams": list(self.ngrams),
             "words": list(WORD_NGRAMS),
-            "idf": self.use_idf,
             "scikit-learn": version("scikit-learn"),
         }
 

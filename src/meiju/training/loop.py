@@ -17,6 +17,8 @@ from meiju.models.network import MemberNetwork
 from meiju.training.batches import PREDICT_BATCH, BatchSampler, Frames, MemberData, batch_for_all, n_pseudo, n_steps
 from meiju.training.regression import fit_to_pooled_frames
 
+GRADIENT_NORM = 1.0  # the largest norm of one member's gradient
+
 
 def train_members(
     frames: Frames,
@@ -57,7 +59,7 @@ def train_members(
             logits = network(frames.batch(clips))
         optimizer.zero_grad(set_to_none=True)
         _loss(logits, targets, weights, config).backward()
-        clip_gradients(parameters, config.clip)
+        clip_gradients(parameters, GRADIENT_NORM)
         optimizer.step()
         schedule.step()
         if step % epoch_steps == 0 and step > total - config.average_epochs * epoch_steps:
