@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from meiju import cli
 from meiju.config import ConfigError, CorpusConfig
@@ -105,6 +106,11 @@ def numpy_error(shape) -> MemoryError:
 )
 def test_what_is_missing_or_damaged_is_not_the_systems(error, is_one):
     assert system.is_system_error(error) == is_one
+
+
+def test_a_gpu_whose_memory_is_full_ends_in_one_line():
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert "--train.together" in system.told(error)
 
 
 def test_a_lack_of_memory_in_opencv_is_the_systems():

@@ -100,7 +100,10 @@ def remedy(number: int, *, reads: bool = False) -> str:
     if number in _FILES:
         return f"allow more open files (ulimit -n 4096), and {GOES_ON}"
     if number in _MEMORY:
-        return f"close other programs or give fewer --jobs, and {GOES_ON}"
+        on_gpu = (
+            "on a GPU, --train.together 5, or half of --text.batch-tokens, --audio.batch-seconds, --visual.batch-frames"
+        )
+        return f"close other programs or give fewer --jobs ({on_gpu}), and {GOES_ON}"
     return f"see that its drive or network is connected, and {GOES_ON}"
 
 
@@ -111,6 +114,8 @@ def _own_errno(error: BaseException) -> int | None:
     if isinstance(error, MemoryError):
         return None if _is_beyond_memory(error) else errno.ENOMEM
     if getattr(error, "code", None) == _CV2_NO_MEMORY and type(error).__module__ == "cv2":
+        return errno.ENOMEM
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU
         return errno.ENOMEM
     named = _NAMED.search(str(error))
     if named:
