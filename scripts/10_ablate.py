@@ -13,7 +13,7 @@ Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper strea
 from meiju.analysis import ablation, variants
 from meiju.cli import main
 from meiju.config import AblationConfig
-from meiju.report import diagnostic_figures
+from meiju.report import ablation_figure
 from meiju.report.style import to_png
 from meiju.utils import files
 
@@ -29,7 +29,7 @@ def ablate(run):
     table, out = ablation.table(run, outcomes), run.ablation_folder
     files.write_text(out / "ablation.csv", table.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(table))
-    figure = diagnostic_figures.differences(table, title="What each part is worth")
+    figure = ablation_figure.differences(table, title="What each part is worth")
     files.write_bytes(out / "ablation.png", to_png(figure))
     print(ablation.for_terminal(table))
     print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', 'ablation.png'))}")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from meiju.analysis import ablation
-from meiju.report import diagnostic_figures
+from meiju.report import ablation_figure
 from meiju.report.style import to_png
 
 OVER_CLIPS, OVER_SEEDS = "over clips alone", "over 14 speakers and seeds"
@@ -67,7 +67,7 @@ def test_figures_show_every_variant(found):
     others = [row("hard", "pseudo", same=True), row("only-audio", "streams", shift=-0.3)]
     others[0]["interval"] = OVER_CLIPS
     found = pd.concat([found, pd.DataFrame(others)], ignore_index=True)
-    figure = diagnostic_figures.differences(found, title="A title")
+    figure = ablation_figure.differences(found, title="A title")
     shown = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert shown == ["supervised", "soft", "hard (as is)", "only-audio"]
     assert "◂ -0.300" in [text.get_text() for text in figure.axes[0].texts]

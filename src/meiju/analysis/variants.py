@@ -88,9 +88,9 @@ def _fusion(config: Config) -> list[Variant]:
             replace(config, model=replace(config.model, linear=0.0)),
         ),
         Variant(
-            "streams-alike",
+            "equal-stream-weights",
             "fusion",
-            "all streams weigh alike for both tasks",
+            "all streams weigh the same for both tasks",
             replace(config, model=replace(config.model, weigh_streams=False)),
         ),
     ]

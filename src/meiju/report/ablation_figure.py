@@ -44,7 +44,8 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
             reach = np.stack([own.d_JRBM - own.d_JRBM_low, own.d_JRBM_high - own.d_JRBM]).clip(min=0)
             looks = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 1.3, "linestyle": "none"}
             looks |= {"markerfacecolor": "white"} if covers.endswith(ALONE) else {}
-            axes.errorbar(own.d_JRBM, y, xerr=reach, label=f"{part} (95 % interval {covers})", **looks)
+            what = "no interval" if np.isnan(reach).all() else "95 % interval"
+            axes.errorbar(own.d_JRBM, y, xerr=reach, label=f"{part} ({what} {covers})", **looks)
     same = set(found.variant[found.same])
     axes.set_yticks(list(place.values()), [f"{name} (as is)" if name in same else name for name in place])
     for y, group in marks:
