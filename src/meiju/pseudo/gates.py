@@ -1,8 +1,8 @@
 """Pseudo-labels: what the second stage learns from predictions on the unlabelled pool.
 
 By default (--pseudo.gate soft) that is the whole pool, with the teachers' probabilities as targets, calibrated by a
-temperature. The paper accepts, for each task by itself, the likeliest
-class where the networks' own softmax is above 0.99 (arXiv 2501.06215): the gate `paper`.
+temperature. The paper accepts, for each task by itself, the likeliest class where the networks' own softmax is above
+0.99 (arXiv 2501.06215): the gate `paper`.
 Everything is done once per fold, by teachers and on scores that never saw the fold's held-out rows: one set of
 pseudo-labels made by all folds' models would lift cross-validation and nothing else.
 """

@@ -61,9 +61,9 @@ def calibration_out_of_fold(
     rows, parts = [], []
     for other in sorted(set(range(config.folds)) - {fold}):
         rows.append(folds[folds.fold == other])
-        nested = _members(config, tuple(sorted((fold, other))))
-        _assert_unseen(folder, nested, _held_out(folds, fold))
-        parts.append(ensemble.mean_over(folder, nested, list(rows[-1].name)))
+        models = _members(config, tuple(sorted((fold, other))))
+        _assert_unseen(folder, models, _held_out(folds, fold))
+        parts.append(ensemble.mean_over(folder, models, list(rows[-1].name)))
     return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in parts]) for t in TASKS}
 
 
@@ -111,9 +111,9 @@ def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
     """The warning to show where stage 2 has hardly any pseudo-labels, or "" where it has enough.
 
     That is where a fold accepts, on average, less than one pseudo-labelled clip (for at least one task) for every
-    LABELLED_PER_PSEUDO labelled clips of the training part that may be learnt from.
+    LABELLED_PER_PSEUDO labelled clips of the training part.
 
-    table: pseudo-labels of all folds, as from `label_first_round`; n_labelled: those labelled clips, of all folds.
+    table: pseudo-labels of all folds, as from `label_pool`; n_labelled: those labelled clips, of all folds.
     """
     n_accepted = len(accepted(table)) / n_folds
     if n_accepted * LABELLED_PER_PSEUDO >= n_labelled:
