@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
@@ -83,7 +84,7 @@ def _pooled(store: frame_store.Store, names: list[str]) -> np.ndarray:
 def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
     """Probabilities [N, K] of each clip by a regression that did not see its fold; options: see `predict`."""
     predicted = np.empty((len(labels), options["n_classes"]))
-    for k in np.unique(fold):
+    for k in tqdm(np.unique(fold), desc="baseline", unit="fold", disable=None):
         seen = fold != k
         predicted[~seen] = predict(x[seen], labels[seen], fold[seen], x[~seen], **options)
     return predicted
@@ -107,7 +108,7 @@ def predict(
     model = make_pipeline(
         SimpleImputer(keep_empty_features=True),
         StandardScaler(),
-        LogisticRegression(class_weight="balanced", max_iter=300),
+        LogisticRegression(class_weight="balanced", tol=1e-3, max_iter=3000),
     )
     grid, split = {"logisticregression__C": STRENGTHS}, PredefinedSplit(np.unique(fold, return_inverse=True)[1])
     search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, labels)
