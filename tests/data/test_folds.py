@@ -123,18 +123,6 @@ def test_what_folds_keep_together_is_told_also_of_folds_that_were_drawn_before()
     assert f"{n} of {n} values of speaker lie in several folds" in folds.kept_together(by_clip, training, "auto")
 
 
-def labelled_table(n=300):
-    rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "name": [f"clip_{k:03}" for k in range(n)],
-            "fold": rng.integers(0, 3, n),
-            "emotion": rng.choice(["joy", "rage"], n, p=[0.8, 0.2]),
-            "intent": rng.choice(["ask", "wish"], n),
-        }
-    )
-
-
 def test_folds_that_are_not_numbered_from_0_are_damaged(tmp_path):
     table = pd.DataFrame({"name": ["a", "b", "c"], "fold": [0, 1, 3]})
     folds.write(table, tmp_path / "folds.csv")
