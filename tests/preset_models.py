@@ -35,6 +35,7 @@ HUBERT = SMALL | {
     "gradient_checkpointing": False, "hidden_dropout_prob": 0.1, "model_type": "hubert",
     "num_conv_pos_embedding_groups": 4, "num_conv_pos_embeddings": 16,
 }  # fmt: skip
+CLIP = {"text": SMALL | {"vocab_size": 100}, "vision": SMALL | {"patch_size": 56}}
 WHISPER = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper", "d_model": 16}
 WHISPER |= {"num_hidden_layers": 2, "max_length": 80}
 WHISPER |= {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (
@@ -106,8 +107,7 @@ def write_hubert(folder: Path) -> None:
 
 def write_clip(folder: Path) -> None:
     """CLIP: a preprocessor_config.json with sizes as numbers, settings of both halves written twice, and positions."""
-    halves = {"text": SMALL | {"vocab_size": 100}, "vision": SMALL | {"patch_size": 56}}
-    halves = {half: settings | {"projection_dim": 24} for half, settings in halves.items()}
+    halves = {half: settings | {"projection_dim": 24} for half, settings in CLIP.items()}
     config = {"architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": 24}
     config |= {f"{half}_config_dict": settings for half, settings in halves.items()}
     config |= {f"{half}_config": s | {"model_type": f"clip_{half}_model"} for half, s in halves.items()}
@@ -120,7 +120,7 @@ def write_clip(folder: Path) -> None:
     made = transformers.CLIPConfig(text_config=halves["text"], vision_config=halves["vision"], projection_dim=24)
     weights = _weights(transformers.CLIPModel, made)
     weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    weights["vision_model.embeddings.position_ids"] = torch.arange((224 // 56) ** 2 + 1)[None]
+    weights["vision_model.embeddings.position_ids"] = torch.arange((224 // CLIP["vision"]["patch_size"]) ** 2 + 1)[None]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 

@@ -1,10 +1,11 @@
 """What a preset of the challenge costs on a CPU: its models at their true sizes, with random weights, on sample clips.
 
-A cache of models is made as a download would leave it, from the published configurations, with weights in float16; they
-are computed with in float32. Then all steps run in one process without a network, as run_all.sh runs them, and for each
-step and stream there are: time, time of all processors, and the most memory of the process with its workers (their
-proportional set size, looked at every quarter of a second). Random weights cost what trained ones do, but for Whisper,
-which would not end its sentences: it is stopped after --tokens of them, about as many as a sentence of the corpus has.
+A cache of models is made as a download would leave it, of the published sizes (but for vocabularies), with weights in
+float16; they are computed with in float32. Then all steps run in one process without a network, as run_all.sh runs
+them, and for each step and stream there are: time, time of all processors, and the most memory of the process with its
+workers (their proportional set size, looked at every quarter of a second). Random weights cost what trained ones do,
+but for Whisper, which would not end its sentences: it is stopped after --tokens of them, about as many as a sentence of
+the corpus has.
 
 Reads   nothing
 Writes  the folder HOME (a temporary one by default, which is removed); 7 GB of it are models
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import torch
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -110,11 +112,28 @@ class Watch:
             time.sleep(0.25)
 
 
+LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24}
+
+
+def enlarge() -> None:
+    """Give the tiny models of the presets the sizes of the true ones, but for their vocabularies, in float16."""
+    torch.set_default_dtype(torch.float16)
+    for config in (preset_models.BERT, preset_models.ROBERTA, preset_models.HUBERT, preset_models.CLIP["vision"]):
+        config |= LARGE
+    preset_models.HUBERT |= {"conv_dim": [512] * 7, "num_conv_pos_embedding_groups": 16, "num_conv_pos_embeddings": 128}
+    preset_models.CLIP["vision"] |= {"patch_size": 14}
+    preset_models.WHISPER |= {"d_model": 1280, "num_hidden_layers": 32}
+    for side in ("encoder", "decoder"):
+        sizes = {"layers": 32, "ffn_dim": 5120, "attention_heads": 20}
+        preset_models.WHISPER |= {f"{side}_{what}": n for what, n in sizes.items()}
+
+
 def fill_cache(cache: Path, models: list[str], *, tokens: int) -> None:
     """Put the models into a cache, each as the main revision. tokens: the most that Whisper writes of a clip."""
+    enlarge()
     for model in models:
         repository = cache / "hub" / f"models--{model.replace('/', '--')}"
-        folder = preset_models.write(model, repository / "snapshots" / COMMIT, tiny=False)
+        folder = preset_models.write(model, repository / "snapshots" / COMMIT)
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text(COMMIT)
         for path in folder.glob("generation_config.json"):
