@@ -21,7 +21,7 @@ from meiju.evaluation.scores import OUT_OF_FOLD, VALIDATION
 from meiju.features import frame_store
 from meiju.run import Run
 
-STRENGTHS = np.logspace(-5, 0, 6)  # of the prior (C), tried on the folds that are learnt from
+STRENGTHS = np.logspace(-5, -1, 5)  # of the prior (C), tried on the folds that are learnt from
 NAME = "baseline"  # of its files below submissions/<run>
 
 
@@ -108,7 +108,7 @@ def predict(
     model = make_pipeline(
         SimpleImputer(keep_empty_features=True),
         StandardScaler(),
-        LogisticRegression(class_weight="balanced", tol=1e-3, max_iter=3000),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
     )
     grid, split = {"logisticregression__C": STRENGTHS}, PredefinedSplit(np.unique(fold, return_inverse=True)[1])
     search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, labels)
