@@ -123,7 +123,7 @@ class SpeechConfig:
     """Speech recognition model that hears clips without a sentence: a folder, a Hugging Face id, or none."""
     language: str = "auto"
     """Language that is spoken, e.g. zh; auto lets the model find out."""
-    batch_size: int = 16
+    batch_size: int = 4
     """Clips that are heard at once, where the model's window has a fixed length (Whisper)."""
     prompt: str = "auto"
     """Text that Whisper takes for what was said before, and whose style it follows; auto is one for the language where

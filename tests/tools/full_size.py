@@ -163,7 +163,7 @@ def full_size(
         if not (folder / "corpus").exists():
             make_corpus(folder / "corpus", n_training=training, n_others=others, n_pool=pool)
         command = [sys.executable, str(SCRIPTS / "run_all.py"), preset, "--home", str(folder), "--device", "cpu"]
-        command += ["--corpus.root", str(folder / "corpus"), "--folds", "3", *flags]
+        command += ["--corpus.root", str(folder / "corpus"), "--folds", "3", "--speech.prompt", "", *flags]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         watch = Watch(process)

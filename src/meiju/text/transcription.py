@@ -37,9 +37,9 @@ PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
 CHUNK = 30  # seconds that a model without a window of its own hears at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
-# Clips that Whisper hears at once on a CPU, where each takes half a gigabyte of large-v3 beside its weights: what the
-# decoder keeps of 30 seconds of sound. On a GPU it is half of that.
-TOGETHER_ON_CPU = 4
+# Clips that Whisper hears at once on a CPU, where each takes 2.7 GB of large-v3 beside its weights: what the decoder
+# keeps of 30 seconds of sound, for each of the pipeline's five beams. On a GPU it is half of that.
+TOGETHER_ON_CPU = 1
 
 
 @dataclass(frozen=True)
