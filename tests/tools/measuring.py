@@ -386,7 +386,7 @@ def _train(frames: Watched, size: Size, n_pool: int) -> float:
 
 def _network(frames: Watched) -> MemberNetwork:
     shape = InputSpec(frames.dims, frames.single, CLASSES)
-    return MemberNetwork(shape, ModelConfig(), heads=HEADS, noise=MemberRandom([0], frames.device))
+    return MemberNetwork(shape, ModelConfig(), heads=HEADS, random=MemberRandom([0], frames.device))
 
 
 def _fit_regression(frames: Watched, size: Size, n_pool: int) -> float:

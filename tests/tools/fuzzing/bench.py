@@ -149,7 +149,7 @@ def _write_members(bench: Bench, stores: dict[str, frame_store.Store]) -> None:
     run, config = bench.run, bench.config
     plan = members.plan(config, calibration=False)
     noise = MemberRandom(list(range(len(plan))), "cpu")
-    network = MemberNetwork(_shape_of(stores), config.model, heads=1, noise=noise)
+    network = MemberNetwork(_shape_of(stores), config.model, heads=1, random=noise)
     state, shape = network.weights(), {"shape": network.spec.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)
