@@ -3,8 +3,8 @@
 Reads   the folder SOURCE, with the corpus' archives or what is extracted from them
 Writes  DIR: the tables, the clips (hard links, or copies where the disk cannot link), README.md; and
         DIR-truth.csv: the labels of Testing and of unlabelled clips, which stay outside
-Run     .venv/bin/python scripts/prepare_corpus.py ravdess ~/Downloads/ravdess --out work/ravdess
-        ./scripts/run_all.sh custom --run ravdess --corpus.root work/ravdess
+Run     .venv/bin/python scripts/prepare_corpus.py ravdess ~/Downloads/ravdess --out work/corpora/ravdess
+        ./scripts/run_all.sh custom --run ravdess --corpus.root work/corpora/ravdess
 """
 
 import argparse
