@@ -2,8 +2,7 @@
 
 Reads   work/_shared/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/, work/<run>/log/
 Writes  submissions/<run>/: report.html, errors.csv (every clip predicted wrongly), emotion_classes.csv,
-        intent_classes.csv, pseudo_quality.csv, disagreement.csv, heads.csv, task_gates.csv, pseudo_precision.png,
-        heads.png (those without content are left out)
+        intent_classes.csv, disagreement.csv (those without content are left out)
 Run     .venv/bin/python scripts/09_report.py sample
 """
 

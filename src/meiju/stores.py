@@ -20,7 +20,7 @@ from meiju.utils import files
 BEGUN = ".begun.json"  # the marker of a step that was begun: what it has made so far is used, though it may be cut off
 STREAMS = "streams"  # where a marker lists what decides each stream
 # Settings that decide nothing of what is shared.
-OTHER_SETTINGS = ("run", "home", "jobs", "compute", "model", "train", "pseudo", "stage2", "ensemble", "submit")
+OTHER_SETTINGS = ("run", "home", "jobs", "compute", "model", "train", "pseudo", "stage2", "submit")
 
 
 def name_of(kind: str, cache_key: dict, stream: str = "") -> str:

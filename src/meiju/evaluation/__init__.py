@@ -1,0 +1,1 @@
+"""Scores with their intervals, calibration, and the average of members."""
