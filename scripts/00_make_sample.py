@@ -19,4 +19,4 @@ def make_sample(run):
 
 
 if __name__ == "__main__":
-    main(make_sample)
+    main(make_sample, __doc__)

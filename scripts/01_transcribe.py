@@ -8,10 +8,5 @@ Run     .venv/bin/python scripts/01_transcribe.py track1-mandarin --corpus.root 
 from meiju import pipeline
 from meiju.cli import main
 
-
-def transcribe(run):
-    pipeline.transcribe(run)
-
-
 if __name__ == "__main__":
-    main(transcribe)
+    main(pipeline.transcribe, __doc__)

@@ -8,10 +8,5 @@ Run     .venv/bin/python scripts/02_refine_punctuation.py sample --punctuation-t
 from meiju import pipeline
 from meiju.cli import main
 
-
-def refine_punctuation(run):
-    pipeline.refine_transcripts(run)
-
-
 if __name__ == "__main__":
-    main(refine_punctuation)
+    main(pipeline.refine_transcripts, __doc__)

@@ -8,10 +8,5 @@ Run     .venv/bin/python scripts/03_extract_features.py sample --streams text=tf
 from meiju import pipeline
 from meiju.cli import main
 
-
-def extract_features(run):
-    pipeline.extract_features(run)
-
-
 if __name__ == "__main__":
-    main(extract_features)
+    main(pipeline.extract_features, __doc__)

@@ -23,4 +23,4 @@ def make_folds(run):
 
 
 if __name__ == "__main__":
-    main(make_folds)
+    main(make_folds, __doc__)

@@ -20,4 +20,4 @@ def train_stage1(run):
 
 
 if __name__ == "__main__":
-    main(train_stage1)
+    main(train_stage1, __doc__)

@@ -21,4 +21,4 @@ def pseudo_label(run):
 
 
 if __name__ == "__main__":
-    main(pseudo_label)
+    main(pseudo_label, __doc__)

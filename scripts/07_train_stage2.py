@@ -23,4 +23,4 @@ def train_stage2(run):
 
 
 if __name__ == "__main__":
-    main(train_stage2)
+    main(train_stage2, __doc__)

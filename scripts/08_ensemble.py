@@ -47,4 +47,4 @@ def make_submission(run):
 
 
 if __name__ == "__main__":
-    main(make_submission)
+    main(make_submission, __doc__)

@@ -19,4 +19,4 @@ def write_report(run):
 
 
 if __name__ == "__main__":
-    main(write_report)
+    main(write_report, __doc__)

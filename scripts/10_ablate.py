@@ -36,4 +36,4 @@ def ablate(run):
 
 
 if __name__ == "__main__":
-    main(ablate, AblationConfig)
+    main(ablate, __doc__, AblationConfig)

@@ -31,4 +31,4 @@ def score_baseline(run):
 
 
 if __name__ == "__main__":
-    main(score_baseline)
+    main(score_baseline, __doc__)

@@ -30,4 +30,4 @@ if __name__ == "__main__":
         usage = __doc__ or ""
         raise SystemExit(f"error: the first argument is the submission to check, the second a preset\n\n{usage}")
     path = Path(sys.argv.pop(1))
-    main(check_submission)
+    main(check_submission, __doc__)

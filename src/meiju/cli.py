@@ -5,7 +5,7 @@ import gc
 import sys
 import textwrap
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
@@ -115,15 +115,15 @@ def _as_kind(config: Config, kind: type[C]) -> C:
     return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})
 
 
-def main(step, kind: type[Config] = Config) -> None:
-    """Run one numbered script: `step(Run)`, with its module's docstring as help and plain words for bad input.
+def main(step: Callable[[Run], None], docstring: str | None, kind: type[Config] = Config) -> None:
+    """Run one numbered script: `step(Run)`, with the script's docstring as help and plain words for bad input.
 
     kind: the class of its settings.
     """
     if gc.get_freeze_count() == 0:
         gc.freeze()  # or Python looks through all that was imported again and again: a sixth of a finished step
     with plain_end():
-        run = Run(parse_config(help_text(sys.modules[step.__module__].__doc__), kind=kind))
+        run = Run(parse_config(help_text(docstring), kind=kind))
         pd.set_option("display.unicode.east_asian_width", True)  # aligns tables with Chinese labels
         with run.under_way:
             step(run)

@@ -66,4 +66,4 @@ def compare(run: Run) -> None:
 
 if __name__ == "__main__":
     with threadpool_limits(1):
-        main(compare)
+        main(compare, __doc__)

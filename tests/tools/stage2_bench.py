@@ -341,9 +341,4 @@ if __name__ == "__main__":
     cut = sys.argv.index("--")
     options = parse(sys.argv[1:cut])
     sys.argv = [sys.argv[0], *sys.argv[cut + 1 :]]
-
-    def step(run: Run) -> None:
-        bench(run, options)
-
-    step.__module__ = __name__
-    main(step)
+    main(partial(bench, options=options), __doc__)

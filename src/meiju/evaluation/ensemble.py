@@ -1,7 +1,4 @@
-"""Averages members: over seeds and folds, then over head counts.
-
-The average over head counts is a soft vote, the multi-head voting of arXiv 2501.06215.
-"""
+"""Averages members: over folds, seeds and head counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,11 +52,6 @@ class FoldPredictions:
         """S, the number of members of a cell."""
         return self.probabilities[TASKS[0]].shape[1]
 
-    def of_heads(self, heads: int) -> Probabilities:
-        """The mean over the members of one head count, by task [n, K]."""
-        cells = self.heads == heads
-        return {task: p[cells].mean(axis=(0, 1), dtype=np.float64) for task, p in self.probabilities.items()}
-
 
 def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[FoldPredictions]:
     """The training clips, in the order of `folds`: one group per fold, the members that held it out.
@@ -98,15 +90,14 @@ def _group(
     return FoldPredictions(rows, np.array([heads for heads, _ in cells]), stacked)
 
 
-def by_heads(groups: Sequence[FoldPredictions], heads: Sequence[int]) -> dict[int, Probabilities]:
-    """The mean over the members of each head count for the clips of all groups, by task [N, K]."""
+def mean_of(groups: Sequence[FoldPredictions], heads: int | None = None) -> Probabilities:
+    """The mean over the members of one head count, or over all, for the clips of all groups, by task [N, K]."""
     n_clips = sum(len(group.rows) for group in groups)
-    means = {}
-    for count in heads:
-        means[count] = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
-        for group in groups:
-            for task, mean in group.of_heads(count).items():
-                means[count][task][group.rows] = mean
+    means = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
+    for group in groups:
+        cells = slice(None) if heads is None else group.heads == heads
+        for task in TASKS:
+            means[task][group.rows] = group.probabilities[task][cells].mean(axis=(0, 1), dtype=np.float64)
     return means
 
 
@@ -147,20 +138,12 @@ def rescaled(drawn: np.ndarray) -> np.ndarray:
     return 1 / n_seeds + np.sqrt(n_seeds / (n_seeds - 1)) * (drawn - 1 / n_seeds)
 
 
-def all_folds(folder: Path, config: Config, heads: int, names: Sequence[str]) -> Probabilities:
-    """Clips of other parts as seen by the members of all folds and seeds."""
-    chosen = [Member(heads, seed, (fold,)) for seed in range(config.train.seeds) for fold in range(config.folds)]
-    return mean_over(folder, chosen, names)
-
-
-def combine(by_heads: dict[int, Probabilities]) -> Probabilities:
-    """The mean over head counts."""
-    return {task: np.mean([mean[task] for mean in by_heads.values()], axis=0) for task in TASKS}
-
-
 def soft_vote(folder: Path, config: Config, names: Sequence[str]) -> Probabilities:
-    """The mean probabilities of all members of a stage, of clips that none of them trained on."""
-    return combine({heads: all_folds(folder, config, heads, names) for heads in config.model.heads})
+    """The mean probabilities of all members of a stage, of clips that none of them trained on.
+
+    There are as many members of each head count, so this is the multi-head voting of arXiv 2501.06215.
+    """
+    return mean_over(folder, members.plan(config, calibration=False), names)
 
 
 def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
@@ -179,13 +162,3 @@ def as_table(probabilities: Probabilities, names: Sequence[str], labels: LabelSe
     columns = [f"{task}_{label}" for task in TASKS for label in labels[task]]
     side_by_side = np.concatenate([probabilities[task] for task in TASKS], axis=1)
     return pd.DataFrame(side_by_side, pd.Index(names, name="name"), columns)
-
-
-def mean_of(groups: Sequence[FoldPredictions]) -> Probabilities:
-    """The mean over all members for the clips of all groups, by task [N, K]."""
-    n_clips = sum(len(group.rows) for group in groups)
-    means = {task: np.full((n_clips, groups[0].probabilities[task].shape[-1]), np.nan) for task in TASKS}
-    for group in groups:
-        for task in TASKS:
-            means[task][group.rows] = group.probabilities[task].mean(axis=(0, 1), dtype=np.float64)
-    return means

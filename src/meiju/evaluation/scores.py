@@ -97,7 +97,7 @@ def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, f
     groups = {OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds)}
     if len(corpus.part("validation")):
         groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
-    by_heads = {part: ensemble.by_heads(of_part, heads) for part, of_part in groups.items()}
+    by_heads = {part: {n: ensemble.mean_of(of_part, n) for n in heads} for part, of_part in groups.items()}
     truth = truth_of(corpus, "training", folds.name)
     together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
     scored = by_heads[OUT_OF_FOLD] | {ALL_HEADS: together[OUT_OF_FOLD]}

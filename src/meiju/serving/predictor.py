@@ -209,13 +209,13 @@ class Predictor:
             stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in encoded_by_stream.items()
         }
         frames = Frames(stores, names, self.device)
-        by_heads = {}
+        by_heads = []
         for heads, network in self._members.items():
             predicted = predict(network, frames, np.arange(n_clips))
             if not all(np.isfinite(predicted[task]).all() for task in TASKS):
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
-            by_heads[heads] = {task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS}
-        return ensemble.combine(by_heads)
+            by_heads.append({task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS})
+        return {task: np.mean([mean[task] for mean in by_heads], axis=0) for task in TASKS}
 
     def _prediction(
         self,
