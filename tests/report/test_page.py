@@ -28,7 +28,7 @@ MISTAKES = Table(
     file="errors.csv",
     full=pd.DataFrame({"sentence": ["=1+1"], "share": [1 / 3]}),
 )
-CONFUSION = Picture("Confusion", "Clips of each emotion.", PIXEL, "confusion.png")
+CONFUSION = Picture("Confusion", "Clips of each emotion.", PIXEL)
 
 
 class Page(HTMLParser):
@@ -93,7 +93,7 @@ def test_all_content_reaches_the_page_in_its_order():
 def test_text_is_shown_and_never_run():
     evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
     table = Table(evil, evil, pd.DataFrame({evil: [evil]}), formats={evil: "{}"}, tags={0: evil}, file=evil)
-    picture = Picture(evil, evil, PIXEL + '"onload="alert(1)', evil)
+    picture = Picture(evil, evil, PIXEL + '"onload="alert(1)')
     section = Section(evil, [evil], [table, picture], link=(evil, "a" + evil))
     page = Page(render(title=evil, intro=[evil], sections=[section], made_with={evil: evil}))
     assert not page.all("script")
@@ -109,7 +109,7 @@ def test_the_page_fetches_nothing_and_links_to_itself_and_what_lies_beside_it():
     page = Page(html)
     targets = {"#" + attrs["id"] for _, attrs in page.tags if "id" in attrs}
     links = {link["href"] for link in page.all("a")}
-    assert links - targets == {"errors.csv", "confusion.png", "ablation-1/a.md"}
+    assert links - targets == {"errors.csv", "ablation-1/a.md"}
     assert {"#section-1", "#section-1-2", "#section-2"} <= links
 
 
@@ -150,14 +150,11 @@ def test_cells_of_a_table():
     table = Table("", "", frame, formats={"percent": "{:.1f}", "time": "{}"})
     assert table.rows == [["0.5000", "17.1", "3", "True", "sad", "3 s"], ["–", "3.0", "–", "False", "–", "4 s"]]
     assert table.numeric == [True, True, True, False, False, True]
-    assert not table.narrow
-    assert Table("", "", frame[["share", "time"]]).narrow
-    assert table.wide == [False, False, False, True, True, False]
 
 
 def test_what_is_kept_beside_the_page():
-    kept = page.kept_files([Section("", [], [MISTAKES, CONFUSION, Table("", "", MISTAKES.frame)])])
-    assert kept == {"errors.csv": b"sentence,share\n'=1+1,0.33333\n", "confusion.png": b"\x89PNG\r\n\x1a\n"}
+    kept = page.kept_tables([Section("", [], [MISTAKES, CONFUSION, Table("", "", MISTAKES.frame)])])
+    assert kept == {"errors.csv": "sentence,share\n'=1+1,0.33333\n"}
 
 
 def test_settings_are_named_as_on_the_command_line():

@@ -37,9 +37,9 @@ def write(run: Run) -> None:
     table, gates = teachers.read(run.result("pseudo"))
     link = ablation.relative_to(out).as_posix() if ablation.exists() else None
     sections = build(run, table, gates, ablation=link, notice=pipeline.few_pseudo_labels(run, table))
-    kept = page.kept_files(sections)
+    kept = page.kept_tables(sections)
     for name, content in kept.items():
-        files.write_bytes(out / name, content)
+        files.write_text(out / name, content)
     files.write_text(out / "report.html", render(run, sections))
     run.finish("report", [out / name for name in ("report.html", *kept)])
 

@@ -1,4 +1,4 @@
-"""The report's sections on pseudo-labels, attention heads and calibration, and the files kept beside it for them."""
+"""The report's sections on pseudo-labels, attention heads and calibration."""
 
 import itertools
 
@@ -20,9 +20,9 @@ from meiju.training import members
 SHORT = "{:.3f}"
 
 
-def picture(heading: str, caption: str, figure: Figure, file: str | None = None) -> Picture:
-    """A figure as a picture of the report; file: see `meiju.report.page.Picture`."""
-    return Picture(heading, caption, figures.to_data_uri(figure), file)
+def picture(heading: str, caption: str, figure: Figure) -> Picture:
+    """A figure as a picture of the report."""
+    return Picture(heading, caption, figures.to_data_uri(figure))
 
 
 def pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Section:

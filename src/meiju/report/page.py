@@ -1,6 +1,5 @@
 """The report as a page: sections of tables and pictures in one HTML file, and the score table for the terminal."""
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,6 @@ from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from meiju.utils import spreadsheets, terminal
 
 MISSING = "–"
-A_LINE, HALF_A_LINE = 40, 17  # characters, on a telephone
-PNG = "data:image/png;base64,"
 
 
 @dataclass(frozen=True)
@@ -48,21 +45,6 @@ class Table:
         ]
 
     @property
-    def narrow(self) -> bool:
-        """Whether the whole table fits on a telephone as it is."""
-        lines = [self.headers, *self.rows]
-        return sum(max(map(len, cells)) + 2 for cells in zip(*lines, strict=True)) <= A_LINE
-
-    @property
-    def wide(self) -> list[bool]:
-        """Which columns need a line of their own on a telephone."""
-        columns = zip(*self.rows, strict=True) if len(self.frame) else [()] * len(self.headers)
-        return [
-            not right or len(header) + max(map(len, cells), default=0) > HALF_A_LINE
-            for header, right, cells in zip(self.headers, self.numeric, columns, strict=True)
-        ]
-
-    @property
     def rows(self) -> list[list[str]]:
         """The cells as text, with a dash for what is missing."""
         columns = [_cells(column, self.formats.get(name)) for name, column in self.frame.items()]
@@ -71,15 +53,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report.
-
-    uri: see `meiju.report.figures.to_data_uri`; file: name of the .png kept beside the report.
-    """
+    """A picture of the report; uri: see `meiju.report.figures.to_data_uri`."""
 
     heading: str
     caption: str
     uri: str
-    file: str | None = None
 
     def __post_init__(self):
         if not self.uri.startswith("data:image/"):
@@ -158,16 +136,11 @@ def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], mad
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def kept_files(sections: Iterable[Section]) -> dict[str, bytes]:
-    """What lies beside the report, by file name: tables as .csv, pictures as .png."""
-    kept = {}
-    for item in (item for section in sections for item in section.items if item.file):
-        if isinstance(item, Table):
-            frame = item.frame if item.full is None else item.full
-            kept[item.file] = spreadsheets.as_csv(frame, float_format="%.5f").encode("utf-8")
-        else:
-            kept[item.file] = base64.b64decode(item.uri.removeprefix(PNG))
-    return kept
+def kept_tables(sections: Iterable[Section]) -> dict[str, str]:
+    """The tables that lie beside the report as .csv, by file name."""
+    tables = [item for section in sections for item in section.items if isinstance(item, Table) and item.file]
+    frames = {table.file: table.frame if table.full is None else table.full for table in tables}
+    return {name: spreadsheets.as_csv(frame, float_format="%.5f") for name, frame in frames.items()}
 
 
 def flat_settings(settings: dict, prefix: str = "") -> dict[str, str]:
