@@ -151,7 +151,8 @@ def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
 
     most = accepted.fold.value_counts().max() if len(accepted) else 0
     if run.config.model.linear and most > REGRESSION_ROWS:
-        print(f"logistic-regression heads learn from {REGRESSION_ROWS} of up to {most} pseudo-labelled clips, by lot")
+        share = f"{REGRESSION_ROWS} of up to {most} pseudo-labelled clips"
+        print(f"logistic-regression heads learn from {share}, drawn at random")
 
 
 def make_submission(run: Run) -> None:

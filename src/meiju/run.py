@@ -56,8 +56,8 @@ class Run:
         if self._corpus is None:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
-            told = [*format_problems(self._corpus.warnings), *self._corpus.remarks]
-            _say_once("\n".join([*told, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
+            remarks = [*format_problems(self._corpus.warnings), *self._corpus.remarks]
+            _say_once("\n".join([*remarks, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
             if not self._quiet:
                 _say_once(self._corpus.describe(), sys.stdout)
         return self._corpus

@@ -6,7 +6,7 @@ import pytest
 
 from meiju.config import CorpusConfig
 from meiju.data.corpus import CorpusError, read_corpus
-from meiju.data.tables import read_sentences, said, seconds
+from meiju.data.tables import read_sentences, seconds, spoken
 
 TABLES = {
     "Training": "FileName,Subtitle,emotion,intent\nt1,yes,happy,agreeing\nt2,no,sad,neutral\n",
@@ -75,7 +75,7 @@ def test_times_in_all_their_forms(time, value):
     ],
 )
 def test_what_is_heard_besides_words_is_no_sentence(tmp_path, sentence, has_words):
-    assert said(sentence) == (sentence if has_words else "")
+    assert spoken(sentence) == (sentence if has_words else "")
     corpus = read(tmp_path, Testing=f"FileName,Subtitle\nx1,{sentence}\n")
     assert corpus.part("testing").sentence.item() == (sentence if has_words else "")
     assert list(corpus.remarks) == (

@@ -100,7 +100,7 @@ def locate(clips: pd.DataFrame, media: Media, unusable: set[str], *, missing_is_
             f"{first.name} ({examples([p.relative_to(media.root) for p in media.by_name[first.film or first.name]])})"
         )
         problems.append(Problem(first.file, None, what, "give names with their folder, such as train/dia0_utt0.mp4"))
-    names, paths, seen, second = [], [], set(), {}
+    names, paths, found_files, second = [], [], set(), {}
     for row, file in zip(clips.itertuples(), files, strict=True):
         found = media.meant(file)
         if folders and "/" not in file:
@@ -109,7 +109,7 @@ def locate(clips: pd.DataFrame, media: Media, unusable: set[str], *, missing_is_
             names.append(f"{folder}_{row.name}" if folder else row.name)
         else:
             names.append(row.name.replace("/", "_") if _is_plain(row.name) else row.name)
-        seen |= {media.tree.files[path] for path in found}
+        found_files |= {media.tree.files[path] for path in found}
         if len(best(found)) > 1 and row.name not in ambiguous:
             second.setdefault(names[-1], best(found))
         cut = excerpt if row.stop < math.inf else lambda path, *_: str(path)
@@ -125,7 +125,7 @@ def locate(clips: pd.DataFrame, media: Media, unusable: set[str], *, missing_is_
     clips = clips.assign(name=names, path=paths, given=files)
     missing, without_row = [], []
     if media.by_name or not missing_is_warning:  # a corpus of features that were extracted before has no clips at all
-        nameless = _nameless(media, seen, {file.rpartition("/")[2] for file in files}, unusable)
+        nameless = _nameless(media, found_files, {file.rpartition("/")[2] for file in files}, unusable)
         missing = _missing(clips[~clips.given.isin(ambiguous)], media, nameless, missing_is_warning=missing_is_warning)
         remedy = "add a row to its part's csv file, or remove the file"
         what, kind = "no row names this clip", "a media file that no row names"
@@ -167,7 +167,7 @@ def _split_folders(clips: pd.DataFrame, files: list[str], media: Media) -> tuple
     return {part: of_part.most_common(1)[0][0] for part, of_part in folders.items() if of_part}, set()
 
 
-def _nameless(media: Media, seen: set[Path], names: set[str], unusable: set[str]) -> list[Path]:
+def _nameless(media: Media, found: set[Path], names: set[str], unusable: set[str]) -> list[Path]:
     """The files that no row means; a sound that was extracted from a clip's video counts as meant."""
     skipped = {name.rpartition("/")[2] for name in unusable}
     return [
@@ -175,7 +175,7 @@ def _nameless(media: Media, seen: set[Path], names: set[str], unusable: set[str]
         for name, paths in sorted(media.by_name.items())
         for path in (best(paths) if name not in names else paths)
         if name not in skipped
-        and media.tree.files[path] not in seen
+        and media.tree.files[path] not in found
         and (name not in names or path.suffix.lower() in VIDEO_SUFFIXES)
     ]
 

@@ -68,17 +68,17 @@ def forecast(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> list[str]:
     speakers = table[table.speaker != ""]
     n, n_split = speakers.speaker.nunique(), int((speakers.groupby("speaker").fold.nunique() > 1).sum())
     high = "Too high for people who are new: "
-    said = []
+    reasons = []
     if n_split:
-        said.append(
+        reasons.append(
             f"{high}{n_split} of {n} speakers have clips in several folds, so members learnt from their others."
         )
     elif n == 0 and what in ("", "dialogue"):
         known = "only dialogues are known" if what else "no speakers or dialogues are known"
-        said.append(f"{high}{known}, so members may have learnt from other clips of a held-out clip's speaker.")
+        reasons.append(f"{high}{known}, so members may have learnt from other clips of a held-out clip's speaker.")
     share = f"{100 * (1 - 1 / n_folds):.0f} %"
     return [
-        *said,
+        *reasons,
         f"Too low: a training clip is judged by the members of one fold alone, which learnt from {share} of the "
         f"training clips; a test clip by those of all {n_folds} folds together.",
     ]

@@ -108,7 +108,7 @@ class Table(NamedTuple):
     not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own), start and
     stop (seconds in that file; 0 and infinity), row, part and file. unusable: the names in rows that cannot be used, so
     that nothing can be said of the media of these clips; None where this holds for the whole table. unread: heads of
-    the columns that have no known meaning. n_unsaid: sentences that hold no words (see `said`).
+    the columns that have no known meaning. n_unsaid: sentences that hold no words (see `spoken`).
     """
 
     rows: pd.DataFrame
@@ -144,20 +144,20 @@ def read_table(
         if len(cells) != len(header) or not columns:
             unusable |= {clip_name(cell) for cell in cells}
         else:
-            told = {column: cells[columns[column]] for column in read} | {"row": row}
-            told |= {column: told[column].strip() for column in GROUPS if column in columns}
-            good.append(dict.fromkeys(TEXTS, "") | told | _clip_of(told, columns, file, problems))
+            given = {column: cells[columns[column]] for column in read} | {"row": row}
+            given |= {column: given[column].strip() for column in GROUPS if column in columns}
+            good.append(dict.fromkeys(TEXTS, "") | given | _clip_of(given, columns, file, problems))
     if columns:
         unusable |= _report_swallowed(rows, columns["name"], file, problems)
     table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
     table = table.assign(part=part, file=file)
-    unsaid = [not said(sentence) and sentence.strip() != "" for sentence in table.sentence]
+    unsaid = [not spoken(sentence) and sentence.strip() != "" for sentence in table.sentence]
     table.loc[unsaid, "sentence"] = ""
     unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
     return Table(table, unusable if header else None, unread, sum(unsaid))
 
 
-def said(sentence: str) -> str:
+def spoken(sentence: str) -> str:
     """A sentence, or "" where it holds nothing but marks of music or a remark in brackets, as ♪♪ or (laughs) do."""
     rest, n = NOT_SAID.subn("", sentence)
     return "" if n and not re.search(r"\w", rest) else sentence

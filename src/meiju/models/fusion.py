@@ -161,13 +161,13 @@ class TaskInteraction(nn.Module):
 
     def forward(self, own: Tensor, other: Tensor, present: Tensor) -> Tensor:
         # own, other: (E, B, S, D), present: (E, B, S)
-        gate, seen = self.look(own, other, present)
-        return own + gate * seen
+        gate, attended = self.look(own, other, present)
+        return own + gate * attended
 
     def look(self, own: Tensor, other: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """How far the gate of each unit is open, in (0, 1), and what waits before it: (E, B, S, D) each."""
-        seen = self.drop(self.attention(own, other, present))
-        return self.gate(torch.cat([own, seen], dim=-1)).sigmoid(), seen
+        attended = self.drop(self.attention(own, other, present))
+        return self.gate(torch.cat([own, attended], dim=-1)).sigmoid(), attended
 
 
 class BranchDropout(nn.Module):
@@ -211,11 +211,11 @@ class Interactive(nn.Module):
             main = {task: self.classify[task](_side_by_side(x, present)) for task, x in own.items()}
             return Logits(main)
         emotion, intent = TASKS
-        told = {
+        fused = {
             emotion: self.between[emotion](own[emotion], own[intent], present),
             intent: self.between[intent](own[intent], own[emotion], present),
         }
-        main = {task: self.classify[task](_side_by_side(x, present)) for task, x in told.items()}
+        main = {task: self.classify[task](_side_by_side(x, present)) for task, x in fused.items()}
         auxiliary = {task: self.auxiliary[task](_side_by_side(x, present)) for task, x in own.items()}
         return Logits(main, auxiliary)
 

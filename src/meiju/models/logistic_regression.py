@@ -138,6 +138,6 @@ def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) 
     if len(classes) > 1:
         model = LogisticRegression(C=1, max_iter=1000).fit(x, y, sample_weight=weight)
         # Of two classes, scikit-learn keeps the logit of the second alone.
-        seen = classes[1:] if len(classes) == 2 else classes
-        weights[:, seen], bias[:, seen] = model.coef_.T, model.intercept_
+        kept = classes[1:] if len(classes) == 2 else classes
+        weights[:, kept], bias[:, kept] = model.coef_.T, model.intercept_
     return weights, bias

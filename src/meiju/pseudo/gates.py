@@ -32,9 +32,9 @@ class Gate:
 
 def assert_unseen(trained_on: np.ndarray, held_out: np.ndarray) -> None:
     """Raise LeakError if any held-out name is among the names trained on."""
-    seen = np.intersect1d(trained_on, held_out)
-    if len(seen):
-        raise LeakError(f"{len(seen)} held-out clips were trained on, the first: {', '.join(seen[:3])}")
+    leaked = np.intersect1d(trained_on, held_out)
+    if len(leaked):
+        raise LeakError(f"{len(leaked)} held-out clips were trained on, the first: {', '.join(leaked[:3])}")
 
 
 def fit_gates(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
-from meiju.data.tables import CorpusError, format_problems, read_sentences, said
+from meiju.data.tables import CorpusError, format_problems, read_sentences, spoken
 from meiju.features.base import Clip
 from meiju.features.media import MediaError, read_seconds
 from meiju.utils.clip_files import (
@@ -31,7 +31,7 @@ def find_clips(
     sentences cannot be used.
     """
     require(text is None or texts is None, "--text and --texts exclude each other")
-    text = text and said(text)
+    text = text and spoken(text)
     sentences = _read(texts)
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}

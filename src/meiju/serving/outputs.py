@@ -59,16 +59,16 @@ def as_csv(records: Sequence[dict]) -> str:
     """One row a record, and one column a probability, such as emotion_happy."""
     rows = []
     for record in records:
-        said = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
-        told = {
+        probabilities = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
+        cells = {
             "streams": "+".join(record["streams"]),
-            "missing": _told(record["missing"]),
+            "missing": _missing(record["missing"]),
             "notes": _noted(record["notes"]),
             "sentence": record["sentence"],
             "heard": record["heard"],
             "problem": record["problem"],
         }
-        rows.append({key: record[key] for key in ("clip", *TASKS)} | told | said)
+        rows.append({key: record[key] for key in ("clip", *TASKS)} | cells | probabilities)
     return spreadsheets.as_csv(pd.DataFrame(rows))
 
 
@@ -78,8 +78,8 @@ def as_table(records: Sequence[dict]) -> str:
     for record in records:
         likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
         heard = [f"heard: {record['sentence']}"] if record["heard"] else []
-        told = record["problem"] or _told(record["missing"])
-        note = "; ".join(filter(None, [*heard, told, _noted(record["notes"])]))
+        problem = record["problem"] or _missing(record["missing"])
+        note = "; ".join(filter(None, [*heard, problem, _noted(record["notes"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
     lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)], [False] * len(rows[0]))
@@ -98,11 +98,11 @@ def _noted(notes: dict[str, str]) -> str:
     return "; ".join(f"{stream}: {note}" for stream, note in notes.items())
 
 
-def _told(missing: dict[str, str]) -> str:
+def _missing(missing: dict[str, str]) -> str:
     """What is missing, the streams of one reason together; a stream that is named as its reason needs no reason."""
     by_reason: dict[str, list[str]] = {}
     for stream, reason in missing.items():
         by_reason.setdefault(reason, []).append(stream)
     others = {reason: [s for s in streams if reason != f"no {s}"] for reason, streams in by_reason.items()}
-    told = (f"no {', '.join(streams)}: {reason}" if streams else reason for reason, streams in others.items())
-    return "; ".join(told)
+    lines = (f"no {', '.join(streams)}: {reason}" if streams else reason for reason, streams in others.items())
+    return "; ".join(lines)

@@ -78,12 +78,12 @@ class Frames:
         frames = self.frames[stream]
         start, stop = self.spans[stream][clips.to(self.kept_on)].unbind(-1)  # (E, B)
         n_frames = stop - start
-        seen = n_frames.clamp(max=MAX_FRAMES)
-        longest = min(self.longest[stream], MAX_FRAMES) if self.one_length else int(seen.max())
+        n_taken = n_frames.clamp(max=MAX_FRAMES)
+        longest = min(self.longest[stream], MAX_FRAMES) if self.one_length else int(n_taken.max())
         t = torch.arange(max(longest, 1), device=self.kept_on)
-        # Frame t of `seen` lies at t * n / seen: every frame of a short clip, evenly spaced ones of a long clip.
-        offset = t * n_frames[..., None] // seen.clamp(min=1)[..., None]  # (E, B, T)
-        mask = t < seen[..., None]
+        # Frame t of `n_taken` lies at t * n / n_taken: every frame of a short clip, evenly spaced ones of a long clip.
+        offset = t * n_frames[..., None] // n_taken.clamp(min=1)[..., None]  # (E, B, T)
+        mask = t < n_taken[..., None]
         if len(frames) == 0:  # a stream that no clip has
             return torch.zeros(*mask.shape, frames.shape[1], device=self.device), mask.to(self.device)
         rows = torch.where(mask, start[..., None] + offset, 0)

@@ -157,8 +157,8 @@ def _member_data(config: Config, data: StageData, member: Member, stage: int) ->
     """The rows a member learns from, and its seed."""
     clips = data.clips
     training = data.folds.merge(clips, on="name", validate="one_to_one")
-    seen = training.name[~training.fold.isin(member.held_out)]
-    rows = np.flatnonzero(clips.name.isin(set(seen)))
+    learnt_from = training.name[~training.fold.isin(member.held_out)]
+    rows = np.flatnonzero(clips.name.isin(set(learnt_from)))
     classes = {task: len(data.labels[task]) for task in TASKS}
     labels = {task: data.labels.encode(task, clips[task].iloc[rows]) for task in TASKS}
     labelled = hard_rows(rows, labels, classes, config.train.class_weights)
@@ -209,8 +209,8 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     asked = _asked_clips(data, members)
     log_probabilities = predict(network, frames, asked)
     for e, (member, member_data) in enumerate(group):
-        seen = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
-        unseen = ~np.isin(asked, seen)
+        trained_on = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
+        unseen = ~np.isin(asked, trained_on)
         arrays = {task: log_probabilities[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
@@ -218,7 +218,7 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
             files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.spec.to_json()}))
         # Last: a member whose predictions lie there is whole.
         with files.atomic_path(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
-            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[seen], **arrays)
+            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
 
 
 def _asked_clips(data: StageData, members: Iterable[Member]) -> np.ndarray:
