@@ -56,7 +56,7 @@ def test_streams_of_one_reason_are_told_together_and_a_sentence_that_lacks_once(
     record = outputs.as_records([Prediction(Clip("c", "", ""), {"emotion": {}, "intent": {}}, (), missing)], {})[0]
     told = pd.read_csv(io.StringIO(outputs.as_csv([record]))).missing[0]
     assert told == "no text: no sentence; no audio, visual: no media file"
-    assert outputs._told({"sentence": "no sentence"}) == "no sentence"
+    assert outputs._missing({"sentence": "no sentence"}) == "no sentence"
 
 
 def test_the_table_is_aligned_and_tells_what_is_not_used(records):
