@@ -22,15 +22,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from meiju.cli import help_text
+from meiju.cli import help_text, plain_end
 from meiju.config import REPOSITORY, ConfigError, require
 from meiju.serving import bundle, outputs
 from meiju.serving.inputs import find_clips
 from meiju.serving.predictor import Predictor
-from meiju.utils import files, system
-from meiju.utils.compute import WorkersLost
+from meiju.utils import files
 from meiju.utils.spreadsheets import one_line
-from meiju.utils.terminal import end_if_unread
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class Arguments:
             not (alone and given), f"{' and '.join(alone)}: takes no clips, sentences or --output, and stands alone"
         )
         require(0 < self.port < 65536, f"--port is between 1 and 65535; got {self.port}")
-        require(self.output is None or not self.output.is_dir(), f"--output: {self.output} is a folder")
+        is_file = self.output is None or not self.output.exists() or self.output.is_file()
+        require(is_file, f"--output: {self.output} is no file; without --output, the answer is printed")
 
 
 def main(arguments: Arguments) -> None:
@@ -100,7 +99,7 @@ def main(arguments: Arguments) -> None:
         sys.stdout.write(answer)
     else:
         try:
-            files.write_text(arguments.output, answer)
+            files.write_text(Path(os.path.realpath(arguments.output)), answer)
         except OSError as error:
             sys.stdout.write(answer)  # rather than to work for it once more
             what = f"{error.strerror}: {error.filename}"
@@ -118,17 +117,6 @@ def _load(folder: Path, device: str, *, n_jobs: int = 1) -> Predictor:
 
 
 if __name__ == "__main__":
-    try:
-        with end_if_unread():
-            main(tyro.cli(Arguments, description=help_text(__doc__)))
-            gc.freeze()  # the system takes the memory back sooner than Python finds what of it is garbage
-    except (ConfigError, WorkersLost, files.Damaged, system.Unreadable) as error:
-        raise SystemExit(f"error: {error}") from None
-    except Exception as error:
-        if system.is_system_error(error):
-            raise SystemExit(f"error: {system.told(error)}") from None
-        if isinstance(error, OSError):
-            raise SystemExit(f"error: {error.strerror or error}: {error.filename or 'no file is named'}") from None
-        raise
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted") from None
+    with plain_end("interrupted"):
+        main(tyro.cli(Arguments, description=help_text(__doc__)))
+        gc.freeze()  # the system takes the memory back sooner than Python finds what of it is garbage

@@ -17,7 +17,6 @@ import tyro
 
 from meiju.cli import help_text, plain_end
 from meiju.evaluation import scoring
-from meiju.utils.terminal import end_if_unread
 
 
 @dataclass(frozen=True)
@@ -54,5 +53,5 @@ def score(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    with plain_end(), end_if_unread():
+    with plain_end():
         score(tyro.cli(Arguments, description=help_text(__doc__)))

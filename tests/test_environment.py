@@ -32,6 +32,21 @@ def test_no_answer_is_lost_for_the_encoding_of_the_terminal(encoding):
         assert json.loads(output.decode(encoding.partition(":")[0])) == answer
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_terminal_that_is_closed_harms_nothing(closed):
+    code = f"import sys; sys.argv = [{str(SCRIPTS / 'predict.py')!r}]; from meiju.cli import plain_end"
+    code += "\nwith plain_end(): print('x'); print('y', file=sys.stderr); raise SystemExit(7)"
+    end = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", code], check=False)
+    assert end.returncode == 7
+
+
+def test_a_deleted_folder_to_start_in_is_told_in_one_line(tmp_path):
+    code = f"import sys; sys.argv = [{str(SCRIPTS / 'predict.py')!r}]; import meiju"
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable, "-c", code]
+    end = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert end.stderr == "error: the current folder was deleted; give the command again in another one\n"
+
+
 def test_help_without_docstrings():
     assert help_text(None) == ""
     end = subprocess.run(

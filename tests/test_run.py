@@ -162,7 +162,7 @@ def finish(run: Run, step: str, **contents: str) -> list[Path]:
 
 def test_a_step_is_to_be_done_until_it_is_finished(tmp_path, capsys):
     run = make(tmp_path)
-    with pytest.raises(NotYet, match=r"no transcripts in .*; run .venv/bin/python scripts/02\w*\.py first"):
+    with pytest.raises(NotYet, match=r"^step 02\w+ has not been done .*; run .*/02\w+\.py first, with the same arg"):
         run.result("transcripts")
     assert run.needs_run("transcripts")
     run.under_way.close()  # broken off

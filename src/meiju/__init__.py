@@ -3,6 +3,7 @@
 import codecs
 import io
 import json
+import os
 import signal
 import sys
 from multiprocessing import parent_process
@@ -22,6 +23,13 @@ def _as_escape(error: UnicodeEncodeError) -> tuple[str, int]:
 
 
 def _prepare_script() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # PyTorch would end the process without a word
+        raise SystemExit("error: the current folder was deleted; give the command again in another one") from None
+    # Where one was closed, as some schedulers do.
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.FileIO(os.devnull, "w"))
+    sys.stderr = sys.stderr or io.TextIOWrapper(io.FileIO(os.devnull, "w"))
     # For Ctrl+C while a script still imports; from then on, meiju.cli.plain_end reports it.
     sys.excepthook = _show_error
     # The system that shuts down, a cluster's scheduler and a terminal that is closed end a script as Ctrl+C does. Where

@@ -130,7 +130,7 @@ def main(step: Callable[[Run], None], docstring: str | None, kind: type[Config] 
 
 
 @contextmanager
-def plain_end() -> Iterator[None]:
+def plain_end(interrupted: str = "interrupted; the same command continues from here") -> Iterator[None]:
     """End the program with one line instead of a traceback on bad input, refusals of the system, and Ctrl+C."""
     with end_if_unread():
         try:
@@ -138,11 +138,13 @@ def plain_end() -> Iterator[None]:
         except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged, system.Unreadable) as error:
             raise SystemExit(f"error: {error}") from None
         except Exception as error:
-            if not system.is_system_error(error):
+            # A path that someone named, such as a --home below a file.
+            names_file = isinstance(error, OSError) and None not in (error.errno, error.filename)
+            if not (names_file or system.is_system_error(error)):
                 raise
             raise SystemExit(f"error: {system.told(error)}") from None
         except KeyboardInterrupt:
-            raise SystemExit("interrupted; the same command continues from here") from None
+            raise SystemExit(interrupted) from None
 
 
 def help_text(docstring: str | None) -> str:

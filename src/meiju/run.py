@@ -247,9 +247,8 @@ class Run:
             return self.folder(step)
         again = f"run {SCRIPTS}/{STEPS[step].script}"
         if lost is None:
-            raise NotYet(
-                f"there is no {step} in {self.folder(step)} for these settings; {again} first, with the same arguments"
-            )
+            script = STEPS[step].script.removesuffix(".py")
+            raise NotYet(f"step {script} has not been done with these settings; {again} first, with the same arguments")
         raise NotYet(f"{lost[0]} is missing or truncated; {again} again, with the same arguments")
 
     def cache_key(self, step: str) -> dict:

@@ -101,6 +101,8 @@ FORMS = {
     "quotes": {"quoting": csv.QUOTE_ALL},
     "semicolons": {"delimiter": ";"},
     "tabs": {"delimiter": "\t"},
+    "bars": {"delimiter": "|"},
+    "Excel's Unicode text": {"delimiter": "\t", "encoding": "utf-16"},
     "other heads, no ending": {
         "rows": WITHOUT_ENDING,
         "headers": {"training": OTHER_HEADS, "validation": OTHER_HEADS, "testing": OTHER_HEADS[:2]},
@@ -353,6 +355,15 @@ def test_a_table_that_cannot_be_read_is_told_with_its_row(tmp_path, fault):
     root = write_corpus(tmp_path, media=[])
     (root / TESTING).write_bytes(data)
     assert re.match(f"{TESTING}{begins}", only_problem(root, needs_media=False))
+    for table in TABLES.values():  # and where no table has a row
+        (root / table).write_bytes(data if fault in ("empty", "open quote") else b"\xff")
+    assert len(problems_of(root, needs_media=False)) == len(TABLES)
+
+
+def test_a_table_that_is_kept_as_a_spreadsheet_is_named(tmp_path):
+    root = write_corpus(tmp_path)
+    (root / TESTING).rename((root / TESTING).with_suffix(".xlsx"))
+    assert "Annotation/Testing_transcription.xlsx: is not read (save it as csv in" in "".join(problems_of(root))
 
 
 @pytest.mark.parametrize(

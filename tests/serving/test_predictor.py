@@ -271,12 +271,19 @@ def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path,
     assert list(table.streams) == ["text"]
     assert table.filter(like="emotion_").sum(axis=1).item() == pytest.approx(1, abs=1e-5)
     assert capsys.readouterr().out == ""
+    link, written = tmp_path / "link.csv", out.read_bytes()
+    link.symlink_to(out)
+    out.write_bytes(b"")
+    run_script("predict.py", "sample", "--text", "好", "--home", str(home), "--format", "csv", "--output", str(link))
+    assert link.is_symlink()
+    assert out.read_bytes() == written
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["none", "--text", "x"], "there is no run none"),
+        (["sample", "--text", "x", "--output", "/dev/null"], "/dev/null is no file"),
         (["sample", "a.mp4", "b.mp4", "--text", "x"], "--texts FILE"),
         (["sample", "a.mp4", "--texts", "none.csv"], "none.csv"),
     ],

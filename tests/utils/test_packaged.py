@@ -1,6 +1,8 @@
 """Model files are taken out of wheels, which pip fetches: here from a folder, without a network."""
 
+import errno
 import hashlib
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from meiju.config import ConfigError
-from meiju.utils import packaged
+from meiju.features import e5_small, faces, smart_turn
+from meiju.utils import files, packaged, system
 from meiju.utils.packaged import Wheel
 
 
@@ -56,6 +59,27 @@ def test_a_model_and_its_licence_are_taken_out_and_nothing_else_once(wheels, mon
     path.unlink()
     with pytest.raises(AssertionError):
         packaged.fetch()
+
+
+@pytest.mark.parametrize("data", [b"", b"cut off", b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        (smart_turn.MODEL, smart_turn._session.__wrapped__),
+        (e5_small.MODEL, e5_small._model.__wrapped__),
+        (faces.LANDMARKER, lambda: faces._network.__wrapped__(faces.MESH)),
+        *((name, lambda name=name: faces._network.__wrapped__(name)) for name in faces.DETECTORS),
+    ],
+)
+def test_a_model_that_is_damaged_or_refused_is_named(tmp_path, monkeypatch, name, load, data):
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    (wheel,) = [wheel for wheel in packaged.WHEELS if any(model.endswith(f"/{name}") for model in wheel.models)]
+    wheel.folder.mkdir()
+    (wheel.folder / name).write_bytes(data)
+    with pytest.raises(files.Damaged, match=f"{wheel.folder / name} is "):
+        load()
+    with pytest.raises(system.Unreadable, match=f"cannot read {wheel.folder / name}: "), packaged.model_of(name):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_another_version_takes_the_place_of_the_old_one(wheels, monkeypatch):

@@ -144,6 +144,13 @@ def test_a_script_ends_in_one_line(number, wrapped):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["ENOENT", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP", "EINVAL"])
+def test_a_path_that_is_none_is_told_in_one_line(name):
+    number = getattr(errno, name)
+    with pytest.raises(SystemExit, match=f"^error: {os.strerror(number)}: /x/y; see to that path"), cli.plain_end():
+        raise os_error(number, "/x/y")
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), KeyError("x")])
 def test_a_script_shows_where_other_errors_come_from(error):
     with pytest.raises(type(error)), cli.plain_end():

@@ -90,8 +90,8 @@ def locate(clips: pd.DataFrame, media: Media, unusable: set[str], *, missing_is_
     unusable: names of which nothing can be said. missing_is_warning: whether files are needed for nothing.
     """
     clips = clips.assign(name=clips.name.map(_plain), film=clips.film.map(_plain))
-    files = [film or name for name, film in zip(clips.name, clips.film, strict=True)]
-    folders, ambiguous = _split_folders(clips, files, media)
+    clips = clips.assign(given=clips.film.where(clips.film != "", clips.name).astype(str))
+    folders, ambiguous = _split_folders(clips, media)
     problems = []
     if ambiguous:
         first = next(row for row in clips.itertuples() if row.name in ambiguous)
@@ -101,9 +101,9 @@ def locate(clips: pd.DataFrame, media: Media, unusable: set[str], *, missing_is_
         )
         problems.append(Problem(first.file, None, what, "give names with their folder, such as train/dia0_utt0.mp4"))
     names, paths, found_files, second = [], [], set(), {}
-    for row, file in zip(clips.itertuples(), files, strict=True):
-        found = media.meant(file)
-        if folders and "/" not in file:
+    for row in clips.itertuples():
+        found = media.meant(row.given)
+        if folders and "/" not in row.given:
             found = [path for path in found if media.part_folder(path, row.part)]
             folder = media.part_folder(found[0], row.part) if found else folders.get(row.part)
             names.append(f"{folder}_{row.name}" if folder else row.name)
@@ -122,10 +122,10 @@ def locate(clips: pd.DataFrame, media: Media, unusable: set[str], *, missing_is_
     if folders:
         changed = [f"{a} is {b}" for a, b in zip(clips.name, names, strict=True) if a != b]
         remarks = [f"names that several parts use are taken with their part's folder: {examples(changed)}"]
-    clips = clips.assign(name=names, path=paths, given=files)
+    clips = clips.assign(name=names, path=paths)
     missing, without_row = [], []
     if media.by_name or not missing_is_warning:  # a corpus of features that were extracted before has no clips at all
-        nameless = _nameless(media, found_files, {file.rpartition("/")[2] for file in files}, unusable)
+        nameless = _nameless(media, found_files, {given.rpartition("/")[2] for given in clips.given}, unusable)
         missing = _missing(clips[~clips.given.isin(ambiguous)], media, nameless, missing_is_warning=missing_is_warning)
         remedy = "add a row to its part's csv file, or remove the file"
         what, kind = "no row names this clip", "a media file that no row names"
@@ -143,13 +143,12 @@ def _is_plain(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def _split_folders(clips: pd.DataFrame, files: list[str], media: Media) -> tuple[dict[str, str], set[str]]:
+def _split_folders(clips: pd.DataFrame, media: Media) -> tuple[dict[str, str], set[str]]:
     """The folder of each part, where names need it, and names that mean several files even so.
 
     They need it where the tables of several parts use one name, and there are several files of it.
     """
-    uses = clips.assign(given=files)
-    uses = uses[~uses.given.str.contains("/") & uses.row.notna()]
+    uses = clips[~clips.given.str.contains("/") & clips.row.notna()]
     n_parts = uses.groupby("name").part.transform("nunique")
     shared = uses[(n_parts > 1) & uses.given.map(lambda name: len(best(media.by_name.get(name, []))) > 1).astype(bool)]
     if len(shared) == 0:

@@ -34,6 +34,7 @@ UNSCORED_PARTS = ("training", "unlabelled")
 LOOKED_AT = 50  # clips that are opened to see whether they are clips
 SEPARATED = re.compile(r"[;,/|+&；，、]")
 TABLE_SUFFIXES = (".csv", ".tsv")
+SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,9 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
             tables[part] = paths[0]
         elif part != "unlabelled":
             problems.append(_no_table(root, part, needed=part == "training"))
+            sheets = [p for p in tree.files if p.suffix.lower() in SPREADSHEETS and part in part_of_words(p.stem)]
+            remedy = "save it as csv in the encoding UTF-8"
+            problems += [Problem(str(sheet.relative_to(root)), None, "is not read", remedy) for sheet in sheets]
     return tables
 
 

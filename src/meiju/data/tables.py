@@ -2,8 +2,8 @@
 
 The quirks of the official files are accepted: `FileName` with an extension or `name` without, `Subtitle` or
 `sentence`, a byte-order mark, a nameless index column, empty subtitles; and what spreadsheets make of tables:
-semicolons or tabs as separators, a first line `sep=;`. Columns `start` and `end` cut clips out of the file that `file`
-or `video` names or, where there is no such column, `FileName`.
+semicolons, tabs or bars as separators, UTF-16, a first line `sep=;`. Columns `start` and `end` cut clips out of the
+file that `file` or `video` names or, where there is no such column, `FileName`.
 """
 
 import math

@@ -18,7 +18,7 @@ import numpy as np
 from meiju.config import require
 from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches, cut_note, noted
 from meiju.utils import files
-from meiju.utils.packaged import packaged_file
+from meiju.utils.packaged import model_of, packaged_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -230,4 +230,5 @@ def _layers(file: ModelFile) -> "list[nn.Module]":
 
 @functools.cache
 def _model() -> Model:
-    return Model(ModelFile(packaged_file(MODEL)))
+    with model_of(MODEL) as path:
+        return Model(ModelFile(path))

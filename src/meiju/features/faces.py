@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from meiju.utils import files
-from meiju.utils.packaged import packaged_file
+from meiju.utils.packaged import model_of, packaged_file
 
 DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tflite": 256}  # side of the input, pixels
 SURE = 0.5  # score above which something is a face, as in MediaPipe
@@ -162,10 +162,13 @@ def _detector(name: str) -> _Detector:
 @functools.cache
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
-    if name in DETECTORS:
-        return cv2.dnn.readNetFromTFLite(str(packaged_file(name)))
-    with zipfile.ZipFile(packaged_file(LANDMARKER)) as networks:
-        return cv2.dnn.readNetFromTFLite(np.frombuffer(networks.read(name), np.uint8))
+    with model_of(name if name in DETECTORS else LANDMARKER) as path:
+        if name in DETECTORS:
+            data = path.read_bytes()
+        else:
+            with zipfile.ZipFile(path) as networks:
+                data = networks.read(name)
+        return cv2.dnn.readNetFromTFLite(np.frombuffer(data, np.uint8))
 
 
 @functools.cache

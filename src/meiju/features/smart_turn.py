@@ -17,7 +17,7 @@ import numpy as np
 from meiju.features.base import Clip, Encoded, Encoder, Noted, mean_over_time, noted, read_media
 from meiju.features.media import sound
 from meiju.utils import files
-from meiju.utils.packaged import packaged_file
+from meiju.utils.packaged import model_of, packaged_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -99,5 +99,6 @@ def _session() -> "InferenceSession":
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips are read in parallel, one per process
-    lower = onnx.utils.Extractor(onnx.load(packaged_file(MODEL))).extract_model(["input_features"], list(LAYERS))
+    with model_of(MODEL) as path:
+        lower = onnx.utils.Extractor(onnx.load(path)).extract_model(["input_features"], list(LAYERS))
     return onnxruntime.InferenceSession(lower.SerializeToString(), options, providers=["CPUExecutionProvider"])

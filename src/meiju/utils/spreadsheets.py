@@ -5,6 +5,7 @@ of such a cell, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection)
 written by these functions: there, names must not change.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -17,7 +18,8 @@ import pandas as pd
 from meiju.utils import files, system
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # some locales accept the full-width ones
-SEPARATORS = ",;\t"
+SEPARATORS = ",;\t|"
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # "Unicode text", as Excel saves it
 
 
 class TableError(ValueError):
@@ -31,8 +33,8 @@ class TableError(ValueError):
 def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[str]]]:
     """The rows of a csv file that are not blank, each with the line where it begins; the first is the header.
 
-    The separator is the one that a first line `sep=;` names, as Excel writes it, or of comma, semicolon and tab the one
-    that finds most of `columns` in the header (see `column_name`). Raises TableError.
+    The separator is the one that a first line `sep=;` names, as Excel writes it, or of SEPARATORS the one that finds
+    most of `columns` in the header (see `column_name`). Raises TableError.
     """
     skipped, separator, text = _opening(read_text(path), columns)
     rows = _rows(text, separator, skipped)
@@ -42,7 +44,7 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
 
 
 def read_text(path: Path) -> str:
-    """A file of UTF-8 text, with or without a byte order mark. Raises TableError."""
+    """A file of UTF-8 text, with or without a byte order mark, or of UTF-16 with one. Raises TableError."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -53,10 +55,14 @@ def read_text(path: Path) -> str:
     if files.is_lfs_pointer(path):
         raise TableError(None, files.LFS_POINTER, files.LFS_WHY)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(_encoding(data))
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
-        raise TableError(row, "is not UTF-8", "save the file in the encoding UTF-8") from None
+        raise TableError(row, "is not UTF-8", "save it as csv in the encoding UTF-8") from None
+
+
+def _encoding(data: bytes) -> str:
+    return "utf-16" if data.startswith(UTF16) else "utf-8-sig"
 
 
 def column_name(cell: str) -> str:
@@ -68,8 +74,8 @@ def column_name(cell: str) -> str:
 def read_header(path: Path, *, columns: Container[str]) -> list[str]:
     """The heads of a csv file's columns as `column_name` gives them; of a file that is no table, anything."""
     with system.reading(path), path.open("rb") as file:
-        text = file.read(1 << 16).decode("utf-8-sig", "replace")
-    _, separator, text = _opening(text, columns)
+        data = file.read(1 << 16)
+    _, separator, text = _opening(data.decode(_encoding(data), "replace"), columns)
     return [column_name(cell) for cell in _split(_first_line(text), separator)]
 
 

@@ -83,8 +83,8 @@ def unreadable(path: str | Path, error: BaseException) -> Unreadable:
 
 
 def told(error: BaseException) -> str:
-    """A system error in one line: what, where, and what helps."""
-    number, path = errno_of(error), getattr(error, "filename", None)
+    """An error of the system, or of a file that it names, in one line: what, where, and what helps."""
+    number, path = errno_of(error) or _own_errno(error), getattr(error, "filename", None)
     if number in _MEMORY:
         return f"{os.strerror(number)}; {remedy(number)}"
     reads = number in ACCESS and path is not None and os.path.isfile(path) and not os.access(path, os.R_OK)
@@ -104,7 +104,9 @@ def remedy(number: int, *, reads: bool = False) -> str:
             "on a GPU, --train.together 5, or half of --text.batch-tokens, --audio.batch-seconds, --visual.batch-frames"
         )
         return f"close other programs or give fewer --jobs ({on_gpu}), and {GOES_ON}"
-    return f"see that its drive or network is connected, and {GOES_ON}"
+    if number in _DRIVE:
+        return f"see that its drive or network is connected, and {GOES_ON}"
+    return f"see to that path, and {AGAIN}"  # gone, too long, a file where a folder is wanted
 
 
 def _own_errno(error: BaseException) -> int | None:

@@ -13,8 +13,8 @@ Rows = list[list[str]]
 
 
 def other_separator(root: Path, rng: random.Random) -> None:
-    """A table saved with semicolons or tabs, with or without Excel's first line."""
-    mark = rng.choice(";\t,")
+    """A table saved with semicolons, tabs or bars, with or without Excel's first line."""
+    mark = rng.choice(";\t,|")
     _rewrite(root, rng, delimiter=mark, before=rng.choice(("", f"sep={mark}\n")))
 
 
@@ -40,7 +40,7 @@ def stray_quotes(root: Path, rng: random.Random) -> None:
     """Quotation marks before one sentence and behind the same or a later one, or none behind."""
     path = _table(root, rng)
     lines = _read(path).splitlines()
-    mark = next(mark for mark in "\t;," if mark in lines[-1])  # an earlier change may have set another separator
+    mark = next(mark for mark in "\t;|," if mark in lines[-1])  # an earlier change may have set another separator
     a, b = sorted(rng.randrange(1, len(lines)) for _ in range(2))
     lines[a] = lines[a].replace(mark, f'{mark}"', 1)
     if rng.random() < 0.7:

@@ -56,13 +56,13 @@ LISTED = 0.8  # share of the damaged files that a run's model.json lists as they
 
 
 def corpus_table(case: Case) -> str:
-    """A corpus with a bad table or clip's name."""
+    """A corpus with a bad table, or bad ones alone, or a bad clip's name."""
     rng, root = case.rng, case.folder / "corpus"
     shutil.copytree(case.bench.root, root, copy_function=os.link)
-    table = root / TABLES[rng.choice(sorted(TABLES))]
-    data = table.read_bytes()
-    table.unlink()
-    table.write_bytes(bad_csv(data, rng))
+    for part in sorted(TABLES) if rng.random() < 0.1 else [rng.choice(sorted(TABLES))]:
+        data = (root / TABLES[part]).read_bytes()
+        (root / TABLES[part]).unlink()
+        (root / TABLES[part]).write_bytes(bad_csv(data, rng) if rng.random() < 0.9 else b"")
     if rng.random() < 0.1:
         _put(root / "clips", f"{mutations.text(rng)}.mp4", b"x")
     labels = rng.choice(("official", "training-file"))
