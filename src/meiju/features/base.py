@@ -153,15 +153,18 @@ def require_finite(array: np.ndarray, shape: list[int]) -> None:
         raise ValueError(f"{array.dtype} {list(array.shape)} in place of finite numbers {shape}")
 
 
-def read_media(clip: Clip, read: Callable[[str], Any]) -> Any | NoFrames:
-    """`read(path)` of a clip's media file, or NoFrames if there is none or it cannot be decoded.
+def read_media(clip: Clip, read: Callable[..., Any]) -> Noted | NoFrames:
+    """What `read(path, notes=...)` gives of a clip's media file, with the notes; NoFrames where it cannot be decoded.
 
     Raises Unreadable where the system is at fault: nothing of a clip is known then.
     """
     if not clip.path:
         return NoFrames("no media file")
+    notes: list[str] = []
     try:
-        return read(clip.path)
+        return Noted(read(clip.path, notes=notes), "; ".join(notes))
+    except NoFrames as reason:
+        return reason
     except MediaError as error:
         return NoFrames(str(error))
     except FileNotFoundError:

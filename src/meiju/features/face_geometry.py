@@ -51,7 +51,7 @@ class FaceGeometry(Encoder):
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         read = map_in_workers(self._see, clips, n_jobs=self.n_jobs)
         bar = tqdm(read, "face-geometry learns", total=len(clips), unit="clip", disable=None, leave=False)
-        seen = [of_clip[0] for of_clip in bar if not isinstance(of_clip, NoFrames)]
+        seen = [of_clip.frames for of_clip in bar if not isinstance(of_clip, NoFrames)]
         if not seen:
             raise ConfigError("--streams: face-geometry needs pictures, and the clips to fit it on have none")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
@@ -82,11 +82,9 @@ class FaceGeometry(Encoder):
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, "lengths": LENGTHS, **faces.fingerprint()}
         return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
 
-    def _see(self, clip: Clip) -> tuple[Parts, str] | NoFrames:
-        """What a clip shows, and notes on the damage of its file."""
-        notes: list[str] = []
-        seen = read_media(clip, lambda path: see(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)))
-        return seen if isinstance(seen, NoFrames) else (seen, "; ".join(notes))
+    def _see(self, clip: Clip) -> Noted | NoFrames:
+        """What a clip shows, Parts in place of frames."""
+        return read_media(clip, lambda path, notes: see(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)))
 
     def _frames(self, parts: Parts, notes: str) -> Noted | NoFrames:
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0

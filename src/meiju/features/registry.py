@@ -54,18 +54,15 @@ def _pretrained(config: Config, model: str) -> Encoder:
         raise ConfigError(
             f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
         )
-    own = getattr(config, modality)
-    options = {"layer": own.layer, "device": pick_device(config.device)}
+    device = pick_device(config.device)
     if modality == "text":
         from meiju.features.pretrained_text import PretrainedText
 
-        return PretrainedText(
-            model, prefix=own.prefix, max_frames=own.max_frames, batch_tokens=own.batch_tokens, **options
-        )
+        return PretrainedText(model, config.text, device)
     if modality == "audio":
         from meiju.features.pretrained_audio import PretrainedAudio
 
-        return PretrainedAudio(model, max_frames=own.max_frames, batch_seconds=own.batch_seconds, **options)
+        return PretrainedAudio(model, config.audio, device)
     from meiju.features.pretrained_visual import PretrainedVisual
 
-    return PretrainedVisual(model, fps=own.fps, crop=own.crop, max_frames=0, batch_frames=own.batch_frames, **options)
+    return PretrainedVisual(model, config.visual, device)

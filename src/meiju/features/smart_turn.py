@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meiju.features.base import Clip, Encoded, Encoder, Noted, mean_over_time, noted, read_media
+from meiju.features.base import Clip, Encoded, Encoder, mean_over_time, read_media
 from meiju.features.media import sound
 from meiju.utils import files
 from meiju.utils.packaged import packaged_file
@@ -50,18 +50,12 @@ class SmartTurn(Encoder):
 
     def fingerprint(self) -> dict:
         runtime = {package: version(package) for package in ("onnxruntime", "transformers")}
-        return {
-            "encoder": "smart-turn",
-            "model": files.file_digest(packaged_file(MODEL)),
-            "max_frames": self.max_frames,
-            **runtime,
-        }
+        model = files.file_digest(packaged_file(MODEL))
+        return {"encoder": "smart-turn", "model": model, "max_frames": self.max_frames, **runtime}
 
-    def _frames(self, path: str) -> np.ndarray | Noted:
-        notes: list[str] = []
+    def _frames(self, path: str, notes: list[str]) -> np.ndarray:
         windows = sound(path, rate=RATE, block=WINDOW, notes=notes)
-        n = sum(_n_frames(window) for window in windows)
-        return noted(mean_over_time(map(states, windows), n, self.max_frames), *notes)
+        return mean_over_time(map(states, windows), sum(map(_n_frames, windows)), self.max_frames)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
