@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from meiju.config import ConfigError
@@ -14,7 +15,7 @@ DIM = 3
 CHUNK = Encoder.chunk
 NAMES = [f"片段{k:03d}" for k in range(70)]  # three chunks
 CLIPS = [Clip(name, "", "") for name in NAMES]
-STORE = ["frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json"]
+STORE = ["frames.npy", "index.csv", "meta.json"]
 
 
 def frames_of(k: int) -> np.ndarray:
@@ -243,8 +244,9 @@ def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, k
     assert encoder.encoded == encoded
     assert store.inputs[changed] == "another hash"
     assert contents(tmp_path / "second").keys() == undisturbed.keys()
-    for name in ("frames.npy", "missing.csv", "notes.csv"):
-        assert (tmp_path / "second" / name).read_bytes() == undisturbed[name]
+    assert (tmp_path / "second" / "frames.npy").read_bytes() == undisturbed["frames.npy"]
+    first = frame_store.load(tmp_path / "first")
+    pd.testing.assert_frame_equal(store.index.drop(columns="input"), first.index.drop(columns="input"))
 
 
 class Sampling(Fake):
@@ -326,7 +328,7 @@ def test_number_of_workers_makes_no_difference(tmp_path, undisturbed):
 DAMAGES = [
     ("index.csv", lambda text: text.replace(",0,1,\n", ",-1,1,\n", 1)),  # a clip's frames begin before the first
     ("index.csv", lambda text: text.replace(",0,1,\n", ",0,1000000,\n", 1)),
-    ("notes.csv", lambda _: "name\na\n"),
+    ("index.csv", lambda _: "name\na\n"),
     *((name, None) for name in STORE),
 ]
 

@@ -1,10 +1,8 @@
 """The feature store: the frames of one stream for every clip, memory-mapped on disk.
 
 frames.npy   [total frames, dim], the clips' frames one after another in the order of index.csv
-index.csv    name, start, stop, input: whose frames are whose, and a hash of what they were made from; a clip without
-             the stream has none (start = stop)
-missing.csv  name, reason: the clips without the stream
-notes.csv    name, note: a remark of the encoder on a clip, such as that no face was found
+index.csv    name, start, stop, input, note: whose frames are whose, a hash of what they were made from, and a remark on
+             them, such as that no face was found; of a clip without the stream (start = stop), why it has none
 meta.json    the encoder with its settings and versions, its code, and a hash of what it learnt from
 encoder/     what the encoder learnt
 
@@ -18,7 +16,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -32,7 +30,8 @@ from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, run_jobs
 
-FILES = ("frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json")
+FILES = ("frames.npy", "index.csv", "meta.json")
+COLUMNS = ["start", "stop", "input", "note"]
 MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
 SHOWN_REASONS = 3
 NUMBER = re.compile(r"\d+")
@@ -41,13 +40,11 @@ SHOWN = 10  # missing clips named in the terminal; the file names all
 
 @dataclass(frozen=True)
 class Store:
-    """Frames of one stream. `frames` [total, dim] is memory-mapped; `spans` maps a clip's name to (start, stop)."""
+    """Frames of one stream: `frames` [total, dim], memory-mapped, and the table of clips in index.csv, by name."""
 
     frames: np.ndarray
     index: pd.DataFrame
-    missing: pd.DataFrame
     meta: dict
-    notes: pd.DataFrame = field(default_factory=pd.DataFrame)
     folder: Path | None = None
 
     @property
@@ -60,35 +57,35 @@ class Store:
         """By clip name, the hash of what its frames were made from."""
         return self.index.input.to_dict()
 
+    @property
+    def missing(self) -> pd.DataFrame:
+        """The clips without the stream: name, reason."""
+        return self.index.note[self.index.start == self.index.stop].rename("reason").reset_index()
+
+    @property
+    def notes(self) -> pd.DataFrame:
+        """Remarks on the frames of clips: name, note."""
+        return self.index.note[(self.index.start < self.index.stop) & (self.index.note != "")].reset_index()
+
     def spans(self, names: Sequence[str]) -> np.ndarray:
         """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
         return self.index.loc[list(names), ["start", "stop"]].to_numpy(copy=True)
 
     def encoded(self, name: str) -> tuple[np.ndarray, str]:
         """Frames [frames, dim] of a clip and the note on it; where there are none, why."""
-        start, stop = self.index.loc[name, ["start", "stop"]]
-        table, column = (self.notes, "note") if stop > start else (self.missing, "reason")
-        note = table.loc[table.name == name, column]
-        return self.frames[start:stop], note.item() if len(note) else ""
+        clip = self.index.loc[name]
+        return self.frames[clip.start : clip.stop], clip.note
 
 
 def load(folder: Path) -> Store:
     """Open a finished store. Raises Damaged if its files are not whole, or not of one store."""
     with files.reading(folder / "index.csv", delete=folder):
-        types = {"name": str, "input": str}
+        types = {"name": str, "input": str, "note": str}
         index = pd.read_csv(folder / "index.csv", dtype=types, keep_default_na=False).set_index("name")
-        if list(index) != ["start", "stop", "input"]:
-            raise ValueError("has other columns than name, start, stop and input")
+        if list(index) != COLUMNS:
+            raise ValueError(f"has other columns than name, {', '.join(COLUMNS)}")
         if index.start.tolist() != [0, *index.stop[:-1]] or (index.start > index.stop).any():
             raise ValueError("no list of clips, one after another")
-    with files.reading(folder / "missing.csv", delete=folder):
-        missing = pd.read_csv(folder / "missing.csv", dtype=str, keep_default_na=False)
-        if list(missing) != ["name", "reason"] or list(index.index[index.start == index.stop]) != list(missing.name):
-            raise ValueError("names other clips than those without frames in index.csv")
-    with files.reading(folder / "notes.csv", delete=folder):
-        notes = pd.read_csv(folder / "notes.csv", dtype=str, keep_default_na=False)
-        if list(notes) != ["name", "note"]:
-            raise ValueError("has other columns than name and note")
     with files.reading(folder / "meta.json", delete=folder):
         meta = files.read_json(folder / "meta.json")
     with files.reading(folder / "frames.npy", delete=folder):
@@ -97,20 +94,21 @@ def load(folder: Path) -> Store:
         wanted = (int(index.stop.max()), meta["dim"])
         if frames.shape != wanted or frames.dtype != np.float16:
             raise ValueError(f"holds {frames.dtype} {list(frames.shape)} where float16 {list(wanted)} is wanted")
-    return Store(frames, index, missing, meta, notes, folder)
+    return Store(frames, index, meta, folder)
 
 
 def describe(stream: str, store: Store, folder: Path) -> str:
-    """What a store holds, and the clips that lack the stream: the first few by name, all of them in missing.csv."""
+    """What a store holds, and the clips that lack the stream: the first few by name, all of them in index.csv."""
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
-    n_there = len(store.index) - len(store.missing)
+    missing = store.missing
+    n_there = len(store.index) - len(missing)
     lines += [
         f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})"
         for note, n in store.notes.note.value_counts().head(SHOWN).items()
     ]
-    lines += [f"  missing: {clip.name}, {clip.reason}" for clip in store.missing.head(SHOWN).itertuples()]
-    if len(store.missing) > SHOWN:
-        lines.append(f"  and {len(store.missing) - SHOWN} more, see {folder / 'missing.csv'}")
+    lines += [f"  missing: {clip.name}, {clip.reason}" for clip in missing.head(SHOWN).itertuples()]
+    if len(missing) > SHOWN:
+        lines.append(f"  and {len(missing) - SHOWN} more, see {folder / 'index.csv'}")
     return "\n".join(lines)
 
 
@@ -222,11 +220,7 @@ def write(folder: Path, clips: Iterable[tuple[str, np.ndarray, str, str]], *, di
         _write_header(file, int(table.n.sum()), dim)
     table["stop"] = table.n.cumsum()
     table["start"] = table.stop - table.n
-    files.write_text(folder / "index.csv", table[["name", "start", "stop", "input"]].to_csv(index=False))
-    missing = table.loc[table.n == 0, ["name", "note"]].rename(columns={"note": "reason"})
-    files.write_text(folder / "missing.csv", missing.to_csv(index=False))
-    notes = table.loc[(table.n > 0) & (table.note != ""), ["name", "note"]]
-    files.write_text(folder / "notes.csv", notes.to_csv(index=False))
+    files.write_text(folder / "index.csv", table[["name", *COLUMNS]].to_csv(index=False))
     files.write_json(folder / "meta.json", meta | {"dim": dim})
 
 
