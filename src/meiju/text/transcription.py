@@ -24,11 +24,12 @@ from tqdm import tqdm
 
 from meiju.config import ConfigError, SpeechConfig
 from meiju.features import media
-from meiju.features.media import MediaError
+from meiju.features.base import Clip, NoFrames, Noted, read_media
 from meiju.utils import files, hub, system
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
 SILENCE = -55.0  # dB of full scale; where nothing is louder, there is nothing to hear, and Whisper makes words up
+SILENT = "the sound is silent"
 LOWEST = 100  # Hz; below it lie a constant part and hum of the mains, and little of any voice
 FRAME = 0.025  # seconds over which a level is taken
 REPEATS = 10  # times that a piece of text follows itself only where a model has lost its way
@@ -151,8 +152,7 @@ class Transcriber:
         self.pipe = self._load(dtype, device)
         self.rate = self.pipe.feature_extractor.sampling_rate  # Hz
         self.whisper = self.pipe.type == "seq2seq_whisper"
-        window = self.pipe.feature_extractor.n_samples if self.whisper else CHUNK * self.rate
-        self.window = window  # samples
+        self.window = self.pipe.feature_extractor.n_samples if self.whisper else CHUNK * self.rate  # samples
         self.options = self._options() if self.whisper else {}
         self.simplify = opencc.OpenCC("t2s").convert if _simplifies(speech) else str
 
@@ -199,46 +199,31 @@ class Transcriber:
         return options
 
     def _batch(self, clips: Sequence[tuple[str, str]]) -> list[Transcript]:
-        sounds = [self._sound(path) for _, path in clips]
-        fits = [isinstance(sound, np.ndarray) and len(sound) <= self.window for sound in sounds]
-        texts = iter(self._texts([sound for sound, whole in zip(sounds, fits, strict=True) if whole]))
-        transcribed = []
-        for (name, path), sound, whole in zip(clips, sounds, fits, strict=True):
-            if isinstance(sound, str):
-                said = ("", sound)
-            elif sound is None:
-                said = self._film(path)
-            else:
-                said = self._sentence(next(texts) if whole else self._long_text(sound))
-            transcribed.append(Transcript(name, *said))
-        return transcribed
+        read = [read_media(Clip(name, "", path), self._sound) for name, path in clips]
+        texts = {k: sound.frames for k, sound in enumerate(read) if isinstance(sound, Noted)}
+        short = {k: samples for k, samples in texts.items() if not isinstance(samples, str)}
+        texts |= zip(short, self._texts(list(short.values())), strict=True)
+        sentences = {k: self._sentence(text) for k, text in texts.items()}
+        return [Transcript(name, *sentences.get(k, ("", str(read[k])))) for k, (name, _) in enumerate(clips)]
 
-    def _sound(self, path: str) -> np.ndarray | str | None:
-        """Samples [N] at the model's rate, or why there is nothing to hear; None for a film, longer than PIECE."""
-        try:
-            samples, *more = islice(self._pieces(path), 2)
-        except MediaError as error:
-            return str(error)
-        except FileNotFoundError:  # deleted since the corpus was read
-            return f"{path} is gone"
-        if more:
-            return None
+    def _sound(self, path: str, notes: list[str]) -> np.ndarray | str:
+        """Samples [N] that fit into the model's window; of longer sound, its text. Raises NoFrames and MediaError."""
+        samples, *more = islice(self._pieces(path, notes), 2)
+        if more:  # a film is transcribed piece by piece
+            texts = [self._long_text(piece) for piece in self._pieces(path, notes) if is_loud(piece, self.rate)]
+            if not texts:
+                raise NoFrames(SILENT)
+            return " ".join(texts)
         if len(samples) < SHORTEST * self.rate:
-            return f"the sound is shorter than {SHORTEST} seconds"
-        return samples if is_loud(samples, self.rate) else "the sound is silent"
+            raise NoFrames(f"the sound is shorter than {SHORTEST} seconds")
+        if not is_loud(samples, self.rate):
+            raise NoFrames(SILENT)
+        return samples if len(samples) <= self.window else self._long_text(samples)
 
-    def _film(self, path: str) -> tuple[str, str]:
-        """The sentence in a film, which is transcribed piece by piece; where there is none, the reason."""
-        try:
-            texts = [self._long_text(piece) for piece in self._pieces(path) if is_loud(piece, self.rate)]
-        except (MediaError, FileNotFoundError) as error:
-            return "", str(error)
-        return self._sentence(" ".join(texts)) if texts else ("", "the sound is silent")
-
-    def _pieces(self, path: str) -> Iterator[np.ndarray]:
+    def _pieces(self, path: str, notes: list[str]) -> Iterator[np.ndarray]:
         """The sound at the model's rate in pieces of at most PIECE seconds, cut where it is quiet."""
         most, waiting = PIECE * self.rate, np.empty(0, np.float32)
-        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate, notes=[]):
+        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate, notes=notes):
             waiting = np.concatenate([waiting, block])
             if len(waiting) > most:
                 frame, edge = round(FRAME * self.rate), EDGE * self.rate
