@@ -170,7 +170,7 @@ def test_decoder_only_models_are_read_without_padding(models, clips):
 
 def test_a_sentence_without_tokens_has_no_frames(models, clips, monkeypatch):
     encoder = encoder_of(models / "bert")
-    monkeypatch.setattr("meiju.features.pretrained_text.tokenize", lambda *_: [[], []])
+    monkeypatch.setattr(encoder, "tokenizer", lambda *_, **__: {"input_ids": []})
     assert [str(none) for none in encoder.encode([clips[0], clips[0]])] == [
         "the model has no token for anything in the sentence"
     ] * 2

@@ -71,7 +71,7 @@ def test_frames_are_pooled_over_time(clips, max_frames, n):
 
 def test_pooling_keeps_the_mean_and_decides_the_fingerprint(clips):
     few, all_ = (make_encoder("smart-turn", Config("run", audio=AudioConfig(max_frames=n))) for n in (1, 0))
-    np.testing.assert_allclose(few.encode(clips)[0][0], all_.encode(clips)[0].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(few.encode(clips)[0].frames[0], all_.encode(clips)[0].frames.mean(axis=0), atol=1e-5)
     assert few.fingerprint() != all_.fingerprint()
 
 
