@@ -25,7 +25,7 @@ from tqdm import tqdm
 from meiju.config import ConfigError, SpeechConfig
 from meiju.features import media
 from meiju.features.base import Clip, NoFrames, Noted, read_media
-from meiju.utils import files, hub, system
+from meiju.utils import files, hub
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
 SILENCE = -55.0  # dB of full scale; where nothing is louder, there is nothing to hear, and Whisper makes words up
@@ -171,16 +171,10 @@ class Transcriber:
         # An encoder without a head would be given one with random weights, and talk nonsense.
         if made_as not in known:
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
-        try:
-            with hub.quietly():
-                return transformers.pipeline(
-                    "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
-                )
-        except (OSError, ValueError, RuntimeError) as error:
-            if system.is_system_error(error):
-                raise system.unreadable(place, error) from error
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None
+        with hub.loading(self.speech.model, place, made_as):
+            return transformers.pipeline(
+                "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
+            )
 
     def _options(self) -> dict:
         """What Whisper is given besides the sound; models for English only accept neither a language nor a task."""
