@@ -56,21 +56,13 @@ class Encoder(ABC):
     result. A light encoder does everything in `reader`; one with a large network runs it in `finish`.
     """
 
-    source: str
-    """What of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)."""
-    track: str = ""
-    """Which track of a clip's media is read, 'audio' or 'video', by worker processes that share the clips; empty for
-    an encoder that reads no media, where a single process is as fast."""
-    light: bool = True
-    """Whether worker processes do all of the encoding; False if one process should run a large network."""
-    chunk: int = 32
-    """Clips that are encoded together."""
-    learns_from: int | None = None
-    """How many clips `fit` is given at most, drawn by lot; None is all there are to learn from."""
-    n_jobs: int = 1
-    """Worker processes that `fit` may read clips with."""
-    dim: int = 0
-    """Width of a frame; known after fitting or loading."""
+    source: str  # what of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)
+    track: str = ""  # of a clip's media, 'audio' or 'video', where workers share the clips; "" where one process does
+    light: bool = True  # whether workers do all of the encoding; False if one process should run a large network
+    chunk: int = 32  # clips that are encoded together
+    learns_from: int | None = None  # how many clips `fit` is given at most; None is all there are to learn from
+    n_jobs: int = 1  # worker processes that `fit` may read clips with
+    dim: int = 0  # width of a frame; known after fitting or loading
 
     @property
     def learns(self) -> bool:

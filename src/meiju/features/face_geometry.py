@@ -49,25 +49,25 @@ class FaceGeometry(Encoder):
         self.bases: Parts = {}  # [components, n] each; none of a part that no clip to learn from showed
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        read = map_in_workers(self._see, clips, n_jobs=self.n_jobs)
+        read = map_in_workers(self._read, clips, n_jobs=self.n_jobs)
         bar = tqdm(read, "face-geometry learns", total=len(clips), unit="clip", disable=None, leave=False)
-        seen = [of_clip.frames for of_clip in bar if not isinstance(of_clip, NoFrames)]
-        if not seen:
+        parts = [of_clip.frames for of_clip in bar if isinstance(of_clip, Noted)]
+        if not parts:
             raise ConfigError("--streams: face-geometry needs pictures, and the clips to fit it on have none")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
             for name, n in DIMS.items():
-                values = np.concatenate([of_clip[name] for of_clip in seen])
+                values = np.concatenate([of_clip[name] for of_clip in parts])
                 self.centres[name], basis = _principal(values, n, seed)
                 self.bases[name] = LENGTHS[name] * basis
         self.dim = sum(map(len, self.bases.values()))
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        seen = map(self._see, clips)
-        return [read if isinstance(read, NoFrames) else self._frames(*read) for read in seen]
+        return [self._frames(*read) if isinstance(read, Noted) else read for read in map(self._read, clips)]
 
     def save(self, folder: Path) -> None:
         arrays = {f"centre_{name}": centre for name, centre in self.centres.items()}
-        np.savez(folder / "face_geometry.npz", **arrays, **{f"basis_{name}": b for name, b in self.bases.items()})
+        arrays |= {f"basis_{name}": basis for name, basis in self.bases.items()}
+        np.savez(folder / "face_geometry.npz", **arrays)
 
     def load(self, folder: Path) -> None:
         with np.load(folder / "face_geometry.npz") as arrays:
@@ -82,9 +82,11 @@ class FaceGeometry(Encoder):
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, "lengths": LENGTHS, **faces.fingerprint()}
         return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
 
-    def _see(self, clip: Clip) -> Noted | NoFrames:
-        """What a clip shows, Parts in place of frames."""
-        return read_media(clip, lambda path, notes: see(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)))
+    def _read(self, clip: Clip) -> Noted | NoFrames:
+        return read_media(clip, self._parts)
+
+    def _parts(self, path: str, notes: list[str]) -> Parts:
+        return parts_of(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes))
 
     def _frames(self, parts: Parts, notes: str) -> Noted | NoFrames:
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0
@@ -99,7 +101,7 @@ class FaceGeometry(Encoder):
         return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
 
 
-def see(pictures: Iterable[np.ndarray]) -> Parts:
+def parts_of(pictures: Iterable[np.ndarray]) -> Parts:
     """What RGB pictures [H, W, 3] uint8 of a clip show: the main face and how it moves, where it is found; scenes.
 
     The pictures are gone through twice.

@@ -29,9 +29,9 @@ MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the dete
 MESH_LAYER = "p_re_lu_184"  # the last one of 4 x 4 places
 N_FEATURES = 128 * 4 * 4
 N_POINTS, N_BLENDSHAPES = 478, 52
-# The points that the second network asks for: kLandmarksSubsetIdxs of MediaPipe's face_blendshapes_graph.cc.
+# The points that the second network reads: kLandmarksSubsetIdxs of MediaPipe's face_blendshapes_graph.cc.
 # fmt: off
-ASKED = [
+BLENDSHAPE_POINTS = [
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
     82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
     155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263,
@@ -80,7 +80,7 @@ def describe(picture: np.ndarray, face: Face) -> tuple[np.ndarray, np.ndarray]:
     mesh.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
     (layer,) = [name for name in mesh.getLayerNames() if f"/{MESH_LAYER}/" in name]
     hidden, points = mesh.forward([layer, "Identity"])
-    blendshapes.setInput(points.reshape(N_POINTS, 3)[None, ASKED, :2])
+    blendshapes.setInput(points.reshape(N_POINTS, 3)[None, BLENDSHAPE_POINTS, :2])
     return hidden.ravel(), blendshapes.forward().ravel()
 
 

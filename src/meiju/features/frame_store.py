@@ -124,9 +124,10 @@ def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> s
         lost = without[[not _is_absence(reason, part) for reason in without]]
         n_able = len(names) - len(without) + len(lost)
         if len(lost) > MOST * n_able or (n_able == 0 < len(names) and part != "unlabelled"):
-            alike = [NUMBER.sub("#", reason.replace(name, "")) for name, reason in without.items()]
-            groups = without.groupby(np.array(alike), sort=False).agg(["size", "first"]).nlargest(SHOWN_REASONS, "size")
-            why = "; ".join(f"{n}: {reason}" for n, reason in groups.itertuples(index=False))
+            patterns = [NUMBER.sub("#", reason.replace(name, "")) for name, reason in without.items()]
+            groups = without.groupby(np.array(patterns), sort=False).agg(["size", "first"])
+            commonest = groups.nlargest(SHOWN_REASONS, "size").itertuples(index=False)
+            why = "; ".join(f"{n}: {reason}" for n, reason in commonest)
             lines.append(f"{stream}: {len(without)} of {len(names)} {part} clips have no frames ({why})")
     return "\n".join(lines)
 

@@ -36,8 +36,7 @@ class Pretrained(Encoder):
     """
 
     light = False
-    kind: str = "AutoModel"
-    """The class of transformers for the network; its name, because importing it takes seconds."""
+    kind: str = "AutoModel"  # the class of transformers for the network; its name, because importing it takes seconds
 
     def __init__(self, model: str, *, layer: int | None, max_frames: int = 0, device: torch.device):
         self.model, self.layer, self.max_frames, self.device = model, layer, max_frames, device
@@ -60,14 +59,8 @@ class Pretrained(Encoder):
         return {key: value for key, value in self.__dict__.items() if key not in ("network", "_norm")}
 
     def fingerprint(self) -> dict:
-        return {
-            "encoder": "hf",
-            **hub.identity(self.model),
-            "layer": self.layer,
-            "max_frames": self.max_frames,
-            "dtype": str(self.dtype),
-            "transformers": transformers.__version__,
-        }
+        settings = {"layer": self.layer, "max_frames": self.max_frames, "dtype": str(self.dtype)}
+        return {"encoder": "hf", **hub.identity(self.model), **settings, "transformers": transformers.__version__}
 
     @cached_property
     def network(self) -> nn.Module:

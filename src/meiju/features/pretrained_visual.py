@@ -88,13 +88,14 @@ class PretrainedVisual(Pretrained):
 
         On the device: the processor, which works on the CPU, takes longer than a network on a GPU.
         """
-        its, start = self.processor, (self.size - self.crop_to) // 2
+        start, processor = (self.size - self.crop_to) // 2, self.processor
         kept = slice(start, start + self.crop_to)
         pixels = pictures[:, kept, kept].permute(0, 3, 1, 2).float()
-        if its.do_rescale:
-            pixels = pixels * its.rescale_factor
-        if its.do_normalize:
-            mean, std = (torch.tensor(x, device=pixels.device)[:, None, None] for x in (its.image_mean, its.image_std))
+        if processor.do_rescale:
+            pixels = pixels * processor.rescale_factor
+        if processor.do_normalize:
+            channels = (processor.image_mean, processor.image_std)
+            mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in channels)
             pixels = (pixels - mean) / std
         return pixels
 

@@ -1,10 +1,10 @@
-"""Embedded audio encoder: what a small network that listens to conversations hears in how a sentence is spoken.
+"""Embedded audio encoder: the hidden layers of a small network that was trained on conversations.
 
-Smart Turn v3.2 (Daily, BSD-2-Clause) tells from the sound whether somebody has finished speaking. It is the encoder of
-Whisper tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. For
-that it must hear melody, pace and voice, and its lower layers tell emotion better than descriptors of the voice do
-(docs/encoders.md, Sound). The file comes out of the package pipecat-ai (see meiju.utils.packaged), whose own code
-is not used: ONNX Runtime runs it.
+Smart Turn v3.2 (Daily, BSD-2-Clause) classifies whether somebody has finished speaking. It is the encoder of Whisper
+tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. That takes
+melody, pace and voice, and its lower layers predict emotion better than descriptors of the voice do (docs/encoders.md,
+Sound). The file comes out of the package pipecat-ai (see meiju.utils.packaged), whose own code is not used: ONNX
+Runtime runs it.
 """
 
 import functools
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODEL = "smart-turn-v3.2-cpu.onnx"
 LAYERS = ("add_146", "add_268")  # names of the hidden states after the first and the second of its four layers
 RATE = 16000  # samples per second
-WINDOW = 8 * RATE  # samples that it hears at once
+WINDOW = 8 * RATE  # samples that it reads at once
 HOP, N_FFT, MELS = 160, 400, 80  # of Whisper's log-mel spectrogram
 STEP = 2 * HOP  # samples of one frame; the second convolution halves the mel frames
 
@@ -33,7 +33,7 @@ STEP = 2 * HOP  # samples of one frame; the second convolution halves the mel fr
 class SmartTurn(Encoder):
     """The hidden states of the two lower layers side by side, of each 20 ms, pooled over time.
 
-    Sound is heard in windows of 8 seconds. A shorter one, and the rest of a longer one, has silence before it, as in
+    Sound is read in windows of 8 seconds. A shorter one, and the rest of a longer one, has silence before it, as in
     training; the frames of this silence are left out.
     """
 

@@ -111,7 +111,7 @@ def reserved(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-            _tell_of_no_locks(error.strerror)
+            _warn_of_no_locks(error.strerror)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()
@@ -119,7 +119,7 @@ def reserved(folder: Path) -> Iterator[None]:
 
 
 @cache
-def _tell_of_no_locks(reason: str) -> None:  # once
+def _warn_of_no_locks(reason: str) -> None:  # once
     remedy = "start no second run of this name before this one has ended"
     print(f"warning: files cannot be locked here ({reason}); {remedy}", file=sys.stderr)
 
