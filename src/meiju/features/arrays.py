@@ -65,10 +65,7 @@ class NpyFrames(Encoder):
         self.unit = unit
 
     def missing_input(self, names: Sequence[str]) -> str:
-        """What none of these clips has, with what is wanted; "" where there is a file for some, be it sound or not.
-
-        Raises ConfigError as `require_one_each` does.
-        """
+        """What none of these clips has, and what is wanted; "" where some have a file. Raises as `require_one_each`."""
         self.require_one_each(names)
         if any(name in self._entries for name in names):
             return ""

@@ -124,10 +124,7 @@ def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:
 
 
 def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
-    """Item numbers of each batch, longest first. A batch, padded to its longest item, has at most the size `budget`.
-
-    equal: a batch holds items of the same length only.
-    """
+    """Item numbers of each batch, longest first: padded, it has at most the size `budget`; or items of equal length."""
     batch: list[int] = []
     for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
         full = batch and lengths[batch[0]] * (len(batch) + 1) > budget

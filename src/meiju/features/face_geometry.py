@@ -28,9 +28,7 @@ Parts = dict[str, np.ndarray]  # by part, its values [T, n] float32 in T picture
 
 
 class FaceGeometry(Encoder):
-    """What the network of a face mesh sees in the main face, its blendshapes, and how it moves.
-
-    One frame for every second picture that shows the face.
+    """What the network of a face mesh sees in the main face, its blendshapes and its movement, in every second picture.
 
     Each part is reduced to its principal components and scaled to a mean length. A clip without a face has the
     components of its whole pictures in place of these parts, which are 0 for all others.
@@ -102,10 +100,7 @@ class FaceGeometry(Encoder):
 
 
 def parts_of(pictures: Iterable[np.ndarray]) -> Parts:
-    """What RGB pictures [H, W, 3] uint8 of a clip show: the main face and how it moves, where it is found; scenes.
-
-    The pictures are gone through twice.
-    """
+    """What RGB pictures [H, W, 3] uint8, gone through twice, show: the main face and its movement; scenes."""
     found, small = [], []
     for picture in pictures:
         found.append(faces.find_faces(picture))
@@ -122,7 +117,7 @@ def parts_of(pictures: Iterable[np.ndarray]) -> Parts:
 
 
 def _movement(track: Track) -> np.ndarray:
-    """How far to the right, down, and nearer than at first the face is, in its own sides, and its angle in radians.
+    """How far right, down and nearer than at first the face is, in its own sides, and its angle in radians.
 
     [T, 4] float32 for the pictures in which it was found.
     """

@@ -33,7 +33,6 @@ from meiju.utils.compute import map_in_workers, run_jobs
 FILES = ("frames.npy", "index.csv", "meta.json")
 COLUMNS = ["start", "stop", "input", "note"]
 MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
-SHOWN_REASONS = 3
 NUMBER = re.compile(r"\d+")
 SHOWN = 10  # missing clips named in the terminal; the file names all
 
@@ -124,10 +123,10 @@ def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> s
         lost = without[[not _is_absence(reason, part) for reason in without]]
         n_able = len(names) - len(without) + len(lost)
         if len(lost) > MOST * n_able or (n_able == 0 < len(names) and part != "unlabelled"):
-            patterns = [NUMBER.sub("#", reason.replace(name, "")) for name, reason in without.items()]
-            groups = without.groupby(np.array(patterns), sort=False).agg(["size", "first"])
-            commonest = groups.nlargest(SHOWN_REASONS, "size").itertuples(index=False)
-            why = "; ".join(f"{n}: {reason}" for n, reason in commonest)
+            alike: dict[str, list[str]] = {}
+            for name, reason in without.items():
+                alike.setdefault(NUMBER.sub("#", reason.replace(name, "")), []).append(reason)
+            why = "; ".join(f"{len(same)}: {same[0]}" for same in sorted(alike.values(), key=len, reverse=True)[:3])
             lines.append(f"{stream}: {len(without)} of {len(names)} {part} clips have no frames ({why})")
     return "\n".join(lines)
 
@@ -206,10 +205,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def write(folder: Path, clips: Iterable[tuple[str, np.ndarray, str, str]], *, dim: int, meta: dict) -> None:
-    """Write the files of a store; meta.json comes last and says that the rest is whole.
-
-    clips: of each its name, its frames and note as `checked` gives them, and its input.
-    """
+    """Write a store of clips: name, frames and note as `checked` gives them, input. meta.json comes last."""
     rows = []
     with files.atomic_path(folder / "frames.npy") as part, part.open("wb") as file:
         _write_header(file, 0, dim)

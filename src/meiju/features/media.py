@@ -121,9 +121,8 @@ def write_clip(
 
 
 def read_seconds(path: str | Path) -> float:
-    """Duration of a clip, by the time stamps of its packets; nothing is decoded.
+    """Duration of a clip, by the time stamps of its packets, because that in the file's header can be missing or wrong.
 
-    The duration in the file's header is not used: it can be missing or wrong.
     Raises MediaError if there is neither a picture nor sound.
     """
     with opened(path) as container:

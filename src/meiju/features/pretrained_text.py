@@ -69,10 +69,7 @@ class PretrainedText(Pretrained):
 
 
 def sentence_pooling(place: Path) -> str | None:
-    """How a sentence encoder makes one vector of its tokens, 'mean' or 'cls'; None for any other model.
-
-    Read from the files of the sentence-transformers package. Raises ConfigError for a pooling of another kind.
-    """
+    """How a sentence encoder pools its tokens, 'mean' or 'cls' (else ConfigError); None for any other model."""
     path = place / hub.POOLING
     if not path.is_file():
         return None

@@ -12,10 +12,7 @@ KNOWN = "tfidf-svd, e5-small, smart-turn, face-geometry, npy:FOLDER and hf:MODEL
 
 
 def make_encoder(name: str, config: Config) -> Encoder:
-    """The encoder called `name` in --streams, unfitted.
-
-    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
-    """
+    """The encoder called `name` in --streams, unfitted. Raises ConfigError for one that is unknown or not at hand."""
     match name.partition(":"):
         case "tfidf-svd", "", _:
             from meiju.features.text import TfidfSvd

@@ -241,10 +241,7 @@ class Track:
         return True
 
     def _timed(self, begin: float) -> Iterator[Timed]:
-        """When each frame begins and ends, in seconds from where the file starts, and the frame.
-
-        begin: of the first frame, for files without time stamps.
-        """
+        """When each frame begins (the first at `begin`, without time stamps) and ends, in seconds, and the frame."""
         start = (self.container.start_time or 0) / av.time_base
         for frame in self._decoded():
             begin = begin if frame.time is None else frame.time - start

@@ -95,10 +95,7 @@ def run_jobs(
 
 
 def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
-    """function(item) of each item in order, by worker processes of this machine, which are a few items ahead.
-
-    With one job, by this process. Raises WorkersLost.
-    """
+    """function(item) of each in order, by processes of this machine, a few items ahead. Raises WorkersLost."""
     _ignore_warnings_of_joblib()
     with _without_interrupts():
         parallel = joblib.Parallel(

@@ -45,10 +45,9 @@ class MissingModel(ConfigError):
 
 
 def locate(model: str) -> str:
-    """The folder that `model` can be loaded from: itself, or the snapshot of a hub id in the cache.
+    """The folder that `model` can be loaded from: itself, or the snapshot of a hub id in the cache, or a download.
 
-    An id that is not in the cache is downloaded, unless HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Raises
-    MissingModel.
+    Raises MissingModel, also where HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids the download.
     """
     if _is_folder(model):
         return str(_folder(model))

@@ -20,8 +20,7 @@ LARGEST = 100.0  # weight, of either sign; those that are fitted stay far below
 class Tagger:
     """Probabilities of the labels of a sequence.
 
-    attributes: what items can have, in order. Weights, float64: state [attributes, labels], transition [labels before,
-    labels].
+    attributes: what items can have, in order. Float64 weights: state [attributes, labels], transition [before, labels].
     """
 
     def __init__(self, labels: Sequence[str], attributes: Sequence[str], state: np.ndarray, transition: np.ndarray):
