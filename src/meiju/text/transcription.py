@@ -28,7 +28,7 @@ from meiju.features.base import Clip, NoFrames, Noted, read_media
 from meiju.utils import files, hub
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
-SILENCE = -55.0  # dB of full scale; where nothing is louder, there is nothing to hear, and Whisper makes words up
+SILENCE = -55.0  # dB of full scale; where nothing is louder, there are no words, and Whisper makes some up
 SILENT = "the sound is silent"
 LOWEST = 100  # Hz; below it lie a constant part and hum of the mains, and little of any voice
 FRAME = 0.025  # seconds over which a level is taken
@@ -36,10 +36,10 @@ REPEATS = 10  # times that a piece of text follows itself only where a model has
 # What Whisper takes for the text before, by language. Without punctuation there, it leaves out punctuation.
 PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
-CHUNK = 30  # seconds that a model without a window of its own hears at once
+CHUNK = 30  # seconds that a model without a window of its own reads at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
-# Clips that Whisper hears at once on a CPU, where each takes 2.7 GB of large-v3 beside its weights: what the decoder
-# keeps of 30 seconds of sound, for each of the pipeline's five beams. On a GPU it is half of that.
+# Clips that Whisper transcribes at once on a CPU, where each takes 2.7 GB of large-v3 beside its weights: what the
+# decoder keeps of 30 seconds of sound, for each of the pipeline's five beams. On a GPU it is half of that.
 TOGETHER_ON_CPU = 1
 
 
@@ -58,13 +58,9 @@ def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
         model = hub.identity(speech.model)
     except hub.MissingModel as error:
         raise _with_remedy(error, n_clips) from None
-    return {
-        "model": model,
-        "language": speech.language,
-        "prompt": prompt_of(speech),
-        **({"simplified": opencc.__version__} if _simplifies(speech) else {}),
-        "transformers": transformers.__version__,
-    }
+    settings = {"language": speech.language, "prompt": prompt_of(speech)}
+    settings |= {"simplified": opencc.__version__} if _simplifies(speech) else {}
+    return {"model": model, **settings, "transformers": transformers.__version__}
 
 
 def transcribe(
@@ -144,7 +140,7 @@ def describe(table: pd.DataFrame) -> str:
 
 
 class Transcriber:
-    """A speech recognition model, ready to hear clips."""
+    """A speech recognition model, ready to transcribe clips."""
 
     def __init__(self, speech: SpeechConfig, *, device: torch.device):
         self.speech = speech
@@ -248,7 +244,7 @@ class Transcriber:
             text = text.replace(token, "")
         sentence = self.simplify(" ".join(text.split()))
         if not sentence:
-            return "", "the model hears no words"
+            return "", "the model finds no words"
         piece = repeated(sentence)
         return ("", f"the model says nothing but {piece!r}, again and again") if piece else (sentence, "")
 
@@ -273,7 +269,7 @@ def _power(samples: np.ndarray, n: int) -> np.ndarray:
 def repeated(text: str) -> str:
     """The piece of a text that fills more than half of it by following itself REPEATS times or more; or nothing.
 
-    So Whisper ends where it hears no words in noise (its authors' sign is a text that gzip makes much smaller).
+    So Whisper ends where it finds no words in noise (its authors' sign is a text that gzip makes much smaller).
     """
     found = max(REPETITION.finditer(text), key=lambda match: len(match[0]), default=None)
     return found[1].strip() if found and 2 * len(found[0]) > len(text) else ""
