@@ -10,7 +10,6 @@ Runtime runs it.
 import functools
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from meiju.features.base import Clip, Encoded, Encoder, mean_over_time, read_med
 from meiju.features.media import sound
 from meiju.utils import files
 from meiju.utils.packaged import packaged_file
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 MODEL = "smart-turn-v3.2-cpu.onnx"
 LAYERS = ("add_146", "add_268")  # names of the hidden states after the first and the second of its four layers
@@ -87,7 +83,8 @@ def _filters() -> np.ndarray:
 
 
 @functools.cache
-def _session() -> "InferenceSession":
+def _session():
+    """The lower layers, as a session of ONNX Runtime."""
     import onnx
     import onnxruntime
 
