@@ -193,8 +193,11 @@ class Transcriber:
         texts = {k: sound.frames for k, sound in enumerate(read) if isinstance(sound, Noted)}
         short = {k: samples for k, samples in texts.items() if not isinstance(samples, str)}
         texts |= zip(short, self._texts(list(short.values())), strict=True)
-        sentences = {k: self._sentence(text) for k, text in texts.items()}
-        return [Transcript(name, *sentences.get(k, ("", str(read[k])))) for k, (name, _) in enumerate(clips)]
+        transcripts = []
+        for k, (name, _) in enumerate(clips):
+            sentence, reason = self._sentence(texts[k]) if k in texts else ("", str(read[k]))
+            transcripts.append(Transcript(name, sentence, reason))
+        return transcripts
 
     def _sound(self, path: str, notes: list[str]) -> np.ndarray | str:
         """Samples [N] that fit into the model's window; of longer sound, its text. Raises NoFrames and MediaError."""
