@@ -72,7 +72,7 @@ def test_where_there_are_no_locks_a_warning_is_printed_once(tmp_path, monkeypatc
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    files._tell_of_no_locks.cache_clear()
+    files._warn_of_no_locks.cache_clear()
     for _ in range(2):
         with files.reserved(tmp_path):
             pass

@@ -80,4 +80,4 @@ def make_store(clips: dict[str, np.ndarray]) -> Store:
     stop = np.cumsum(n_frames)
     table = pd.DataFrame({"name": list(clips), "start": stop - n_frames, "stop": stop})
     index = pd.read_csv(io.StringIO(table.to_csv(index=False))).set_index("name")  # as features.load has it
-    return Store(np.concatenate(list(clips.values())).astype(np.float16), index, pd.DataFrame(), {})
+    return Store(np.concatenate(list(clips.values())).astype(np.float16), index, {})

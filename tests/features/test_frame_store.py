@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from meiju.config import ConfigError
@@ -14,7 +15,7 @@ DIM = 3
 CHUNK = Encoder.chunk
 NAMES = [f"片段{k:03d}" for k in range(70)]  # three chunks
 CLIPS = [Clip(name, "", "") for name in NAMES]
-STORE = ["frames.npy", "index.csv", "missing.csv", "notes.csv", "meta.json"]
+STORE = ["frames.npy", "index.csv", "meta.json"]
 
 
 def frames_of(k: int) -> np.ndarray:
@@ -170,46 +171,6 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed,
     assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
 
 
-@pytest.fixture(scope="module")
-def broken_off(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("broken") / "store"
-    break_off(folder, after=64)
-    return folder
-
-
-# Bytes that are lost at the end: none, within a value, a frame, a clip, most of it, all but the header, and that too.
-@pytest.mark.parametrize("lost", [1, 3, 7, 50, 900, 1030, 10**6])
-@pytest.mark.parametrize("file", ["frames.part.npy", "journal.jsonl"])
-def test_extraction_with_a_cut_off_file_goes_on_to_the_same_bytes(tmp_path, undisturbed, broken_off, file, lost):
-    folder = shutil.copytree(broken_off, tmp_path / "store")
-    data = (folder / file).read_bytes()
-    (folder / file).write_bytes(data[: max(0, len(data) - lost)])
-    encoder = Fake()
-    extract(encoder, folder)
-    assert contents(folder) == undisturbed
-    assert NAMES[64] in encoder.encoded
-
-
-def test_a_journal_cut_anywhere_in_a_line_is_read(tmp_path, undisturbed, broken_off):
-    journal = (broken_off / "journal.jsonl").read_bytes()
-    last = len(journal.splitlines(keepends=True)[-1])
-    for lost in range(1, last):
-        folder = shutil.copytree(broken_off, tmp_path / f"store{lost}")
-        (folder / "journal.jsonl").write_bytes(journal[:-lost])
-        encoder = Fake()
-        extract(encoder, folder)
-        assert encoder.encoded == NAMES[CHUNK:]
-        assert contents(folder) == undisturbed
-
-
-def test_frames_that_the_journal_does_not_know_are_written_anew(tmp_path, undisturbed, broken_off):
-    folder = shutil.copytree(broken_off, tmp_path / "store")
-    with (folder / "frames.part.npy").open("ab") as file:
-        file.write(b"\xff" * 1000)
-    extract(Fake(), folder)
-    assert contents(folder) == undisturbed
-
-
 def test_fitting_that_was_cut_off_is_done_anew(tmp_path, undisturbed):
     folder = tmp_path / "store"
     (folder / "encoder").mkdir(parents=True)
@@ -283,8 +244,9 @@ def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, k
     assert encoder.encoded == encoded
     assert store.inputs[changed] == "another hash"
     assert contents(tmp_path / "second").keys() == undisturbed.keys()
-    for name in ("frames.npy", "missing.csv", "notes.csv"):
-        assert (tmp_path / "second" / name).read_bytes() == undisturbed[name]
+    assert (tmp_path / "second" / "frames.npy").read_bytes() == undisturbed["frames.npy"]
+    first = frame_store.load(tmp_path / "first")
+    pd.testing.assert_frame_equal(store.index.drop(columns="input"), first.index.drop(columns="input"))
 
 
 class Sampling(Fake):
@@ -333,19 +295,15 @@ def test_parts_make_the_same_store(tmp_path, undisturbed):
     assert not (tmp_path / "store" / "parts").exists()
 
 
-@pytest.mark.parametrize("n_written", [0, 30, 32, 63])
-def test_parts_that_waited_for_their_turn_are_not_encoded_again(tmp_path, undisturbed, n_written):
+def test_chunks_that_were_encoded_out_of_turn_are_not_encoded_again(tmp_path, undisturbed):
     folder = tmp_path / "store"
-    break_off(folder, after=64)
-    journal = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
-    (folder / "journal.jsonl").write_text("".join(journal[:n_written]))
-    (folder / "parts").mkdir()
+    break_off(folder, after=32)
     encoder = Shared()
     encoder.dim = DIM
-    frame_store._encode_part(encoder, CLIPS[64:], frame_store._part(folder / "parts", CLIPS[64:]))
+    frame_store._encode_part(encoder, CLIPS[64:], folder / "parts")
     encoder.encoded.clear()
     extract(encoder, folder)
-    assert encoder.encoded == NAMES[n_written // CHUNK * CHUNK : 64]
+    assert encoder.encoded == NAMES[32:64]
     assert contents(folder) == undisturbed
 
 
@@ -370,7 +328,7 @@ def test_number_of_workers_makes_no_difference(tmp_path, undisturbed):
 DAMAGES = [
     ("index.csv", lambda text: text.replace(",0,1,\n", ",-1,1,\n", 1)),  # a clip's frames begin before the first
     ("index.csv", lambda text: text.replace(",0,1,\n", ",0,1000000,\n", 1)),
-    ("notes.csv", lambda _: "name\na\n"),
+    ("index.csv", lambda _: "name\na\n"),
     *((name, None) for name in STORE),
 ]
 

@@ -49,7 +49,7 @@ def test_long_sound_is_encoded_window_by_window(tmp_path):
         [Clip("long", "", str(tmp_path / "long.mp4"))]
     )
     sound = read_audio(tmp_path / "long.mp4")
-    np.testing.assert_array_equal(encoded, np.concatenate([states(sound[:WINDOW]), states(sound[WINDOW:])]))
+    np.testing.assert_array_equal(encoded.frames, np.concatenate([states(sound[:WINDOW]), states(sound[WINDOW:])]))
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def clips(tmp_path_factory) -> list[Clip]:
 def test_frames_are_pooled_over_time(clips, max_frames, n):
     encoder = make_encoder("smart-turn", Config("run", audio=AudioConfig(max_frames=max_frames)))
     voice, silent = encoder.encode(clips)
-    assert voice.shape[1] == encoder.dim
-    assert abs(len(voice) - n) <= 5  # the codec adds a moment
+    assert voice.frames.shape[1] == encoder.dim
+    assert abs(len(voice.frames) - n) <= 5  # the codec adds a moment
     assert isinstance(silent, NoFrames)
 
 
 def test_pooling_keeps_the_mean_and_decides_the_fingerprint(clips):
     few, all_ = (make_encoder("smart-turn", Config("run", audio=AudioConfig(max_frames=n))) for n in (1, 0))
-    np.testing.assert_allclose(few.encode(clips)[0][0], all_.encode(clips)[0].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(few.encode(clips)[0].frames[0], all_.encode(clips)[0].frames.mean(axis=0), atol=1e-5)
     assert few.fingerprint() != all_.fingerprint()
 
 

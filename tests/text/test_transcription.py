@@ -120,7 +120,9 @@ def test_only_clips_that_have_changed_are_heard_again(models, clips, tmp_path, m
     inputs = {name: f"hash of {name}" for name in clips.name}
     first = transcribe(models["ctc"], clips, tmp_path / "first", inputs=inputs, device=CPU)
     heard, original = [], Transcriber._sound
-    monkeypatch.setattr(Transcriber, "_sound", lambda self, path: heard.append(path) or original(self, path))
+    monkeypatch.setattr(
+        Transcriber, "_sound", lambda self, path, notes: heard.append(path) or original(self, path, notes)
+    )
     changed = inputs | {clips.name[1]: "another hash"}
     options = {"inputs": changed, "device": CPU, "earlier": [tmp_path / "first"]}
     second = transcribe(models["ctc"], clips, tmp_path / "second", **options)

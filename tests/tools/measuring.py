@@ -354,7 +354,8 @@ def _frames(folder: Path, n_clips: int, device: torch.device, width: int = 32) -
             dim = 384 if stream == "text" else width
             # A thousand clips again and again: as many bytes on disk, and little to draw.
             drawn = [rng.normal(size=(n, dim)).astype(np.float16) for n in rng.integers(low, high + 1, size=1000)]
-            frame_store.write(folder / stream, names, [drawn[k % len(drawn)] for k in range(n_clips)], dim=dim)
+            rows = [(name, drawn[k % len(drawn)], "", "") for k, name in enumerate(names)]
+            frame_store.write(folder / stream, rows, dim=dim, meta={})
         stores[stream] = frame_store.load(folder / stream)
     return Watched(stores, names, device)
 

@@ -45,7 +45,9 @@ def data(tmp_path_factory) -> StageData:
     frames = {"text": [rng.normal(size=(1, 5)) for _ in NAMES], "audio": [rng.normal(size=(3, 4)) for _ in NAMES]}
     frames["audio"][2] = frame_store.NoFrames("silent")
     for stream, encoded in frames.items():
-        frame_store.write(folder / stream, NAMES, encoded, dim={"text": 5, "audio": 4}[stream])
+        dim = {"text": 5, "audio": 4}[stream]
+        clips = [(name, *frame_store.checked(f, dim), "") for name, f in zip(NAMES, encoded, strict=True)]
+        frame_store.write(folder / stream, clips, dim=dim, meta={})
     return StageData(CORPUS.clips, LABELS, FOLDS, {stream: folder / stream for stream in frames})
 
 

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import pytest
@@ -6,7 +7,7 @@ from meiju.utils import log
 
 
 def read(folder) -> str:
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.log")
     assert path.name.endswith("-stage1.log")
     return path.read_text(encoding="utf-8")
 
@@ -46,22 +47,21 @@ def test_peak_memory_is_in_bytes():
     assert 10 * 2**20 < log.peak_memory() < 2**40
 
 
-COST = "INFO 12.5 s, at most 300 MB of memory in this process"
-
-
-def write(folder, name, settings, last=COST):
-    lines = [f"2026-01-01 10:00:00,000 INFO settings: {settings}", f"2026-01-01 10:00:12,500 {last}"]
-    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+def write(folder, *costs):
+    keys = ("step", "seconds", "megabytes", "settings")
+    lines = [json.dumps(dict(zip(keys, cost, strict=True))) for cost in costs]
+    (folder / log.COSTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def test_costs_are_added_up_by_step_for_the_same_settings(tmp_path):
-    write(tmp_path, "20260101-100000-features.log", '{"run": "a", "jobs": 8}')
     write(
-        tmp_path, "20260101-100100-stage1.log", '{"run": "a"}', "INFO 7.5 s, at most 400 MB of memory in this process"
+        tmp_path,
+        ("features", 12.5, 300, {"run": "a"}),
+        ("stage1", 7.5, 400, {"run": "a"}),
+        ("stage1", 12.5, 300, {"run": "a"}),
+        ("stage1", 12.5, 300, {"run": "b"}),
+        ("stage2", 12.5, 300, {"run": "b"}),
     )
-    write(tmp_path, "20260101-100200-stage1.log", '{"run": "a"}')
-    write(tmp_path, "20260101-100300-stage1.log", '{"run": "b"}')
-    write(tmp_path, "20260101-100400-stage2.log", '{"run": "b"}')
     costs = log.read_costs(tmp_path, {"run": "a", "jobs": 1})
     assert costs.to_numpy().tolist() == [
         ["features", 12.5, 300, log.SAME],
@@ -70,10 +70,13 @@ def test_costs_are_added_up_by_step_for_the_same_settings(tmp_path):
     ]
 
 
-def test_logs_that_are_not_whole_do_not_count(tmp_path):
-    write(tmp_path, "20260101-100000-stage1.log", '{"run": "a"}', "INFO 5 jobs")
-    write(tmp_path, "20260101-100001-stage2.log", '{"run": ')
-    write(tmp_path, "other.log", '{"run": "a"}')
-    (tmp_path / "20260101-100002-report.log").write_bytes(b"\xff\xfe")
-    assert len(log.read_costs(tmp_path, {"run": "a"})) == 0
-    assert len(log.read_costs(tmp_path / "missing", {"run": "a"})) == 0
+def test_costs_are_kept_with_the_settings_that_decide_results(tmp_path):
+    settings = {"run": "例", "model": {"heads": (1, 2)}}
+    for jobs in (1, 8):
+        with log.kept(tmp_path, "stage1", settings | {"jobs": jobs}):
+            pass
+    ((step, seconds, megabytes, whose),) = log.read_costs(tmp_path, settings).to_numpy().tolist()
+    assert (step, whose) == ("stage1", log.SAME)
+    assert 0 <= seconds < 60
+    assert megabytes > 10
+    assert len(log.read_costs(tmp_path / "missing", settings)) == 0

@@ -4,8 +4,9 @@ import io
 import math
 import sys
 import zipfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -31,24 +32,10 @@ class NpyFrames(Encoder):
     source = "files"
 
     def __init__(self, place: str):
-        self.place = Path(place).expanduser()
-        self.unit = 1.0
+        self.place, self.unit = Path(place).expanduser(), 1.0
         if not self.place.exists():
             raise ConfigError(f"--streams: no folder or zip file {self.place}")
-        if self.place.is_file():
-            try:
-                with system.reading(self.place):
-                    zipfile.ZipFile(self.place).close()
-            except system.Unreadable:
-                raise
-            except Exception as error:  # zipfile raises several kinds for damaged data
-                if files.is_lfs_pointer(self.place):
-                    raise ConfigError(f"--streams: {self.place} {files.LFS_POINTER}") from None
-                raise ConfigError(
-                    f"--streams: {self.place} is neither a folder nor a zip file ({error}); {WANTED}"
-                ) from None
-        self._archive: zipfile.ZipFile | None = None
-        self._entries: dict[str, list[str]] | None = None
+        self._archive = _open_zip(self.place) if self.place.is_file() else None
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         """Find the width of a frame, the most common among the first clips, and the unit of these clips' values."""
@@ -78,20 +65,17 @@ class NpyFrames(Encoder):
         self.unit = unit
 
     def missing_input(self, names: Sequence[str]) -> str:
-        """What none of these clips has, with what is wanted; "" where there is a file for some, be it sound or not.
-
-        Raises ConfigError as `require_one_each` does.
-        """
+        """What none of these clips has, and what is wanted; "" where some have a file. Raises as `require_one_each`."""
         self.require_one_each(names)
-        known = self._names()
-        if any(name in known for name in names):
+        if any(name in self._entries for name in names):
             return ""
-        return f"has a .npy in {self.place}" + ("" if known else f", which holds none at all: wanted is {WANTED}")
+        return f"has a .npy in {self.place}" + (
+            "" if self._entries else f", which holds none at all: wanted is {WANTED}"
+        )
 
     def require_one_each(self, names: Sequence[str]) -> None:
         """Raise ConfigError if several files have the name of one of these clips: nobody says which is meant."""
-        entries = self._names()
-        twice = [entries[name] for name in names if len(entries.get(name, [])) > 1]
+        twice = [self._entries[name] for name in names if len(self._entries.get(name, [])) > 1]
         if twice:
             what = f"--streams: {self.place} has several files for {len(twice)} clips"
             raise ConfigError(f"{what} ({examples([' and '.join(e) for e in twice])}); name the folder of one corpus")
@@ -101,40 +85,37 @@ class NpyFrames(Encoder):
 
     def contents(self, known: Path) -> dict[str, str]:
         """By clip name, a hash of its frames: the zip's own checksum, or that of the file (see `content_hashes`)."""
-        names = {name: entries[0] for name, entries in self._names().items()}
+        names = {name: entries[0] for name, entries in self._entries.items()}
         if self._archive:
             entries = {name: self._archive.getinfo(entry) for name, entry in names.items()}
             return {name: f"{entry.file_size}-{entry.CRC:08x}" for name, entry in entries.items()}
         hashes = files.content_hashes([self.place / entry for entry in names.values()], known, label=str(self.place))
         return dict(zip(names, hashes, strict=True))
 
-    def _names(self) -> dict[str, list[str]]:
+    @cached_property
+    def _entries(self) -> dict[str, list[str]]:
         """Entries of the zip, or paths below the folder, by clip name. Entries are looked up and never written out."""
-        if self._entries is None:
-            if self.place.is_file():
-                with system.reading(self.place):
-                    self._archive = zipfile.ZipFile(self.place)
-                entries = self._archive.namelist()
-            else:
-                tree = walk(self.place, follow=True)
-                for path, why in tree.closed.items():
-                    print(f"--streams: passed over: {path} ({why}; make it readable)", file=sys.stderr)
-                entries = [str(path.relative_to(self.place)) for path in tree.files]
-            self._entries = defaultdict(list)
-            for entry in entries:
-                if entry.endswith(".npy"):
-                    self._entries[clip_name(PurePosixPath(entry).stem)].append(entry)
-            self._entries.default_factory = None  # reading leaves no traces
-            for entry in [entry for entries in self._entries.values() for entry in entries]:
-                # train/dia0_utt0.npy can be that of a clip train_dia0_utt0 too (see meiju.data.clip_media).
-                *folders, name = PurePosixPath(entry).with_suffix("").parts
-                for k in range(len(folders)):
-                    self._entries.setdefault(clip_name("_".join([*folders[k:], name])), [entry])
-        return self._entries
+        if self._archive:
+            entries = self._archive.namelist()
+        else:
+            tree = walk(self.place, follow=True)
+            for path, why in tree.closed.items():
+                print(f"--streams: passed over: {path} ({why}; make it readable)", file=sys.stderr)
+            entries = [str(path.relative_to(self.place)) for path in tree.files]
+        by_name: dict[str, list[str]] = {}
+        for entry in entries:
+            if entry.endswith(".npy"):
+                by_name.setdefault(clip_name(PurePosixPath(entry).stem), []).append(entry)
+        for entry in [entry for of_name in by_name.values() for entry in of_name]:
+            # train/dia0_utt0.npy can be that of a clip train_dia0_utt0 too (see meiju.data.clip_media).
+            *folders, name = PurePosixPath(entry).with_suffix("").parts
+            for k in range(len(folders)):
+                by_name.setdefault(clip_name("_".join([*folders[k:], name])), [entry])
+        return by_name
 
     def _read(self, name: str) -> np.ndarray | NoFrames:
         """The array as it lies there, a single frame or batch of one aside: [frames, dim]."""
-        entries = self._names().get(name)
+        entries = self._entries.get(name)
         if entries is None:
             return NoFrames(f"no {name}.npy in {self.place}")
         self.require_one_each([name])
@@ -163,6 +144,18 @@ class NpyFrames(Encoder):
             return array
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
             return (array / np.float64(self.unit)).astype(np.float32)
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        with system.reading(path):
+            return zipfile.ZipFile(path)
+    except system.Unreadable:
+        raise
+    except Exception as error:  # zipfile raises several kinds for damaged data
+        if files.is_lfs_pointer(path):
+            raise ConfigError(f"--streams: {path} {files.LFS_POINTER}") from None
+        raise ConfigError(f"--streams: {path} is neither a folder nor a zip file ({error}); {WANTED}") from None
 
 
 def _unit(arrays: Sequence[np.ndarray]) -> float:

@@ -56,21 +56,13 @@ class Encoder(ABC):
     result. A light encoder does everything in `reader`; one with a large network runs it in `finish`.
     """
 
-    source: str
-    """What of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)."""
-    track: str = ""
-    """Which track of a clip's media is read, 'audio' or 'video', by worker processes that share the clips; empty for
-    an encoder that reads no media, where a single process is as fast."""
-    light: bool = True
-    """Whether worker processes do all of the encoding; False if one process should run a large network."""
-    chunk: int = 32
-    """Clips that are encoded together."""
-    learns_from: int | None = None
-    """How many clips `fit` is given at most, drawn by lot; None is all there are to learn from."""
-    n_jobs: int = 1
-    """Worker processes that `fit` may read clips with."""
-    dim: int = 0
-    """Width of a frame; known after fitting or loading."""
+    source: str  # what of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)
+    track: str = ""  # of a clip's media, 'audio' or 'video', where workers share the clips; "" where one process does
+    light: bool = True  # whether workers do all of the encoding; False if one process should run a large network
+    chunk: int = 32  # clips that are encoded together
+    learns_from: int | None = None  # how many clips `fit` is given at most; None is all there are to learn from
+    n_jobs: int = 1  # worker processes that `fit` may read clips with
+    dim: int = 0  # width of a frame; known after fitting or loading
 
     @property
     def learns(self) -> bool:
@@ -132,10 +124,7 @@ def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:
 
 
 def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
-    """Item numbers of each batch, longest first. A batch, padded to its longest item, has at most the size `budget`.
-
-    equal: a batch holds items of the same length only.
-    """
+    """Item numbers of each batch, longest first: padded, it has at most the size `budget`; or items of equal length."""
     batch: list[int] = []
     for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
         full = batch and lengths[batch[0]] * (len(batch) + 1) > budget
@@ -153,15 +142,18 @@ def require_finite(array: np.ndarray, shape: list[int]) -> None:
         raise ValueError(f"{array.dtype} {list(array.shape)} in place of finite numbers {shape}")
 
 
-def read_media(clip: Clip, read: Callable[[str], Any]) -> Any | NoFrames:
-    """`read(path)` of a clip's media file, or NoFrames if there is none or it cannot be decoded.
+def read_media(clip: Clip, read: Callable[..., Any]) -> Noted | NoFrames:
+    """What `read(path, notes=...)` gives of a clip's media file, with the notes; NoFrames where it cannot be decoded.
 
     Raises Unreadable where the system is at fault: nothing of a clip is known then.
     """
     if not clip.path:
         return NoFrames("no media file")
+    notes: list[str] = []
     try:
-        return read(clip.path)
+        return Noted(read(clip.path, notes=notes), "; ".join(notes))
+    except NoFrames as reason:
+        return reason
     except MediaError as error:
         return NoFrames(str(error))
     except FileNotFoundError:

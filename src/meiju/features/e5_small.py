@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from meiju.config import require
 from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches, cut_note, noted
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
-
-if TYPE_CHECKING:
-    from torch import nn
 
 MODEL = "e5-small-q4.bin"
 FORMAT = b"E5S1" + bytes([1, 0, 0, 0])  # its name and version, at the start of the file
@@ -207,8 +204,8 @@ class Model:
             return torch.stack(means, dim=1).numpy()
 
 
-def _layers(file: ModelFile) -> "list[nn.Module]":
-    """Layers of BERT: PyTorch's, which normalise after attention and after the feed-forward part."""
+def _layers(file: ModelFile) -> list:
+    """Layers of BERT: PyTorch's modules, which normalise after attention and after the feed-forward part."""
     import torch
     from torch import nn
 

@@ -28,9 +28,7 @@ Parts = dict[str, np.ndarray]  # by part, its values [T, n] float32 in T picture
 
 
 class FaceGeometry(Encoder):
-    """What the network of a face mesh sees in the main face, its blendshapes, and how it moves.
-
-    One frame for every second picture that shows the face.
+    """What the network of a face mesh sees in the main face, its blendshapes and its movement, in every second picture.
 
     Each part is reduced to its principal components and scaled to a mean length. A clip without a face has the
     components of its whole pictures in place of these parts, which are 0 for all others.
@@ -49,25 +47,25 @@ class FaceGeometry(Encoder):
         self.bases: Parts = {}  # [components, n] each; none of a part that no clip to learn from showed
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        read = map_in_workers(self._see, clips, n_jobs=self.n_jobs)
+        read = map_in_workers(self._read, clips, n_jobs=self.n_jobs)
         bar = tqdm(read, "face-geometry learns", total=len(clips), unit="clip", disable=None, leave=False)
-        seen = [of_clip[0] for of_clip in bar if not isinstance(of_clip, NoFrames)]
-        if not seen:
+        parts = [of_clip.frames for of_clip in bar if isinstance(of_clip, Noted)]
+        if not parts:
             raise ConfigError("--streams: face-geometry needs pictures, and the clips to fit it on have none")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
             for name, n in DIMS.items():
-                values = np.concatenate([of_clip[name] for of_clip in seen])
+                values = np.concatenate([of_clip[name] for of_clip in parts])
                 self.centres[name], basis = _principal(values, n, seed)
                 self.bases[name] = LENGTHS[name] * basis
         self.dim = sum(map(len, self.bases.values()))
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        seen = map(self._see, clips)
-        return [read if isinstance(read, NoFrames) else self._frames(*read) for read in seen]
+        return [self._frames(*read) if isinstance(read, Noted) else read for read in map(self._read, clips)]
 
     def save(self, folder: Path) -> None:
         arrays = {f"centre_{name}": centre for name, centre in self.centres.items()}
-        np.savez(folder / "face_geometry.npz", **arrays, **{f"basis_{name}": b for name, b in self.bases.items()})
+        arrays |= {f"basis_{name}": basis for name, basis in self.bases.items()}
+        np.savez(folder / "face_geometry.npz", **arrays)
 
     def load(self, folder: Path) -> None:
         with np.load(folder / "face_geometry.npz") as arrays:
@@ -82,11 +80,11 @@ class FaceGeometry(Encoder):
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, "lengths": LENGTHS, **faces.fingerprint()}
         return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
 
-    def _see(self, clip: Clip) -> tuple[Parts, str] | NoFrames:
-        """What a clip shows, and notes on the damage of its file."""
-        notes: list[str] = []
-        seen = read_media(clip, lambda path: see(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)))
-        return seen if isinstance(seen, NoFrames) else (seen, "; ".join(notes))
+    def _read(self, clip: Clip) -> Noted | NoFrames:
+        return read_media(clip, self._parts)
+
+    def _parts(self, path: str, notes: list[str]) -> Parts:
+        return parts_of(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes))
 
     def _frames(self, parts: Parts, notes: str) -> Noted | NoFrames:
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0
@@ -101,11 +99,8 @@ class FaceGeometry(Encoder):
         return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
 
 
-def see(pictures: Iterable[np.ndarray]) -> Parts:
-    """What RGB pictures [H, W, 3] uint8 of a clip show: the main face and how it moves, where it is found; scenes.
-
-    The pictures are gone through twice.
-    """
+def parts_of(pictures: Iterable[np.ndarray]) -> Parts:
+    """What RGB pictures [H, W, 3] uint8, gone through twice, show: the main face and its movement; scenes."""
     found, small = [], []
     for picture in pictures:
         found.append(faces.find_faces(picture))
@@ -122,7 +117,7 @@ def see(pictures: Iterable[np.ndarray]) -> Parts:
 
 
 def _movement(track: Track) -> np.ndarray:
-    """How far to the right, down, and nearer than at first the face is, in its own sides, and its angle in radians.
+    """How far right, down and nearer than at first the face is, in its own sides, and its angle in radians.
 
     [T, 4] float32 for the pictures in which it was found.
     """

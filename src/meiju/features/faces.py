@@ -29,9 +29,9 @@ MESH_MARGIN = 1.5  # side of the square that the mesh sees, relative to the dete
 MESH_LAYER = "p_re_lu_184"  # the last one of 4 x 4 places
 N_FEATURES = 128 * 4 * 4
 N_POINTS, N_BLENDSHAPES = 478, 52
-# The points that the second network asks for: kLandmarksSubsetIdxs of MediaPipe's face_blendshapes_graph.cc.
+# The points that the second network reads: kLandmarksSubsetIdxs of MediaPipe's face_blendshapes_graph.cc.
 # fmt: off
-ASKED = [
+BLENDSHAPE_POINTS = [
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
     82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
     155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263,
@@ -62,7 +62,7 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     bottom, right = (side - length for length in picture.shape[:2])
     square = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
     for name in DETECTORS:
-        faces = _detector(name).find(square)
+        faces = _detect(name, square)
         if faces:
             return faces
     return []
@@ -78,8 +78,9 @@ def describe(picture: np.ndarray, face: Face) -> tuple[np.ndarray, np.ndarray]:
     square = cv2.warpAffine(picture, turn, (MESH_SIDE, MESH_SIDE), borderMode=cv2.BORDER_REPLICATE)
     mesh, blendshapes = _network(MESH), _network(BLENDSHAPES)
     mesh.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
-    hidden, points = mesh.forward([_mesh_layer(), "Identity"])
-    blendshapes.setInput(points.reshape(N_POINTS, 3)[None, ASKED, :2])
+    (layer,) = [name for name in mesh.getLayerNames() if f"/{MESH_LAYER}/" in name]
+    hidden, points = mesh.forward([layer, "Identity"])
+    blendshapes.setInput(points.reshape(N_POINTS, 3)[None, BLENDSHAPE_POINTS, :2])
     return hidden.ravel(), blendshapes.forward().ravel()
 
 
@@ -105,26 +106,28 @@ def fingerprint() -> dict:
     return {"opencv": cv2.__version__, **{name: files.file_digest(packaged_file(name)) for name in FILES}}
 
 
-class _Detector:
-    """One BlazeFace model. Its outputs are offsets from anchors: the centres of the cells of two grids."""
+def _detect(name: str, square: np.ndarray) -> list[Face]:
+    """Faces in a square picture by one BlazeFace model, the surest first. Its outputs are offsets from anchors."""
+    network, size = _network(name), DETECTORS[name]
+    small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+    network.setInput(cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+    raw = {output.shape[-1]: output[0] for output in network.forward(["classificators", "regressors"])}
+    scores = 1 / (1 + np.exp(-raw[1][:, 0].clip(-80, 80)))
+    sure = scores > SURE
+    scores = scores[sure]
+    pairs = raw[16][sure].reshape(-1, 8, 2) / size  # centre, width and height, and six points
+    pairs[:, [0, *range(2, 8)]] += _anchors()[sure][:, None]
+    return [_face(pairs[same] * len(square), scores[same]) for same in _same(pairs, scores)]
 
-    def __init__(self, name: str):
-        self.network = _network(name)
-        self.size = DETECTORS[name]
-        cells = [(16, 2), (8, 6)]  # cells across a grid, and anchors in a cell
-        self.anchors = np.concatenate([np.repeat(_centres(n), k, axis=0) for n, k in cells])  # [896, 2] in 0 to 1
 
-    def find(self, square: np.ndarray) -> list[Face]:
-        """Faces in a square picture, the surest first."""
-        small = cv2.resize(square, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        self.network.setInput(cv2.dnn.blobFromImage(small, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
-        raw = {output.shape[-1]: output[0] for output in self.network.forward(["classificators", "regressors"])}
-        scores = 1 / (1 + np.exp(-raw[1][:, 0].clip(-80, 80)))
-        sure = scores > SURE
-        scores = scores[sure]
-        pairs = raw[16][sure].reshape(-1, 8, 2) / self.size  # centre, width and height, and six points
-        pairs[:, [0, *range(2, 8)]] += self.anchors[sure][:, None]
-        return [_face(pairs[same] * len(square), scores[same]) for same in _same(pairs, scores)]
+@functools.cache
+def _anchors() -> np.ndarray:
+    """Centres [896, 2] (x, y) in 0 to 1 of the cells of two grids, row by row, each as often as a cell has anchors."""
+    grids = []
+    for n_cells, n_anchors in ((16, 2), (8, 6)):
+        line = (np.arange(n_cells) + 0.5) / n_cells
+        grids.append(np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2).repeat(n_anchors, axis=0))
+    return np.concatenate(grids)
 
 
 def _same(pairs: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
@@ -148,17 +151,6 @@ def _face(pairs: np.ndarray, scores: np.ndarray) -> Face:
     return Face(centre, float(lengths.max()), float(np.arctan2(across[1], across[0])), float(scores.max()))
 
 
-def _centres(n: int) -> np.ndarray:
-    """Centres [n * n, 2] (x, y) of the cells of a grid over 0 to 1, row by row."""
-    line = (np.arange(n) + 0.5) / n
-    return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-
-
-@functools.cache
-def _detector(name: str) -> _Detector:
-    return _Detector(name)
-
-
 @functools.cache
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
@@ -169,9 +161,3 @@ def _network(name: str) -> cv2.dnn.Net:
             with zipfile.ZipFile(path) as networks:
                 data = networks.read(name)
         return cv2.dnn.readNetFromTFLite(np.frombuffer(data, np.uint8))
-
-
-@functools.cache
-def _mesh_layer() -> str:
-    (name,) = [name for name in _network(MESH).getLayerNames() if f"/{MESH_LAYER}/" in name]
-    return name

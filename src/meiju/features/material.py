@@ -12,7 +12,7 @@ from meiju.utils.compute import map_in_workers
 
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
 FAR = 10  # a clip that is so many times as long as the longest that was learnt from is none of their kind
-MEANT = {"audio": "sound", "video": "pictures"}
+CONTENT = {"audio": "sound", "video": "pictures"}  # of a track
 
 
 def missing_input(encoder: Encoder, clips: Sequence[Clip]) -> str:
@@ -28,14 +28,12 @@ def missing_input(encoder: Encoder, clips: Sequence[Clip]) -> str:
     known = [tracks for tracks in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if tracks]
     if not known or any(encoder.track in tracks for tracks in known):
         return ""
-    return f"has {MEANT[encoder.track]}"
+    return f"has {CONTENT[encoder.track]}"
 
 
 def lengths(clips: Sequence[Clip], *, n_jobs: int) -> dict[str, float]:
     """By clip name, how many seconds its media file plays; 0 where there is none, or it cannot be read."""
-    return {
-        clip.name: seconds for clip, seconds in zip(clips, map_in_workers(length, clips, n_jobs=n_jobs), strict=True)
-    }
+    return dict(zip([clip.name for clip in clips], map_in_workers(length, clips, n_jobs=n_jobs), strict=True))
 
 
 def length(clip: Clip) -> float:
@@ -59,6 +57,6 @@ def _tracks(path: str) -> set[str]:
     """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
     try:
         with opened(split_excerpt(path)[0]) as container:
-            return {kind for kind in MEANT if kind in {track.type for track in films(container.streams)}}
+            return CONTENT.keys() & {track.type for track in films(container.streams)}
     except (MediaError, FileNotFoundError):
         return set()

@@ -57,14 +57,14 @@ class Pieces:
         if self._kept is not None:
             yield from self._kept
             return
-        kept: list[np.ndarray] = []
-        notes, n = [], 0
-        for n, piece in enumerate(self._decode(notes=notes), start=1):
-            kept.append(piece)
-            if n > self._most:
-                kept.clear()
+        kept: list[np.ndarray] | None = []
+        notes: list[str] = []
+        for piece in self._decode(notes=notes):
+            if kept is not None:
+                kept.append(piece)
+                kept = kept if len(kept) <= self._most else None
             yield piece
-        self._kept = kept if n <= self._most else None
+        self._kept = kept
         self._notes += [note for note in notes if note not in self._notes]
 
 
@@ -121,9 +121,8 @@ def write_clip(
 
 
 def read_seconds(path: str | Path) -> float:
-    """Duration of a clip, by the time stamps of its packets; nothing is decoded.
+    """Duration of a clip, by the time stamps of its packets, because that in the file's header can be missing or wrong.
 
-    The duration in the file's header is not used: it can be missing or wrong.
     Raises MediaError if there is neither a picture nor sound.
     """
     with opened(path) as container:

@@ -47,20 +47,19 @@ def crop_to_face(pictures: Iterable[np.ndarray], size: int) -> FaceSquares | Non
     return track and FaceSquares(pictures, track.faces, size)
 
 
-def _read(path: str, *, fps: float, size: int, crop: str) -> Noted | NoFrames:
-    notes: list[str] = []
+def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
     if crop != "frame":
         whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
         of_face = crop_to_face(whole, size)
         if of_face is not None:
-            return Noted(list(of_face) if whole.is_short else of_face, "; ".join(notes))
+            return list(of_face) if whole.is_short else of_face
         if crop == "face":
-            return NoFrames(MISSING_FACE)
-        notes = [NO_FACE]
+            raise NoFrames(MISSING_FACE)
+        notes[:] = [NO_FACE]  # what is lost of the pictures is noted again
     middle = squares(path, fps=fps, size=size, notes=notes)
     for _ in middle:  # to know what is lost
         pass
-    return Noted(middle, "; ".join(notes))
+    return middle
 
 
 def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What encoders with a pretrained network share: loading, choice of layers, pooling over time."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -33,14 +32,13 @@ class Pretrained(Encoder):
     """A pretrained network that gives a sequence of frames per clip.
 
     model: a folder or a hub id. layer: a hidden layer (-1 is the last), or None for the `usual_layers`.
-    max_frames: a longer sequence is pooled to this many frames; 0 keeps all. device: CUDA computes in bfloat16.
+    max_frames: a longer sequence is pooled to this many frames; 0 keeps all. On CUDA, it computes in bfloat16.
     """
 
     light = False
-    kind: str = "AutoModel"
-    """The class of transformers for the network; its name, because importing it takes seconds."""
+    kind: str = "AutoModel"  # the class of transformers for the network; its name, because importing it takes seconds
 
-    def __init__(self, model: str, *, layer: int | None, max_frames: int, device: torch.device):
+    def __init__(self, model: str, *, layer: int | None, max_frames: int = 0, device: torch.device):
         self.model, self.layer, self.max_frames, self.device = model, layer, max_frames, device
         self.place = hub.locate(model)
         self.settings = hub.load(transformers.AutoConfig, self.place)
@@ -61,19 +59,8 @@ class Pretrained(Encoder):
         return {key: value for key, value in self.__dict__.items() if key not in ("network", "_norm")}
 
     def fingerprint(self) -> dict:
-        return {
-            "encoder": "hf",
-            **hub.identity(self.model),
-            "layer": self.layer,
-            "max_frames": self.max_frames,
-            "dtype": str(self.dtype),
-            "transformers": transformers.__version__,
-            **self.more_settings(),
-        }
-
-    @abstractmethod
-    def more_settings(self) -> dict:
-        """Settings of the subclass that decide the frames."""
+        settings = {"layer": self.layer, "max_frames": self.max_frames, "dtype": str(self.dtype)}
+        return {"encoder": "hf", **hub.identity(self.model), **settings, "transformers": transformers.__version__}
 
     @cached_property
     def network(self) -> nn.Module:

@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from meiju.config import ConfigError
+from meiju.config import AudioConfig, ConfigError
 from meiju.features import media
 from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, noted, read_media
 from meiju.features.media import Pieces
@@ -29,8 +29,8 @@ class PretrainedAudio(Pretrained):
     source = "media"
     track = "audio"
 
-    def __init__(self, model: str, *, layer: int | None, batch_seconds: float, **options):
-        super().__init__(model, layer=layer, **options)
+    def __init__(self, model: str, config: AudioConfig, device: torch.device):
+        super().__init__(model, layer=config.layer, max_frames=config.max_frames, device=device)
         self.processor = hub.load(transformers.AutoFeatureExtractor, self.place)
         self.rate = self.processor.sampling_rate
         self.whisper = isinstance(self.processor, transformers.WhisperFeatureExtractor)
@@ -41,11 +41,11 @@ class PretrainedAudio(Pretrained):
                 "data2vec-audio) or Whisper"
             )
         self.block = self.processor.n_samples if self.whisper else round(BLOCK * self.rate)
-        self.budget = max(1, round(batch_seconds * self.rate))
-        self.dim = self.settings.hidden_size * (2 if layer is None else 1)
+        self.budget = max(1, round(config.batch_seconds * self.rate))
+        self.dim = self.settings.hidden_size * (2 if self.layer is None else 1)
 
-    def more_settings(self) -> dict:
-        return {"modality": "audio", "block": self.block}
+    def fingerprint(self) -> dict:
+        return super().fingerprint() | {"modality": "audio", "block": self.block}
 
     def usual_layers(self, depth: int) -> list[range]:
         """The lower and the middle third, which tell more of emotion than the upper (docs/encoders.md, Sound)."""
@@ -60,43 +60,39 @@ class PretrainedAudio(Pretrained):
         return partial(_read_sounds, rate=self.rate, block=self.block)
 
     def finish(self, read: list[Noted | NoFrames]) -> Encoded:
-        blocks, owner, shortest = [], [], self._shortest
+        blocks: list[np.ndarray] = []
+        owners: list[int] = []
         for k, sound in enumerate(read):
-            if not isinstance(sound, NoFrames) and not isinstance(sound.frames, Pieces):
-                samples = sound.frames
-                if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
-                    samples = _at_least(samples, -(-len(samples) // self._hop) * self._hop)
-                pieces = np.split(samples, range(self.block, len(samples), self.block))
-                # A last block too short for a single frame is dropped; a clip that short is padded with silence.
-                blocks += [_at_least(pieces[0], shortest), *(p for p in pieces[1:] if len(p) >= shortest)]
-                owner += [k] * (len(blocks) - len(owner))
-        frames: list[Tensor | None] = [None] * len(blocks)
-        for batch in batches([len(b) for b in blocks], self.budget, equal=not self._masks):
-            for k, block_frames in zip(batch, self._frames([blocks[k] for k in batch]), strict=True):
-                frames[k] = block_frames
-        of_clip: dict[int, list[Tensor]] = {}
-        for k, block_frames in zip(owner, frames, strict=True):
-            of_clip.setdefault(k, []).append(block_frames)
-        return [
-            sound
-            if isinstance(sound, NoFrames)
-            else noted(
-                self.pool(torch.cat(of_clip[k])).numpy() if k in of_clip else self._film(sound.frames), sound.note
-            )
-            for k, sound in enumerate(read)
-        ]
+            if isinstance(sound, Noted) and isinstance(sound.frames, np.ndarray):
+                blocks += self._blocks(sound.frames)
+                owners += [k] * (len(blocks) - len(owners))
+        frames: dict[int, Tensor] = {}
+        for batch in batches([len(block) for block in blocks], self.budget, equal=not self._masks):
+            frames |= zip(batch, self._frames([blocks[b] for b in batch]), strict=True)
+        encoded: Encoded = list(read)
+        for k, sound in enumerate(read):
+            if isinstance(sound, Noted):
+                of_clip = [frames[b] for b, owner in enumerate(owners) if owner == k]
+                pooled = self.pool(torch.cat(of_clip)).numpy() if of_clip else self._film(sound.frames)
+                encoded[k] = noted(pooled, sound.note)
+        return encoded
 
     def _film(self, pieces: Pieces) -> np.ndarray:
         """Frames of sound that is too long to be held, block by block."""
+        n = sum(self._n_frames([len(block) for block in self._blocks(pieces)]))
+        frames = (self._frames([block])[0].numpy() for block in self._blocks(pieces))
+        return mean_over_time(frames, n, self.max_frames)
 
-        def blocks() -> Iterator[np.ndarray]:
-            for piece in pieces:
-                block = _at_least(piece, -(-len(piece) // self._hop) * self._hop) if self.whisper else piece
-                if len(block) >= self._shortest:
-                    yield block
-
-        n = sum(self._n_frames([len(block)])[0] for block in blocks())
-        return mean_over_time((self._frames([block])[0].numpy() for block in blocks()), n, self.max_frames)
+    def _blocks(self, sound: np.ndarray | Pieces) -> Iterator[np.ndarray]:
+        """Sound in blocks. A last one too short for a single frame is dropped; a clip that short gets silence."""
+        pieces = np.split(sound, range(self.block, len(sound), self.block)) if isinstance(sound, np.ndarray) else sound
+        for k, piece in enumerate(pieces):
+            least = 0 if k else self._shortest
+            if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
+                least = max(least, -(-len(piece) // self._hop) * self._hop)
+            block = np.pad(piece, (0, max(0, least - len(piece))))
+            if len(block) >= self._shortest:
+                yield block
 
     @property
     def _shortest(self) -> int:
@@ -169,13 +165,8 @@ def _read_sounds(clips: Sequence[Clip], *, rate: int, block: int) -> list[Noted 
     return [read_media(clip, partial(_read_sound, rate=rate, block=block)) for clip in clips]
 
 
-def _read_sound(path: str, *, rate: int, block: int) -> Noted:
-    notes: list[str] = []
+def _read_sound(path: str, *, rate: int, block: int, notes: list[str]) -> np.ndarray | Pieces:
     pieces = media.sound(path, rate=rate, block=block, notes=notes)
     for _ in pieces:  # to know how many there are, and what is lost
         pass
-    return Noted(np.concatenate(list(pieces)) if pieces.is_short else pieces, "; ".join(notes))
-
-
-def _at_least(samples: np.ndarray, n: int) -> np.ndarray:
-    return np.pad(samples, (0, max(0, n - len(samples))))
+    return np.concatenate(list(pieces)) if pieces.is_short else pieces

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, TextConfig
 from meiju.features.base import Clip, Encoded, NoFrames, batches, cut_note, noted
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
@@ -28,32 +27,37 @@ class PretrainedText(Pretrained):
     source = "sentence"
     chunk = 256
 
-    def __init__(self, model: str, *, prefix: str, batch_tokens: int, **options):
-        super().__init__(model, **options)
-        self.prefix, self.batch_tokens = prefix, batch_tokens
+    def __init__(self, model: str, config: TextConfig, device: torch.device):
+        super().__init__(model, layer=config.layer, max_frames=config.max_frames, device=device)
+        self.prefix, self.batch_tokens = config.prefix, config.batch_tokens
         self.pooling = sentence_pooling(Path(self.place))
         if self.pooling and self.layer is None:
             self.layer = -1
         self.dim = self.settings.hidden_size
-        self.tokenizer = load_tokenizer(self.place)
+        self.tokenizer = hub.load_tokenizer(self.place, padding_side="right")
+        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token or self.tokenizer.unk_token
+        if self.tokenizer.pad_token is None:
+            raise ConfigError(f"--streams: the tokenizer of {self.place} has no token to pad with")
+        # Two positions fewer, because RoBERTa counts them from its padding token on.
+        positions = getattr(self.settings, "max_position_embeddings", MAX_TOKENS + 2) - 2
+        self.most_tokens = min(self.tokenizer.model_max_length, MAX_TOKENS, positions)
 
-    def more_settings(self) -> dict:
-        return {"modality": "text", "prefix": self.prefix, "pooling": self.pooling}
+    def fingerprint(self) -> dict:
+        return super().fingerprint() | {"modality": "text", "prefix": self.prefix, "pooling": self.pooling}
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        spoken = [k for k, clip in enumerate(clips) if clip.sentence.strip()]
         encoded: Encoded = [NoFrames("no sentence")] * len(clips)
-        sentences = [self.prefix + clips[k].sentence.strip() for k in spoken]
-        tokens = tokenize(self.tokenizer, self.settings, sentences)
-        for k, ids in zip(spoken, tokens, strict=True):
-            if not ids:  # such as of an invisible character, where no token marks the beginning
+        sentences = {k: self.prefix + clip.sentence.strip() for k, clip in enumerate(clips) if clip.sentence.strip()}
+        tokens: dict[int, list[int]] = {}
+        for k, sentence in sentences.items():
+            tokens[k] = self.tokenizer(sentence, truncation=True, max_length=self.most_tokens)["input_ids"]
+            if not tokens[k]:  # such as of an invisible character, where no token marks the beginning
                 encoded[k] = NoFrames("the model has no token for anything in the sentence")
-        spoken = [k for k, ids in zip(spoken, tokens, strict=True) if ids]
-        tokens = [ids for ids in tokens if ids]
-        most = most_tokens(self.tokenizer, self.settings)
-        for batch in batches([len(ids) for ids in tokens], self.batch_tokens):
-            for k, frames in zip(batch, self._frames([tokens[k] for k in batch]), strict=True):
-                encoded[spoken[k]] = noted(frames, cut_note(len(tokens[k]), most))
+        readable = [k for k, ids in tokens.items() if ids]
+        for batch in batches([len(tokens[k]) for k in readable], self.batch_tokens):
+            numbers = [readable[b] for b in batch]
+            for k, frames in zip(numbers, self._frames([tokens[k] for k in numbers]), strict=True):
+                encoded[k] = noted(frames, cut_note(len(tokens[k]), self.most_tokens))
         return encoded
 
     @torch.inference_mode()
@@ -65,10 +69,7 @@ class PretrainedText(Pretrained):
 
 
 def sentence_pooling(place: Path) -> str | None:
-    """How a sentence encoder makes one vector of its tokens, 'mean' or 'cls'; None for any other model.
-
-    Read from the files of the sentence-transformers package. Raises ConfigError for a pooling of another kind.
-    """
+    """How a sentence encoder pools its tokens, 'mean' or 'cls' (else ConfigError); None for any other model."""
     path = place / hub.POOLING
     if not path.is_file():
         return None
@@ -86,28 +87,3 @@ def _pool_tokens(hidden: Tensor, pooling: str) -> Tensor:
     """Token states [T, dim] to one vector [1, dim] of length 1."""
     vector = hidden.mean(dim=0) if pooling == "mean" else hidden[0]
     return torch.nn.functional.normalize(vector, dim=0)[None]
-
-
-def load_tokenizer(place: str) -> transformers.PreTrainedTokenizerBase:
-    """The tokenizer of a model, padding on the right. Raises ConfigError if it is missing or has no padding token."""
-    tokenizer = hub.load_tokenizer(place, padding_side="right")
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.pad_token is None:
-        raise ConfigError(f"--streams: the tokenizer of {place} has no token to pad with")
-    return tokenizer
-
-
-def tokenize(
-    tokenizer: transformers.PreTrainedTokenizerBase, settings: transformers.PretrainedConfig, sentences: list[str]
-) -> list[list[int]]:
-    """Token numbers of each sentence, truncated to as many as the model reads."""
-    if not sentences:
-        return []
-    return tokenizer(sentences, truncation=True, max_length=most_tokens(tokenizer, settings))["input_ids"]
-
-
-def most_tokens(tokenizer: transformers.PreTrainedTokenizerBase, settings: transformers.PretrainedConfig) -> int:
-    """As many tokens as the model reads of a sentence."""
-    positions = getattr(settings, "max_position_embeddings", MAX_TOKENS + 2)
-    # Two positions fewer, because RoBERTa counts them from its padding token on.
-    return min(tokenizer.model_max_length, MAX_TOKENS, positions - 2)

@@ -1,5 +1,6 @@
 """Frames of pretrained vision transformers such as CLIP, DINOv2 and ViT."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -9,12 +10,15 @@ import torch
 import transformers
 from torch import Tensor
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, VisualConfig
 from meiju.features import faces
-from meiju.features.base import Clip, Encoded, NoFrames, Noted
+from meiju.features.base import Clip, Encoded, Noted
 from meiju.features.pictures import read_pictures
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
+
+# Classes of transformers for the vision part alone, by the type of a model.
+KINDS = {"clip": "CLIPVisionModel", "clip_vision_model": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 
 
 class PretrainedVisual(Pretrained):
@@ -26,11 +30,11 @@ class PretrainedVisual(Pretrained):
     source = "media"
     track = "video"
 
-    def __init__(self, model: str, *, fps: float, crop: str, batch_frames: int, **options):
-        super().__init__(model, **options)
-        if crop != "frame":
+    def __init__(self, model: str, config: VisualConfig, device: torch.device):
+        super().__init__(model, layer=config.layer, device=device)
+        self.fps, self.crop, self.batch_frames = config.fps, config.crop, config.batch_frames
+        if self.crop != "frame":
             faces.require_models()
-        self.fps, self.crop, self.batch_frames = fps, crop, batch_frames
         self.processor = hub.load(transformers.AutoImageProcessor, self.place)
         # Pictures are read in the size that the processor wants, so that it does not resize; it may still crop.
         self.size = _side(self.processor.size)
@@ -45,37 +49,29 @@ class PretrainedVisual(Pretrained):
                 "DINOv2 or ViT"
             )
         self.projected = self.settings.model_type in ("clip", "clip_vision_model") and self.layer == -1
-        self.kind = {
-            "clip": "CLIPVisionModel",
-            "clip_vision_model": "CLIPVisionModel",
-            "siglip": "SiglipVisionModel",
-        }.get(self.settings.model_type, self.kind)
-        if self.projected:
-            self.kind = "CLIPVisionModelWithProjection"
+        self.kind = (
+            "CLIPVisionModelWithProjection" if self.projected else KINDS.get(self.settings.model_type, self.kind)
+        )
         self.dim = vision.projection_dim if self.projected else vision.hidden_size
 
-    def more_settings(self) -> dict:
-        detector = {} if self.crop == "frame" else faces.fingerprint()
-        return {"modality": "visual", "fps": self.fps, "size": self.size, "crop": self.crop, **detector}
+    def fingerprint(self) -> dict:
+        own = {"modality": "visual", "fps": self.fps, "size": self.size, "crop": self.crop}
+        return super().fingerprint() | own | ({} if self.crop == "frame" else faces.fingerprint())
 
     def reader(self) -> Callable[[Sequence[Clip]], list]:
         return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
 
     def finish(self, read: list) -> Encoded:
-        with_pictures = [k for k, pictures in enumerate(read) if not isinstance(pictures, NoFrames)]
         encoded: Encoded = list(read)
-        if not with_pictures:
-            return encoded
         # The pictures of all clips, in batches of equal size.
-        owners: list[int] = []
-        pictures = ((k, square) for k in with_pictures for square in read[k].frames)
-        batches, frames = iter(lambda: list(islice(pictures, self.batch_frames)), []), []
-        for batch in batches:
-            owners += [k for k, _ in batch]
-            frames.append(self._frames(np.stack([square for _, square in batch])))
-        frames, lengths = torch.cat(frames), [owners.count(k) for k in with_pictures]
-        for k, of_clip in zip(with_pictures, frames.split(lengths), strict=True):
-            encoded[k] = Noted(self.pool(of_clip).numpy(), read[k].note)
+        pictures = ((k, p) for k, of_clip in enumerate(read) if isinstance(of_clip, Noted) for p in of_clip.frames)
+        frames: dict[int, list[Tensor]] = defaultdict(list)
+        while batch := list(islice(pictures, self.batch_frames)):
+            owners, squares = zip(*batch, strict=True)
+            for k, frame in zip(owners, self._frames(np.stack(squares)), strict=True):
+                frames[k].append(frame)
+        for k, of_clip in frames.items():
+            encoded[k] = Noted(torch.stack(of_clip).numpy(), read[k].note)
         return encoded
 
     @torch.inference_mode()
@@ -92,13 +88,14 @@ class PretrainedVisual(Pretrained):
 
         On the device: the processor, which works on the CPU, takes longer than a network on a GPU.
         """
-        its, start = self.processor, (self.size - self.crop_to) // 2
+        start, processor = (self.size - self.crop_to) // 2, self.processor
         kept = slice(start, start + self.crop_to)
         pixels = pictures[:, kept, kept].permute(0, 3, 1, 2).float()
-        if its.do_rescale:
-            pixels = pixels * its.rescale_factor
-        if its.do_normalize:
-            mean, std = (torch.tensor(x, device=pixels.device)[:, None, None] for x in (its.image_mean, its.image_std))
+        if processor.do_rescale:
+            pixels = pixels * processor.rescale_factor
+        if processor.do_normalize:
+            channels = (processor.image_mean, processor.image_std)
+            mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in channels)
             pixels = (pixels - mean) / std
         return pixels
 

@@ -12,10 +12,7 @@ KNOWN = "tfidf-svd, e5-small, smart-turn, face-geometry, npy:FOLDER and hf:MODEL
 
 
 def make_encoder(name: str, config: Config) -> Encoder:
-    """The encoder called `name` in --streams, unfitted.
-
-    Raises ConfigError for an unknown name, a missing place, or a pretrained model that is not at hand.
-    """
+    """The encoder called `name` in --streams, unfitted. Raises ConfigError for one that is unknown or not at hand."""
     match name.partition(":"):
         case "tfidf-svd", "", _:
             from meiju.features.text import TfidfSvd
@@ -54,18 +51,15 @@ def _pretrained(config: Config, model: str) -> Encoder:
         raise ConfigError(
             f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
         )
-    own = getattr(config, modality)
-    options = {"layer": own.layer, "device": pick_device(config.device)}
+    device = pick_device(config.device)
     if modality == "text":
         from meiju.features.pretrained_text import PretrainedText
 
-        return PretrainedText(
-            model, prefix=own.prefix, max_frames=own.max_frames, batch_tokens=own.batch_tokens, **options
-        )
+        return PretrainedText(model, config.text, device)
     if modality == "audio":
         from meiju.features.pretrained_audio import PretrainedAudio
 
-        return PretrainedAudio(model, max_frames=own.max_frames, batch_seconds=own.batch_seconds, **options)
+        return PretrainedAudio(model, config.audio, device)
     from meiju.features.pretrained_visual import PretrainedVisual
 
-    return PretrainedVisual(model, fps=own.fps, crop=own.crop, max_frames=0, batch_frames=own.batch_frames, **options)
+    return PretrainedVisual(model, config.visual, device)

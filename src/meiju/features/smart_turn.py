@@ -1,31 +1,27 @@
-"""Embedded audio encoder: what a small network that listens to conversations hears in how a sentence is spoken.
+"""Embedded audio encoder: the hidden layers of a small network that was trained on conversations.
 
-Smart Turn v3.2 (Daily, BSD-2-Clause) tells from the sound whether somebody has finished speaking. It is the encoder of
-Whisper tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. For
-that it must hear melody, pace and voice, and its lower layers tell emotion better than descriptors of the voice do
-(docs/encoders.md, Sound). The file comes out of the package pipecat-ai (see meiju.utils.packaged), whose own code
-is not used: ONNX Runtime runs it.
+Smart Turn v3.2 (Daily, BSD-2-Clause) classifies whether somebody has finished speaking. It is the encoder of Whisper
+tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. That takes
+melody, pace and voice, and its lower layers predict emotion better than descriptors of the voice do (docs/encoders.md,
+Sound). The file comes out of the package pipecat-ai (see meiju.utils.packaged), whose own code is not used: ONNX
+Runtime runs it.
 """
 
 import functools
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meiju.features.base import Clip, Encoded, Encoder, Noted, mean_over_time, noted, read_media
+from meiju.features.base import Clip, Encoded, Encoder, mean_over_time, read_media
 from meiju.features.media import sound
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
 MODEL = "smart-turn-v3.2-cpu.onnx"
 LAYERS = ("add_146", "add_268")  # names of the hidden states after the first and the second of its four layers
 RATE = 16000  # samples per second
-WINDOW = 8 * RATE  # samples that it hears at once
+WINDOW = 8 * RATE  # samples that it reads at once
 HOP, N_FFT, MELS = 160, 400, 80  # of Whisper's log-mel spectrogram
 STEP = 2 * HOP  # samples of one frame; the second convolution halves the mel frames
 
@@ -33,7 +29,7 @@ STEP = 2 * HOP  # samples of one frame; the second convolution halves the mel fr
 class SmartTurn(Encoder):
     """The hidden states of the two lower layers side by side, of each 20 ms, pooled over time.
 
-    Sound is heard in windows of 8 seconds. A shorter one, and the rest of a longer one, has silence before it, as in
+    Sound is read in windows of 8 seconds. A shorter one, and the rest of a longer one, has silence before it, as in
     training; the frames of this silence are left out.
     """
 
@@ -50,18 +46,12 @@ class SmartTurn(Encoder):
 
     def fingerprint(self) -> dict:
         runtime = {package: version(package) for package in ("onnxruntime", "transformers")}
-        return {
-            "encoder": "smart-turn",
-            "model": files.file_digest(packaged_file(MODEL)),
-            "max_frames": self.max_frames,
-            **runtime,
-        }
+        model = files.file_digest(packaged_file(MODEL))
+        return {"encoder": "smart-turn", "model": model, "max_frames": self.max_frames, **runtime}
 
-    def _frames(self, path: str) -> np.ndarray | Noted:
-        notes: list[str] = []
+    def _frames(self, path: str, notes: list[str]) -> np.ndarray:
         windows = sound(path, rate=RATE, block=WINDOW, notes=notes)
-        n = sum(_n_frames(window) for window in windows)
-        return noted(mean_over_time(map(states, windows), n, self.max_frames), *notes)
+        return mean_over_time(map(states, windows), sum(map(_n_frames, windows)), self.max_frames)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
@@ -93,7 +83,8 @@ def _filters() -> np.ndarray:
 
 
 @functools.cache
-def _session() -> "InferenceSession":
+def _session():
+    """The lower layers, as a session of ONNX Runtime."""
     import onnx
     import onnxruntime
 

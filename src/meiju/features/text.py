@@ -49,19 +49,16 @@ class TfidfSvd(Encoder):
         sentences = [clip.sentence for clip in clips if clip.sentence.strip()]
         if len(sentences) < 2:
             raise ConfigError("--streams: tfidf-svd needs sentences, and the training part has none")
-        kinds = [CHARACTERS, WORDS] if _is_spaced(sentences) else [CHARACTERS]
         options = {"min_df": 2 if len(sentences) >= 100 else 1, "use_idf": False, "sublinear_tf": True}
-        vectorizers = {
-            kind: TfidfVectorizer(analyzer=partial(self._ngrams, kind), dtype=np.float32, **options) for kind in kinds
-        }
-        marked = [_marked(sentence) for sentence in sentences]
-        weights = sparse.hstack([v.fit_transform(marked) for v in vectorizers.values()], format="csr")
+        self.vocabularies = {}
+        marked, weights = [_marked(sentence) for sentence in sentences], []
+        for kind in [CHARACTERS, WORDS] if _is_spaced(sentences) else [CHARACTERS]:
+            vectorizer = TfidfVectorizer(analyzer=partial(self._ngrams, kind), dtype=np.float32, **options)
+            weights.append(vectorizer.fit_transform(marked))
+            self.vocabularies[kind] = {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
+        weights = sparse.hstack(weights, format="csr")
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
             svd = TruncatedSVD(min(self.wanted_dim, min(weights.shape) - 1), random_state=seed).fit(weights)
-        self.vocabularies = {
-            kind: {ngram: int(k) for ngram, k in vectorizer.vocabulary_.items()}
-            for kind, vectorizer in vectorizers.items()
-        }
         # [dim, n-grams of all kinds]; a sentence needs few of its columns, so each lies in one piece.
         self.components = np.asfortranarray(svd.components_, dtype=np.float32)
         self.dim = len(self.components)
@@ -102,13 +99,8 @@ class TfidfSvd(Encoder):
         self.dim = len(self.components)
 
     def fingerprint(self) -> dict:
-        return {
-            "encoder": "tfidf-svd",
-            "dim": self.wanted_dim,
-            "ngrams": list(self.ngrams),
-            "words": list(WORD_NGRAMS),
-            "scikit-learn": version("scikit-learn"),
-        }
+        settings = {"dim": self.wanted_dim, "ngrams": list(self.ngrams), "words": list(WORD_NGRAMS)}
+        return {"encoder": "tfidf-svd", **settings, "scikit-learn": version("scikit-learn")}
 
     def _ngrams(self, kind: str, sentence: str) -> Iterator[str]:
         """Every n-gram of a marked sentence: of its characters, or of its words and punctuation marks."""

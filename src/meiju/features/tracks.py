@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.format import Flags
 from av.stream import Disposition
 
@@ -45,7 +46,7 @@ class MediaError(Exception):
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[av.container.InputContainer]:
+def opened(path: str | Path) -> Iterator[InputContainer]:
     """Open a file; errors of libav become MediaErrors, and those of the system Unreadable.
 
     A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
@@ -83,7 +84,7 @@ class _Reader(io.FileIO):
             return -errno.EINVAL
 
 
-def _container(file: _Reader) -> av.container.InputContainer:
+def _container(file: _Reader) -> InputContainer:
     # libav reads no other file: it has got no protocol to do so.
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "", "max_pixels": str(MAX_PIXELS)}
     return av.open(file, options=options, metadata_errors="replace")
@@ -136,12 +137,7 @@ class Track:
     """
 
     def __init__(
-        self,
-        container: av.container.InputContainer,
-        stream: av.stream.Stream,
-        notes: list[str],
-        start: float,
-        stop: float,
+        self, container: InputContainer, stream: av.stream.Stream, notes: list[str], start: float, stop: float
     ):
         self.container, self.stream, self.notes = container, stream, notes
         self.start, self.stop = start, stop
@@ -174,7 +170,7 @@ class Track:
         what reaches into it (see `trimmed`).
         """
         yield from self._decoded() if self.is_whole else self._excerpt()
-        self._judge()
+        self._note_damage()
         if not self.is_whole and math.isnan(self.first):
             length = self.container.duration
             lasts = f"; the file lasts {length / av.time_base:.2f} s" if length else ""
@@ -245,10 +241,7 @@ class Track:
         return True
 
     def _timed(self, begin: float) -> Iterator[Timed]:
-        """When each frame begins and ends, in seconds from where the file starts, and the frame.
-
-        begin: of the first frame, for files without time stamps.
-        """
+        """When each frame begins (the first at `begin`, without time stamps) and ends, in seconds, and the frame."""
         start = (self.container.start_time or 0) / av.time_base
         for frame in self._decoded():
             begin = begin if frame.time is None else frame.time - start
@@ -256,7 +249,7 @@ class Track:
             yield begin, end, frame
             begin = end
 
-    def _judge(self) -> None:
+    def _note_damage(self) -> None:
         # The index of an mp4 lists every packet, and so says how many a cut file has lost; others list some.
         listed = len(self.stream.index_entries) if self.container.format.name.startswith("mov") else 0
         n_all = max(self._n_read, listed if self.is_whole else 0)
@@ -270,7 +263,7 @@ class Track:
             self.notes.append(f"damaged: {max(1, round(100 * n_lost / n_all))} % of the {kind} track is lost")
 
 
-def packets(container: av.container.InputContainer, tracks: list[av.stream.Stream]) -> Iterator[av.Packet]:
+def packets(container: InputContainer, tracks: list[av.stream.Stream]) -> Iterator[av.Packet]:
     """Packets of some tracks, reading on behind places that cannot be read. Raises FFmpegError if there is none."""
     n_before = n_read = 0
     for _ in range(READING_ERRORS):

@@ -243,4 +243,4 @@ def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:
     """Frames of some clips, each [frames, dim], as a feature store in memory."""
     stop = np.cumsum([len(f) for f in frames])
     index = pd.DataFrame({"start": stop - [len(f) for f in frames], "stop": stop}, pd.Index(names))
-    return frame_store.Store(np.concatenate(frames), index, missing=pd.DataFrame(), meta={})
+    return frame_store.Store(np.concatenate(frames), index, meta={})

@@ -85,7 +85,4 @@ def as_clips(clips: pd.DataFrame, folder: Path) -> list[Clip]:
         table = clips[["name", "path"]].merge(table[["name", "sentence"]], on="name", validate="one_to_one")
         if len(table) < len(clips):
             raise ValueError(f"{len(clips) - len(table)} clips are missing")
-    return [
-        Clip(clip.name, clip.sentence, clip.path)
-        for clip in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)
-    ]
+    return [Clip(*row) for row in table.sort_values("name")[["name", "sentence", "path"]].itertuples(index=False)]

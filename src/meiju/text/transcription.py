@@ -24,21 +24,22 @@ from tqdm import tqdm
 
 from meiju.config import ConfigError, SpeechConfig
 from meiju.features import media
-from meiju.features.media import MediaError
-from meiju.utils import files, hub, system
+from meiju.features.base import Clip, NoFrames, Noted, read_media
+from meiju.utils import files, hub
 
 SHORTEST = 0.1  # seconds; no word is shorter, and convolutions fail on a few samples
-SILENCE = -55.0  # dB of full scale; where nothing is louder, there is nothing to hear, and Whisper makes words up
+SILENCE = -55.0  # dB of full scale; where nothing is louder, there are no words, and Whisper makes some up
+SILENT = "the sound is silent"
 LOWEST = 100  # Hz; below it lie a constant part and hum of the mains, and little of any voice
 FRAME = 0.025  # seconds over which a level is taken
 REPEATS = 10  # times that a piece of text follows itself only where a model has lost its way
 # What Whisper takes for the text before, by language. Without punctuation there, it leaves out punctuation.
 PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
-CHUNK = 30  # seconds that a model without a window of its own hears at once
+CHUNK = 30  # seconds that a model without a window of its own reads at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
-# Clips that Whisper hears at once on a CPU, where each takes 2.7 GB of large-v3 beside its weights: what the decoder
-# keeps of 30 seconds of sound, for each of the pipeline's five beams. On a GPU it is half of that.
+# Clips that Whisper transcribes at once on a CPU, where each takes 2.7 GB of large-v3 beside its weights: what the
+# decoder keeps of 30 seconds of sound, for each of the pipeline's five beams. On a GPU it is half of that.
 TOGETHER_ON_CPU = 1
 
 
@@ -57,13 +58,9 @@ def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
         model = hub.identity(speech.model)
     except hub.MissingModel as error:
         raise _with_remedy(error, n_clips) from None
-    return {
-        "model": model,
-        "language": speech.language,
-        "prompt": prompt_of(speech),
-        **({"simplified": opencc.__version__} if _simplifies(speech) else {}),
-        "transformers": transformers.__version__,
-    }
+    settings = {"language": speech.language, "prompt": prompt_of(speech)}
+    settings |= {"simplified": opencc.__version__} if _simplifies(speech) else {}
+    return {"model": model, **settings, "transformers": transformers.__version__}
 
 
 def transcribe(
@@ -143,7 +140,7 @@ def describe(table: pd.DataFrame) -> str:
 
 
 class Transcriber:
-    """A speech recognition model, ready to hear clips."""
+    """A speech recognition model, ready to transcribe clips."""
 
     def __init__(self, speech: SpeechConfig, *, device: torch.device):
         self.speech = speech
@@ -151,8 +148,7 @@ class Transcriber:
         self.pipe = self._load(dtype, device)
         self.rate = self.pipe.feature_extractor.sampling_rate  # Hz
         self.whisper = self.pipe.type == "seq2seq_whisper"
-        window = self.pipe.feature_extractor.n_samples if self.whisper else CHUNK * self.rate
-        self.window = window  # samples
+        self.window = self.pipe.feature_extractor.n_samples if self.whisper else CHUNK * self.rate  # samples
         self.options = self._options() if self.whisper else {}
         self.simplify = opencc.OpenCC("t2s").convert if _simplifies(speech) else str
 
@@ -171,16 +167,10 @@ class Transcriber:
         # An encoder without a head would be given one with random weights, and talk nonsense.
         if made_as not in known:
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
-        try:
-            with hub.quietly():
-                return transformers.pipeline(
-                    "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
-                )
-        except (OSError, ValueError, RuntimeError) as error:
-            if system.is_system_error(error):
-                raise system.unreadable(place, error) from error
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(f"--speech.model: {self.speech.model} cannot be loaded: {reason}") from None
+        with hub.loading(self.speech.model, place, made_as):
+            return transformers.pipeline(
+                "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
+            )
 
     def _options(self) -> dict:
         """What Whisper is given besides the sound; models for English only accept neither a language nor a task."""
@@ -199,46 +189,34 @@ class Transcriber:
         return options
 
     def _batch(self, clips: Sequence[tuple[str, str]]) -> list[Transcript]:
-        sounds = [self._sound(path) for _, path in clips]
-        fits = [isinstance(sound, np.ndarray) and len(sound) <= self.window for sound in sounds]
-        texts = iter(self._texts([sound for sound, whole in zip(sounds, fits, strict=True) if whole]))
-        transcribed = []
-        for (name, path), sound, whole in zip(clips, sounds, fits, strict=True):
-            if isinstance(sound, str):
-                said = ("", sound)
-            elif sound is None:
-                said = self._film(path)
-            else:
-                said = self._sentence(next(texts) if whole else self._long_text(sound))
-            transcribed.append(Transcript(name, *said))
-        return transcribed
+        read = [read_media(Clip(name, "", path), self._sound) for name, path in clips]
+        texts = {k: sound.frames for k, sound in enumerate(read) if isinstance(sound, Noted)}
+        short = {k: samples for k, samples in texts.items() if not isinstance(samples, str)}
+        texts |= zip(short, self._texts(list(short.values())), strict=True)
+        transcripts = []
+        for k, (name, _) in enumerate(clips):
+            sentence, reason = self._sentence(texts[k]) if k in texts else ("", str(read[k]))
+            transcripts.append(Transcript(name, sentence, reason))
+        return transcripts
 
-    def _sound(self, path: str) -> np.ndarray | str | None:
-        """Samples [N] at the model's rate, or why there is nothing to hear; None for a film, longer than PIECE."""
-        try:
-            samples, *more = islice(self._pieces(path), 2)
-        except MediaError as error:
-            return str(error)
-        except FileNotFoundError:  # deleted since the corpus was read
-            return f"{path} is gone"
-        if more:
-            return None
+    def _sound(self, path: str, notes: list[str]) -> np.ndarray | str:
+        """Samples [N] that fit into the model's window; of longer sound, its text. Raises NoFrames and MediaError."""
+        samples, *more = islice(self._pieces(path, notes), 2)
+        if more:  # a film is transcribed piece by piece
+            texts = [self._long_text(piece) for piece in self._pieces(path, notes) if is_loud(piece, self.rate)]
+            if not texts:
+                raise NoFrames(SILENT)
+            return " ".join(texts)
         if len(samples) < SHORTEST * self.rate:
-            return f"the sound is shorter than {SHORTEST} seconds"
-        return samples if is_loud(samples, self.rate) else "the sound is silent"
+            raise NoFrames(f"the sound is shorter than {SHORTEST} seconds")
+        if not is_loud(samples, self.rate):
+            raise NoFrames(SILENT)
+        return samples if len(samples) <= self.window else self._long_text(samples)
 
-    def _film(self, path: str) -> tuple[str, str]:
-        """The sentence in a film, which is transcribed piece by piece; where there is none, the reason."""
-        try:
-            texts = [self._long_text(piece) for piece in self._pieces(path) if is_loud(piece, self.rate)]
-        except (MediaError, FileNotFoundError) as error:
-            return "", str(error)
-        return self._sentence(" ".join(texts)) if texts else ("", "the sound is silent")
-
-    def _pieces(self, path: str) -> Iterator[np.ndarray]:
+    def _pieces(self, path: str, notes: list[str]) -> Iterator[np.ndarray]:
         """The sound at the model's rate in pieces of at most PIECE seconds, cut where it is quiet."""
         most, waiting = PIECE * self.rate, np.empty(0, np.float32)
-        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate, notes=[]):
+        for block in media.sound(path, rate=self.rate, block=CHUNK * self.rate, notes=notes):
             waiting = np.concatenate([waiting, block])
             if len(waiting) > most:
                 frame, edge = round(FRAME * self.rate), EDGE * self.rate
@@ -269,7 +247,7 @@ class Transcriber:
             text = text.replace(token, "")
         sentence = self.simplify(" ".join(text.split()))
         if not sentence:
-            return "", "the model hears no words"
+            return "", "the model finds no words"
         piece = repeated(sentence)
         return ("", f"the model says nothing but {piece!r}, again and again") if piece else (sentence, "")
 
@@ -294,7 +272,7 @@ def _power(samples: np.ndarray, n: int) -> np.ndarray:
 def repeated(text: str) -> str:
     """The piece of a text that fills more than half of it by following itself REPEATS times or more; or nothing.
 
-    So Whisper ends where it hears no words in noise (its authors' sign is a text that gzip makes much smaller).
+    So Whisper ends where it finds no words in noise (its authors' sign is a text that gzip makes much smaller).
     """
     found = max(REPETITION.finditer(text), key=lambda match: len(match[0]), default=None)
     return found[1].strip() if found and 2 * len(found[0]) > len(text) else ""

@@ -79,7 +79,7 @@ def run_jobs(
                         peak = max(peak, memory)
                         yield number
             except Exception as error:
-                if not _tells_of_a_lost_worker(error):
+                if not _is_lost_worker(error):
                     raise
                 attempts = ATTEMPTS if len(todo) < n_before else attempts - 1
                 logger.warning("a worker was lost, %d jobs are left: %s", len(todo), error)
@@ -95,10 +95,7 @@ def run_jobs(
 
 
 def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
-    """function(item) of each item in order, by worker processes of this machine, which are a few items ahead.
-
-    With one job, by this process. Raises WorkersLost.
-    """
+    """function(item) of each in order, by processes of this machine, a few items ahead. Raises WorkersLost."""
     _ignore_warnings_of_joblib()
     with _without_interrupts():
         parallel = joblib.Parallel(
@@ -109,7 +106,7 @@ def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Itera
         try:
             yield from results
         except Exception as error:
-            if not _tells_of_a_lost_worker(error):
+            if not _is_lost_worker(error):
                 raise
             raise WorkersLost(
                 "a worker process was killed, most likely because of too little memory, or of a damaged file that no "
@@ -117,7 +114,7 @@ def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Itera
             ) from error
 
 
-def _tells_of_a_lost_worker(error: Exception) -> bool:
+def _is_lost_worker(error: Exception) -> bool:
     return bool(LOST & {kind.__name__ for kind in type(error).__mro__})
 
 
@@ -268,8 +265,8 @@ def _require_two_cores(config: ComputeConfig, n_cores: int) -> None:
         )
 
 
-def _require_shared(folder: Path, sees: dict) -> None:
-    without = [str(worker) for worker, sees_it in sees.items() if not sees_it]
+def _require_shared(folder: Path, is_visible: dict) -> None:
+    without = [str(worker) for worker, visible in is_visible.items() if not visible]
     if without:
         raise ConfigError(
             f"--home: worker {without[0]} does not see {folder}; give a folder that all machines share, under one path"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,24 +52,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
     # Host and process are part of the name, because several machines may write to a shared folder.
     part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
-        with named(path):
-            yield part
-            with part.open("rb") as file:  # or a power failure could leave an empty file under the final name
-                os.fsync(file.fileno())
-            os.replace(part, path)
+        yield part
+        with part.open("rb") as file:  # or a power failure could leave an empty file under the final name
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # such as that of a full disk, which names none
+        raise
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Add the file's name to an OSError that has none, such as that of a full disk."""
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of `folder` if the block succeeds, and is removed if not."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # what a killed process has left
+    part.mkdir(parents=True)
     try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+        yield part
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def sweep(folder: Path, pattern: str = "*") -> None:
@@ -105,7 +111,7 @@ def reserved(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-            _tell_of_no_locks(error.strerror)
+            _warn_of_no_locks(error.strerror)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()
@@ -113,7 +119,7 @@ def reserved(folder: Path) -> Iterator[None]:
 
 
 @cache
-def _tell_of_no_locks(reason: str) -> None:  # once
+def _warn_of_no_locks(reason: str) -> None:  # once
     remedy = "start no second run of this name before this one has ended"
     print(f"warning: files cannot be locked here ({reason}); {remedy}", file=sys.stderr)
 

@@ -45,10 +45,9 @@ class MissingModel(ConfigError):
 
 
 def locate(model: str) -> str:
-    """The folder that `model` can be loaded from: itself, or the snapshot of a hub id in the cache.
+    """The folder that `model` can be loaded from: itself, or the snapshot of a hub id in the cache, or a download.
 
-    An id that is not in the cache is downloaded, unless HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Raises
-    MissingModel.
+    Raises MissingModel, also where HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids the download.
     """
     if _is_folder(model):
         return str(_folder(model))
@@ -88,22 +87,28 @@ def quietly() -> Iterator[None]:
 
 
 def load(kind: type, model: str, **options):
-    """`kind.from_pretrained` of a located model, quietly.
+    """`kind.from_pretrained` of a located model, quietly. Raises MissingModel as `loading` does.
 
     Python code that comes with a model is never run, and weights are never unpickled into other objects than tensors.
-    Raises MissingModel if the model's files are missing or damaged, or it needs code of its own.
     """
     place = locate(model)
+    with loading(model, place, kind.__name__):
+        return kind.from_pretrained(place, trust_remote_code=False, **options)
+
+
+@contextmanager
+def loading(model: str, place: str, kind: str) -> Iterator[None]:
+    """Raise MissingModel if a model's files are missing or damaged, or it needs code of its own."""
     try:
         with quietly():
-            return kind.from_pretrained(place, trust_remote_code=False, **options)
+            yield
     except Exception as error:  # libraries below raise a dozen kinds for files that are damaged or meant ill
         if system.is_system_error(error):
             raise system.unreadable(place, error) from error
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         if "trust_remote_code" in str(error):
             reason = "it needs Python code that comes with it (auto_map in its configuration), and such code is not run"
-        raise MissingModel(f"{model} cannot be loaded from {place} as {kind.__name__}: {reason}") from error
+        raise MissingModel(f"{model} cannot be loaded from {place} as {kind}: {reason}") from error
 
 
 def load_tokenizer(model: str, **options):

@@ -1,21 +1,27 @@
-"""The log of a step, work/<run>/log/<time>-<step>.log: command, settings, versions, duration and memory."""
+"""The log of a step, work/<run>/log/<time>-<step>.log: command, settings, versions, duration and memory.
+
+costs.jsonl beside the logs has a line for each of them with the step's settings, duration and memory.
+"""
 
 import json
 import logging
 import platform
-import re
 import resource
 import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
+from meiju.utils import files
+
 PACKAGES = ("meiju", "torch", "transformers", "scikit-learn", "numpy", "pandas", "joblib", "av", "python-crfsuite")
+COSTS = "costs.jsonl"
+FREE = ("home", "jobs", "compute", "variants")  # settings that decide no result
 KILOBYTE = 1024 if sys.platform != "darwin" else 1  # bytes in the unit in which the system reports peak memory
 
 logger = logging.getLogger("meiju")
@@ -43,8 +49,11 @@ def kept(folder: Path, step: str, settings: dict) -> Iterator[None]:
         logger.error("%s broke off: %s", step, str(error) or type(error).__name__, exc_info=True)
         raise
     finally:
-        megabytes = peak_memory() >> 20
-        logger.info("%.1f s, at most %d MB of memory in this process", time.perf_counter() - started, megabytes)
+        seconds, megabytes = round(time.perf_counter() - started, 1), peak_memory() >> 20
+        logger.info("%.1f s, at most %d MB of memory in this process", seconds, megabytes)
+        cost = {"step": step, "seconds": seconds, "megabytes": megabytes, "settings": _deciding(settings)}
+        with suppress(OSError), (folder / COSTS).open("a", encoding="utf-8") as file:  # a full disk is told elsewhere
+            file.write(json.dumps(cost) + "\n")
         logger.removeHandler(handler)
         handler.close()
 
@@ -55,48 +64,27 @@ def peak_memory() -> int:
 
 
 SAME, OTHER = "this run's", "another run's"
-_FREE = ("home", "jobs", "compute", "variants")  # settings that decide no result
-_COST = re.compile(r"INFO (\d+\.\d) s, at most (\d+) MB of memory in this process\s*$")
-_SETTINGS = re.compile(r"^\S+ \S+ INFO settings: (.*)$", re.MULTILINE)
 
 
 def read_costs(folder: Path, settings: dict) -> pd.DataFrame:
-    """Time and memory of a run's steps, from the logs in `folder`: columns step, seconds, megabytes, settings.
+    """Time and memory of a run's steps, as `kept` wrote them to `folder`: columns step, seconds, megabytes, settings.
 
     All attempts of a step with these settings are added up, and its settings are SAME. A step without such an attempt
-    is described by its last log, and its settings are OTHER. Incomplete logs are ignored. Steps are in the order of
-    their first log; no rows without logs.
+    is described by its last one, and its settings are OTHER. Steps are in the order of their first attempt.
     """
-    logs = [log for path in sorted(folder.glob("*.log")) if (log := _read(path))]
-    rows = []
-    for step in dict.fromkeys(log["step"] for log in logs):
-        of_step = [log for log in logs if log["step"] == step]
-        same = [log for log in of_step if log["settings"] == _deciding(settings)]
+    attempts, rows = [], []
+    if (folder / COSTS).exists():
+        with files.reading(folder / COSTS):
+            attempts = [json.loads(line) for line in (folder / COSTS).read_text(encoding="utf-8").splitlines()]
+    for step in dict.fromkeys(attempt["step"] for attempt in attempts):
+        of_step = [attempt for attempt in attempts if attempt["step"] == step]
+        same = [attempt for attempt in of_step if attempt["settings"] == _deciding(settings)]
         counted = same or of_step[-1:]
-        rows.append(
-            {
-                "step": step,
-                "seconds": sum(log["seconds"] for log in counted),
-                "megabytes": max(log["megabytes"] for log in counted),
-                "settings": SAME if same else OTHER,
-            }
-        )
+        seconds, megabytes = ([attempt[key] for attempt in counted] for key in ("seconds", "megabytes"))
+        rows.append([step, sum(seconds), max(megabytes), SAME if same else OTHER])
     return pd.DataFrame(rows, columns=["step", "seconds", "megabytes", "settings"])
 
 
-def _read(path: Path) -> dict | None:
-    """One log: its step, settings, seconds and megabytes; None if it lacks one of them."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    cost, settings = _COST.search(text.rstrip().rpartition("\n")[2]), _SETTINGS.search(text)
-    step = path.stem.partition("-")[2].partition("-")[2]  # after date and time
-    if not (cost and settings and step):
-        return None
-    try:
-        cache_key = _deciding(json.loads(settings[1]))
-    except (ValueError, AttributeError):
-        return None
-    return {"step": step, "settings": cache_key, "seconds": float(cost[1]), "megabytes": int(cost[2])}
-
-
 def _deciding(settings: dict) -> dict:
-    return {key: value for key, value in settings.items() if key not in _FREE}
+    """The settings that may decide a result, as JSON gives them back."""
+    return json.loads(json.dumps({key: value for key, value in settings.items() if key not in FREE}))

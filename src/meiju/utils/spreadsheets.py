@@ -33,8 +33,8 @@ class TableError(ValueError):
 def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[str]]]:
     """The rows of a csv file that are not blank, each with the line where it begins; the first is the header.
 
-    The separator is the one that a first line `sep=;` names, as Excel writes it, or of SEPARATORS the one that finds
-    most of `columns` in the header (see `column_name`). Raises TableError.
+    The separator is what a first line `sep=;` names, as Excel writes it, or of SEPARATORS the one that finds most of
+    `columns` in the header (see `column_name`). Raises TableError.
     """
     skipped, separator, text = _opening(read_text(path), columns)
     rows = _rows(text, separator, skipped)

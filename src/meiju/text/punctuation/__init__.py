@@ -67,10 +67,7 @@ def make_restorer(
 
 
 def load_restorer(config: Config, folder: Path) -> Restorer | None:
-    """The restorer of a finished folder; None where there was too little to learn from, or marks are left or stripped.
-
-    Raises ConfigError where it is lost, and Damaged.
-    """
+    """The restorer of a finished folder, if there is to be one. Raises ConfigError where it is lost, and Damaged."""
     if config.punctuation in UNRESTORED:
         return None
     match record := _read_record(folder):

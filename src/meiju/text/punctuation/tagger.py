@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pycrfsuite
-from scipy.sparse import coo_array
 
 from meiju.features.base import require_finite
 from meiju.utils import files
@@ -21,8 +20,7 @@ LARGEST = 100.0  # weight, of either sign; those that are fitted stay far below
 class Tagger:
     """Probabilities of the labels of a sequence.
 
-    attributes: what items can have, in order. Weights, float64: state [attributes, labels], transition [labels before,
-    labels].
+    attributes: what items can have, in order. Float64 weights: state [attributes, labels], transition [before, labels].
     """
 
     def __init__(self, labels: Sequence[str], attributes: Sequence[str], state: np.ndarray, transition: np.ndarray):
@@ -50,26 +48,22 @@ class Tagger:
 
     def save(self, path: Path) -> None:
         """Write the arrays as .npz."""
-        rows, columns = self.state.nonzero()
-        arrays = {"rows": rows, "columns": columns, "weights": self.state[rows, columns], "transition": self.transition}
-        names = {"labels": _as_bytes(self.labels), "attributes": _as_bytes(self.attributes)}
+        names = {"labels": np.array(self.labels), "attributes": np.array(list(self.attributes))}
         with files.atomic_path(path) as part, part.open("wb") as file:
-            np.savez_compressed(file, **arrays, **names)
+            np.savez_compressed(file, state=self.state, transition=self.transition, **names)
 
     @classmethod
     def load(cls, path: Path, known: Collection[str]) -> "Tagger":
         """Read what `save` wrote. Raises Damaged if it is anything else, or has other labels than are known."""
         with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            labels, attributes = _as_names(arrays["labels"]), _as_names(arrays["attributes"])
+            labels, attributes = arrays["labels"].tolist(), arrays["attributes"].tolist()
             if len(set(labels)) < len(labels) or not set(labels) <= set(known):
                 raise ValueError("has other labels than a restorer")
-            shape, places = (len(attributes), len(labels)), (arrays["rows"], arrays["columns"])
-            state, transition = coo_array((arrays["weights"], places), shape).toarray(), arrays["transition"]
-            for matrix, size in ((state, shape), (transition, (len(labels),) * 2)):
-                require_finite(matrix, [*size])
-                if np.abs(matrix).max(initial=0) > LARGEST:
+            for name, n_rows in (("state", len(attributes)), ("transition", len(labels))):
+                require_finite(arrays[name], [n_rows, len(labels)])
+                if np.abs(arrays[name]).max(initial=0) > LARGEST:
                     raise ValueError(f"weights beyond {LARGEST}")
-            return cls(labels, attributes, state, transition)
+            return cls(labels, attributes, arrays["state"], arrays["transition"])
 
     @classmethod
     def from_crfsuite(cls, path: Path) -> "Tagger":
@@ -92,12 +86,3 @@ class Tagger:
         total = np.cumsum(self.state[list(itertools.chain(*known))], axis=0)  # [attributes of all items, labels]
         total = np.concatenate([np.zeros((1, len(self.labels))), total])
         return total[ends[1:]] - total[ends[:-1]]
-
-
-def _as_bytes(names: Collection[str]) -> np.ndarray:
-    """Names as UTF-8 bytes, one per line: none holds white space."""
-    return np.frombuffer("\n".join(names).encode(), np.uint8)
-
-
-def _as_names(data: np.ndarray) -> list[str]:
-    return data.tobytes().decode("utf-8").split("\n") if data.size else []
