@@ -205,12 +205,7 @@ def test_settings_that_cannot_work_are_refused(settings, named):
         from_settings(settings)
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
-        (["--punctuation", "bare"], "stripped"),
-    ],
-)
+@pytest.mark.parametrize(("flags", "named"), [(["--punctuation", "bare"], "stripped")])
 def test_settings_of_ablations_are_checked(capsys, flags, named):
     assert named in refusal(capsys, "sample", *flags)
 

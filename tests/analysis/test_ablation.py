@@ -34,11 +34,7 @@ def row(variant, group, part="out-of-fold", shift=0.0, **more):
 
 @pytest.fixture
 def found():
-    variants = [
-        ("full", "full", 0.0),
-        ("supervised", "pseudo", -0.03),
-        ("soft", "pseudo", 0.005),
-    ]
+    variants = [("full", "full", 0.0), ("supervised", "pseudo", -0.03), ("soft", "pseudo", 0.005)]
     parts = ("out-of-fold", "validation")
     return pd.DataFrame([row(name, group, part, by) for part in parts for name, group, by in variants])
 

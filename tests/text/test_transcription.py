@@ -10,12 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-)
+from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from meiju.config import Config, ConfigError, CorpusConfig, SpeechConfig
 from meiju.features.media import write_clip
