@@ -225,13 +225,6 @@ def test_out_of_fold_every_clip_is_judged_by_the_members_that_held_it_out(folder
             np.testing.assert_allclose(stages[1].together[OUT_OF_FOLD][task][k], mean[task][0], rtol=1e-6)
 
 
-def test_on_validation_every_clip_is_judged_by_all_members(folders, stages):
-    names = list(TOY.part("validation").name)
-    mean = ensemble.mean_over(folders["stage 1"], members.plan(CONFIG, calibration=False), names)
-    for task in TASKS:
-        np.testing.assert_allclose(stages[0].together[VALIDATION][task], mean[task], rtol=1e-6)
-
-
 def test_truth_is_in_the_order_of_the_folds():
     truth = scores.truth_of(TOY, "training", FOLDS.name)
     labels = TOY.clips.set_index("name").loc[list(FOLDS.name)]
