@@ -1,6 +1,5 @@
 import pickle
 
-import av
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
 from meiju.features.tracking import Track
 from meiju.sample.drawing import draw_face, draw_speaker
+from toy_clips import damage_packet, write_noise
 
 PICTURES = 4  # of a clip, two a second
 
@@ -58,15 +58,9 @@ def test_every_second_picture_with_the_face_is_a_frame(encoder, clips):
 
 
 def test_damage_of_the_file_is_noted(encoder, tmp_path):
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (16, 96, 96, 3), dtype=np.uint8)  # noise, so that each packet is large
-    clip = write(tmp_path / "damaged.mp4", frames)
-    with av.open(clip.path) as container:
-        place = [(packet.pos, packet.size) for packet in container.demux() if packet.size][8]
-    data = bytearray((tmp_path / "damaged.mp4").read_bytes())
-    data[place[0] : sum(place)] = b"\xff" * place[1]
-    (tmp_path / "damaged.mp4").write_bytes(data)
-    (encoded,) = encoder.encode([clip])
+    path = write_noise(tmp_path / "damaged.mp4", n_pictures=16)
+    damage_packet(path, "video", 8)
+    (encoded,) = encoder.encode([Clip("damaged", "", str(path))])
     damage, nobody = encoded.note.split("; ")
     assert "of the video track is lost" in damage
     assert nobody == NO_FACE

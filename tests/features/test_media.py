@@ -8,6 +8,7 @@ from av.stream import Disposition
 from meiju.features import tracks
 from meiju.features.media import MediaError, read_seconds, write_clip
 from meiju.features.tracks import Clock
+from toy_clips import damage_packet
 from whole_clips import read_audio, read_frames, read_whole_frames
 
 RATE = 16_000
@@ -194,13 +195,8 @@ def test_sound_that_changes_its_format_midway_is_kept(tmp_path, tone):
 def test_damaged_packets_are_left_out_and_noted(tmp_path, clip, frames, tone):
     noise = np.random.default_rng(0).integers(0, 256, frames.shape, dtype=np.uint8)
     write_clip(clip, noise, tone, fps=8)
-    with av.open(str(clip)) as container:
-        packets = [(p.stream.type, p.pos, p.size) for p in container.demux() if p.size]
-    data = bytearray(clip.read_bytes())
     for kind in ("video", "audio"):
-        _, start, size = [packet for packet in packets if packet[0] == kind][8]
-        data[start : start + size] = b"\xff" * size
-    clip.write_bytes(data)
+        damage_packet(clip, kind, 8)
     notes = []
     assert len(read_frames(clip, fps=8, size=32, notes=notes)) >= 14
     assert len(tone) * 0.9 < len(read_audio(clip, notes=notes)) < len(tone) + 1024

@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from meiju.features import media
 from meiju.features.base import Clip
 from meiju.serving.bundle import find_run
 from meiju.serving.predictor import Predictor
-from toy_models import write_whisper
+from toy_clips import write_noise
 from toy_run import SCRIPTS, run_script
 
 FPS = 5
@@ -62,11 +61,7 @@ def client(page):
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory) -> Path:
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("clips") / "short_[1].mp4"
-    pictures = rng.integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
-    media.write_clip(path, pictures, rng.normal(0, 0.1, 16000), fps=FPS)
-    return path
+    return write_noise(tmp_path_factory.mktemp("clips") / "short_[1].mp4")
 
 
 def ask(client, path: Path | None, sentence: str = "") -> tuple[dict, dict, str]:
@@ -95,13 +90,6 @@ def predict(page: str, place: str | Path) -> str:
     event = json.load(OPEN(Request(f"{page}/gradio_api/call/predict", body, {"Content-Type": "application/json"})))
     with OPEN(f"{page}/gradio_api/call/predict/{event['event_id']}") as reply:
         return reply.read().decode()
-
-
-def answer(*asked):
-    """What the page writes of a clip and a sentence."""
-    from meiju.serving import page  # takes seconds, and every test process imports this file
-
-    return page.answer(*asked)
 
 
 def kept(uploads: Path) -> list[Path]:
@@ -238,23 +226,9 @@ def test_a_clips_name_is_shown_and_never_run(home, short, tmp_path):
     name = "<img src=x onerror=alert(1)>[a](b).mp4"
     evil = tmp_path / name
     evil.write_bytes(short.read_bytes())
+    from meiju.serving.page import answer  # takes seconds, and every test process imports this file
+
     *_, notes = answer(Predictor(find_run("sample", home), device="cpu"), evil, "<script>alert(1)</script>")
     assert "<" not in notes.replace("\\<", "")
     assert "[" not in notes.replace("\\[", "")
     assert name in notes.replace("\\", "")
-
-
-def test_what_was_heard_is_told_and_a_missing_model_too(home, short, tmp_path):
-    shutil.copytree(home, tmp_path / "home")
-    folder = find_run("sample", tmp_path / "home")
-    model = json.loads((folder / "model.json").read_text())
-    model["settings"]["speech"]["model"] = str(tmp_path / "whisper")
-    (folder / "model.json").write_text(json.dumps(model))
-    predictor = Predictor(folder, device="cpu")
-    emotions, _, notes = answer(predictor, short, "")
-    assert emotions is None
-    assert "--speech.model of the run" in notes.replace("\\", "")
-    write_whisper(tmp_path / "whisper")
-    emotions, _, notes = answer(predictor, short, "")
-    assert emotions
-    assert "- heard in it: " in notes

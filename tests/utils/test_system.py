@@ -19,12 +19,13 @@ from meiju.data.submission import check
 from meiju.features import frame_store, material, tracks
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, NoFrames, read_media
-from meiju.features.media import MediaError, read_seconds, write_clip
+from meiju.features.media import MediaError, read_seconds
 from meiju.features.smart_turn import SmartTurn
 from meiju.serving.inputs import find_clips
 from meiju.utils import files, hub, system
 from meiju.utils.clip_files import walk
 from meiju.utils.system import Unreadable
+from toy_clips import write_noise
 from whole_clips import read_audio, read_frames
 
 NAMES = ("EIO", "EACCES", "EPERM", "ENOTCONN", "ESTALE", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENFILE", "EHOSTDOWN")
@@ -152,10 +153,7 @@ def test_a_script_shows_where_other_errors_come_from(error):
 
 @pytest.fixture
 def clip(tmp_path) -> Path:
-    rng = np.random.default_rng(0)
-    pictures, sound = rng.integers(0, 255, (30, 96, 128, 3), dtype=np.uint8), rng.normal(0, 0.1, 48_000)
-    write_clip(tmp_path / "clip.mp4", pictures, sound, fps=10)
-    return tmp_path / "clip.mp4"
+    return write_noise(tmp_path / "clip.mp4", n_pictures=30, seconds=3)
 
 
 def fail_in_av(monkeypatch, number: int, name: str = "clip.mp4") -> None:
