@@ -20,8 +20,8 @@ def refusal(capsys, *arguments: str) -> str:
         parse(*arguments)
     if isinstance(caught.value, SystemExit):
         assert caught.value.code not in (0, None)
-    said = capsys.readouterr()
-    return f"{said.out}{said.err}{caught.value}"
+    output = capsys.readouterr()
+    return f"{output.out}{output.err}{caught.value}"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

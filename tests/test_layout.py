@@ -133,7 +133,7 @@ def test_an_arrow_that_points_upwards_is_noticed(module, target):
     assert wrong_arrows({module: {target}}) == [f"{module} imports {target}"]
 
 
-def test_imports_are_seen_wherever_they_stand():
+def test_imports_are_found_wherever_they_stand():
     code = """
 import numpy as np
 from meiju import members

@@ -128,8 +128,8 @@ def test_a_finished_step_says_so_at_once(home, root):
     arguments = ["sample", "--home", str(home), "--corpus.root", str(root), *TINY]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.count("done before with these settings") == 2
-    told = [line for line in done.stderr.splitlines() if not line.startswith("passed over ")]
-    assert told == ["05_train_stage1 imports []", "09_report imports []"]
+    message = [line for line in done.stderr.splitlines() if not line.startswith("passed over ")]
+    assert message == ["05_train_stage1 imports []", "09_report imports []"]
 
 
 def test_a_bad_corpus_stops_every_step_before_it_works(tmp_path, root):
@@ -278,7 +278,7 @@ DAMAGES = [
 ]
 
 
-def test_other_damage_is_named_and_deleting_what_is_said_mends_it(own_home, root):
+def test_other_damage_is_named_and_deleting_what_is_named_mends_it(own_home, root):
     before, to_delete = bytes_of(own_home), set()
     for file, missing, step in DAMAGES:
         (damaged,) = own_home.glob(f"work/*/{file}")
@@ -322,7 +322,7 @@ def edited(module: str, old: str, new: str):
             function.cache_clear()
 
 
-def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, capsys):
+def test_results_of_older_code_are_left_aside_and_reported(own_home, root, capsys):
     before = {path.name for path in own_home.glob("work/sample/stage1/*")}
     with edited("models/fusion", "return own + gate * seen", "return own"):
         run_step("03_extract_features", own_home, root)

@@ -255,7 +255,7 @@ def test_a_variant_shares_corpus_and_folds_and_is_quiet(tmp_path, capsys):
     assert "done before" not in capsys.readouterr().out
 
 
-def test_streams_that_have_nothing_to_read_are_told_before_any_work(tmp_path):
+def test_streams_that_have_nothing_to_read_are_reported_before_any_work(tmp_path):
     np.save(tmp_path / "training_00.npy", np.ones(3))
     clips = CORPUS.clips.assign(sentence="")
     corpus = dataclasses.replace(CORPUS, clips=clips)

@@ -76,7 +76,7 @@ def test_a_set_up_that_fails_says_what_helps_and_is_repeated(checkout):
     assert set_up(checkout, then="echo goes on").stdout.endswith("goes on\n")
 
 
-def test_a_checkout_that_cannot_be_written_to_is_told_in_one_line_unless_nothing_is_to_be_done(checkout):
+def test_a_checkout_that_cannot_be_written_to_is_reported_in_one_line_unless_nothing_is_to_be_done(checkout):
     # As `[ -w` says of a drive that is mounted read-only; who is root may write to any other.
     script = checkout / "scripts" / "setup.sh"
     script.write_text(script.read_text().replace('[ -w "$folder" ]', "false"))

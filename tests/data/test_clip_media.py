@@ -155,7 +155,7 @@ def test_times_between_which_nothing_lies_are_refused_with_their_row(tmp_path, s
     assert "hh:mm:ss,ms" in line
 
 
-def test_a_film_that_lacks_is_told_once(tmp_path):
+def test_a_film_that_lacks_is_reported_once(tmp_path):
     root = write_films(tmp_path, HEADER, [["ep02.mp4", str(k), str(k + 1), ""] for k in range(9)])
     (root / "Annotation" / "ep01.mp4").unlink()
     (line,) = lines_of(root)

@@ -43,7 +43,7 @@ def films(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
 @pytest.mark.parametrize(("start", "stop"), SPANS)
-def test_an_excerpt_is_what_the_whole_film_shows_and_says_then(films, name, start, stop):
+def test_an_excerpt_is_what_the_whole_film_holds_then(films, name, start, stop):
     pictures, sound = read_frames(films / name, fps=FPS, size=16), read_audio(films / name)
     shown = read_frames(excerpt(films / name, start, stop), fps=FPS, size=16)
     first, last = (int(np.ceil(seconds * FPS)) for seconds in (start, stop))

@@ -111,7 +111,7 @@ def clips(face, tmp_path_factory) -> list[Clip]:
     return [Clip(name, "", str(folder / f"{name}.mp4")) for name in ("somebody", "nobody")]
 
 
-def test_a_clip_without_a_face_is_seen_whole_or_not_at_all(clips):
+def test_a_clip_without_a_face_is_encoded_whole_or_not_at_all(clips):
     somebody, nobody = read_pictures(clips, fps=2, size=32, crop="auto")
     assert (somebody.note, nobody.note) == ("", NO_FACE)
     assert np.abs(np.stack(list(nobody.frames)).astype(int) - 90).max() < 6
@@ -137,7 +137,7 @@ def test_the_crop_decides_the_frames_of_a_pretrained_encoder(clips, vit):
 
 
 @pytest.mark.parametrize(("pretrained", "crop"), [(False, "auto"), (True, "auto"), (True, "face"), (True, "frame")])
-def test_missing_models_are_told_before_any_work(tmp_path, monkeypatch, vit, pretrained, crop):
+def test_missing_models_are_reported_before_any_work(tmp_path, monkeypatch, vit, pretrained, crop):
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     missing = pytest.raises(ConfigError, match=r"is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged")
     with nullcontext() if crop == "frame" else missing:  # whole pictures need no models of faces

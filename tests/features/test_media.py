@@ -214,7 +214,7 @@ def test_sound_that_is_not_finite_is_refused(tmp_path, tone, value):
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("flip", [False, True])
-def test_turned_pictures_are_seen_upright(tmp_path, degrees, flip):
+def test_turned_pictures_are_decoded_upright(tmp_path, degrees, flip):
     corner = np.full((48, 64, 3), 20, np.uint8)
     corner[:16, :16] = 220  # light above on the left
     stored = np.rot90(corner[:, ::-1] if flip else corner, -degrees // 90)  # turning it back, then flipping, shows it

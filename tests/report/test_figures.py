@@ -74,7 +74,7 @@ def test_accepted_pairs_marks_what_training_never_shows():
     assert "accepted pseudo-labels: 11 clips, 4 hatched" in texts(figure)
 
 
-def test_nothing_accepted_is_said():
+def test_nothing_accepted_is_reported():
     training, pairs = pd.Series({"happy": 5, "sad": 5}), pd.DataFrame([[3, 0]], index=["happy"], columns=INTENTS)
     assert "no pseudo-label was accepted" in texts(figures.accepted(training * 0, training, title=""))
     assert "no pseudo-label was accepted" not in texts(figures.accepted(training, training, title=""))

@@ -116,9 +116,9 @@ def test_clips_hold_sight_and_sound_of_one_to_two_seconds(corpus):
 def test_tables_tell_the_plan(corpus):
     planned = sample_corpus.plan(0, SIZES).set_index("name")
     table = pd.read_csv(corpus / "Annotation/Training_transcription.csv", encoding="utf-8-sig")
-    told = table.set_index(table.FileName.str.removesuffix(".mp4"))
-    assert told.emotion.to_dict() == planned[planned.part == "training"].emotion.to_dict()
-    assert told.Subtitle.to_dict() == planned[planned.part == "training"].sentence.to_dict()
+    by_name = table.set_index(table.FileName.str.removesuffix(".mp4"))
+    assert by_name.emotion.to_dict() == planned[planned.part == "training"].emotion.to_dict()
+    assert by_name.Subtitle.to_dict() == planned[planned.part == "training"].sentence.to_dict()
 
 
 def test_rerun_draws_only_what_is_missing(corpus):

@@ -97,19 +97,19 @@ def test_files_that_are_not_listed_are_not_read(exported, copy):
 
 
 @pytest.mark.parametrize(
-    ("part", "name", "told"),
+    ("part", "name", "message"),
     [
         ("transcripts", "punctuation.json", "does not list transcripts/punctuation.json"),
         ("members", "heads1-seed0-fold0.safetensors", "lists 5 members where its settings ask for 6"),
         ("encoders/audio", "fitted.json", "does not list encoders/audio/fitted.json"),
     ],
 )
-def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name, told):
+def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name, message):
     parts = read_plain(copy)["parts"]
     del parts[part]["files"][name]
     (copy / part / name).unlink()
     change(copy, parts=parts)
-    with pytest.raises(ConfigError, match=rf"model\.json is damaged \({re.escape(told)}\)"):
+    with pytest.raises(ConfigError, match=rf"model\.json is damaged \({re.escape(message)}\)"):
         Predictor(copy, device="cpu")
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tfidf_svd.npz", "vocabulary.json", "fitted.json"])
-def test_who_received_a_damaged_export_is_told_to_ask_for_another(copy, name):
+def test_who_received_a_damaged_export_is_reported_to_ask_for_another(copy, name):
     path = copy / "encoders" / "text" / name
     path.write_bytes(path.read_bytes()[:-20])
     parts = read_plain(copy)["parts"]  # made by somebody who lists what is damaged

@@ -56,11 +56,11 @@ def test_csv_has_a_column_a_probability(records):
     assert table.missing[0] == "no visual: there is no video track"
 
 
-def test_streams_of_one_reason_are_told_together_and_a_sentence_that_lacks_once():
+def test_streams_of_one_reason_are_reported_together_and_a_sentence_that_lacks_once():
     missing = {"text": "no sentence", "sentence": "no sentence", "audio": "no media file", "visual": "no media file"}
     record = outputs.as_records([Prediction(Clip("c", "", ""), {"emotion": {}, "intent": {}}, (), missing)], {})[0]
-    told = pd.read_csv(io.StringIO(outputs.as_csv([record]))).missing[0]
-    assert told == "no text: no sentence; no audio, visual: no media file"
+    message = pd.read_csv(io.StringIO(outputs.as_csv([record]))).missing[0]
+    assert message == "no text: no sentence; no audio, visual: no media file"
     assert outputs._told({"sentence": "no sentence"}) == "no sentence"
 
 
@@ -71,7 +71,7 @@ def test_the_table_is_aligned_and_tells_what_is_not_used(records):
     assert third.endswith("there is no such file")
 
 
-def test_a_sentence_that_was_heard_is_told():
+def test_a_sentence_that_was_transcribed_is_reported():
     (record,) = outputs.as_records([replace(GOOD, heard=True)], {})
     assert (record["sentence"], record["heard"]) == ("好", True)
     assert outputs.as_table([record]).endswith("heard: 好; no visual: there is no video track\n")

@@ -59,15 +59,15 @@ def numbers(predictions) -> np.ndarray:
 
 
 def test_test_clips_get_the_submissions_labels_and_probabilities(home, predictor, testing):
-    said = predictor.predict(testing)
+    answers = predictor.predict(testing)
     out = home / "submissions" / "sample"
     submitted = pd.read_csv(out / "submission.csv", index_col="filename").loc[[clip.name for clip in testing]]
-    assert [p.label("emotion") for p in said] == list(submitted.emo_pred)
-    assert [p.label("intent") for p in said] == list(submitted.int_pred)
+    assert [p.label("emotion") for p in answers] == list(submitted.emo_pred)
+    assert [p.label("intent") for p in answers] == list(submitted.int_pred)
     table = pd.read_csv(out / "probabilities.csv", index_col="name").loc[submitted.index]
-    columns = [f"{task}_{label}" for task in TASKS for label in said[0].probabilities[task]]
-    np.testing.assert_allclose(numbers(said), table[columns], atol=5.1e-5)  # they are written with four digits
-    assert {p.streams for p in said} == {("text", "audio", "visual")}
+    columns = [f"{task}_{label}" for task in TASKS for label in answers[0].probabilities[task]]
+    np.testing.assert_allclose(numbers(answers), table[columns], atol=5.1e-5)  # they are written with four digits
+    assert {p.streams for p in answers} == {("text", "audio", "visual")}
 
 
 def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor, testing):
@@ -88,18 +88,18 @@ def test_sentences_are_punctuated_as_in_training(moved, punctuation, ends):
 
 
 @pytest.mark.parametrize(
-    ("tracks", "sentence", "streams", "told"),
+    ("tracks", "sentence", "streams", "reasons"),
     [
         ({"sound": False}, "", ("visual",), {"text": "no sentence", "audio": "there is no audio track"}),
         ({"pictures": False}, "好", ("text", "audio"), {"visual": "there is no video track"}),
         (None, "好", ("text",), {"audio": "no media file", "visual": "no media file"}),
     ],
 )
-def test_what_a_clip_lacks_is_not_used_and_told(predictor, tmp_path, tracks, sentence, streams, told):
+def test_what_a_clip_lacks_is_not_used_and_reported(predictor, tmp_path, tracks, sentence, streams, reasons):
     path = "" if tracks is None else write_clip(tmp_path / "a.mp4", **tracks)
     (prediction,) = predictor.predict([Clip("a", sentence, path)])
     assert prediction.streams == streams
-    assert prediction.missing == told
+    assert prediction.missing == reasons
     assert prediction.problem == ""
     for task in TASKS:
         assert sum(prediction.probabilities[task].values()) == pytest.approx(1)
@@ -265,19 +265,19 @@ def listening(moved) -> Path:
     return change_model(moved, settings={"speech": speech})
 
 
-def test_a_clip_without_a_sentence_is_heard_and_the_model_is_loaded_once(listening, tmp_path):
+def test_a_clip_without_a_sentence_is_transcribed_and_the_model_is_loaded_once(listening, tmp_path):
     write_whisper(listening.parents[1] / "whisper")
     path = write_clip(tmp_path / "a.mp4")
     predictor = Predictor(listening, device="cpu")
-    heard, again, told, mute = predictor.predict(
+    transcribed, again, given, mute = predictor.predict(
         [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
     )
     transcriber = predictor._transcriber
-    assert heard.heard
-    assert heard.clip.sentence == again.clip.sentence != ""
-    assert heard.clip.sentence == predictor._restorer.restore(heard.clip.sentence)
-    assert "text" in heard.streams
-    assert (told.heard, told.clip.sentence[0]) == (False, "好")
+    assert transcribed.heard
+    assert transcribed.clip.sentence == again.clip.sentence != ""
+    assert transcribed.clip.sentence == predictor._restorer.restore(transcribed.clip.sentence)
+    assert "text" in transcribed.streams
+    assert (given.heard, given.clip.sentence[0]) == (False, "好")
     assert (mute.heard, mute.missing["text"]) == (False, "no sentence")
     (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
     assert (silent.heard, silent.missing["text"]) == (False, "no sentence")
@@ -292,7 +292,7 @@ def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path)
         predictor.predict([Clip("a", "", path)])
 
 
-def test_a_film_is_told_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
+def test_a_film_is_distinguished_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
     longest = predictor._run.longest
     assert 0.5 < longest < 10
     media.write_clip(tmp_path / "film.mp4", None, np.zeros(int(11 * longest * 16_000), np.float32), fps=FPS)

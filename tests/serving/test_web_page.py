@@ -66,10 +66,12 @@ def short(tmp_path_factory) -> Path:
 
 def ask(client, path: Path | None, sentence: str = "") -> tuple[dict, dict, str]:
     """Probabilities of emotions and intents by label, and what is said of them."""
-    *said, notes, clip, left = client.predict(path and gradio_client.handle_file(path), sentence, api_name="/predict")
+    *predictions, notes, clip, left = client.predict(
+        path and gradio_client.handle_file(path), sentence, api_name="/predict"
+    )
     assert clip is None  # it is taken off the page
     assert left == "" or path is None  # and its sentence with it
-    emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in said)
+    emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in predictions)
     return emotions, intents, notes
 
 
@@ -99,23 +101,23 @@ def kept(uploads: Path) -> list[Path]:
 def test_a_dropped_clip_is_answered_as_by_the_script_and_not_kept(client, home, short, uploads):
     emotions, intents, notes = ask(client, short, "你真的太棒了")
     (expected,) = Predictor(find_run("sample", home), device="cpu").predict([Clip("short", "你真的太棒了", str(short))])
-    for task, said in zip(TASKS, (emotions, intents), strict=True):
-        assert said == pytest.approx(expected.probabilities[task], abs=1e-6)
+    for task, predictions in zip(TASKS, (emotions, intents), strict=True):
+        assert predictions == pytest.approx(expected.probabilities[task], abs=1e-6)
     assert "text, audio, visual" in notes
     assert kept(uploads) == []
 
 
 @pytest.mark.parametrize(
-    ("clip", "sentence", "told"), [(True, "", "not used: text (no sentence)"), (False, "好", "sentence alone")]
+    ("clip", "sentence", "message"), [(True, "", "not used: text (no sentence)"), (False, "好", "sentence alone")]
 )
-def test_a_clip_or_a_sentence_alone_is_answered_and_what_is_missing_told(client, short, clip, sentence, told):
+def test_a_clip_or_a_sentence_alone_is_answered_and_what_is_missing_reported(client, short, clip, sentence, message):
     emotions, intents, notes = ask(client, short if clip else None, sentence)
     assert sum(emotions.values()) == pytest.approx(1)
     assert sum(intents.values()) == pytest.approx(1)
-    assert told in notes.replace("\\", "")
+    assert message in notes.replace("\\", "")
 
 
-def test_what_cannot_be_answered_is_told_in_words(client, tmp_path, uploads):
+def test_what_cannot_be_answered_is_reported_in_words(client, tmp_path, uploads):
     media.write_clip(tmp_path / "long.mp4", None, np.zeros(16000 * 61), fps=FPS)
     (tmp_path / "broken.mp4").write_bytes(b"x" * 1000)
     cases = [
@@ -192,7 +194,7 @@ def test_the_page_is_there_for_this_machine_only(page):
     caught.value.close()
 
 
-def test_a_port_that_is_taken_is_told(page, home):
+def test_a_port_that_is_taken_is_reported(page, home):
     port = page.rsplit(":", 1)[1]
     with pytest.raises(SystemExit, match=f"error: --port: {port} cannot be used"):
         run_script("predict.py", "sample", "--home", str(home), "--serve", "--port", port)

@@ -259,7 +259,7 @@ def test_taggers_give_the_probabilities_of_crfsuite(tmp_path):
         np.testing.assert_allclose(tagger.marginals(features), expected, atol=1e-4)  # weights have six decimals
 
 
-def test_a_damaged_tagger_is_told(tmp_path):
+def test_a_damaged_tagger_is_reported(tmp_path):
     Tagger(["E，", "I"], ["a", "b"], np.ones((2, 2)), np.zeros((2, 2))).save(tmp_path / "tagger.npz")
     whole = (tmp_path / "tagger.npz").read_bytes()
     assert Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS).labels == ["E，", "I"]

@@ -197,7 +197,7 @@ def test_the_model_decides_the_transcripts(tmp_path):
     assert all("transformers" in p for p in prints[2:])
 
 
-def test_a_missing_or_unfit_model_is_said_before_any_work(encoder, tmp_path, monkeypatch):
+def test_a_missing_or_unfit_model_is_reported_before_any_work(encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(hub.MissingModel, match=r"--punctuation: .*hf download somebody/model"):

@@ -285,7 +285,7 @@ def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
     assert (frames[~mask] == 0).all()
 
 
-def test_of_a_long_clip_evenly_spaced_frames_are_seen():
+def test_of_a_long_clip_evenly_spaced_frames_are_taken():
     clips, frames, mask = gather("short", "long")
     assert mask[1].all()
     assert mask.shape[1] == MAX_FRAMES

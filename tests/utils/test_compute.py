@@ -77,7 +77,7 @@ def test_jobs_that_kill_every_worker_end_in_a_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_the_error_of_a_job_is_told_as_it_is(tmp_path, n_jobs):
+def test_the_error_of_a_job_is_reported_as_it_is(tmp_path, n_jobs):
     with pytest.raises(ConfigError, match="job 2 cannot be done"):
         run(fails, tmp_path, n_jobs=n_jobs)
 
@@ -146,7 +146,7 @@ def test_a_map_in_workers_is_in_order_and_can_be_left_early(n_jobs):
         list(map_in_workers(math.sqrt, [1, -1], n_jobs=n_jobs))
 
 
-def test_a_worker_that_is_killed_in_a_map_is_told():
+def test_a_worker_that_is_killed_in_a_map_is_reported():
     with pytest.raises(WorkersLost, match="was killed"):
         list(map_in_workers(always_killed, range(4), n_jobs=2))
     assert list(map_in_workers(math.sqrt, [4, 9], n_jobs=2)) == [2, 3]

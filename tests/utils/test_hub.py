@@ -64,7 +64,7 @@ def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/no such folder", "a/b/c", "", ".."])
-def test_what_is_neither_folder_nor_id_is_said_so(model):
+def test_what_is_neither_folder_nor_id_is_reported(model):
     for find in (hub.locate, hub.identity):
         with pytest.raises(hub.MissingModel, match=r"neither a folder nor a |holds no config\.json"):
             find(model)
@@ -190,7 +190,7 @@ def test_a_download_that_fails_says_what_helps_and_goes_on_later(local, cache, m
     assert Path(hub.locate(ID)).name == COMMIT
 
 
-def test_a_model_that_asks_for_consent_or_is_not_there_is_told_apart(local):
+def test_a_model_that_asks_for_consent_or_is_not_there_is_distinguished(local):
     with pytest.raises(hub.MissingModel, match=r"there is none of that name, or it is private.*`hf auth login`"):
         hub.locate("somebody/else")
     local.gated.add(ID)

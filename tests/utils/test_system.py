@@ -121,11 +121,11 @@ def test_a_gpu_whose_memory_is_full_ends_in_one_line():
 def test_what_helps_fits_what_was_done(number, tmp_path):
     with pytest.raises(Unreadable) as caught, system.reading(tmp_path / "clip.mp4"):
         raise os_error(number)
-    said = str(caught.value)
-    assert str(tmp_path / "clip.mp4") in said
-    assert os.strerror(number) in said
-    assert "same command again" in said
-    assert "writable" not in said
+    text = str(caught.value)
+    assert str(tmp_path / "clip.mp4") in text
+    assert os.strerror(number) in text
+    assert "same command again" in text
+    assert "writable" not in text
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])

@@ -67,7 +67,7 @@ def test_labels_are_one_hot_and_names_may_be_bytes():
     assert labels == ["1_2_3", "emotion-6", "intent-8", "1_2"]
 
 
-def test_without_h5py_the_remedy_is_told(source, tmp_path, monkeypatch):
+def test_without_h5py_the_remedy_is_reported(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ConfigError, match="pip install h5py"):
         prepared("mc-eiu", source, tmp_path / "out")

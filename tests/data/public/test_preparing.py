@@ -127,7 +127,7 @@ def test_a_corpus_within_its_source_and_labels_within_the_corpus_are_refused(cli
         prepare("toy", corpus, source, out, out / "truth.csv", Settings())
 
 
-def test_a_disk_that_is_too_small_is_told_beforehand(clips, source, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_beforehand(clips, source, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_bytes", lambda media: 10**18)
     with zipfile.ZipFile(source / "clips.zip", "w") as archive:
         archive.write(source / "clip0.mp4", "clip0.mp4")
