@@ -96,6 +96,9 @@ def test_folds_of_other_clips_or_of_another_number_are_refused(tmp_path):
     folds.write(drawn, path)
     with pytest.raises(ConfigError, match=r"folds\.csv holds 5 folds where 3 are asked for; give --folds 5, or delete"):
         folds.read(path, corpus.part("training"), n_folds=3)
+    folds.write(drawn.replace({"fold": {1: 7}}), path)
+    with pytest.raises(files.Damaged, match="not numbered from 0"):
+        folds.read(path, corpus.part("training"), n_folds=5)
 
 
 def test_what_folds_keep_together_is_reported_also_of_folds_that_were_drawn_before():
@@ -106,13 +109,6 @@ def test_what_folds_keep_together_is_reported_also_of_folds_that_were_drawn_befo
     assert f"Kept together in a fold: {n} values of speaker, with " in folds.kept_together(by_speaker, training, "auto")
     assert "no speakers or dialogues are known" in folds.kept_together(by_speaker, training, "none")
     assert f"{n} of {n} values of speaker lie in several folds" in folds.kept_together(by_clip, training, "auto")
-
-
-def test_folds_that_are_not_numbered_from_0_are_damaged(tmp_path):
-    table = pd.DataFrame({"name": ["a", "b", "c"], "fold": [0, 1, 3]})
-    folds.write(table, tmp_path / "folds.csv")
-    with pytest.raises(files.Damaged, match="not numbered from 0"):
-        folds.read(tmp_path / "folds.csv", table, n_folds=2)
 
 
 def test_a_clip_that_no_fold_holds_out_is_noticed(monkeypatch):

@@ -73,6 +73,8 @@ def test_a_text_belongs_to_one_clip(folder):
     for places in ([folder], [folder / "a.mp4", folder / "none.mp4"]):
         with pytest.raises(ConfigError, match="--texts FILE"):
             find_clips(places, text="好")
+    with pytest.raises(ConfigError, match="exclude"):
+        find_clips([folder / "a.mp4"], text="x", texts=folder / "sentences.csv")
 
 
 @pytest.mark.parametrize("header", ["name,sentence", "FileName,Subtitle", "\ufeff,FileName,Subtitle"])
@@ -109,8 +111,3 @@ def test_a_row_that_nearly_names_a_clip_is_refused(tmp_path, file, row):
 def test_tables_that_cannot_be_used_are_refused(folder, text, says):
     with pytest.raises(ConfigError, match=f"--texts.*{says}"):
         find_clips([folder], texts=table(folder, text))
-
-
-def test_text_and_texts_exclude_each_other(folder):
-    with pytest.raises(ConfigError, match="exclude"):
-        find_clips([folder / "a.mp4"], text="x", texts=folder / "sentences.csv")

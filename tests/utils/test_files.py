@@ -96,11 +96,6 @@ def test_what_is_no_json_is_named_with_the_remedy(tmp_path, content):
         files.read_json(path)
 
 
-def test_a_result_that_is_not_there_is_not_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        files.read_json(tmp_path / "done.json")
-
-
 def test_an_archive_that_sends_its_reader_before_its_start_is_damaged(tmp_path):
     with pytest.raises(files.Damaged, match=r"a\.npz is damaged"), files.reading(tmp_path / "a.npz"):
         raise OSError(errno.EINVAL, "Invalid argument")

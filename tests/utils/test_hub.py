@@ -141,7 +141,9 @@ def test_a_run_keeps_the_revision_that_it_began_with(local, cache):
     local.revision[ID] = "f" * 40
     assert hub.locate(ID) == place
     shutil.rmtree(cache)
+    local.xet, local.asked[:] = True, []  # where that is offered, the download is a plain one
     assert Path(hub.locate(ID)).name == "f" * 40
+    assert any(path.endswith("model.safetensors") for path in local.sent())
 
 
 def test_a_download_that_is_cut_goes_on_where_it_stopped(local, folder, monkeypatch):
@@ -198,12 +200,6 @@ def test_a_model_that_asks_for_consent_or_is_not_there_is_distinguished(local):
         hub.locate(ID)
 
 
-def test_where_xet_is_offered_the_download_is_a_plain_one(local):
-    local.xet = True
-    assert Path(hub.locate(ID)).name == COMMIT
-    assert any(path.endswith("model.safetensors") for path in local.sent())
-
-
 def test_what_cannot_be_loaded_is_named_with_the_reason(folder):
     with pytest.raises(hub.MissingModel, match=r"cannot be loaded .* as AutoFeatureExtractor: .*preprocessor"):
         hub.load(AutoFeatureExtractor, str(folder))
@@ -234,11 +230,8 @@ def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):
     (copy / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask, and be told to run it
     for kind in (transformers.AutoConfig, AutoModel):
-        with pytest.raises(
-            hub.MissingModel, match=r"needs Python code that comes with it \(auto_map.*not run"
-        ) as caught:
+        with pytest.raises(hub.MissingModel, match=r"^[^\n]*needs Python code that comes with it \(auto_map[^\n]*not run[^\n]*$"):
             hub.load(kind, str(copy))
-        assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
 
