@@ -14,7 +14,9 @@ def write_noise(
     """A clip of random pictures and sound, or of one of them."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (n_pictures, 96, 96, 3), dtype=np.uint8) if pictures else None
-    write_clip(path, frames, rng.normal(0, 0.1, round(16_000 * seconds)) if sound else None, fps=n_pictures / seconds)
+    write_clip(
+        path, frames, rng.normal(0, 0.1, round(16_000 * seconds)) if sound else None, fps=round(n_pictures / seconds)
+    )
     return path
 
 

@@ -230,7 +230,8 @@ def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):
     (copy / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask, and be told to run it
     for kind in (transformers.AutoConfig, AutoModel):
-        with pytest.raises(hub.MissingModel, match=r"^[^\n]*needs Python code that comes with it \(auto_map[^\n]*not run[^\n]*$"):
+        one_line = r"^[^\n]*needs Python code that comes with it \(auto_map[^\n]*not run[^\n]*$"
+        with pytest.raises(hub.MissingModel, match=one_line):
             hub.load(kind, str(copy))
     assert not (tmp_path / "ran").exists()
 
