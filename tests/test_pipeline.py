@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from meiju.cli import parse_config
-from meiju.config import Config, CorpusConfig
+from meiju.config import CorpusConfig
 from meiju.data import submission
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import EMOTIONS, INTENTS
@@ -105,29 +105,13 @@ def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, 
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_second_run_does_nothing_again_and_says_so(home, root, capsys):
-    before = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
-    for step in STEPS:
-        run_step(step, home, root)
-    after = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
-    assert after == before
-    assert capsys.readouterr().out.count("done before with these settings") == len(STEPS) - 1  # folds are kept
-
-
 def test_step_08_says_over_what_its_intervals_are_and_what_out_of_fold_is_worth(home, root, capsys, monkeypatch):
     monkeypatch.setattr("meiju.evaluation.scores.warn_of_loss", lambda gains: "Worse: --submit stage1.")
     run_step("08_ensemble", home, root)
-    told = capsys.readouterr().out
-    for part in (
-        "log-loss ±",
-        "over clips (out-of-fold)",
-        "Too high for people who are new",
-        "Too low",
-        "log_loss_intent",
-    ):
-        assert part in told
-    assert "*** Worse: --submit stage1. ***" in told
-    assert "(stage 2, 8 clips, checked)" in told
+    out = capsys.readouterr().out
+    parts = ["log-loss ±", "over clips (out-of-fold)", "Too high for people who are new", "Too low", "log_loss_intent"]
+    parts += ["*** Worse: --submit stage1. ***", "(stage 2, 8 clips, checked)"]
+    assert [part for part in parts if part not in out] == []
 
 
 def test_a_finished_step_says_so_at_once(home, root):
@@ -144,18 +128,8 @@ def test_a_finished_step_says_so_at_once(home, root):
     arguments = ["sample", "--home", str(home), "--corpus.root", str(root), *TINY]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.count("done before with these settings") == 2
-    told = [line for line in done.stderr.splitlines() if not line.startswith("passed over ")]
-    assert told == ["05_train_stage1 imports []", "09_report imports []"]
-
-
-def test_other_settings_are_redone_with_what_depends_on_them_and_kept_apart(home, root, tmp_path):
-    home = shutil.copytree(home, tmp_path / "home")
-    first = {path.name for path in (home / "work/sample/stage1").iterdir()}
-    run_step("05_train_stage1", home, root, "--train.lr", "1e-4")
-    with pytest.raises(SystemExit, match="06_pseudo_label"):
-        run_step("07_train_stage2", home, root, "--train.lr", "1e-4")
-    assert first < {path.name for path in (home / "work/sample/stage1").iterdir()}
-    assert len(list((home / "work/_shared/features").glob("text-*"))) == 1
+    message = [line for line in done.stderr.splitlines() if not line.startswith("passed over ")]
+    assert message == ["05_train_stage1 imports []", "09_report imports []"]
 
 
 def test_a_bad_corpus_stops_every_step_before_it_works(tmp_path, root):
@@ -228,15 +202,13 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     assert (out / "ablation.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr("meiju.report.style.to_png", lambda figure: b"")  # painting takes seconds, and was done once
     capsys.readouterr()
-    before = {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
+    before = times(home)
     run_step("10_ablate", home, root, "--variants", *variants)
-    assert {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()} == before
+    assert times(home) == before
     # What it took is still known, whichever variants are asked for.
     run_step("10_ablate", home, root, "--variants", "gate-soft")
-    assert (
-        pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]).note["out-of-fold", "gate-soft"]
-        == notes["gate-soft"]
-    )
+    again = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
+    assert again.note["out-of-fold", "gate-soft"] == notes["gate-soft"]
     # A run with fewer head counts finds its members among those of more.
     run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
     (other,) = set(out.parent.glob("ablation-*")) - {out}
@@ -245,13 +217,6 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
     assert fewer.note["out-of-fold", "full"].startswith("3 members in")
     run_step("10_ablate", home, root, "--variants", *variants)
     pd.testing.assert_frame_equal(pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]), table)
-
-
-def test_a_text_file_that_cannot_be_read_is_named_with_its_line(tmp_path, root):
-    path = tmp_path / "lines.txt"
-    path.write_bytes("你好。\n".encode() + b"\xff\xfe\n")
-    with pytest.raises(SystemExit, match=r"lines\.txt, line 2"):
-        run_step("02_refine_punctuation", tmp_path, root, "--punctuation-texts", str(path))
 
 
 def cut(path: Path) -> None:
@@ -303,13 +268,6 @@ def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home,
     assert [path for path in before if after[path] != before[path] and not path.endswith("report.html")] == []
 
 
-def test_a_step_names_the_lost_file_and_the_script_that_makes_it(own_home, root):
-    (path,) = own_home.glob("work/sample/pseudo/*/gates.csv")
-    path.unlink()
-    with pytest.raises(SystemExit, match=rf"{path} is missing or truncated; run .*06_pseudo_label\.py again"):
-        run_step("07_train_stage2", own_home, root)
-
-
 # What is damaged without another size, by what it is named, and the step that reads it when its own mark is gone.
 DAMAGES = [
     ("pseudo/*/pseudo_labels.csv", "stage2/*/done.json", "07_train_stage2"),
@@ -320,7 +278,7 @@ DAMAGES = [
 ]
 
 
-def test_other_damage_is_named_and_deleting_what_is_said_mends_it(own_home, root):
+def test_other_damage_is_named_and_deleting_what_is_named_mends_it(own_home, root):
     before, to_delete = bytes_of(own_home), set()
     for file, missing, step in DAMAGES:
         (damaged,) = own_home.glob(f"work/*/{file}")
@@ -364,7 +322,7 @@ def edited(module: str, old: str, new: str):
             function.cache_clear()
 
 
-def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, capsys):
+def test_results_of_older_code_are_left_aside_and_reported(own_home, root, capsys):
     before = {path.name for path in own_home.glob("work/sample/stage1/*")}
     with edited("models/fusion", "return own + gate * seen", "return own"):
         run_step("03_extract_features", own_home, root)
@@ -376,14 +334,6 @@ def test_results_of_older_code_are_left_aside_and_said_to_be(own_home, root, cap
     assert len({path.name for path in own_home.glob("work/sample/stage1/*")} - before) == 1
 
 
-def test_comments_and_docstrings_are_no_code(home, root, capsys):
-    with edited(
-        "models/fusion", '"""A hidden layer and the classes of one task."""', '"""Other words."""  # and a comment'
-    ):
-        run_step("05_train_stage1", home, root)
-    assert "done before" in capsys.readouterr().out
-
-
 def test_a_copied_home_touched_clips_and_rows_in_another_order_are_known_again(home, root, tmp_path, capsys):
     corpus = shutil.copytree(root, tmp_path / "corpus", copy_function=shutil.copyfile)
     for path in corpus.rglob("*.csv"):  # and the rows in another order
@@ -391,9 +341,17 @@ def test_a_copied_home_touched_clips_and_rows_in_another_order_are_known_again(h
         order = np.random.default_rng(3).permutation(len(rows))
         path.write_text("".join([header, *(rows[k] for k in order)]), encoding="utf-8")
     copy = shutil.copytree(home, tmp_path / "home", copy_function=shutil.copyfile)
+    before = times(copy)
     for step in STEPS:
         run_step(step, copy, corpus)
-    assert capsys.readouterr().out.count("done before") == len(STEPS) - 1  # of folds it is said otherwise
+    assert capsys.readouterr().out.count("done before with these settings") == len(STEPS) - 1  # folds are kept
+    written = {path.name for path, time in times(copy).items() if time != before.get(path)}
+    assert written <= {"known-files.json", ".lock"}
+
+
+def times(home: Path) -> dict[Path, int]:
+    """When each file below work/ was last written."""
+    return {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
 
 
 def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, monkeypatch, capsys):
@@ -402,9 +360,6 @@ def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, 
     (table,) = [pd.read_csv(path) for path in own_home.glob("work/sample/pseudo/*/pseudo_labels.csv")]
     most = (table.emotion_accepted | table.intent_accepted).groupby(table.fold).sum().max()
     assert f"learn from 3 of up to {most} pseudo-labelled clips" in capsys.readouterr().out
-    monkeypatch.undo()
-    run_step("07_train_stage2", own_home, root, "--stage2.weight", "0.3")
-    assert "learn from" not in capsys.readouterr().out
 
 
 def test_of_changed_clips_only_these_are_encoded_again(tmp_path, capsys):
@@ -444,9 +399,3 @@ def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_
         run_step("02_refine_punctuation", tmp_path, root, "--punctuation", "none")
     (log,) = tmp_path.glob("work/sample/log/*-transcripts.log")
     assert "Traceback" in log.read_text(encoding="utf-8")
-
-
-def test_a_step_that_another_process_is_at_names_it(tmp_path, root):
-    run = Run(Config("sample", home=tmp_path, folds=3, corpus=CorpusConfig(root)))
-    with files.reserved(run.folder("transcripts")), pytest.raises(SystemExit, match=f"process {os.getpid()}"):
-        run_step("02_refine_punctuation", tmp_path, root)

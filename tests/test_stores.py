@@ -122,14 +122,10 @@ def test_of_two_runs_at_once_one_encodes_and_the_other_is_refused(tmp_path, arra
     assert refused[0].startswith(f"another run is writing to {store} (process ")
     with files.reserved(store):  # of a whole store, nothing is written
         extract(make(tmp_path, "second", arrays))
-    assert encoded == NAMES
-
-
-def test_what_a_run_lost_it_makes_anew_unless_another_is_at_it(tmp_path, arrays, encoded):
-    store = extract(make(tmp_path, "first", arrays))
-    (store / "frames.npy").unlink()
-    with files.reserved(store), pytest.raises(files.Busy):
-        extract(make(tmp_path, "first", arrays))
+        assert encoded == NAMES
+        (store / "frames.npy").unlink()
+        with pytest.raises(files.Busy):
+            extract(make(tmp_path, "first", arrays))
     assert (store / "encoder" / "fitted.json").exists()
     extract(make(tmp_path, "first", arrays))
     assert frame_store.load(store).frames.any()
@@ -245,16 +241,14 @@ def test_frames_and_transcriptions_are_named_by_what_decides_them(tmp_path):
 
 
 def test_other_stores_are_those_of_the_same_stream(tmp_path):
-    text, other, audio = (tmp_path / "features" / f"{name}-012" for name in ("text", "text-2", "audio"))
-    older = text.with_name("text-345")
-    for folder in (text, other, audio, older):
+    names = ("features/text-012", "features/text-345", "features/text-2-012", "features/audio-012")
+    text, older, _, audio = (tmp_path / name for name in names)
+    first, second = (tmp_path / "transcription" / name for name in ("012", "345"))
+    for folder in (*(tmp_path / name for name in names), first, second):
         folder.mkdir(parents=True)
     assert older in stores.others(text)
     assert audio not in stores.others(text)
     assert stores.others(audio) == []
-    first, second = (tmp_path / "transcription" / name for name in ("012", "345"))
-    for folder in (first, second):
-        folder.mkdir(parents=True)
     assert stores.others(first) == [second]
 
 

@@ -28,10 +28,10 @@ def toy(seed=0):
 
 def test_labels_that_show_are_predicted_and_those_that_do_not_are_not():
     x, labels, fold = toy()
-    said = out_of_fold(x, labels, fold, **OPTIONS)
-    np.testing.assert_allclose(said.sum(axis=1), 1)
-    assert (said[:, 3] == 0).all()  # a class that no clip has
-    assert (said.argmax(axis=1) == labels).mean() > 0.95
+    predictions = out_of_fold(x, labels, fold, **OPTIONS)
+    np.testing.assert_allclose(predictions.sum(axis=1), 1)
+    assert (predictions[:, 3] == 0).all()  # a class that no clip has
+    assert (predictions.argmax(axis=1) == labels).mean() > 0.95
     noise = np.random.default_rng(1).normal(size=(90, 3))
     assert (out_of_fold(noise, labels, fold, **OPTIONS).argmax(axis=1) == labels).mean() < 0.6
 
@@ -48,8 +48,8 @@ def test_what_a_clip_lacks_is_the_mean_of_the_clips_that_are_learnt_from():
     x, labels, fold = toy()
     lacking = np.full((1, 3), np.nan)
     mean = x.mean(axis=0, keepdims=True)
-    said = predict(x, labels, fold, np.concatenate([lacking, mean, 9 + x]), **OPTIONS)
-    np.testing.assert_allclose(said[0], said[1], atol=1e-6)
+    predictions = predict(x, labels, fold, np.concatenate([lacking, mean, 9 + x]), **OPTIONS)
+    np.testing.assert_allclose(predictions[0], predictions[1], atol=1e-6)
 
 
 def test_the_script_writes_scores_and_a_submission(home, root, tmp_path, capsys):

@@ -32,6 +32,9 @@ def test_variants_are_chosen_by_name_and_group_and_the_full_run_leads():
         f"without-{stream}" for stream in ("text", "audio", "visual")
     ]
     assert names("all") == list(all_variants(CONFIG))
+    two = replace(CONFIG, streams=CONFIG.streams[:2])
+    assert names("streams", config=two) == [FULL, "only-text", "only-audio"]
+    assert "only-text" not in all_variants(replace(CONFIG, streams=CONFIG.streams[:1]))
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -50,15 +53,5 @@ def test_fusions_are_compared_at_one_ensemble_size(name):
 
 def test_head_counts_that_do_not_divide_the_width_are_left_out():
     config = replace(CONFIG, model=ModelConfig(heads=(3,), width=6))
-    assert [name for name in all_variants(config) if name.startswith("heads-")] == [
-        "heads-1",
-        "heads-2",
-        "heads-3",
-        "heads-mean",
-    ]
-
-
-def test_of_two_streams_none_is_left_out_twice_over():
-    two = replace(CONFIG, streams=CONFIG.streams[:2])
-    assert names("streams", config=two) == [FULL, "only-text", "only-audio"]
-    assert "only-text" not in all_variants(replace(CONFIG, streams=CONFIG.streams[:1]))
+    heads = [name for name in all_variants(config) if name.startswith("heads-")]
+    assert heads == ["heads-1", "heads-2", "heads-3", "heads-mean"]

@@ -63,13 +63,6 @@ def assert_split(corpus):
         assert clip.sentence == f"{clip.part.capitalize()} {number}"
 
 
-def test_names_that_all_parts_use_are_taken_with_their_parts_folder(split):
-    corpus = read(split)
-    assert_split(corpus)
-    (remark,) = corpus.remarks
-    assert "dia0_utt0 is train_splits_dia0_utt0" in remark
-
-
 @pytest.mark.parametrize("form", ["{}/dia0_utt{}.mp4", "{}\\dia0_utt{}", "./Annotation/{}/dia0_utt{}.mp4"])
 def test_names_with_a_folder_are_files_in_it(split, form):
     for part, folder in FOLDERS.items():
@@ -89,7 +82,9 @@ def test_where_folders_do_not_tell_the_part_one_line_says_what_to_do(split):
     assert "give names with their folder, such as train/dia0_utt0.mp4" in line
 
 
-def test_a_clip_that_lacks_in_its_parts_folder_is_not_taken_from_another(split):
+def test_names_that_all_parts_use_are_taken_with_their_parts_folder_and_from_no_other(split):
+    assert_split(read(split))
+    assert "dia0_utt0 is train_splits_dia0_utt0" in read(split).remarks[0]
     (split / "Annotation" / "dev_splits_complete" / "dia0_utt1.mp4").unlink()
     (line,) = lines_of(split)
     assert "Validation.csv, row 3: no media file for dia0_utt1" in line
@@ -160,7 +155,7 @@ def test_times_between_which_nothing_lies_are_refused_with_their_row(tmp_path, s
     assert "hh:mm:ss,ms" in line
 
 
-def test_a_film_that_lacks_is_told_once(tmp_path):
+def test_a_film_that_lacks_is_reported_once(tmp_path):
     root = write_films(tmp_path, HEADER, [["ep02.mp4", str(k), str(k + 1), ""] for k in range(9)])
     (root / "Annotation" / "ep01.mp4").unlink()
     (line,) = lines_of(root)

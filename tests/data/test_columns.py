@@ -74,7 +74,7 @@ def test_times_in_all_their_forms(time, value):
         *((sentence, True) for sentence in ("♪ 你好 ♪", "(laughs) no", "？！", "……", "好")),
     ],
 )
-def test_what_is_heard_besides_words_is_no_sentence(tmp_path, sentence, has_words):
+def test_a_text_without_words_is_no_sentence(tmp_path, sentence, has_words):
     assert spoken(sentence) == (sentence if has_words else "")
     corpus = read(tmp_path, Testing=f"FileName,Subtitle\nx1,{sentence}\n")
     assert corpus.part("testing").sentence.item() == (sentence if has_words else "")
@@ -85,7 +85,7 @@ def test_what_is_heard_besides_words_is_no_sentence(tmp_path, sentence, has_word
     assert read_sentences(tmp_path / "texts.csv") == {"a": sentence if has_words else ""}
 
 
-def test_several_labels_in_a_cell_are_told(tmp_path):
+def test_several_labels_in_a_cell_are_reported(tmp_path):
     training = "FileName,Subtitle,emotion,intent\nt1,a,sad,neutral\nt2,b,sad;anger,wishing\nt3,c,so/so,wishing\n"
     with pytest.raises(CorpusError, match=r"row 3: unknown emotion 'sad;anger' \(these are several labels: keep one"):
         read(tmp_path, Training=training)

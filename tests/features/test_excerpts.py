@@ -33,9 +33,9 @@ def films(tmp_path_factory):
                 level = np.full((16, 16, 3), 16 + k * 220 // (SECONDS * FPS), np.uint8)
                 container.mux(pictures.encode(av.VideoFrame.from_ndarray(level, format="rgb24")))
                 piece = noise[k * RATE // FPS :][: RATE // FPS]
-                heard = av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
-                heard.sample_rate, heard.pts, heard.time_base = RATE, k * RATE // FPS, Fraction(1, RATE)
-                container.mux(sound.encode(heard))
+                samples = av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
+                samples.sample_rate, samples.pts, samples.time_base = RATE, k * RATE // FPS, Fraction(1, RATE)
+                container.mux(sound.encode(samples))
             container.mux(pictures.encode(None))
             container.mux(sound.encode(None))
     return folder
@@ -43,14 +43,14 @@ def films(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
 @pytest.mark.parametrize(("start", "stop"), SPANS)
-def test_an_excerpt_is_what_the_whole_film_shows_and_says_then(films, name, start, stop):
+def test_an_excerpt_is_what_the_whole_film_holds_then(films, name, start, stop):
     pictures, sound = read_frames(films / name, fps=FPS, size=16), read_audio(films / name)
     shown = read_frames(excerpt(films / name, start, stop), fps=FPS, size=16)
     first, last = (int(np.ceil(seconds * FPS)) for seconds in (start, stop))
     np.testing.assert_array_equal(shown, pictures[first:last])
-    heard, delay = read_audio(excerpt(films / name, start, stop)), round(RATE * sound_delay(films / name))
-    np.testing.assert_allclose(heard, sound[round(start * RATE) + delay :][: len(heard)], atol=1e-3)
-    assert len(heard) == pytest.approx((stop - start) * RATE, abs=2048 if stop == SECONDS else 1)
+    samples, delay = read_audio(excerpt(films / name, start, stop)), round(RATE * sound_delay(films / name))
+    np.testing.assert_allclose(samples, sound[round(start * RATE) + delay :][: len(samples)], atol=1e-3)
+    assert len(samples) == pytest.approx((stop - start) * RATE, abs=2048 if stop == SECONDS else 1)
 
 
 def sound_delay(path) -> float:
@@ -61,7 +61,7 @@ def sound_delay(path) -> float:
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
-def test_excerpts_that_follow_each_other_leave_nothing_out_and_say_nothing_twice(films, name):
+def test_excerpts_that_follow_each_other_leave_nothing_out_and_repeat_nothing(films, name):
     notes = []
     parts = [excerpt(films / name, *span) for span in pairwise([0, 3.3, 7.5, 20, 40])]
     pieces = [read_frames(part, fps=FPS, size=16, notes=notes) for part in parts]
@@ -112,6 +112,6 @@ def test_a_film_without_time_stamps_is_read_from_its_start(films, tmp_path):
     np.testing.assert_array_equal(shown, whole[2 * rate : 3 * rate])
 
 
-def test_the_name_of_an_excerpt_tells_file_and_times():
+def test_the_name_of_an_excerpt_holds_file_and_times():
     assert split_excerpt(excerpt("a#t=1,2/ep 1.mp4", 12.5, 1234.5678)) == ("a#t=1,2/ep 1.mp4", 12.5, 1234.568)
     assert split_excerpt("film#t=1,2.mp4") == ("film#t=1,2.mp4", 0, float("inf"))

@@ -1,6 +1,5 @@
 import pickle
 
-import av
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
 from meiju.features.tracking import Track
 from meiju.sample.drawing import draw_face, draw_speaker
+from toy_clips import damage_packet, write_noise
 
 PICTURES = 4  # of a clip, two a second
 
@@ -58,16 +58,10 @@ def test_every_second_picture_with_the_face_is_a_frame(encoder, clips):
 
 
 def test_damage_of_the_file_is_noted(encoder, tmp_path):
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (16, 96, 96, 3), dtype=np.uint8)  # noise, so that each packet is large
-    clip = write(tmp_path / "damaged.mp4", frames)
-    with av.open(clip.path) as container:
-        place = [(packet.pos, packet.size) for packet in container.demux() if packet.size][8]
-    data = bytearray((tmp_path / "damaged.mp4").read_bytes())
-    data[place[0] : sum(place)] = b"\xff" * place[1]
-    (tmp_path / "damaged.mp4").write_bytes(data)
-    (seen,) = encoder.encode([clip])
-    damage, nobody = seen.note.split("; ")
+    path = write_noise(tmp_path / "damaged.mp4", n_pictures=16)
+    damage_packet(path, "video", 8)
+    (encoded,) = encoder.encode([Clip("damaged", "", str(path))])
+    damage, nobody = encoded.note.split("; ")
     assert "of the video track is lost" in damage
     assert nobody == NO_FACE
 
@@ -80,7 +74,11 @@ def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):
     assert distances.argmin(axis=1).tolist() == [0, 1, 2]
 
 
-def test_a_clip_without_a_face_is_told_and_keeps_its_pictures(encoder, clips):
+def test_a_clip_without_a_face_is_noted_and_keeps_its_pictures(encoder, clips):
+    never = make_encoder("face-geometry", Config("run"))  # of a corpus without any face
+    never.fit([clips["nobody"]], seed=0)
+    encoded = never.encode([clips["nobody"], clips["happy-0"]])
+    assert [e.frames.shape for e in encoded] == [(PICTURES, never.dim)] * 2
     (nobody,) = encoder.encode([clips["nobody"]])
     assert nobody.note == NO_FACE
     assert nobody.frames.shape == (PICTURES, encoder.dim)
@@ -98,47 +96,31 @@ def test_a_clip_without_a_face_is_missing_if_faces_are_asked_for(encoder, clips,
     assert (str(nobody), str(silent)) == ("no face found", "there is no video track")
 
 
-def test_whole_pictures_alone_are_refused():
+def test_fitting_needs_pictures_and_more_than_whole_ones(clips):
+    with pytest.raises(ConfigError, match="face-geometry needs pictures"):
+        make_encoder("face-geometry", Config("run")).fit([clips["sound"]], seed=0)
     with pytest.raises(ConfigError, match=r"--visual\.crop"):
         make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="frame")))
 
 
-def test_clips_without_any_face_are_seen_whole(clips):
-    encoder = make_encoder("face-geometry", Config("run"))
-    encoder.fit([clips["nobody"]], seed=0)
-    encoded = encoder.encode([clips["nobody"], clips["happy-0"]])
-    assert [e.frames.shape for e in encoded] == [(PICTURES, encoder.dim)] * 2
-
-
-def test_fitting_needs_pictures(clips):
-    with pytest.raises(ConfigError, match="face-geometry needs pictures"):
-        make_encoder("face-geometry", Config("run")).fit([clips["sound"]], seed=0)
+def test_movement_is_measured_in_sides_of_the_face():
+    faces = [Face(np.array([100.0, 80 + down]), 60, 0.2, 0.9) for down in (0, 12, 0, 12)]
+    right, down, nearer, angle = _movement(Track(faces, np.array([True] * 4))).T
+    assert np.ptp(down) == pytest.approx(0.2)
+    assert (right, nearer) == (pytest.approx([0] * 4, abs=1e-6),) * 2
+    assert angle == pytest.approx([0.2] * 4)
+    assert len(_movement(Track(faces, np.array([True, False, False, True])))) == 2
 
 
 def test_what_was_learnt_is_saved_as_arrays_and_workers_get_a_copy(encoder, clips, tmp_path):
     encoder.save(tmp_path)
     loaded = make_encoder("face-geometry", Config("run"))
     loaded.load(tmp_path)
+    again = make_encoder("face-geometry", Config("run"))
+    again.fit(list(clips.values()), seed=0)
     chosen = [clips["happy-0"], clips["nobody"]]
     wanted = encoder.encode(chosen)
-    for other in (loaded, pickle.loads(pickle.dumps(encoder))):
+    for other in (loaded, again, pickle.loads(pickle.dumps(encoder))):
         assert other.dim == encoder.dim
         for a, b in zip(other.encode(chosen), wanted, strict=True):
             np.testing.assert_array_equal(a.frames, b.frames)
-
-
-def test_fitting_again_gives_the_same(encoder, clips):
-    again = make_encoder("face-geometry", Config("run"))
-    again.fit(list(clips.values()), seed=0)
-    for name, basis in encoder.bases.items():
-        np.testing.assert_array_equal(again.bases[name], basis)
-
-
-def test_movement_is_told_in_sides_of_the_face():
-    nod = [0, 12, 0, 12]
-    faces = [Face(np.array([100.0, 80 + down]), 60, 0.2, 0.9) for down in nod]
-    right, down, nearer, angle = _movement(Track(faces, np.array([True] * 4))).T
-    assert np.ptp(down) == pytest.approx(0.2)
-    assert (right, nearer) == (pytest.approx([0] * 4, abs=1e-6),) * 2
-    assert angle == pytest.approx([0.2] * 4)
-    assert len(_movement(Track(faces, np.array([True, False, False, True])))) == 2

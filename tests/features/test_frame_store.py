@@ -105,16 +105,16 @@ def test_clips_without_frames_are_named_with_the_reason_the_first_on_the_termina
     folder = tmp_path / "store"
     store = extract(Fake(), folder)
     assert dict(zip(store.missing.name, store.missing.reason, strict=True)) == {n: why for n, (_, why) in BAD.items()}
-    said = frame_store.describe("audio", store, folder)
-    assert all(f"missing: {name}, " in said for name in BAD)
+    text = frame_store.describe("audio", store, folder)
+    assert all(f"missing: {name}, " in text for name in BAD)
     silent = extract(Fake(bad={name: (NoFrames("silent"), "") for name in NAMES}), tmp_path / "silent")
-    said = frame_store.describe("audio", silent, tmp_path)
+    text = frame_store.describe("audio", silent, tmp_path)
     assert silent.frames.shape == (0, DIM)
-    assert said.count("missing: ") == frame_store.SHOWN
-    assert f"and {len(NAMES) - frame_store.SHOWN} more" in said
+    assert text.count("missing: ") == frame_store.SHOWN
+    assert f"and {len(NAMES) - frame_store.SHOWN} more" in text
 
 
-def test_values_that_float16_cannot_hold_or_takes_for_zero_are_told(tmp_path):
+def test_clips_whose_values_float16_cannot_hold_or_takes_for_zero_are_missing(tmp_path):
     bad = {NAMES[0]: np.array([[1e6, 0, -65504]]), NAMES[1]: np.full((2, DIM), 1e-9), NAMES[2]: np.zeros((1, DIM))}
     store = extract(Fake(bad={name: (frames, None) for name, frames in bad.items()}), tmp_path / "store")
     assert store.missing.name.tolist() == NAMES[:2]
@@ -126,7 +126,7 @@ INFINITE = np.full((1, DIM), np.inf, np.float32)
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "parts"),
     [
         ({0: INFINITE, 1: INFINITE}, []),  # half of a part of four is not most of it
         ({0: INFINITE, 1: INFINITE, 2: np.zeros((1, DIM + 1))}, ["audio: 3 of 4 training clips", "2: has 3 values"]),
@@ -138,12 +138,12 @@ INFINITE = np.full((1, DIM), np.inf, np.float32)
         ({4: NoFrames("no sentence"), 5: INFINITE, 6: INFINITE}, ["3 of 4 unlabelled", "1: no sentence"]),
     ],
 )
-def test_too_little_of_a_part_is_told_with_counts_and_reasons(tmp_path, bad, told):
+def test_too_little_of_a_part_is_reported_with_counts_and_reasons(tmp_path, bad, parts):
     store = extract(Fake(bad={NAMES[k]: (what, "") for k, what in bad.items()}), tmp_path / "store", CLIPS[:8])
-    said = frame_store.shortage("audio", store, {"training": NAMES[:4], "unlabelled": NAMES[4:8], "testing": []})
-    assert bool(said) == bool(told)
-    assert all(part in said for part in told)
-    assert len(said.splitlines()) <= 1
+    line = frame_store.shortage("audio", store, {"training": NAMES[:4], "unlabelled": NAMES[4:8], "testing": []})
+    assert bool(line) == bool(parts)
+    assert all(part in line for part in parts)
+    assert len(line.splitlines()) <= 1
 
 
 def test_notes_on_clips_are_kept_and_counted(tmp_path):
@@ -171,35 +171,22 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed,
     assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
 
 
-def test_fitting_that_was_cut_off_is_done_anew(tmp_path, undisturbed):
-    folder = tmp_path / "store"
-    (folder / "encoder").mkdir(parents=True)
-    (folder / "encoder" / "width").write_text("99")
-    encoder = Fake()
-    extract(encoder, folder)
-    assert encoder.fitted == 1
-    assert contents(folder) == undisturbed
-
-
-def test_a_finished_store_is_not_extracted_again(tmp_path, undisturbed):
-    folder = tmp_path / "store"
-    extract(Fake(), folder)
-    encoder = Fake(patience=0)
-    store = extract(encoder, folder)
-    assert (encoder.encoded, encoder.fitted) == ([], 0)
-    assert store.index.index.tolist() == NAMES
-    assert contents(folder) == undisturbed
-
-
-def test_an_encoder_that_cannot_be_fitted_leaves_no_store(tmp_path):
+def test_fitting_that_failed_or_was_cut_off_is_done_anew_and_a_finished_store_left(tmp_path, undisturbed):
     class Unfit(Fake):
         def fit(self, clips, *, seed):
             raise ConfigError("nothing to learn from")
 
+    folder = tmp_path / "store"
     with pytest.raises(ConfigError):
-        extract(Unfit(), tmp_path / "store")
-    assert not (tmp_path / "store" / "meta.json").exists()
-    assert extract(Fake(), tmp_path / "store").dim == DIM
+        extract(Unfit(), folder)
+    assert not (folder / "meta.json").exists()
+    (folder / "encoder").mkdir(exist_ok=True)
+    (folder / "encoder" / "width").write_text("99")
+    for n_fitted, n_encoded in ((1, len(NAMES)), (0, 0)):
+        encoder = Fake()
+        assert extract(encoder, folder).index.index.tolist() == NAMES
+        assert (encoder.fitted, len(encoder.encoded)) == (n_fitted, n_encoded)
+        assert contents(folder) == undisturbed
 
 
 @pytest.mark.parametrize("lost", [*STORE, "encoder"])
@@ -215,7 +202,7 @@ def test_what_a_store_has_lost_is_made_anew(tmp_path, undisturbed, lost):
 
 
 class Batched(Fake):
-    """A network: what it sees together is decided by chunks."""
+    """A network: what it encodes together is decided by chunks."""
 
     light = False
 
@@ -230,15 +217,16 @@ def extract_changed(encoder, folder: Path, changed: str = "", **options) -> fram
 
 
 @pytest.mark.parametrize(
-    ("kind", "changed", "encoded"),
+    ("kind", "changed", "meta", "encoded"),
     [
-        (Fake, NAMES[40], [NAMES[40]]),
-        (Batched, NAMES[40], NAMES[32:64]),
-        (Fake, NAMES[1], NAMES),  # it was fitted on that one
+        (Fake, NAMES[40], {}, [NAMES[40]]),
+        (Batched, NAMES[40], {}, NAMES[32:64]),
+        (Fake, NAMES[1], {}, NAMES),  # it was fitted on that one
+        (Fake, NAMES[40], {"code": "older"}, NAMES),
     ],
 )
-def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, kind, changed, encoded):
-    extract_changed(kind(), tmp_path / "first")
+def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, kind, changed, meta, encoded):
+    extract_changed(kind(), tmp_path / "first", meta={"encoder": "fake"} | meta)
     encoder = kind()
     store = extract_changed(encoder, tmp_path / "second", changed)
     assert encoder.encoded == encoded
@@ -276,21 +264,15 @@ def test_a_changed_clip_that_was_not_drawn_to_learn_from_changes_no_other(tmp_pa
     assert set(first.given) - set(fewer.given) == {first.given[0]}
 
 
-def test_nothing_is_taken_from_a_store_of_other_settings(tmp_path):
-    extract_changed(Fake(), tmp_path / "first", meta={"code": "older"})
-    encoder = Fake()
-    extract_changed(encoder, tmp_path / "second", meta={"code": "newer"})
-    assert encoder.encoded == NAMES
-
-
 class Shared(Fake):
     """Worker processes share its clips."""
 
     track = "audio"
 
 
-def test_parts_make_the_same_store(tmp_path, undisturbed):
-    extract(Shared(), tmp_path / "store")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_parts_of_any_number_of_workers_make_the_same_store(tmp_path, undisturbed, n_jobs):
+    extract(Shared(), tmp_path / "store", n_jobs=n_jobs)
     assert contents(tmp_path / "store") == undisturbed
     assert not (tmp_path / "store" / "parts").exists()
 
@@ -319,12 +301,6 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path):
         extract(Fake(), tmp_path / "store")
 
 
-def test_number_of_workers_makes_no_difference(tmp_path, undisturbed):
-    for n_jobs in (1, 2):
-        extract(Shared(), tmp_path / f"store{n_jobs}", n_jobs=n_jobs)
-    assert contents(tmp_path / "store1") == contents(tmp_path / "store2") == undisturbed
-
-
 DAMAGES = [
     ("index.csv", lambda text: text.replace(",0,1,\n", ",-1,1,\n", 1)),  # a clip's frames begin before the first
     ("index.csv", lambda text: text.replace(",0,1,\n", ",0,1000000,\n", 1)),
@@ -334,7 +310,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("name", "change"), DAMAGES)
-def test_a_store_that_is_damaged_or_has_lost_a_file_is_told_in_one_line(tmp_path, name, change):
+def test_a_store_that_is_damaged_or_has_lost_a_file_is_named_in_one_line(tmp_path, name, change):
     extract(Fake(), tmp_path / "store")
     path = tmp_path / "store" / name
     if change:

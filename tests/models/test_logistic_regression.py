@@ -71,7 +71,7 @@ def draw_targets(seed=0):
     """Probabilities of every class, some of them none."""
     rng = np.random.default_rng(seed)
     drawn = {task: rng.dirichlet(np.full(SHAPE.classes[task], 0.7), size=N).round(2) for task in TASKS}
-    return {task: said / said.sum(axis=1, keepdims=True) for task, said in drawn.items()}
+    return {task: p / p.sum(axis=1, keepdims=True) for task, p in drawn.items()}
 
 
 def soft_cross_entropy_minimum(x, targets, weight):
@@ -97,14 +97,15 @@ def test_soft_targets_are_learnt_as_they_are():
     weight = {task: np.random.default_rng(k).uniform(0, 2, N) for k, task in enumerate(TASKS)}
     linear = fitted(targets, weight)
     x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double()
-    hard = fitted({task: said.argmax(axis=1) for task, said in targets.items()}, weight)(batch)
+    hard = fitted({task: p.argmax(axis=1) for task, p in targets.items()}, weight)(batch)
     for task, logits in linear(batch).items():
-        said = logits[0].softmax(dim=-1).double()
+        probabilities = logits[0].softmax(dim=-1).double()
         if task == "emotion":  # of two classes, scikit-learn keeps one logit: another penalty
             wider = x * torch.from_numpy(deviation(task))
             expected = soft_cross_entropy_minimum(wider, targets[task], weight[task]).softmax(dim=-1)
-            torch.testing.assert_close(said, expected, atol=1e-3, rtol=0)
-        assert torch.allclose(said, hard[task][0].softmax(dim=-1).double(), atol=1e-3) == (task == "intent")
+            torch.testing.assert_close(probabilities, expected, atol=1e-3, rtol=0)
+        of_hard = hard[task][0].softmax(dim=-1).double()
+        assert torch.allclose(probabilities, of_hard, atol=1e-3) == (task == "intent")
 
 
 def test_a_row_of_several_classes_becomes_one_row_per_class():
@@ -122,28 +123,24 @@ def test_clips_of_weight_zero_teach_nothing():
         torch.testing.assert_close(second(make_batch(1))[task], logits, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("seen", [[], [2], [1, 3], [0, 1, 3]])
-def test_classes_without_a_clip_are_never_said(seen):
-    labels = draw_labels() | {"emotion": np.resize(seen or [0], N)}
-    weight = {"emotion": np.full(N, float(bool(seen))), "intent": np.ones(N)}
-    said = fitted(labels, weight)(make_batch(1))["emotion"][0].softmax(dim=-1)
-    if seen:
-        assert said[:, seen].sum(dim=1).min() > 0.99
-        assert set(said.argmax(dim=1).tolist()) <= set(seen)
+@pytest.mark.parametrize("known", [[], [2], [1, 3], [0, 1, 3]])
+def test_classes_without_a_clip_are_never_predicted(known):
+    labels = draw_labels() | {"emotion": np.resize(known or [0], N)}
+    weight = {"emotion": np.full(N, float(bool(known))), "intent": np.ones(N)}
+    probabilities = fitted(labels, weight)(make_batch(1))["emotion"][0].softmax(dim=-1)
+    if known:
+        assert probabilities[:, known].sum(dim=1).min() > 0.99
+        assert set(probabilities.argmax(dim=1).tolist()) <= set(known)
     else:
-        torch.testing.assert_close(said, torch.full_like(said, 1 / 4))
+        torch.testing.assert_close(probabilities, torch.full_like(probabilities, 1 / 4))
 
 
-def test_a_missing_stream_says_nothing():
+def test_a_missing_stream_decides_nothing():
     linear, batch = fitted(draw_labels()), make_batch(1)
     batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
-    said = linear(batch)
+    before = linear(batch)
     batch.frames["audio"] = batch.frames["audio"] + 7
     for task, logits in linear(batch).items():
-        torch.testing.assert_close(logits, said[task], rtol=0, atol=0)
-
-
-def test_a_stream_that_no_clip_has_is_harmless():
-    batch = make_batch()
-    batch.mask["audio"] = torch.zeros_like(batch.mask["audio"])
-    assert all(logits.isfinite().all() for logits in fitted(draw_labels(), batch=batch)(make_batch(1)).values())
+        torch.testing.assert_close(logits, before[task], rtol=0, atol=0)
+    never = fitted(draw_labels(), batch=batch)  # no clip to learn from has it
+    assert all(logits.isfinite().all() for logits in never(make_batch(1)).values())

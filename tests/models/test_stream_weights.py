@@ -36,8 +36,8 @@ def test_a_stream_that_tells_nothing_gets_little():
 
 def test_the_variances_of_least_error_are_drawn_together():
     streams, _ = draw(n=400)
-    told = streams[0][:, 0] + streams[1][:, 0] / 2 + np.random.default_rng(1).normal(size=400) / 2
-    targets = np.eye(2)[(told > 0).astype(int)]
+    target = streams[0][:, 0] + streams[1][:, 0] / 2 + np.random.default_rng(1).normal(size=400) / 2
+    targets = np.eye(2)[(target > 0).astype(int)]
     variances = stream_variances(streams[:2], targets, np.ones(len(targets)))
     chosen = variances.max() * (variances / variances.max()) ** (1 / POWER)
     kernels, y = np.stack([x @ x.T for x in streams[:2]]), targets - targets.mean(axis=0)

@@ -45,13 +45,12 @@ def pseudo_labels(emotion=0.99, intent=0.85, precision=0.8):
     return table, gates
 
 
-def test_what_is_accepted_is_told_by_class():
+def test_what_is_accepted_is_reported_and_where_nothing_is_a_threshold_that_lets_a_clip_in():
     text = teachers.describe(*pseudo_labels(emotion=0.6), CORPUS)
     assert "emotion: 2 accepted (temperature 1.00, at a confidence of 0.600 or more; of held-out rows that" in text
     assert "0.800 are right" in text
-
-
-def test_where_nothing_is_accepted_a_threshold_is_named_that_lets_a_clip_in():
+    text = teachers.describe(*pseudo_labels(0.0, 0.0), CORPUS)
+    assert "emotion: 2 accepted (temperature 1.00: the whole pool; of held-out rows, 0.800 of the likeliest" in text
     text = teachers.describe(*pseudo_labels(precision=np.nan), CORPUS)
     assert "no emotion is accepted; with --pseudo.threshold 0.700 every fold would accept at least one clip" in text
     assert "no held-out row passes" in text
@@ -59,15 +58,11 @@ def test_where_nothing_is_accepted_a_threshold_is_named_that_lets_a_clip_in():
     assert "no intent is accepted" not in text
 
 
-def test_the_whole_pool_is_told_as_such():
-    text = teachers.describe(*pseudo_labels(0.0, 0.0), CORPUS)
-    assert "emotion: 2 accepted (temperature 1.00: the whole pool; of held-out rows, 0.800 of the likeliest" in text
-
-
-def test_an_empty_pool_is_said_to_be_empty():
+def test_an_empty_pool_and_no_pseudo_label_are_reported():
     table, gates = pseudo_labels()
     assert teachers.describe(table[:0], gates, CORPUS).startswith("there are no unlabelled clips")
     assert "as there are no unlabelled clips" in teachers.too_few(table[:0], 3, 2)
+    assert "a fold has no pseudo-labelled clip;" in teachers.too_few(pseudo_labels(1.0, 1.0)[0], 3, 2)
 
 
 # In all folds, a clip is accepted for at least one task: 2 of 4 rows, or 1 per fold.
@@ -79,11 +74,6 @@ def test_few_pseudo_labels_are_no_second_stage(n_labelled, few):
     assert bool(sentence) == few
     if few:
         assert sentence.startswith("Stage 2 is nearly stage 1 again: for 21 labelled clips, a fold has 1.0 ")
-
-
-def test_no_pseudo_label_at_all():
-    table, _ = pseudo_labels(1.0, 1.0)
-    assert "a fold has no pseudo-labelled clip;" in teachers.too_few(table, 3, 2)
 
 
 CONFIG = Config(
@@ -116,8 +106,8 @@ def with_shuffled_labels(corpus: Corpus, fold: int) -> Corpus:
 
 
 @pytest.mark.parametrize("fold", range(N_FOLDS))
-def test_nested_rows_come_from_the_members_that_held_out_both_folds(stage1, fold):
-    rows, nested = teachers.calibration_out_of_fold(CONFIG, FOLDS, stage1, fold)
+def test_calibration_rows_come_from_the_members_that_held_out_both_folds(stage1, fold):
+    rows, probabilities = teachers.calibration_out_of_fold(CONFIG, FOLDS, stage1, fold)
     assert set(rows.name) == set(FOLDS.name[FOLDS.fold != fold])
     for other in set(range(N_FOLDS)) - {fold}:
         pair = tuple(sorted((fold, other)))
@@ -127,11 +117,11 @@ def test_nested_rows_come_from_the_members_that_held_out_both_folds(stage1, fold
         there = (rows.fold == other).to_numpy()
         expected = ensemble.mean_over(stage1, chosen, list(rows.name[there]))
         for task in TASKS:
-            np.testing.assert_array_equal(nested[task][there], expected[task])
+            np.testing.assert_array_equal(probabilities[task][there], expected[task])
 
 
-@pytest.mark.parametrize("leaky", [Member(2, 1, (0, 1)), Member(1, 0, (1,))], ids=["nested", "teacher"])
-def test_a_member_that_saw_a_held_out_clip_stops_the_labelling(tmp_path, leaky):
+@pytest.mark.parametrize("leaky", [Member(2, 1, (0, 1)), Member(1, 0, (1,))], ids=["calibration", "teacher"])
+def test_a_member_that_trained_on_a_held_out_clip_stops_the_labelling(tmp_path, leaky):
     draw_members(tmp_path, members.plan(CONFIG, calibration=True), TOY, FOLDS, knows=1.0)
     teachers.label_pool(CONFIG, TOY, FOLDS, tmp_path)
     (first, *_) = FOLDS.name[FOLDS.fold == 1]
@@ -204,7 +194,7 @@ def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, re
         (",1.0,", ",0.0,"),
     ],
 )
-def test_damaged_gates_are_told(tmp_path, old, new):
+def test_damaged_gates_are_named(tmp_path, old, new):
     table, gates = pseudo_labels()
     teachers.write(tmp_path, table, gates)
     assert len(teachers.read(tmp_path)[1]) == len(gates)

@@ -70,15 +70,12 @@ def test_score_table_is_aligned_and_fits_a_terminal():
     cells.append("0.0123")
     assert re.split(r" {2,}", first) == cells
     assert last.endswith(" –")
+    caption = page.score_table(SCORES).splitlines()[-1]
+    assert "over 14 speakers (out-of-fold) and over clips (validation)" in caption
     for name in ("clips", "JRBM ±", "log-loss", "fold sd"):
         end = header.index(name) + len(name)
         assert all(line[end : end + 2].strip() == "" for line in lines)
         assert all(line[end - 1] not in " " for line in (first, last, rule))
-
-
-def test_beside_the_scores_stands_what_their_intervals_are_over():
-    told = page.score_table(SCORES).splitlines()[-1]
-    assert "over 14 speakers (out-of-fold) and over clips (validation)" in told
 
 
 def test_all_content_reaches_the_page_in_its_order():
@@ -88,6 +85,7 @@ def test_all_content_reaches_the_page_in_its_order():
     parts += ["submission", "errors.csv", "Clips of each emotion.", "train.lr", "torch 2.9.0"]
     places = [page.text.rindex(part) for part in parts]
     assert places == sorted(places)
+    assert [attrs.get("class") for attrs in page.all("tr")][:3] == [None, "strong", "tagged"]
 
 
 def test_text_is_shown_and_never_run():
@@ -124,11 +122,6 @@ def test_a_link_leads_to_what_lies_beside_the_report(address):
         Section("", link=("", address))
 
 
-def test_marked_and_strong_rows_stand_out():
-    rows = [attrs.get("class") for attrs in Page(render()).all("tr")]
-    assert rows[:3] == [None, "strong", "tagged"]
-
-
 def test_an_empty_report_is_a_page():
     nothing = Table("Nothing", "", pd.DataFrame({"a": pd.Series(dtype=float)}))
     page = Page(render(intro=[], sections=[Section("Empty", [], [nothing])], made_with={}))
@@ -162,12 +155,7 @@ def test_settings_are_named_as_on_the_command_line():
     assert flat == {"run": "sample", "train.lr": "0.0002", "train.heads": "(1, 8)", "extra": "{}"}
 
 
-def test_a_folders_name_that_is_not_utf8_does_not_spoil_the_page():
-    assert "corpus?" in render(intro=["corpus\udcff"]).encode("utf-8").decode("utf-8")
-
-
 @pytest.mark.parametrize("low", [0.51, NAN])
 def test_a_score_without_an_interval_says_why(low):
     """As of two speakers."""
-    told = page.explain(SCORES.assign(JRBM_low=low))
-    assert ("–: too few for an interval" in told) == (low != 0.51)
+    assert ("–: too few for an interval" in page.explain(SCORES.assign(JRBM_low=low))) == (low != 0.51)

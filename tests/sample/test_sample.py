@@ -23,9 +23,8 @@ def many() -> pd.DataFrame:
 
 
 def make_tiny(root, seed: int = 0) -> None:
-    sample_corpus.make_sample(
-        root, seed=seed, n_training=12, n_validation=4, n_test=4, n_unlabelled=6, n_jobs=1, show_progress=False
-    )
+    sizes = dict(zip(("n_training", "n_validation", "n_test", "n_unlabelled"), SIZES.values(), strict=True))
+    sample_corpus.make_sample(root, seed=seed, **sizes, n_jobs=1, show_progress=False)
 
 
 def test_a_seed_repeats_the_plan_and_a_clip_and_another_does_not(many):
@@ -40,15 +39,11 @@ def test_a_seed_repeats_the_plan_and_a_clip_and_another_does_not(many):
     assert not (first[0] == other[0]).all()
 
 
-def test_labels_are_the_official_ones(many):
-    training = many[many.part == "training"]
-    assert set(training.emotion) == set(EMOTIONS)
-    assert set(training.intent) == set(INTENTS)
-
-
 def test_selected_parts_are_balanced_and_the_pool_is_not(many):
     shares = many.groupby("part").emotion.value_counts(normalize=True).unstack()
     assert shares.loc["training"].between(0.08, 0.23).all()
+    assert set(shares) == set(EMOTIONS)
+    assert set(many.intent) == set(INTENTS)
     assert shares.loc["unlabelled", "neutral"] > 0.27
 
 
@@ -100,12 +95,9 @@ def test_tables_have_the_official_columns(corpus):
 
 
 def test_every_row_has_its_clip(corpus):
-    layout = {
-        "Annotation/Training_transcription.csv": "Annotation/Training",
-        "Annotation/Validation_transcription.csv": "Annotation/Validation",
-        "Annotation/Mandarin_Testing_files.csv": "Annotation/Testing",
-    }
-    for table, folder in layout.items():
+    tables = ("Training_transcription.csv", "Validation_transcription.csv", "Mandarin_Testing_files.csv")
+    for name, part in zip(tables, ("Training", "Validation", "Testing"), strict=True):
+        table, folder = f"Annotation/{name}", f"Annotation/{part}"
         assert sorted(pd.read_csv(corpus / table).FileName) == sorted(p.name for p in (corpus / folder).iterdir())
     pool = pd.read_csv(corpus / "NoAnnotation/transcription.csv").name
     assert sorted(pool + ".mp4") == sorted(p.name for p in (corpus / "NoAnnotation/clips").iterdir())
@@ -124,9 +116,9 @@ def test_clips_hold_sight_and_sound_of_one_to_two_seconds(corpus):
 def test_tables_tell_the_plan(corpus):
     planned = sample_corpus.plan(0, SIZES).set_index("name")
     table = pd.read_csv(corpus / "Annotation/Training_transcription.csv", encoding="utf-8-sig")
-    told = table.set_index(table.FileName.str.removesuffix(".mp4"))
-    assert told.emotion.to_dict() == planned[planned.part == "training"].emotion.to_dict()
-    assert told.Subtitle.to_dict() == planned[planned.part == "training"].sentence.to_dict()
+    by_name = table.set_index(table.FileName.str.removesuffix(".mp4"))
+    assert by_name.emotion.to_dict() == planned[planned.part == "training"].emotion.to_dict()
+    assert by_name.Subtitle.to_dict() == planned[planned.part == "training"].sentence.to_dict()
 
 
 def test_rerun_draws_only_what_is_missing(corpus):
@@ -143,12 +135,9 @@ def test_rerun_draws_only_what_is_missing(corpus):
     assert not list(corpus.rglob("*.part"))
 
 
-def test_two_samples_never_mix(corpus):
+def test_a_folder_with_other_files_or_another_sample_is_left_alone(corpus, tmp_path):
     with pytest.raises(ConfigError, match="delete it"):
         make_tiny(corpus, seed=1)
-
-
-def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "precious.csv").write_text("name\n")
     with pytest.raises(ConfigError, match="holds other data"):
         make_tiny(tmp_path)

@@ -30,8 +30,8 @@ def bert(root, tmp_path_factory) -> str:
     return str(folder)
 
 
-def run_all(home: Path, root: Path, *flags: str, heard: bool = False) -> None:
-    for step in (*(["01_transcribe"] if heard else []), *STEPS[:-1]):
+def run_all(home: Path, root: Path, *flags: str, transcribed: bool = False) -> None:
+    for step in (*(["01_transcribe"] if transcribed else []), *STEPS[:-1]):
         run_step(step, home, root, *flags)
 
 
@@ -46,10 +46,10 @@ def ask(home: Path, root: Path, folder: Path, run: str = "sample") -> pd.DataFra
     return pd.DataFrame(records, index=[Path(record["clip"]).stem for record in records])
 
 
-def assert_as_submitted(said: pd.DataFrame, home: Path) -> None:
-    table = pd.read_csv(home / "submissions" / "sample" / "probabilities.csv", index_col="name").loc[said.index]
-    asked = [{f"{t}_{label}": p for t, of in row.items() for label, p in of.items()} for row in said.probabilities]
-    np.testing.assert_allclose(pd.DataFrame(asked, said.index)[table.columns], table, atol=FOUR_DIGITS)
+def assert_as_submitted(answers: pd.DataFrame, home: Path) -> None:
+    table = pd.read_csv(home / "submissions" / "sample" / "probabilities.csv", index_col="name").loc[answers.index]
+    asked = [{f"{t}_{label}": p for t, of in row.items() for label, p in of.items()} for row in answers.probabilities]
+    np.testing.assert_allclose(pd.DataFrame(asked, answers.index)[table.columns], table, atol=FOUR_DIGITS)
 
 
 KINDS = {
@@ -74,9 +74,9 @@ def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_pat
         np.save(frames / f"{name}.npy", rng.normal(size=(3, 8)).astype(np.float32))
     model = shutil.copytree(bert, tmp_path / "bert")
     run_all(own, root, "--streams", f"text=hf:{model}", f"made=npy:{frames}", "audio=smart-turn", "--model.heads", "2")
-    said = ask(own, root, tmp_path)
-    assert_as_submitted(said, own)
-    assert set(map(tuple, said.streams)) == {("text", "made", "audio")}
+    answers = ask(own, root, tmp_path)
+    assert_as_submitted(answers, own)
+    assert set(map(tuple, answers.streams)) == {("text", "made", "audio")}
     write_bert(model, "甲")
     with pytest.raises(SystemExit, match=f"{model} is another model than the run used"):
         ask(own, root, tmp_path)
@@ -91,7 +91,7 @@ def test_clips_that_are_transcribed(own, root, tmp_path):
     lines.iloc[::2, lines.columns.get_indexer(lines.columns.intersection(["Subtitle", "sentence"]))] = ""
     lines.to_csv(table, index=False)
     run_all(own, silent, "--speech.model", str(speech), "--speech.language", "zh", "--model.heads", "2", heard=True)
-    said = ask(own, silent, tmp_path)
-    assert_as_submitted(said, own)
-    assert said.heard.sum() == 4
-    assert (said.sentence != "").all()
+    answers = ask(own, silent, tmp_path)
+    assert_as_submitted(answers, own)
+    assert answers.heard.sum() == 4
+    assert (answers.sentence != "").all()

@@ -51,17 +51,17 @@ def test_clips_of_other_endings_and_behind_links_are_found(folder, tmp_path):
         assert [c.name for c in find_clips([place])[0]] == ["a", "b", "c"]
 
 
-def test_every_problem_is_told_by_its_place(folder, tmp_path):
+def test_every_problem_is_reported_by_its_place(folder, tmp_path):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "broken.mp4").write_bytes(b"x" * 1000)
     names = ("nothing", "a.txt", "empty.mp4", "broken.mp4", "none.mp4")
     clips, problems, _ = find_clips([*(tmp_path / name for name in names), folder / "a.mp4"])
-    told = {Path(place).name: problem for place, problem in problems.items()}
-    assert list(told) == list(names)
+    message = {Path(place).name: problem for place, problem in problems.items()}
+    assert list(message) == list(names)
     for name, part in zip(names, ("no clips", ".mp4", "0 bytes", "not decodable", "no such file"), strict=True):
-        assert part in told[name]
+        assert part in message[name]
     assert [c.name for c in clips] == ["empty", "broken", "a"]  # a sentence would do for the first two
 
 
@@ -73,6 +73,8 @@ def test_a_text_belongs_to_one_clip(folder):
     for places in ([folder], [folder / "a.mp4", folder / "none.mp4"]):
         with pytest.raises(ConfigError, match="--texts FILE"):
             find_clips(places, text="好")
+    with pytest.raises(ConfigError, match="exclude"):
+        find_clips([folder / "a.mp4"], text="x", texts=folder / "sentences.csv")
 
 
 @pytest.mark.parametrize("header", ["name,sentence", "FileName,Subtitle", "\ufeff,FileName,Subtitle"])
@@ -82,7 +84,7 @@ def test_sentences_come_from_a_table_as_corpora_have_them(folder, header):
     assert {c.name: c.sentence for c in find_clips([folder], texts=path)[0]} == {"a": "好,好", "b": "", "c": ""}
 
 
-def test_rows_that_name_no_clip_and_clips_without_a_row_are_told(folder):
+def test_rows_that_name_no_clip_and_clips_without_a_row_are_reported(folder):
     text = "name,sentence\na,x\n" + "".join(f"z{k},x\n" for k in range(5))
     assert find_clips([folder], texts=table(folder, text))[2][1:] == [
         "--texts: 5 rows name none of the clips (z0, z1, z2 and 2 more)",
@@ -109,8 +111,3 @@ def test_a_row_that_nearly_names_a_clip_is_refused(tmp_path, file, row):
 def test_tables_that_cannot_be_used_are_refused(folder, text, says):
     with pytest.raises(ConfigError, match=f"--texts.*{says}"):
         find_clips([folder], texts=table(folder, text))
-
-
-def test_text_and_texts_exclude_each_other(folder):
-    with pytest.raises(ConfigError, match="exclude"):
-        find_clips([folder / "a.mp4"], text="x", texts=folder / "sentences.csv")

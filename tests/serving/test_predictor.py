@@ -2,20 +2,18 @@ import json
 import shutil
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from meiju.config import ConfigError, CorpusConfig
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import TASKS
 from meiju.features import media
 from meiju.features.base import Clip
-from meiju.serving.bundle import Stamp, find_run
+from meiju.serving.bundle import find_run
 from meiju.serving.predictor import FEW, Predictor
+from toy_clips import damage_packet, write_noise
 from toy_models import write_whisper
 from toy_run import run_script
 
@@ -41,48 +39,19 @@ def moved(home, tmp_path) -> Path:
     return tmp_path / "moved"
 
 
-def read_model(home: Path) -> dict:
-    return json.loads((home / "submissions" / "sample" / "model.json").read_text())
-
-
 def change_model(home: Path, *, settings: dict | None = None, **changes) -> Path:
     """The folder of a run whose model.json holds other values; settings: of its settings, by section.name."""
-    model = read_model(home) | changes
+    path = home / "submissions" / "sample" / "model.json"
+    model = json.loads(path.read_text()) | changes
     for name, value in (settings or {}).items():
         *section, name = name.split(".")
         (model["settings"][section[0]] if section else model["settings"])[name] = value
-    path = home / "submissions" / "sample" / "model.json"
     path.write_text(json.dumps(model))
     return path.parent
 
 
-def with_ready_frames(home: Path, place: Path) -> Path:
-    """The folder of a run that has ready-made frames in place of its sound."""
-    for encoder in home.glob("work/_shared/features/audio-*/encoder"):
-        (encoder / "unit.json").write_text('{"unit": 1.0}')
-    return change_model(home, settings={"streams": ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]})
-
-
-def list_anew(folder: Path) -> None:
-    """Have model.json list the files as they are now."""
-    model = json.loads((folder / "model.json").read_text())
-    for part in model["parts"].values():
-        part["files"] = {name: vars(Stamp.of(folder / part["folder"] / name)) for name in part["files"]}
-    (folder / "model.json").write_text(json.dumps(model))
-
-
-def change_weights(path: Path, change) -> None:
-    """Write a member's weights anew, each as `change` gives it; what streams it was made for stays beside them."""
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    save_file({key: change(weight) for key, weight in load_file(path).items()}, path, metadata)
-
-
-def write_clip(path: Path, *, pictures: bool = True, sound: bool = True) -> str:
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 255, (5, 64, 64, 3), dtype=np.uint8) if pictures else None
-    media.write_clip(path, frames, rng.normal(0, 0.1, 16000) if sound else None, fps=FPS)
-    return str(path)
+def write_clip(path: Path, **tracks) -> str:
+    return str(write_noise(path, **tracks))
 
 
 def numbers(predictions) -> np.ndarray:
@@ -90,24 +59,21 @@ def numbers(predictions) -> np.ndarray:
 
 
 def test_test_clips_get_the_submissions_labels_and_probabilities(home, predictor, testing):
-    said = predictor.predict(testing)
+    answers = predictor.predict(testing)
     out = home / "submissions" / "sample"
     submitted = pd.read_csv(out / "submission.csv", index_col="filename").loc[[clip.name for clip in testing]]
-    assert [p.label("emotion") for p in said] == list(submitted.emo_pred)
-    assert [p.label("intent") for p in said] == list(submitted.int_pred)
+    assert [p.label("emotion") for p in answers] == list(submitted.emo_pred)
+    assert [p.label("intent") for p in answers] == list(submitted.int_pred)
     table = pd.read_csv(out / "probabilities.csv", index_col="name").loc[submitted.index]
-    columns = [f"{task}_{label}" for task in TASKS for label in said[0].probabilities[task]]
-    np.testing.assert_allclose(numbers(said), table[columns], atol=5.1e-5)  # they are written with four digits
-    assert {p.streams for p in said} == {("text", "audio", "visual")}
+    columns = [f"{task}_{label}" for task in TASKS for label in answers[0].probabilities[task]]
+    np.testing.assert_allclose(numbers(answers), table[columns], atol=5.1e-5)  # they are written with four digits
+    assert {p.streams for p in answers} == {("text", "audio", "visual")}
 
 
-def test_a_clip_gets_the_same_alone_and_among_others(predictor, testing):
-    together = numbers(predictor.predict(testing))
+def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor, testing):
+    together = predictor.predict(testing)
     alone = np.concatenate([numbers(predictor.predict([clip])) for clip in testing])
-    np.testing.assert_allclose(together, alone, atol=1e-6)
-
-
-def test_workers_read_clips_as_this_process_does(home, predictor, testing):
+    np.testing.assert_allclose(numbers(together), alone, atol=1e-6)
     clips = [*testing, Clip("gone", "好", "gone.mp4"), Clip("no file", "好", ""), *testing]
     assert len(clips) > FEW
     by_workers = Predictor(find_run("sample", home), device="cpu", n_jobs=2)
@@ -122,24 +88,30 @@ def test_sentences_are_punctuated_as_in_training(moved, punctuation, ends):
 
 
 @pytest.mark.parametrize(
-    ("tracks", "sentence", "streams", "told"),
+    ("tracks", "sentence", "streams", "reasons"),
     [
         ({"sound": False}, "", ("visual",), {"text": "no sentence", "audio": "there is no audio track"}),
         ({"pictures": False}, "好", ("text", "audio"), {"visual": "there is no video track"}),
         (None, "好", ("text",), {"audio": "no media file", "visual": "no media file"}),
     ],
 )
-def test_what_a_clip_lacks_is_not_used_and_told(predictor, tmp_path, tracks, sentence, streams, told):
+def test_what_a_clip_lacks_is_not_used_and_reported(predictor, tmp_path, tracks, sentence, streams, reasons):
     path = "" if tracks is None else write_clip(tmp_path / "a.mp4", **tracks)
     (prediction,) = predictor.predict([Clip("a", sentence, path)])
     assert prediction.streams == streams
-    assert prediction.missing == told
+    assert prediction.missing == reasons
     assert prediction.problem == ""
     for task in TASKS:
         assert sum(prediction.probabilities[task].values()) == pytest.approx(1)
 
 
-def test_of_a_clip_with_nothing_to_read_no_label_is_made_up(predictor, tmp_path):
+def test_damage_is_noted_and_of_a_clip_with_nothing_to_read_no_label_is_made_up(predictor, tmp_path):
+    damaged = write_noise(tmp_path / "damaged.mp4")
+    damage_packet(damaged, "audio", 4)
+    (prediction,) = predictor.predict([Clip("a", "好", str(damaged))])
+    assert prediction.streams == ("text", "audio", "visual")
+    assert list(prediction.notes) == ["audio", "visual"]  # there is no face in noise
+    assert "of the audio track is lost" in prediction.notes["audio"]
     broken, good = tmp_path / "broken.mp4", Clip("good", "好", "")
     broken.write_bytes(b"no clip at all")
     first, second = predictor.predict([Clip("broken", " ", str(broken)), good])
@@ -155,9 +127,13 @@ def test_clips_of_one_name_are_kept_apart(predictor, tmp_path):
 
 
 def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
+    for encoder in moved.glob("work/_shared/features/audio-*/encoder"):
+        (encoder / "unit.json").write_text('{"unit": 1.0}')
+
     def predict(place: Path):
+        streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
         clips = [Clip(name, "好", "") for name in ("new", "other", "huge")]
-        return Predictor(with_ready_frames(moved, place), device="cpu").predict(clips)
+        return Predictor(change_model(moved, settings={"streams": streams}), device="cpu").predict(clips)
 
     ready = tmp_path / "ready"
     ready.mkdir()
@@ -198,44 +174,38 @@ def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testin
     assert str(home) not in (target / "model.json").read_text()
 
 
-REFUSED = {
-    "format 99": {"format": 99},
-    "magic": {"settings": {"magic": 1}},
-    "cannot be loaded": {"settings": {"model.width": 10**9}},
-    "lists 6 members where its settings ask for 2000000000": {"settings": {"folds": 10**9}},
-    "lists 6 members where its settings ask for 6000000000": {"settings": {"train.seeds": 10**9}},
-}
+def test_a_model_json_that_is_damaged_of_another_version_or_does_not_fit_the_files_is_refused(moved):
+    path = moved / "submissions" / "sample" / "model.json"
+    whole = path.read_text()
 
+    def refused(message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            Predictor(find_run("sample", moved), device="cpu")
+        path.write_text(whole)
 
-@pytest.mark.parametrize("told", REFUSED)
-def test_settings_of_another_version_or_that_do_not_fit_the_files_are_refused(moved, told):
-    with pytest.raises(ConfigError, match=told):
-        Predictor(change_model(moved, **REFUSED[told]), device="cpu")
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"format": 5}'])
-def test_a_damaged_model_is_refused(moved, text):
-    (moved / "submissions" / "sample" / "model.json").write_text(text)
-    with pytest.raises(ConfigError, match="08_ensemble"):
-        Predictor(find_run("sample", moved))
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
+    for text in ("", "{", "[]", "{}", "null", '{"format": 5}'):
+        path.write_text(text)
+        refused("08_ensemble")
+    for key, value in (
         ("parts", "text"),
         ("parts", {"transcripts": 1}),
         ("parts", {}),
         ("settings", None),
         ("classes", {"emotion": ["sad", "sad"], "intent": ["a", "b"]}),
         ("classes", {"emotion": ["sad"]}),
-    ],
-)
-def test_a_model_json_of_another_form_is_refused(moved, key, value):
-    path = change_model(moved) / "model.json"
-    path.write_text(json.dumps(read_model(moved) | {key: value}))
-    with pytest.raises(ConfigError, match=r"model\.json is damaged .*08_ensemble"):
-        Predictor(path.parent, device="cpu")
+    ):
+        path.write_text(json.dumps(json.loads(whole) | {key: value}))
+        refused(r"model\.json is damaged .*08_ensemble")
+    change_model(moved, format=99)
+    refused("format 99")
+    for settings, message in (
+        ({"magic": 1}, "magic"),
+        ({"model.width": 10**9}, "cannot be loaded"),
+        ({"folds": 10**9}, "lists 6 members where its settings ask for 2000000000"),
+        ({"train.seeds": 10**9}, "lists 6 members where its settings ask for 6000000000"),
+    ):
+        change_model(moved, settings=settings)
+        refused(message)
 
 
 def test_runs_that_are_not_there_or_not_finished(home, tmp_path):
@@ -302,19 +272,19 @@ def listening(moved) -> Path:
     return change_model(moved, settings={"speech": speech})
 
 
-def test_a_clip_without_a_sentence_is_heard_and_the_model_is_loaded_once(listening, tmp_path):
+def test_a_clip_without_a_sentence_is_transcribed_and_the_model_is_loaded_once(listening, tmp_path):
     write_whisper(listening.parents[1] / "whisper")
     path = write_clip(tmp_path / "a.mp4")
     predictor = Predictor(listening, device="cpu")
-    heard, again, told, mute = predictor.predict(
+    transcribed, again, given, mute = predictor.predict(
         [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
     )
     transcriber = predictor._transcriber
-    assert heard.heard
-    assert heard.clip.sentence == again.clip.sentence != ""
-    assert heard.clip.sentence == predictor._restorer.restore(heard.clip.sentence)
-    assert "text" in heard.streams
-    assert (told.heard, told.clip.sentence[0]) == (False, "好")
+    assert transcribed.heard
+    assert transcribed.clip.sentence == again.clip.sentence != ""
+    assert transcribed.clip.sentence == predictor._restorer.restore(transcribed.clip.sentence)
+    assert "text" in transcribed.streams
+    assert (given.heard, given.clip.sentence[0]) == (False, "好")
     assert (mute.heard, mute.missing["text"]) == (False, "no sentence")
     (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
     assert (silent.heard, silent.missing["text"]) == (False, "no sentence")
@@ -329,30 +299,7 @@ def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path)
         predictor.predict([Clip("a", "", path)])
 
 
-def test_weights_so_large_that_they_give_no_numbers_are_told(moved, testing):
-    for path in moved.glob("work/sample/stage2/*/*.safetensors"):
-        change_weights(path, lambda weight: weight.fill_(1e38))
-    list_anew(moved / "submissions" / "sample")
-    predictor = Predictor(moved / "submissions" / "sample", device="cpu")
-    with pytest.raises(ConfigError, match="no finite numbers"):
-        predictor.predict(testing[:1])
-
-
-def test_what_is_lost_of_a_stream_that_is_used_is_told(predictor, tmp_path):
-    path = Path(write_clip(tmp_path / "a.mp4"))
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
-        start, size = packets[4].pos, packets[4].size
-    data = bytearray(path.read_bytes())
-    data[start : start + size] = b"\xff" * size
-    path.write_bytes(data)
-    (prediction,) = predictor.predict([Clip("a", "好", str(path))])
-    assert prediction.streams == ("text", "audio", "visual")
-    assert list(prediction.notes) == ["audio", "visual"]  # there is no face in noise
-    assert "of the audio track is lost" in prediction.notes["audio"]
-
-
-def test_a_film_is_told_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
+def test_a_film_is_distinguished_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
     longest = predictor._run.longest
     assert 0.5 < longest < 10
     media.write_clip(tmp_path / "film.mp4", None, np.zeros(int(11 * longest * 16_000), np.float32), fps=FPS)

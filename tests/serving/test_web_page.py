@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from meiju.features import media
 from meiju.features.base import Clip
 from meiju.serving.bundle import find_run
 from meiju.serving.predictor import Predictor
-from toy_models import write_whisper
+from toy_clips import write_noise
 from toy_run import SCRIPTS, run_script
 
 FPS = 5
@@ -62,19 +61,17 @@ def client(page):
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory) -> Path:
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("clips") / "short_[1].mp4"
-    pictures = rng.integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
-    media.write_clip(path, pictures, rng.normal(0, 0.1, 16000), fps=FPS)
-    return path
+    return write_noise(tmp_path_factory.mktemp("clips") / "short_[1].mp4")
 
 
 def ask(client, path: Path | None, sentence: str = "") -> tuple[dict, dict, str]:
     """Probabilities of emotions and intents by label, and what is said of them."""
-    *said, notes, clip, left = client.predict(path and gradio_client.handle_file(path), sentence, api_name="/predict")
+    *predictions, notes, clip, left = client.predict(
+        path and gradio_client.handle_file(path), sentence, api_name="/predict"
+    )
     assert clip is None  # it is taken off the page
     assert left == "" or path is None  # and its sentence with it
-    emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in said)
+    emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in predictions)
     return emotions, intents, notes
 
 
@@ -97,13 +94,6 @@ def predict(page: str, place: str | Path) -> str:
         return reply.read().decode()
 
 
-def answer(*asked):
-    """What the page writes of a clip and a sentence."""
-    from meiju.serving import page  # takes seconds, and every test process imports this file
-
-    return page.answer(*asked)
-
-
 def kept(uploads: Path) -> list[Path]:
     return [path for path in uploads.rglob("*") if path.is_file() and path.stat().st_size]
 
@@ -111,23 +101,23 @@ def kept(uploads: Path) -> list[Path]:
 def test_a_dropped_clip_is_answered_as_by_the_script_and_not_kept(client, home, short, uploads):
     emotions, intents, notes = ask(client, short, "你真的太棒了")
     (expected,) = Predictor(find_run("sample", home), device="cpu").predict([Clip("short", "你真的太棒了", str(short))])
-    for task, said in zip(TASKS, (emotions, intents), strict=True):
-        assert said == pytest.approx(expected.probabilities[task], abs=1e-6)
+    for task, predictions in zip(TASKS, (emotions, intents), strict=True):
+        assert predictions == pytest.approx(expected.probabilities[task], abs=1e-6)
     assert "text, audio, visual" in notes
     assert kept(uploads) == []
 
 
 @pytest.mark.parametrize(
-    ("clip", "sentence", "told"), [(True, "", "not used: text (no sentence)"), (False, "好", "sentence alone")]
+    ("clip", "sentence", "message"), [(True, "", "not used: text (no sentence)"), (False, "好", "sentence alone")]
 )
-def test_a_clip_or_a_sentence_alone_is_answered_and_what_is_missing_told(client, short, clip, sentence, told):
+def test_a_clip_or_a_sentence_alone_is_answered_and_what_is_missing_reported(client, short, clip, sentence, message):
     emotions, intents, notes = ask(client, short if clip else None, sentence)
     assert sum(emotions.values()) == pytest.approx(1)
     assert sum(intents.values()) == pytest.approx(1)
-    assert told in notes.replace("\\", "")
+    assert message in notes.replace("\\", "")
 
 
-def test_what_cannot_be_answered_is_told_in_words(client, tmp_path, uploads):
+def test_what_cannot_be_answered_is_reported_in_words(client, tmp_path, uploads):
     media.write_clip(tmp_path / "long.mp4", None, np.zeros(16000 * 61), fps=FPS)
     (tmp_path / "broken.mp4").write_bytes(b"x" * 1000)
     cases = [
@@ -204,7 +194,7 @@ def test_the_page_is_there_for_this_machine_only(page):
     caught.value.close()
 
 
-def test_a_port_that_is_taken_is_told(page, home):
+def test_a_port_that_is_taken_is_reported(page, home):
     port = page.rsplit(":", 1)[1]
     with pytest.raises(SystemExit, match=f"error: --port: {port} cannot be used"):
         run_script("predict.py", "sample", "--home", str(home), "--serve", "--port", port)
@@ -238,23 +228,9 @@ def test_a_clips_name_is_shown_and_never_run(home, short, tmp_path):
     name = "<img src=x onerror=alert(1)>[a](b).mp4"
     evil = tmp_path / name
     evil.write_bytes(short.read_bytes())
+    from meiju.serving.page import answer  # takes seconds, and every test process imports this file
+
     *_, notes = answer(Predictor(find_run("sample", home), device="cpu"), evil, "<script>alert(1)</script>")
     assert "<" not in notes.replace("\\<", "")
     assert "[" not in notes.replace("\\[", "")
     assert name in notes.replace("\\", "")
-
-
-def test_what_was_heard_is_told_and_a_missing_model_too(home, short, tmp_path):
-    shutil.copytree(home, tmp_path / "home")
-    folder = find_run("sample", tmp_path / "home")
-    model = json.loads((folder / "model.json").read_text())
-    model["settings"]["speech"]["model"] = str(tmp_path / "whisper")
-    (folder / "model.json").write_text(json.dumps(model))
-    predictor = Predictor(folder, device="cpu")
-    emotions, _, notes = answer(predictor, short, "")
-    assert emotions is None
-    assert "--speech.model of the run" in notes.replace("\\", "")
-    write_whisper(tmp_path / "whisper")
-    emotions, _, notes = answer(predictor, short, "")
-    assert emotions
-    assert "- heard in it: " in notes

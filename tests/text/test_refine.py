@@ -24,6 +24,7 @@ from meiju.text.refine import without_marks
 )
 def test_marks_and_what_stands_for_them_are_stripped(sentence, bare):
     assert without_marks(sentence) == bare
+    assert as_subtitle("天哪！你去哪儿了？3.5, ok?") == "天哪 你去哪儿了 3.5 ok"
 
 
 def test_sentences_are_read_back_as_they_were(tmp_path):
@@ -41,10 +42,8 @@ def test_new_sentences_are_read_as_the_runs_own():
 
 
 def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
-    config, clips = (
-        Config("sample", device="cpu"),
-        pd.DataFrame({"name": ["a"], "sentence": ["好"], "part": "training"}),
-    )
+    config = Config("sample", device="cpu")
+    clips = pd.DataFrame({"name": ["a"], "sentence": ["好"], "part": "training"})
     refine.refine(config, clips, tmp_path, transcribed=clips)
     assert "left as it is" in capsys.readouterr().out
     assert punctuation.load_restorer(config, tmp_path) is None
@@ -92,10 +91,3 @@ def test_where_only_the_training_part_has_marks_all_parts_come_out_alike(tmp_pat
 def test_marks_of_parts_that_are_punctuated_alike_stay(tmp_path):
     clips = corpus_of("training", "testing").assign(sentence=[*LINES, *LINES])
     assert set(refined(Config("sample", device="cpu", jobs=1), clips, tmp_path)) == set(LINES)
-
-
-@pytest.mark.parametrize(
-    ("sentence", "bare"), [("天哪！你去哪儿了？", "天哪 你去哪儿了"), ("3.5, ok?", "3.5 ok"), ("", "")]
-)
-def test_a_sentence_as_subtitles_have_it(sentence, bare):
-    assert as_subtitle(sentence) == bare

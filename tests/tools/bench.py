@@ -20,7 +20,6 @@ import os
 import platform
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -40,27 +39,6 @@ from meiju.utils.compute import pick_device
 USUAL = tuple(part for part in measuring.PARTS if part != "pretrained")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What is measured, and where."""
-
-    parts: tuple[Literal["members", "clips", "steps", "widths", "extraction", "pretrained"], ...] = USUAL
-    """Which parts; pretrained only where it is named."""
-    quick: bool = False
-    """Sizes that take seconds: does it work at all."""
-    output: Path = REPOSITORY / "work" / "bench"
-    """Folder of bench.md."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run; auto takes CUDA where there is one."""
-    threads: int = 1
-    """Threads of torch and of linear algebra."""
-
-    def __post_init__(self):
-        require(len(self.parts) > 0, "--parts needs at least one name")
-        require(self.threads >= 1, f"--threads is at least 1; got {self.threads}")
-        require(not self.output.is_file(), f"--output: {self.output} is a file; name a folder")
-
-
 def machine(device: torch.device, threads: int) -> str:
     """Cores, threads and device in a line."""
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
@@ -78,22 +56,28 @@ def markdown(measured: pd.DataFrame, about: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Arguments) -> None:
-    device = pick_device(arguments.device)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    size = measuring.QUICK if arguments.quick else measuring.Size()
-    tables = [
-        measuring.run_apart(part, size, arguments.device, threads=arguments.threads)
-        for part in tqdm(arguments.parts, "measuring", unit="part", disable=None)
-    ]
-    text = markdown(pd.concat(tables, ignore_index=True), machine(device, arguments.threads))
-    files.write_text(arguments.output / "bench.md", text)
+def bench(
+    parts: tuple[Literal["members", "clips", "steps", "widths", "extraction", "pretrained"], ...] = USUAL,
+    quick: bool = False,
+    output: Path = REPOSITORY / "work" / "bench",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: int = 1,
+) -> None:
+    """Measure parts. quick: sizes that take seconds, does it work at all; threads: of torch and of linear algebra."""
+    require(len(parts) > 0, "--parts needs at least one name")
+    require(threads >= 1, f"--threads is at least 1; got {threads}")
+    output.mkdir(parents=True, exist_ok=True)
+    size = measuring.QUICK if quick else measuring.Size()
+    progress = tqdm(parts, "measuring", unit="part", disable=None)
+    tables = [measuring.run_apart(part, size, device, threads=threads) for part in progress]
+    text = markdown(pd.concat(tables, ignore_index=True), machine(pick_device(device), threads))
+    files.write_text(output / "bench.md", text)
     print(text, end="")
 
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Arguments, description=help_text(__doc__)))
+        tyro.cli(bench, description=help_text(__doc__))
     except (ConfigError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     except BrokenProcessPool:

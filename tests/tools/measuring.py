@@ -141,17 +141,20 @@ def members_together(size: Size, device: torch.device, folder: Path) -> Callable
     return turn
 
 
-def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
-    """What stage 2 and prediction cost, by the number of unlabelled clips."""
-    for n in size.pools:
-        _frames(folder / str(n), size.beside_pool + n, device)  # writes the stores
+def _cases(cases: dict[str, tuple[int, int]], size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    """What stage 2 and prediction cost, by case: the number of unlabelled clips, the width of sound and pictures."""
+
+    def stores(n: int, width: int) -> Watched:
+        return _frames(folder / f"{n}-{width}", size.beside_pool + n, device, width=width)
+
+    for case in cases.values():
+        stores(*case)  # writes them
 
     def turn() -> Measured:
         took: Measured = {}
-        for n in size.pools:
-            case = f"{n:,} clips"
+        for case, (n, width) in cases.items():
             started = time.perf_counter()
-            frames = _frames(folder / str(n), size.beside_pool + n, device)
+            frames = stores(n, width)
             took["opening the stores, a clip", case] = _ms(started) / n
             took["stage 2: training step per member", case] = _train(frames, size, n)
             took["stage 2: logistic-regression head, a clip", case] = _fit_regression(frames, size, n)
@@ -161,19 +164,12 @@ def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callabl
     return turn
 
 
+def clips_of_the_pool(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
+    return _cases({f"{n:,} clips": (n, 32) for n in size.pools}, size, device, folder)
+
+
 def widths_of_a_stream(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
-    """What stage 2 and prediction cost, by the width of the audio and visual frames."""
-    n = size.width_pool
-    frames = {w: _frames(folder / str(w), size.beside_pool + n, device, width=w) for w in size.widths}
-
-    def turn() -> Measured:
-        took: Measured = {}
-        for w in size.widths:
-            took["stage 2: training step per member", f"width {w}"] = _train(frames[w], size, n)
-            took["prediction, a clip", f"width {w}"] = _predict(frames[w], size, n)
-        return took
-
-    return turn
+    return _cases({f"width {w}": (size.width_pool, w) for w in size.widths}, size, device, folder)
 
 
 def steps_of_a_pool(size: Size, device: torch.device, folder: Path) -> Callable[[], Measured]:
@@ -289,11 +285,7 @@ def pretrained(size: Size, device: torch.device, folder: Path) -> Callable[[], M
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     with hub.quietly():
         _save_pretrained(dict(zip(names, size.pretrained, strict=True)), folder)
-    cases = {
-        "text": "BERT, 15 characters",
-        "audio": "HuBERT",
-        "visual": "CLIP ViT/14, 6 pictures with the search for faces",
-    }
+    cases = {"text": "BERT, 15 characters", "audio": "HuBERT", "visual": "CLIP ViT/14, 6 pictures, faces searched for"}
 
     def turn() -> Measured:
         took: Measured = {}
@@ -371,7 +363,6 @@ def _rows(start: int, stop: int) -> Rows:
 
 
 def _data(size: Size, n_pool: int, seed: int) -> MemberData:
-    """All labelled clips, and the whole pool with pseudo-labels."""
     few = size.beside_pool
     return MemberData(_rows(0, few), _rows(few, few + n_pool), seed)
 

@@ -31,7 +31,6 @@ from meiju.data.labels import TASKS
 from meiju.evaluation.calibration import calibrate, fit_temperature
 from meiju.evaluation.metrics import jrbm
 from meiju.features import frame_store
-from meiju.models.network import MemberNetwork
 from meiju.run import Run
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
 from meiju.training.loop import predict, train_members
@@ -95,14 +94,9 @@ def draw(run: Run, n_labelled: int, seed: int, *, with_pool: bool) -> Split:
     labels = {task: run.corpus.labels.encode(task, clips[task]) for task in TASKS}
     own = Corpus(clips.loc[labelled], run.corpus.labels, [])
     drawn = folds.draw(own, n_folds=N_FOLDS, by=run.config.folds_by, seed=seed).set_index("name").fold
-    return Split(
-        labelled,
-        pool,
-        training.index[is_test].to_numpy(),
-        labels,
-        drawn[clips.name[labelled]].to_numpy(),
-        {task: len(run.corpus.labels[task]) for task in TASKS},
-    )
+    classes = {task: len(run.corpus.labels[task]) for task in TASKS}
+    test, fold = training.index[is_test].to_numpy(), drawn[clips.name[labelled]].to_numpy()
+    return Split(labelled, pool, test, labels, fold, classes)
 
 
 class Bench:
@@ -121,7 +115,7 @@ class Bench:
             model = dataclasses.replace(model, modality_dropout=way.modality_dropout)
         ratio = way.ratio if way else 1.0
         data = {key: self._data(held_out, pseudo) for key, (held_out, pseudo) in jobs.items()}
-        alike, said = defaultdict(list), {}
+        alike, predictions = defaultdict(list), {}
         for key, one in data.items():
             batch = self.config.train.batch_size
             alike[n_steps(self.config.train, len(one.labelled)), n_pseudo(one, batch, ratio)].append(key)
@@ -132,23 +126,17 @@ class Bench:
                 members = [data[key] for key in chosen]
                 start = None
                 if way and way.warm_start:
-                    start = {
-                        name: torch.stack([self.weights[key][name] for key in chosen])
-                        for name in self.weights[chosen[0]]
-                    }
+                    before = [self.weights[key] for key in chosen]
+                    start = {name: torch.stack([weights[name] for weights in before]) for name in before[0]}
                 network = train_members(
                     self.frames, members, model, self.config.train, heads=heads, pseudo_ratio=ratio, start=start
                 )
-                if way is None:
-                    self._keep(network, chosen)
-                predicted = predict(network, self.frames, clips)
+                predicted, weights = predict(network, self.frames, clips), network.weights()
                 for e, key in enumerate(chosen):
-                    said[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
-        return said
-
-    def _keep(self, network: MemberNetwork, keys: list[tuple]) -> None:
-        weights = network.weights()
-        self.weights |= {key: {name: w[e].clone() for name, w in weights.items()} for e, key in enumerate(keys)}
+                    predictions[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
+                    if way is None:
+                        self.weights[key] = {name: w[e].clone() for name, w in weights.items()}
+        return predictions
 
     def _data(self, held_out: tuple[int, ...], pseudo: Rows | None) -> MemberData:
         split = self.split
@@ -164,18 +152,22 @@ class Bench:
         n, n_pool = len(split.labelled), len(split.pool)
         every = range(N_FOLDS)
         jobs = {(k,): ((k,), None) for k in every} | {(a, b): ((a, b), None) for a in every for b in every if a < b}
-        said = self.train(jobs, clips)
+        predictions = self.train(jobs, clips)
         temperature = []
         for k in every:
-            nested = {j: said[tuple(sorted((k, j)))] for j in every if j != k}
+            of_pair = {j: predictions[tuple(sorted((k, j)))] for j in every if j != k}  # calibration models
             rows = np.flatnonzero(split.fold != k)
-            seen = {task: np.stack([nested[split.fold[i]][task][i] for i in rows]) for task in TASKS}
+            probabilities = {task: np.stack([of_pair[split.fold[i]][task][i] for i in rows]) for task in TASKS}
             truth = {task: split.labels[task][split.labelled[rows]] for task in TASKS}
-            temperature.append({task: fit_temperature(seen[task], truth[task]) for task in TASKS})
-        own = {task: np.stack([said[split.fold[i],][task][i] for i in range(n)]) for task in TASKS}
-        test = _mean([_part(said[k,], slice(n + n_pool, None)) for k in every])
-        pool = [_part(said[k,], slice(n, n + n_pool)) for k in every]
-        return Teachers(pool, temperature, own, test)
+            temperature.append({task: fit_temperature(probabilities[task], truth[task]) for task in TASKS})
+        test = _mean([_part(predictions[k,], slice(n + n_pool, None)) for k in every])
+        pool = [_part(predictions[k,], slice(n, n + n_pool)) for k in every]
+        return Teachers(pool, temperature, self._out_of_fold(predictions), test)
+
+    def _out_of_fold(self, predictions: dict[tuple, Probabilities]) -> Probabilities:
+        """Of each labelled clip, by the member that held out its fold."""
+        by_clip = [_part(predictions[fold,], i) for i, fold in enumerate(self.split.fold)]
+        return {task: np.stack([p[task] for p in by_clip]) for task in TASKS}
 
     def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, dict[str, float]]:
         """Predictions of labelled clips by members that held them out, and of test clips; the pool's precision."""
@@ -196,16 +188,15 @@ class Bench:
                 rows = Rows(split.pool, {t: p.astype(np.float32) for t, p in targets.items()}, weight)
                 taken = np.flatnonzero(sum(weight.values()) > 0)
                 jobs[k,] = ((k,), rows.take(taken) if len(taken) else None)
-            said = self.train(jobs, clips, way)
-            pool = [_part(said[k,], slice(n, n + len(split.pool))) for k in range(N_FOLDS)]
+            predictions = self.train(jobs, clips, way)
+            pool = [_part(predictions[k,], slice(n, n + len(split.pool))) for k in range(N_FOLDS)]
             taught = dataclasses.replace(taught, pool=pool)
-        own = {task: np.stack([said[split.fold[i],][task][i] for i in range(n)]) for task in TASKS}
-        test = _mean([_part(one, slice(n + len(split.pool), None)) for one in said.values()])
-        told = {f"precision_{t}": np.mean(right[t]) for t in TASKS} | {f"kept_{t}": np.mean(kept[t]) for t in TASKS}
-        return own, test, told
+        test = _mean([_part(one, slice(n + len(split.pool), None)) for one in predictions.values()])
+        counts = {f"precision_{t}": np.mean(right[t]) for t in TASKS} | {f"kept_{t}": np.mean(kept[t]) for t in TASKS}
+        return self._out_of_fold(predictions), test, counts
 
 
-def _part(probabilities: Probabilities, rows: slice) -> Probabilities:
+def _part(probabilities: Probabilities, rows: slice | int) -> Probabilities:
     return {task: p[rows] for task, p in probabilities.items()}
 
 
@@ -314,16 +305,13 @@ def bench(run: Run, options: argparse.Namespace) -> None:
                 row = scores(split, teachers.own, teachers.test)
                 row |= {f"both_{k}": v for k, v in row.items()}
             else:
-                own, test, told = one.stage2(WAYS[name], teachers)
+                own, test, counts = one.stage2(WAYS[name], teachers)
                 both = scores(split, _mean([own, teachers.own]), _mean([test, teachers.test]))
-                row = scores(split, own, test) | told | {f"both_{k}": v for k, v in both.items()}
+                row = scores(split, own, test) | counts | {f"both_{k}": v for k, v in both.items()}
             row = {**key, "way": name, "n_pool": len(split.pool), "n_test": len(split.test), **row}
             done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
             done.to_csv(options.out, index=False)
-            print(
-                f"{run.config.run} {options.labelled} seed {seed} {name}: {row['jrbm']:.4f} {row['log_loss']:.4f}",
-                flush=True,
-            )
+            print(*key.values(), f"{name}: {row['jrbm']:.4f} {row['log_loss']:.4f}", flush=True)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -13,7 +13,7 @@ TINY = replace(
     bench.QUICK, turns=1, labelled=160, beside_pool=160, together=(1, 2), pools=(10, 20), asked=20, widths=(8, 16),
     width_pool=10, sentences=20, drawn=2,
 )  # fmt: skip
-N_ROWS = {"members": 2, "clips": 8, "steps": 6, "widths": 4, "extraction": 7, "pretrained": 3}
+N_ROWS = {"members": 2, "clips": 8, "steps": 6, "widths": 8, "extraction": 7, "pretrained": 3}
 
 
 def test_every_part_has_its_rows_and_finite_ratios_to_its_first_case(tmp_path, monkeypatch, capsys):

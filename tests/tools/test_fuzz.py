@@ -30,39 +30,31 @@ def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
         assert len({end.how for end in ends}) > 1  # neither all refused nor all taken
 
 
-def stub(monkeypatch, made, arena, function) -> runner.End:
-    monkeypatch.setitem(kinds.KINDS, runner.kind_of(0), function)
-    return runner.run_one(made, arena, 0, 0)
-
-
-def raising(error):
+@pytest.mark.parametrize(
+    ("outcome", "wrong"),
+    [
+        (ConfigError("--folds is at least 3"), ""),
+        (KeyError("x"), "KeyError"),
+        (AssertionError("not right"), "not right"),
+        (ConfigError(""), "an error that says nothing"),
+        (SystemExit(1), "the program ended with 1"),
+        ("inside", ""),
+        ("../../outside", "arena/outside"),
+    ],
+)
+def test_other_errors_than_the_packages_own_and_files_outside_the_folder_are_wrong(
+    monkeypatch, made, arena, outcome, wrong
+):
     def kind(case):
-        raise error
-
-    return kind
-
-
-def writing(place):
-    def kind(case):
-        (case.folder / place).write_text("x")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        (case.folder / outcome).write_text("x")
         return bench.RIGHT
 
-    return kind
-
-
-def test_an_error_of_the_packages_own_is_a_good_end(monkeypatch, made, arena):
-    end = stub(monkeypatch, made, arena, raising(ConfigError("--folds is at least 3")))
-    assert (end.how, end.wrong) == ("refused: ConfigError", "")
-
-
-@pytest.mark.parametrize("error", [KeyError("x"), AssertionError("not right"), ConfigError(""), SystemExit(1)])
-def test_other_errors_and_those_that_say_nothing_are_not(monkeypatch, made, arena, error):
-    assert stub(monkeypatch, made, arena, raising(error)).wrong
-
-
-def test_a_file_outside_the_inputs_folder_is_found(monkeypatch, made, arena):
-    assert not stub(monkeypatch, made, arena, writing("inside")).wrong
-    assert "../outside" in stub(monkeypatch, made, arena, writing("../../outside")).wrong.replace(str(arena), "..")
+    monkeypatch.setitem(kinds.KINDS, runner.kind_of(0), kind)
+    end = runner.run_one(made, arena, 0, 0)
+    assert wrong in end.wrong
+    assert bool(end.wrong) == bool(wrong)
 
 
 def test_an_input_is_repeated_by_its_seed_and_number():
@@ -73,17 +65,13 @@ def test_an_input_is_repeated_by_its_seed_and_number():
     assert drawn("0-7") == drawn("0-7") != drawn("0-8")
 
 
-def test_the_script_counts_how_inputs_of_each_kind_end(made, capsys, monkeypatch):
+def test_the_script_counts_how_inputs_end_and_prints_how_to_repeat_what_ended_badly(made, capsys, monkeypatch):
     monkeypatch.setattr(bench, "make", lambda _: made)
     run_script("fuzz.py", "--n", "3", "--seed", "3")
-    said = capsys.readouterr().out
-    assert all(f"{kind}: 1 inputs; 1 " in said for kind in [*kinds.KINDS][:3])
-    assert "3 bad inputs, 0 ended badly" in said
-
-
-def test_the_script_says_how_to_repeat_what_ended_badly(capsys, monkeypatch):
+    out = capsys.readouterr().out
+    assert all(f"{kind}: 1 inputs; 1 " in out for kind in [*kinds.KINDS][:3])
+    assert "3 bad inputs, 0 ended badly" in out
     wrong = runner.End(4, "npz", "KeyError", "a traceback")
-    monkeypatch.setattr(bench, "make", lambda _: None)
     monkeypatch.setattr(runner, "run_all", lambda *_: iter([wrong]))
     with pytest.raises(SystemExit) as caught:
         run_script("fuzz.py", "--n", "1", "--seed", "3")

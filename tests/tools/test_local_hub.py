@@ -65,5 +65,5 @@ def test_a_preset_runs_from_an_empty_cache_to_a_submission(hub, tmp_path):
     for step in ("01_transcribe", *STEPS[:-1]):  # without the report
         run_script(f"{step}.py", "track1-mandarin", "--home", str(tmp_path), "--corpus.root", str(root), *flags)
     assert (tmp_path / "submissions" / "track1-mandarin" / "submission.zip").is_file()
-    heard = pd.read_csv(next(tmp_path.glob("work/*/transcription/*/transcription.csv")), keep_default_na=False)
-    assert heard.sentence.str.len().gt(5).sum() >= 4
+    transcribed = pd.read_csv(next(tmp_path.glob("work/*/transcription/*/transcription.csv")), keep_default_na=False)
+    assert transcribed.sentence.str.len().gt(5).sum() >= 4

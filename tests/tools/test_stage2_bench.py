@@ -23,7 +23,7 @@ def toy_run(speakers):
 
 
 @pytest.mark.parametrize("speakers", [True, False])
-def test_no_speaker_of_the_test_clips_is_seen(speakers):
+def test_no_speaker_of_the_test_clips_is_learnt_from(speakers):
     run = toy_run(speakers)
     split = draw(run, 12, seed=0, with_pool=True)
     clips = run.corpus.clips
@@ -39,8 +39,8 @@ def test_no_speaker_of_the_test_clips_is_seen(speakers):
 def test_every_way_gives_targets_and_weights_of_the_whole_pool():
     split = draw(toy_run(True), 12, seed=0, with_pool=True)
     rng = np.random.default_rng(0)
-    said = {task: rng.dirichlet(np.full(k, 0.5), len(split.pool)) for task, k in split.classes.items()}
-    teachers = Teachers([said] * 2, [dict.fromkeys(TASKS, 2.0)] * 2, said, said)
+    drawn = {task: rng.dirichlet(np.full(k, 0.5), len(split.pool)) for task, k in split.classes.items()}
+    teachers = Teachers([drawn] * 2, [dict.fromkeys(TASKS, 2.0)] * 2, drawn, drawn)
     for name, way in WAYS.items():
         targets, weight = way.targets(teachers, 0, split)
         for task in TASKS:

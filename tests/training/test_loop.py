@@ -84,10 +84,8 @@ def test_members_learn_the_same_together_and_alone(frames, pseudo, fusion):
 
 def test_groups_of_any_size_teach_members_the_same(frames):
     """What a member draws is its own, however many train beside it."""
-    data, short = (
-        [MemberData(rows_of(NUMBERS[k : k + 40]), None, seed=k) for k in range(20)],
-        TrainConfig(epochs=1, batch_size=8, average_epochs=1),
-    )
+    data = [MemberData(rows_of(NUMBERS[k : k + 40]), None, seed=k) for k in range(20)]
+    short = TrainConfig(epochs=1, batch_size=8, average_epochs=1)
     by_size = [
         np.concatenate([predict(train(frames, data[k : k + size], short), frames, NUMBERS)["emotion"] for k in starts])
         for size, starts in ((20, [0]), (5, range(0, 20, 5)), (1, range(20)))
@@ -209,17 +207,12 @@ def test_n_steps(n_labelled, expected):
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 1])
-def test_class_weights_have_mean_1_over_rows(power):
-    labels = np.repeat([0, 1, 3], [30, 6, 1])
+def test_class_weights_have_mean_1_over_rows_and_an_unknown_label_none(power):
+    labels, counts = np.repeat([0, 1, 3], [30, 6, 1]), np.array([30, 6, 1])
     weight = class_weight(labels, 4, power)
     assert weight[labels].mean() == pytest.approx(1)
-    counts = np.array([30, 6, 1])
     np.testing.assert_allclose(weight[[0, 1, 3]] * counts**power, weight[3], rtol=1e-6)
-
-
-def test_hard_rows_give_an_unknown_label_no_weight():
-    labels = {"emotion": np.array([0, -1, 2, 0]), "intent": np.array([1, 1, -1, -1])}
-    rows = hard_rows(np.arange(4), labels, CLASSES, 1.0)
+    rows = hard_rows(np.arange(4), {"emotion": np.array([0, -1, 2, 0]), "intent": np.array([1, 1, -1, -1])}, CLASSES, 1)
     np.testing.assert_array_equal(rows.targets["emotion"], [[1, 0, 0], [0, 0, 0], [0, 0, 1], [1, 0, 0]])
     np.testing.assert_allclose(rows.weight["emotion"], [0.75, 0, 1.5, 0.75])
     np.testing.assert_allclose(rows.weight["intent"], [1, 1, 0, 0])
@@ -281,6 +274,9 @@ def gather(*names, lengths=LENGTHS):
 
 
 def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
+    for lengths in (LENGTHS, dict.fromkeys(LENGTHS, 0)):  # whether other clips have some or not
+        _, frames, mask = gather("none", lengths=lengths)
+        assert (frames.tolist(), mask.tolist()) == ([[[0, 0]]], [[False]])
     clips, frames, mask = gather("none", "short", "full")
     assert mask.sum(axis=1).tolist() == [0, 3, MAX_FRAMES]
     assert frames.dtype == np.float32
@@ -289,15 +285,7 @@ def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
     assert (frames[~mask] == 0).all()
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, dict.fromkeys(LENGTHS, 0)])
-def test_a_clip_without_frames_is_one_masked_frame(lengths):
-    """Whether other clips have some or not."""
-    _, frames, mask = gather("none", lengths=lengths)
-    assert frames.tolist() == [[[0, 0]]]
-    assert mask.tolist() == [[False]]
-
-
-def test_of_a_long_clip_evenly_spaced_frames_are_seen():
+def test_of_a_long_clip_evenly_spaced_frames_are_taken():
     clips, frames, mask = gather("short", "long")
     assert mask[1].all()
     assert mask.shape[1] == MAX_FRAMES
@@ -308,12 +296,9 @@ def test_of_a_long_clip_evenly_spaced_frames_are_seen():
 
 
 def test_moments_are_over_the_frames_of_the_given_clips(frames):
-    clips = NUMBERS[3:20]
-    batch = frames.batch(torch.from_numpy(clips)[None])
+    batch = frames.batch(torch.arange(3, 20)[None])
     own = batch.frames["audio"][batch.mask["audio"]]
-    mean, std = frames.moments("audio", clips)
-    torch.testing.assert_close(mean, own.mean(dim=0))
-    torch.testing.assert_close(std, own.std(dim=0, correction=0))
+    torch.testing.assert_close(frames.moments("audio", NUMBERS[3:20]), (own.mean(dim=0), own.std(dim=0, correction=0)))
     assert (frames.single, frames.dims) == ({"text"}, {"text": 5, "audio": 4})
 
 
@@ -323,16 +308,13 @@ def test_dimensions_that_do_not_vary_leave_the_others_their_size(size, n_frames)
     """As what face-geometry describes of scenes, which is 0 where every clip to learn from shows a face."""
     rng = np.random.default_rng(0)
     dead = np.array([0.3, 0, 7e-4, -2, 5]) * size
-    clips = {}
-    for name in NAMES:
-        varying = size * rng.normal(size=(n_frames, 20))
-        clips[name] = np.concatenate([varying, np.tile(dead, (n_frames, 1))], axis=1)
+    clips = {name: np.hstack([size * rng.normal(size=(n_frames, 20)), [dead] * n_frames]) for name in NAMES}
     place = Frames({"a": make_store(clips)}, NAMES)
     network = train(place, [MemberData(rows_of(NUMBERS), None, 0)])
     batch = place.batch(torch.from_numpy(NUMBERS)[None])
     tokens = network.fusion.tokens
-    seen = (batch.frames["a"] - tokens.mean_a) * tokens.scale_a
-    assert seen[..., :20].square().mean().item() == pytest.approx(1, rel=1e-3)
+    scaled = (batch.frames["a"] - tokens.mean_a) * tokens.scale_a
+    assert scaled[..., :20].square().mean().item() == pytest.approx(1, rel=1e-3)
     head = network.regression
     pooled = (head.pool(batch)[0] - head.centre) * head.scale
     assert pooled.square().sum(dim=-1).mean().item() == pytest.approx(1, rel=1e-3)
@@ -345,15 +327,12 @@ def test_a_stream_that_a_member_never_saw_does_not_move_it(fusion):
     rare = {name: rng.normal(size=(3 if k >= 60 else 0, 4)) for k, name in enumerate(NAMES)}
     nowhere = {name: np.empty((0, 4)) for name in NAMES}
     text = {name: rng.normal(size=(1, 5)) for name in NAMES}
-    with_it, without = (
-        Frames({"text": make_store(text), "rare": make_store(clips)}, NAMES) for clips in (rare, nowhere)
-    )
-    model = dataclasses.replace(MODEL, fusion=fusion)
+    places = [Frames({"text": make_store(text), "rare": make_store(clips)}, NAMES) for clips in (rare, nowhere)]
     data = [MemberData(rows_of(NUMBERS[:60]), None, 3)]
-    network = train(with_it, data, model=model)
-    seen, unseen = (predict(network, place, NUMBERS[60:]) for place in (with_it, without))
+    network = train(places[0], data, model=dataclasses.replace(MODEL, fusion=fusion))
+    with_it, without = (predict(network, place, NUMBERS[60:]) for place in places)
     for task in TASKS:
-        np.testing.assert_allclose(seen[task], unseen[task], atol=1e-5)
+        np.testing.assert_allclose(with_it[task], without[task], atol=1e-5)
 
 
 def test_training_can_start_from_given_weights(frames):

@@ -12,9 +12,9 @@ from toy_corpus import N_FOLDS
 CONFIG = Config("toy", folds=N_FOLDS, model=ModelConfig(heads=(1, 2), width=4), train=TrainConfig(seeds=2))
 
 
-@pytest.mark.parametrize(("nested", "held_out"), [(False, [1, 1, 1]), (True, [1, 1, 1, 2, 2, 2])])
-def test_a_plan_has_every_head_count_seed_and_choice_of_folds_once(nested, held_out):
-    plan = members.plan(CONFIG, calibration=nested)
+@pytest.mark.parametrize(("calibration", "held_out"), [(False, [1, 1, 1]), (True, [1, 1, 1, 2, 2, 2])])
+def test_a_plan_has_every_head_count_seed_and_choice_of_folds_once(calibration, held_out):
+    plan = members.plan(CONFIG, calibration=calibration)
     assert len(set(plan)) == len(plan) == 2 * 2 * len(held_out)
     assert {(m.heads, m.seed) for m in plan} == {(h, s) for h in (1, 2) for s in (0, 1)}
     assert [len(m.held_out) for m in plan if (m.heads, m.seed) == (2, 1)] == held_out
@@ -26,7 +26,7 @@ GOOD = {"emotion": np.log(np.full((2, 3), 1 / 3)), "intent": np.log(np.full((2, 
 
 
 @pytest.mark.parametrize(
-    ("names", "said", "reason"),
+    ("names", "predictions", "reason"),
     [
         (["a", "a"], GOOD, "a clip stands twice"),
         (["a"], GOOD, r"predictions of 1 clips have the shapes \[\(2, 3\), \(2, 2\)\]"),
@@ -37,8 +37,8 @@ GOOD = {"emotion": np.log(np.full((2, 3), 1 / 3)), "intent": np.log(np.full((2, 
         (["a", "b"], GOOD | {"emotion": np.zeros((2, 0))}, "no logarithms of probabilities"),
     ],
 )
-def test_predictions_that_are_not_whole_are_named(tmp_path, names, said, reason):
-    np.savez(tmp_path / f"{ONE.stem}.npz", names=np.array(names), trained_on=np.array(["c"]), **said)
+def test_predictions_that_are_not_whole_are_named(tmp_path, names, predictions, reason):
+    np.savez(tmp_path / f"{ONE.stem}.npz", names=np.array(names), trained_on=np.array(["c"]), **predictions)
     with pytest.raises(files.Damaged, match=rf"{ONE.stem}\.npz is damaged .*{reason}.*; delete it"):
         members.probabilities(tmp_path, ONE, ["a"])
 

@@ -51,7 +51,7 @@ def test_json_is_read_back_and_its_digest_ignores_the_order_of_keys(tmp_path):
     assert files.digest(value) != files.digest({**value, "a": {"c": 0.6}})
 
 
-def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(tmp_path):
+def test_a_full_disk_is_reported_with_the_file_that_could_not_be_written(tmp_path):
     path = tmp_path / "table.csv"
     with pytest.raises(OSError, match=r"table\.csv") as caught, files.atomic_path(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -96,11 +96,6 @@ def test_what_is_no_json_is_named_with_the_remedy(tmp_path, content):
         files.read_json(path)
 
 
-def test_a_result_that_is_not_there_is_not_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        files.read_json(tmp_path / "done.json")
-
-
 def test_an_archive_that_sends_its_reader_before_its_start_is_damaged(tmp_path):
     with pytest.raises(files.Damaged, match=r"a\.npz is damaged"), files.reading(tmp_path / "a.npz"):
         raise OSError(errno.EINVAL, "Invalid argument")
@@ -111,8 +106,8 @@ def test_an_archive_that_sends_its_reader_before_its_start_is_damaged(tmp_path):
 def test_a_file_that_a_folder_has_lost_is_damage_of_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError), files.reading(tmp_path / "a"):
         (tmp_path / "a").read_bytes()
-    told = pytest.raises(files.Damaged, match=f"delete {tmp_path} and")
-    with told as caught, files.reading(tmp_path / "a", delete=tmp_path):
+    message = pytest.raises(files.Damaged, match=f"delete {tmp_path} and")
+    with message as caught, files.reading(tmp_path / "a", delete=tmp_path):
         (tmp_path / "a").read_bytes()
     again = pickle.loads(pickle.dumps(caught.value))  # as from a worker
     assert (str(again), again.what) == (str(caught.value), caught.value.what)

@@ -3,27 +3,16 @@ import json
 import shutil
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 import transformers
 from huggingface_hub import constants
 from transformers import AutoFeatureExtractor, AutoModel, BertConfig, BertModel
 
+from fuzzing.mutations import Payload
 from local_hub import LocalHub
 from meiju.config import ConfigError
 from meiju.utils import hub
-
-
-class Payload:
-    """What a pickle that is loaded would do: leave a file that tells of it."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ID = "somebody/tiny-bert"
@@ -58,16 +47,13 @@ def snapshot(cache: Path, folder: Path, *, leave_out=()) -> Path:
     return place
 
 
-def test_a_folder_is_taken_as_it_is(folder):
-    assert hub.locate(str(folder)) == str(folder)
-
-
 def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in folder.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     (copy / "README.md").write_text("not read")
+    assert hub.locate(str(copy)) == str(copy)
     assert hub.identity(str(copy)) == hub.identity(str(folder))
     weights = copy / "model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -78,15 +64,10 @@ def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/no such folder", "a/b/c", "", ".."])
-def test_what_is_neither_folder_nor_id_is_said_so(model):
+def test_what_is_neither_folder_nor_id_is_reported(model):
     for find in (hub.locate, hub.identity):
         with pytest.raises(hub.MissingModel, match=r"neither a folder nor a |holds no config\.json"):
             find(model)
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(hub.MissingModel, match=r"holds no config\.json"):
-        hub.locate(str(tmp_path))
 
 
 def test_a_model_in_the_cache_needs_no_network(cache, folder):
@@ -126,18 +107,6 @@ def test_a_missing_model_is_named_with_the_cache_and_how_to_fetch_it(cache):
     assert issubclass(hub.MissingModel, ConfigError)
 
 
-@pytest.mark.parametrize("error", [ConnectionError("no route"), huggingface_hub.errors.HTTPError("no route")])
-def test_a_network_that_fails_ends_in_the_same_words(cache, monkeypatch, error):
-    def fail(*args, **options):
-        raise error
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "model_info", fail)
-    for find in (hub.locate, hub.identity):
-        with pytest.raises(hub.MissingModel, match=f"no route.*hf download {ID}"):
-            find(ID)
-
-
 @pytest.fixture
 def local(cache, folder, tmp_path, monkeypatch):
     """A hub that holds the model in several formats, as the real one does."""
@@ -172,7 +141,9 @@ def test_a_run_keeps_the_revision_that_it_began_with(local, cache):
     local.revision[ID] = "f" * 40
     assert hub.locate(ID) == place
     shutil.rmtree(cache)
+    local.xet, local.asked[:] = True, []  # where that is offered, the download is a plain one
     assert Path(hub.locate(ID)).name == "f" * 40
+    assert any(path.endswith("model.safetensors") for path in local.sent())
 
 
 def test_a_download_that_is_cut_goes_on_where_it_stopped(local, folder, monkeypatch):
@@ -185,22 +156,17 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(local, folder, monkeypa
     assert (place / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
-def test_a_hub_that_is_busy_is_asked_again_and_not_for_ever(local):
+def test_a_hub_that_is_busy_is_asked_again_and_not_for_ever(local, monkeypatch):
     local.busy = 1
     assert Path(hub.locate(ID)).name == COMMIT
     local.busy = 1000
     with pytest.raises(hub.MissingModel, match=r"503.*give the same command again"):
         hub.locate("somebody/else")
-
-
-def refusals(error: Exception):
-    """A file whose download breaks off in the middle with an error of the system."""
-
-    def refuse(url, file, **_):
-        file.write(b"half of it")
-        raise error
-
-    return refuse
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9")
+    for find in (hub.locate, hub.identity):
+        with pytest.raises(hub.MissingModel, match=r"refused.*hf download somebody/third"):
+            find("somebody/third")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +178,12 @@ def refusals(error: Exception):
     ],
 )
 def test_a_download_that_fails_says_what_helps_and_goes_on_later(local, cache, monkeypatch, error, remedy):
+    def refuse(url, file, **_):
+        file.write(b"half of it")
+        raise error
+
     with monkeypatch.context() as patch:
-        patch.setattr("huggingface_hub.file_download.http_get", refusals(error))
+        patch.setattr("huggingface_hub.file_download.http_get", refuse)
         with pytest.raises(hub.MissingModel, match=remedy) as caught:
             hub.locate(ID)
     assert "\n" not in str(caught.value)
@@ -222,18 +192,12 @@ def test_a_download_that_fails_says_what_helps_and_goes_on_later(local, cache, m
     assert Path(hub.locate(ID)).name == COMMIT
 
 
-def test_a_model_that_asks_for_consent_or_is_not_there_is_told_apart(local):
+def test_a_model_that_asks_for_consent_or_is_not_there_is_distinguished(local):
     with pytest.raises(hub.MissingModel, match=r"there is none of that name, or it is private.*`hf auth login`"):
         hub.locate("somebody/else")
     local.gated.add(ID)
     with pytest.raises(hub.MissingModel, match=rf"agree to its terms on {local.address}/{ID} and log in"):
         hub.locate(ID)
-
-
-def test_where_xet_is_offered_the_download_is_a_plain_one(local):
-    local.xet = True
-    assert Path(hub.locate(ID)).name == COMMIT
-    assert any(path.endswith("model.safetensors") for path in local.sent())
 
 
 def test_what_cannot_be_loaded_is_named_with_the_reason(folder):
@@ -266,11 +230,9 @@ def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):
     (copy / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask, and be told to run it
     for kind in (transformers.AutoConfig, AutoModel):
-        with pytest.raises(
-            hub.MissingModel, match=r"needs Python code that comes with it \(auto_map.*not run"
-        ) as caught:
+        one_line = r"^[^\n]*needs Python code that comes with it \(auto_map[^\n]*not run[^\n]*$"
+        with pytest.raises(hub.MissingModel, match=one_line):
             hub.load(kind, str(copy))
-        assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
 

@@ -67,8 +67,8 @@ def wait_until(holds, seconds: float = 120) -> None:
 def test_a_signal_ends_the_script_and_its_workers_in_one_line(toy, send, number):
     main, workers = toy()
     send(main.pid, number)
-    _, said = main.communicate(timeout=60)
-    assert said == "interrupted; the same command continues from here\n"
+    _, output = main.communicate(timeout=60)
+    assert output == "interrupted; the same command continues from here\n"
     assert main.returncode == 1
     psutil.wait_procs(workers, timeout=20)
     assert not any(worker.is_running() for worker in workers)

@@ -101,7 +101,7 @@ def test_a_wheel_with_another_hash_is_refused_in_one_line(wheels, monkeypatch):
     assert not wheel.folder.exists()
 
 
-def test_what_pip_does_not_find_is_told_in_one_line_with_what_helps(wheels, monkeypatch):
+def test_what_pip_does_not_find_is_reported_in_one_line_with_what_helps(wheels, monkeypatch):
     put(wheels, monkeypatch)
     next(wheels.iterdir()).unlink()
     with pytest.raises(ConfigError, match=r"toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=") as caught:

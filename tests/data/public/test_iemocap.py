@@ -36,12 +36,8 @@ def test_sounds_of_the_six_emotions_are_divided_by_sessions(source, tmp_path):
     corpus = as_corpus(tmp_path / "out", needs_media=True)
     assert corpus.clips.part.value_counts().to_dict() == {"training": 9, "validation": 3, "testing": 3}
     clip = corpus.clips.set_index("name").loc["Ses01F_impro01_M000"]
-    assert tuple(clip[["sentence", "emotion", "dialogue", "speaker"]]) == (
-        "It’s turn M000.",
-        "happy",
-        "Ses01F_impro01",
-        "Ses01M",
-    )
+    row = tuple(clip[["sentence", "emotion", "dialogue", "speaker"]])
+    assert row == ("It’s turn M000.", "happy", "Ses01F_impro01", "Ses01M")
     assert set(truth.speaker) == {"Ses05F", "Ses05M"}
     assert "- emotion xxx, not one of the six: 5 (Ses01F_impro01_M001" in text
 

@@ -55,26 +55,19 @@ def test_features_become_streams(source, h5py, tmp_path):
     assert tuple(clip[["emotion", "intent", "dialogue", "speaker"]]) == ("emotion-1", "intent-0", "07_1", "07_0")
     assert truth.loc["09_0_0"].emotion == "emotion-0"
     assert "- no features: 1 (07_5_2)" in text
-    assert {path.name for path in (tmp_path / "out" / "features").iterdir()} == {
-        "A-wav2vec.zip",
-        "V-manet.zip",
-        "L-roberta.zip",
-    }
+    zips = {path.name for path in (tmp_path / "out" / "features").iterdir()}
+    assert zips == {"A-wav2vec.zip", "V-manet.zip", "L-roberta.zip"}
     (frames,) = NpyFrames(str(tmp_path / "out" / "features" / "A-wav2vec.zip")).encode([Clip("07_1_1", "", None)])
     assert np.array_equal(frames, np.full((2, 5), 4))
 
 
 def test_labels_are_one_hot_and_names_may_be_bytes():
     clips = utterances(np.eye(7)[[6]], np.eye(9)[[8]], np.array([[b"1_2_3"]]), part="training")
-    assert clips.iloc[0][["name", "emotion", "intent", "dialogue"]].tolist() == [
-        "1_2_3",
-        "emotion-6",
-        "intent-8",
-        "1_2",
-    ]
+    labels = clips.iloc[0][["name", "emotion", "intent", "dialogue"]].tolist()
+    assert labels == ["1_2_3", "emotion-6", "intent-8", "1_2"]
 
 
-def test_without_h5py_the_remedy_is_told(source, tmp_path, monkeypatch):
+def test_without_h5py_the_remedy_is_reported(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ConfigError, match="pip install h5py"):
         prepared("mc-eiu", source, tmp_path / "out")

@@ -68,7 +68,7 @@ def test_the_parts_do_not_depend_on_the_seed_of_the_labelled_clips(tables, tmp_p
     assert labelled[0] != labelled[1]
 
 
-def test_clips_of_three_splits_are_told_apart(tables, tmp_path):
+def test_clips_of_three_splits_are_distinguished(tables, tmp_path):
     source = tmp_path / "source"
     for table in tables.rglob("*.csv"):
         write_to = source / table.relative_to(tables)
@@ -91,7 +91,7 @@ def test_clips_of_three_splits_are_told_apart(tables, tmp_path):
     assert "train_dia2_utt2" in set(corpus.clips.name)
 
 
-def test_everything_that_misses_is_told_at_once(tmp_path):
+def test_everything_that_misses_is_reported_at_once(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     with pytest.raises(CorpusError) as error:

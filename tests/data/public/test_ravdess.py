@@ -33,12 +33,8 @@ def test_films_become_a_corpus_whose_parts_share_no_actor(source, tmp_path):
     assert corpus.clips.part.value_counts().to_dict() == {"training": 48, "testing": 18, "validation": 6}
     assert corpus.clips.groupby("speaker").part.nunique().max() == 1
     clip = corpus.clips.set_index("name").loc["01-01-03-02-02-02-05"]
-    assert tuple(clip[["emotion", "intent", "sentence", "speaker"]]) == (
-        "happy",
-        "strong",
-        "Dogs are sitting by the door",
-        "actor05",
-    )
+    labels = tuple(clip[["emotion", "intent", "sentence", "speaker"]])
+    assert labels == ("happy", "strong", "Dogs are sitting by the door", "actor05")
     assert tuple(truth.loc["01-01-03-02-02-02-20", ["emotion", "intent", "speaker"]]) == ("happy", "strong", "actor20")
     assert set(truth.index) == set(corpus.part("testing").name)
     assert "CC BY-NC-SA" in text
@@ -79,12 +75,8 @@ def test_published_folds_hold_out_five_groups_of_actors(source, tmp_path):
 def test_the_clips_that_are_not_drawn_are_the_pool_and_keep_their_labels_outside(source, tmp_path):
     _, truth = prepared("ravdess", source, tmp_path / "out", labelled=12)
     corpus = as_corpus(tmp_path / "out", needs_media=True)
-    assert corpus.clips.part.value_counts().to_dict() == {
-        "unlabelled": 36,
-        "testing": 18,
-        "training": 12,
-        "validation": 6,
-    }
+    sizes = {"unlabelled": 36, "testing": 18, "training": 12, "validation": 6}
+    assert corpus.clips.part.value_counts().to_dict() == sizes
     assert set(truth.index[truth.part == "unlabelled"]) == set(corpus.part("unlabelled").name)
     assert (truth.emotion != "").all()
     # Another draw of the same clips, in the same folder.

@@ -44,12 +44,10 @@ class Bench:
 
     @property
     def root(self) -> Path:
-        """The corpus."""
         return self.folder / "corpus"
 
     @property
     def config(self) -> Config:
-        """The run's settings."""
         return Config(
             "fuzz",
             home=self.folder / "home",
@@ -65,7 +63,6 @@ class Bench:
 
     @cached_property
     def run(self) -> Run:
-        """The run."""
         return Run(self.config, quiet=True)
 
     @property
@@ -80,14 +77,9 @@ class Bench:
 
     def write_model(self) -> None:
         """Write model.json, which lists the run's files as they are now."""
-        bundle.write_model(
-            self.model,
-            self.config,
-            OFFICIAL,
-            encoders={stream: self.run.encoder_folder(stream) for stream in self.config.encoders},
-            transcripts=self.run.folder(TRANSCRIPTS),
-            stage=self.run.folder(STAGE2),
-        )
+        encoders = {stream: self.run.encoder_folder(stream) for stream in self.config.encoders}
+        folders = {"transcripts": self.run.folder(TRANSCRIPTS), "stage": self.run.folder(STAGE2)}
+        bundle.write_model(self.model, self.config, OFFICIAL, encoders=encoders, **folders)
 
 
 def make(folder: Path) -> Bench:
@@ -109,13 +101,6 @@ def make(folder: Path) -> Bench:
     _write_members(bench, stores)
     bench.write_model()
     return bench
-
-
-def _shape_of(stores: dict[str, frame_store.Store]) -> InputSpec:
-    """What the networks are made for."""
-    return InputSpec(
-        {s: store.dim for s, store in stores.items()}, frozenset(["text"]), {t: len(OFFICIAL[t]) for t in TASKS}
-    )
 
 
 def _write_corpus(bench: Bench) -> None:
@@ -149,7 +134,9 @@ def _write_members(bench: Bench, stores: dict[str, frame_store.Store]) -> None:
     run, config = bench.run, bench.config
     plan = members.plan(config, calibration=False)
     noise = MemberRandom(list(range(len(plan))), "cpu")
-    network = MemberNetwork(_shape_of(stores), config.model, heads=1, random=noise)
+    classes = {task: len(OFFICIAL[task]) for task in TASKS}
+    spec = InputSpec({stream: store.dim for stream, store in stores.items()}, frozenset(["text"]), classes)
+    network = MemberNetwork(spec, config.model, heads=1, random=noise)
     state, shape = network.weights(), {"shape": network.spec.to_json()}
     folder = run.folder(STAGE2)
     folder.mkdir(parents=True)

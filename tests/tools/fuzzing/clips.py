@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from transformers import AutoModel, BertConfig, BertModel, BertTokenizer  # now, as importing them takes seconds
+from transformers import AutoModel  # now, as importing it takes seconds
 
 from fuzzing import mutations
 from fuzzing.bench import RIGHT, Case, expect
@@ -20,6 +20,7 @@ from meiju.features import media
 from meiju.text.punctuation.crf import KNOWN_TAGS
 from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import hub
+from toy_models import write_bert
 from whole_clips import read_audio
 
 ENDINGS = (".mkv", ".ts", ".mov", ".flv", ".nut")
@@ -74,7 +75,7 @@ def tagger(case: Case) -> str:
 def model(case: Case) -> str:
     """A pretrained model that is damaged, or would run code."""
     rng, folder = case.rng, case.folder / "model"
-    _write_bert(folder)
+    write_bert(folder, "你好")
     config, weights = folder / "config.json", folder / "model.safetensors"
     match rng.randrange(4):
         case 0:
@@ -89,22 +90,12 @@ def model(case: Case) -> str:
             path = rng.choice((config, weights, folder / "tokenizer.json"))
             path.write_bytes(mutations.damage(path.read_bytes(), rng))
         case 3:
-            config.write_text(json.dumps(mutations.change(_small(json.loads(config.read_text())), rng)))
+            # Without the numbers that decide how much memory a network takes.
+            settings = {key: v for key, v in json.loads(config.read_text()).items() if type(v) is not int}
+            config.write_text(json.dumps(mutations.change(settings, rng)))
     hub.load_tokenizer(str(folder))
     hub.load(AutoModel, str(folder))
     return RIGHT
-
-
-def _write_bert(folder: Path) -> None:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "你", "好"]
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
-    BertTokenizer(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder)
-
-
-def _small(settings: dict) -> dict:
-    """The settings whose numbers do not decide how much memory a network takes."""
-    return {key: value for key, value in settings.items() if not isinstance(value, int) or isinstance(value, bool)}
 
 
 def _with_matrix(data: bytes, rng) -> bytes:

@@ -63,12 +63,15 @@ def corpus_table(case: Case) -> str:
         data = (root / TABLES[part]).read_bytes()
         (root / TABLES[part]).unlink()
         (root / TABLES[part]).write_bytes(bad_csv(data, rng) if rng.random() < 0.9 else b"")
-    if rng.random() < 0.1:
-        _put(root / "clips", f"{mutations.text(rng)}.mp4", b"x")
+    name = f"{mutations.text(rng)}.mp4"
+    if rng.random() < 0.1 and "/" not in name and not any("\ud800" <= c < "\udc80" for c in name):
+        with suppress(OSError, ValueError):  # too long, or no name that this system knows
+            (root / "clips" / name).write_bytes(b"x")
     labels = rng.choice(("official", "training-file"))
     corpus = read_corpus(CorpusConfig(root, labels=labels), needs_media=rng.random() < 0.5)
     clips = corpus.clips
-    expect(clips.name.is_unique and all(map(_is_plain, clips.name)), "a clip's name is not plain or stands twice")
+    plain = clips.name.str.fullmatch(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,199}").all()
+    expect(clips.name.is_unique and plain, "a clip's name is not plain or stands twice")
     for task in TASKS:
         expect(set(clips[task][clips.part.isin(LABELLED)]) <= set(corpus.labels[task]), "a label that is none")
     expect(all(not p or Path(p).resolve().is_relative_to(root) for p in clips.path), "a clip outside the corpus")
@@ -77,8 +80,8 @@ def corpus_table(case: Case) -> str:
     given = refine.as_clips(clips, case.folder)
     expect([clip.sentence for clip in given] == list(clips.sentence), "a sentence is not read back as it was")
     names = list(corpus.part("testing").name)
-    said = {t: rng.choices(corpus.labels[t], k=len(names)) for t in TASKS}
-    return _submit(case, pd.DataFrame(said, index=names), corpus.labels)
+    predictions = {t: rng.choices(corpus.labels[t], k=len(names)) for t in TASKS}
+    return _submit(case, pd.DataFrame(predictions, index=names), corpus.labels)
 
 
 def corpus_folder(case: Case) -> str:
@@ -100,7 +103,7 @@ def corpus_folder(case: Case) -> str:
 
 
 def run_table(case: Case) -> str:
-    """A table that a run reads back, or that tells the sentences of clips."""
+    """A table that a run reads back, or that holds the sentences of clips."""
     own, clips = case.home(), case.bench.run.corpus.clips
     run, training = own.run, case.bench.run.corpus.part("training")
     transcripts, stream = run.folder(TRANSCRIPTS), run.stream_folder("audio")
@@ -218,11 +221,11 @@ def npz(case: Case) -> str:
         path = run.folder(STAGE2) / f"{member.stem}.npz"
         path.write_bytes(bad_npz(path, case))
         names = list(run.corpus.part("testing").name)
-        said = ensemble.soft_vote(path.parent, config, names)
+        probabilities = ensemble.soft_vote(path.parent, config, names)
         for task in TASKS:
-            _check_probabilities(said[task], len(OFFICIAL[task]))
+            _check_probabilities(probabilities[task], len(OFFICIAL[task]))
         members.trained_on(path.parent, member)
-        return _submit(case, ensemble.as_labels(said, names, OFFICIAL), OFFICIAL)
+        return _submit(case, ensemble.as_labels(probabilities, names, OFFICIAL), OFFICIAL)
     stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "face_geometry.npz")))
     path = run.encoder_folder(stream) / name
     path.write_bytes(bad_npz(path, case))
@@ -274,7 +277,7 @@ def mp4(case: Case) -> str:
 
 
 def passing_error(case: Case) -> str:
-    """A clip on a drive that fails once: told, or not met; read again, all of it is there."""
+    """A clip on a drive that fails once: reported, or not met; read again, all of it is there."""
     number, at, n_read = case.rng.choice(sorted(system.SYSTEM)), case.rng.randrange(1, 4), 0
     real = tracks._Reader.read
 
@@ -285,19 +288,16 @@ def passing_error(case: Case) -> str:
             raise OSError(number, os.strerror(number))
         return real(file, size)
 
-    clip, told = Clip("a", "", str(case.bench.clip)), False
+    clip = Clip("a", "", str(case.bench.clip))
     whole = read_media(clip, read_audio)
     with mock.patch.object(tracks._Reader, "read", failing):
         try:
             read = read_media(clip, read_audio)
         except system.Unreadable:
-            told = True
-        else:
-            expect(
-                n_read < at and np.array_equal(read.frames, whole.frames),
-                "an error of the drive is taken for one of the clip",
-            )
-    return "told" if told else RIGHT
+            return "reported"
+    same = n_read < at and np.array_equal(read.frames, whole.frames)
+    expect(same, "an error of the drive is taken for one of the clip")
+    return RIGHT
 
 
 def lfs_pointer(case: Case) -> str:
@@ -315,11 +315,11 @@ def lfs_pointer(case: Case) -> str:
     (folder / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize 9\n")
     (folder / "config.json").write_text("{}")
     try:
-        told = str(readers[name]())
+        message = str(readers[name]())
     except (ConfigError, files.Damaged) as error:
-        told = str(error)
-    expect(files.LFS_POINTER in told, "a Git LFS pointer is called something else")
-    return f"told of {name}"
+        message = str(error)
+    expect(files.LFS_POINTER in message, "a Git LFS pointer is called something else")
+    return f"named {name}"
 
 
 def safetensors(case: Case) -> str:
@@ -395,12 +395,12 @@ def setting(case: Case) -> str:
 def sentence(case: Case) -> str:
     """Any text as a sentence, a clip's name or a label: restored, encoded, predicted, answered and reported."""
     rng = case.rng
-    said, name = mutations.text(rng), mutations.text(rng)
+    text, name = mutations.text(rng), mutations.text(rng)
     predictor = Predictor(case.bench.model, device="cpu")
-    predictions = predictor.predict([Clip(name, said, "")])
-    restored = predictions[0].clip.sentence
-    expect(_without_marks(restored) == _without_marks(said), "more than marks was changed")
-    encoded = predictor.encoders["text"].encode([Clip(name, said, "")])[0]
+    predictions = predictor.predict([Clip(name, text, "")])
+    restored, no_marks = predictions[0].clip.sentence, str.maketrans("", "", "，。？！")
+    expect(restored.translate(no_marks) == text.translate(no_marks), "more than marks was changed")
+    encoded = predictor.encoders["text"].encode([Clip(name, text, "")])[0]
     expect(isinstance(encoded, NoFrames) == (not restored.strip()), "a sentence without frames")
     records = outputs.as_records(predictions, {mutations.text(rng): mutations.text(rng)})
     for form, write in outputs.FORMATS.items():
@@ -412,43 +412,23 @@ def sentence(case: Case) -> str:
             table = list(csv.reader(io.StringIO(written, newline=""), strict=True))
             expect({len(row) for row in table} == {len(table[0])}, "rows of other lengths")
             cells = [cell for row in table for cell in row if not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", cell)]
-            expect(not any(cell.startswith(FORMULA) for cell in cells), "a formula")
-    _report(said, name)
+            expect(not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells), "a formula")
+    expect(_tags(text, name) == _tags("a", "b"), "a text has become part of the page")
     if rng.random() < 0.03:  # drawing takes long
-        labels = [mutations.utf8(said), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
+        labels = [mutations.utf8(text), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
         style.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
     return _check_predictions(predictor, predictions)
 
 
+# By name, in the order in which they take turns.
 KINDS: dict[str, Callable[[Case], str]] = {
-    "corpus table": corpus_table,
-    "corpus folder": corpus_folder,
-    "run's table": run_table,
-    "npy": npy,
-    "npy folder": npy_folder,
-    "npz": npz,
-    "zip of features": zip_features,
-    "submission": zip_submission,
-    "mp4": mp4,
-    "container": clip_kinds.container,
-    "tagger": clip_kinds.tagger,
-    "model": clip_kinds.model,
-    "passing error": passing_error,
-    "lfs pointer": lfs_pointer,
-    "safetensors": safetensors,
-    "json": json_file,
-    "setting": setting,
-    "sentence": sentence,
+    make.__name__.replace("_", " "): make
+    for make in (
+        *(corpus_table, corpus_folder, run_table, npy, npy_folder, npz, zip_features, zip_submission, mp4),
+        *(clip_kinds.container, clip_kinds.tagger, clip_kinds.model, passing_error, lfs_pointer),
+        *(safetensors, json_file, setting, sentence),
+    )
 }
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _put(folder: Path, name: str, data: bytes) -> None:
-    """Write a file under a name that may not be one."""
-    if "/" not in name and "\x00" not in name and not any("\ud800" <= c < "\udc80" for c in name):
-        with suppress(OSError, UnicodeEncodeError):  # too long, or no name that this system knows
-            (folder / name).write_bytes(data)
 
 
 def _check_store(folder: Path) -> None:
@@ -460,9 +440,9 @@ def _check_store(folder: Path) -> None:
     frame_store.describe("audio", store, Path("features"))
 
 
-def _check_probabilities(said: np.ndarray, n_classes: int) -> None:
-    expect(said.shape[1] == n_classes, "not one probability a class")
-    expect(bool(np.isfinite(said).all() and np.allclose(said.sum(axis=1), 1, atol=1e-4)), "no probabilities")
+def _check_probabilities(p: np.ndarray, n_classes: int) -> None:
+    expect(p.shape[1] == n_classes, "not one probability a class")
+    expect(bool(np.isfinite(p).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)), "no probabilities")
 
 
 def _predict(own: Bench, *, listed: bool) -> str:
@@ -479,8 +459,8 @@ def _check_predictions(predictor: Predictor, predictions: list) -> str:
         for task in TASKS:
             expect(bool(prediction.probabilities[task]) == bool(prediction.streams), "a prediction of nothing")
             if prediction.streams:
-                said = np.array([list(prediction.probabilities[task].values())])
-                _check_probabilities(said, len(predictor.labels[task]))
+                probabilities = np.array([list(prediction.probabilities[task].values())])
+                _check_probabilities(probabilities, len(predictor.labels[task]))
     return RIGHT
 
 
@@ -491,37 +471,19 @@ def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
     expect(not problems, f"a submission with problems: {problems}")
     with zipfile.ZipFile(path) as archive, archive.open(submission.CSV_NAME) as file:
         read = list(csv.reader(io.TextIOWrapper(file, "utf-8", newline=""), strict=True))[1:]
-    expect(
-        sorted(map(tuple, read)) == sorted(predictions.itertuples(name=None)), "a submission that says another thing"
-    )
+    expect(sorted(map(tuple, read)) == sorted(predictions.itertuples(name=None)), "a submission of other predictions")
     return RIGHT
-
-
-def _report(said: str, name: str) -> None:
-    """The page has the same tags, whatever its texts are."""
-    expect(_tags(said, name) == _tags("a", "b"), "a text has become part of the page")
 
 
 @lru_cache(maxsize=100)
 def _tags(text: str, other: str) -> list[tuple]:
-    shown = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file="errors.csv")
-    drawn = report_page.Picture(other, text, "data:image/png;base64,AA", file="heads.png")
-    html = report_page.render(
-        title=text,
-        intro=[text],
-        sections=[report_page.Section(text, [other], [shown, drawn], link=(text, "ablation.md"))],
-        made_with={text: other},
-    )
+    """The tags of a page with these texts."""
+    table = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file="errors.csv")
+    picture = report_page.Picture(other, text, "data:image/png;base64,AA", file="heads.png")
+    section = report_page.Section(text, [other], [table, picture], link=(text, "ablation.md"))
+    html = report_page.render(title=text, intro=[text], sections=[section], made_with={text: other})
     html.encode("utf-8")
     tags, parser = [], HTMLParser()
     parser.handle_starttag = lambda tag, attrs: tags.append((tag, tuple(name for name, _ in attrs)))
     parser.feed(html)
     return tags
-
-
-def _without_marks(text: str) -> str:
-    return "".join(c for c in text if c not in "，。？！")
-
-
-def _is_plain(name: str) -> bool:
-    return 0 < len(name) <= 200 and name[0] != "." and not any(c in "/\\:" or ord(c) < 32 for c in name)

@@ -16,22 +16,9 @@ if TYPE_CHECKING:
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "\t=1", "\r=1", "=cmd|' /C calc'!A0")
 MARKUP = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{ 7*7 }}", "&lt;b&gt;", "]]>", "<!--")
 PATHS = ("../../escaped", "/escaped", "..\\..\\escaped", "a/b", ".", "..", "con", ".hidden", "a:b", "~", "$HOME")
-ODD = (
-    "",
-    " ",
-    "\x00",
-    "\ufeff",
-    "\ud800",
-    "\udcff",
-    "\u202e",
-    "\u2028",
-    "e\u0301" * 50,
-    "👩‍👩‍👧",
-    "NaN",
-    "None",
-    "null",
-)
-ODD += ("1e999", "9" * 400, '"', "'", ",", "\n", "a\r\nb", "$x$", "$\\frac", "%s%n", "走" * 5000, "nan", "-0", "TRUE")
+ODD = ("", " ", "\x00", "\ufeff", "\ud800", "\udcff", "\u202e", "\u2028", "e\u0301" * 50, "👩\u200d👩\u200d👧")
+ODD += ("NaN", "None", "null", "1e999", "9" * 400, '"', "'", ",", "\n", "a\r\nb", "$x$", "$\\frac", "%s%n", "走" * 5000)
+ODD += ("nan", "-0", "TRUE")
 TEXTS = FORMULAS + MARKUP + PATHS + ODD
 
 NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"), True)

@@ -1,0 +1,30 @@
+"""Clips of noise, whose packets are large, and clips that are damaged."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+from meiju.features.media import write_clip
+
+
+def write_noise(
+    path: Path, *, pictures: bool = True, sound: bool = True, n_pictures: int = 5, seconds: float = 1
+) -> Path:
+    """A clip of random pictures and sound, or of one of them."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (n_pictures, 96, 96, 3), dtype=np.uint8) if pictures else None
+    write_clip(
+        path, frames, rng.normal(0, 0.1, round(16_000 * seconds)) if sound else None, fps=round(n_pictures / seconds)
+    )
+    return path
+
+
+def damage_packet(path: Path, kind: str, number: int) -> None:
+    """Overwrite one packet of a track (video or audio) of a clip."""
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(**{kind: 0}) if packet.size]
+    start, size = packets[number]
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
