@@ -21,7 +21,7 @@ from meiju.config import CorpusConfig
 from meiju.data import submission
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import EMOTIONS, INTENTS
-from meiju.report import build, diagnostics, page
+from meiju.report import build, diagnostics
 from meiju.report.page import Picture
 from meiju.run import Run
 from meiju.sample import corpus as sample_corpus
@@ -63,7 +63,8 @@ def results(home: Path) -> dict[str, object]:
     """All files of a run that are results, by path; of settings, what decides them."""
     found = {}
     for path in (*home.glob("folds/*"), *home.glob("submissions/**/*"), *home.glob("work/**/*")):
-        if path.is_file() and path.name not in (".lock", "known-files.json") and path.suffix not in (".log", ".html"):
+        no_result = path.name in (".lock", "known-files.json") or path.suffix == ".html" or path.parent.name == "log"
+        if path.is_file() and not no_result:
             content = path.read_bytes()
             if path.suffix == ".json" and b'"cache key"' in content:
                 content = json.loads(content)["cache key"]
@@ -227,7 +228,7 @@ def files_that_steps_read(home: Path) -> list[Path]:
     """All files of a finished run but locks, logs, caches and the marks of finished steps."""
     found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/*/*/**/*")]
     no_results = (".", "done", "submission.json", "report.json")
-    existing = (path for path in found if path.is_file() and path.suffix != ".log")
+    existing = (path for path in found if path.is_file() and path.parent.name != "log")
     return sorted(path for path in existing if not path.name.startswith(no_results))
 
 
@@ -237,14 +238,9 @@ def bytes_of(home: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def unpainted(monkeypatch) -> None:
-    """Of a report's figures, only those that are files of their own are painted, which takes most of its time."""
-
-    def picture(heading, caption, figure, file=None):
-        return painted(heading, caption, figure, file) if file else Picture(heading, caption, page.PNG)
-
-    painted = diagnostics.picture
+    """A report's figures are not painted, which takes most of its time."""
     for module in (build, diagnostics):
-        monkeypatch.setattr(module, "picture", picture)
+        monkeypatch.setattr(module, "picture", lambda heading, caption, _: Picture(heading, caption, "data:image/"))
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -324,7 +320,7 @@ def edited(module: str, old: str, new: str):
 
 def test_results_of_older_code_are_left_aside_and_reported(own_home, root, capsys):
     before = {path.name for path in own_home.glob("work/sample/stage1/*")}
-    with edited("models/fusion", "return own + gate * seen", "return own"):
+    with edited("models/fusion", "return own + gate * attended", "return own"):
         run_step("03_extract_features", own_home, root)
         assert "features: done before" in capsys.readouterr().out
         run_step("05_train_stage1", own_home, root)

@@ -302,8 +302,8 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path):
 
 
 DAMAGES = [
-    ("index.csv", lambda text: text.replace(",0,1,\n", ",-1,1,\n", 1)),  # a clip's frames begin before the first
-    ("index.csv", lambda text: text.replace(",0,1,\n", ",0,1000000,\n", 1)),
+    ("index.csv", lambda text: text.replace(",0,1,,\n", ",-1,1,,\n", 1)),  # a clip's frames begin before the first
+    ("index.csv", lambda text: text.replace(",0,1,,\n", ",0,1000000,,\n", 1)),
     ("index.csv", lambda _: "name\na\n"),
     *((name, None) for name in STORE),
 ]

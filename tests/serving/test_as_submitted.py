@@ -90,7 +90,9 @@ def test_clips_that_are_transcribed(own, root, tmp_path):
     lines = pd.read_csv(table, dtype=str, keep_default_na=False)
     lines.iloc[::2, lines.columns.get_indexer(lines.columns.intersection(["Subtitle", "sentence"]))] = ""
     lines.to_csv(table, index=False)
-    run_all(own, silent, "--speech.model", str(speech), "--speech.language", "zh", "--model.heads", "2", heard=True)
+    run_all(
+        own, silent, "--speech.model", str(speech), "--speech.language", "zh", "--model.heads", "2", transcribed=True
+    )
     answers = ask(own, silent, tmp_path)
     assert_as_submitted(answers, own)
     assert answers.heard.sum() == 4

@@ -142,7 +142,7 @@ def run_table(case: Case) -> str:
         case.folder / "gates.csv": read_pseudo_labels,
         case.folder / "texts.csv": read_texts,
     }
-    readers |= {stream / f"{name}.csv": lambda: _check_store(stream) for name in ("index", "missing", "notes")}
+    readers |= {stream / "index.csv": lambda: _check_store(stream)}
     path = case.rng.choice([*readers])
     path.write_bytes(bad_csv(path.read_bytes(), case.rng))
     readers[path]()
@@ -479,7 +479,7 @@ def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
 def _tags(text: str, other: str) -> list[tuple]:
     """The tags of a page with these texts."""
     table = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file="errors.csv")
-    picture = report_page.Picture(other, text, "data:image/png;base64,AA", file="heads.png")
+    picture = report_page.Picture(other, text, "data:image/png;base64,AA")
     section = report_page.Section(text, [other], [table, picture], link=(text, "ablation.md"))
     html = report_page.render(title=text, intro=[text], sections=[section], made_with={text: other})
     html.encode("utf-8")
