@@ -120,16 +120,16 @@ class SpeechConfig:
     """Speech recognition for clips without a sentence."""
 
     model: str = "none"
-    """Speech recognition model that hears clips without a sentence: a folder, a Hugging Face id, or none."""
+    """Speech recognition model that transcribes clips without a sentence: a folder, a Hugging Face id, or none."""
     language: str = "auto"
     """Language that is spoken, e.g. zh; auto lets the model find out."""
     batch_size: int = 4
-    """Clips that are heard at once, where the model's window has a fixed length (Whisper)."""
+    """Clips that are transcribed at once, where the model's window has a fixed length (Whisper)."""
     prompt: str = "auto"
     """Text that Whisper takes for what was said before, and whose style it follows; auto is one for the language where
     one is known to help (zh), '' is none."""
     simplified: bool = True
-    """Write what is heard in simplified Chinese characters, where the language is zh."""
+    """Write transcripts in simplified Chinese characters, where the language is zh."""
 
     def __post_init__(self):
         require(self.model != "", "--speech.model is a folder, a Hugging Face id, or none")

@@ -34,7 +34,7 @@ def _transcripts_key(run: "Run") -> dict:
     return {
         "sentences": run.corpus.fingerprint("name", "part", "sentence"),
         "transcription": run.cache_key("transcription") if run.transcribes else None,
-        "heard": {"code": provenance.code_of("meiju.text.transcription.fill")} if run.transcribes else None,
+        "filled in": {"code": provenance.code_of("meiju.text.transcription.fill")} if run.transcribes else None,
         "restorer": punctuation.fingerprint(config),
         "texts": [files.file_digest(path) for path in config.punctuation_texts],
     }

@@ -2,7 +2,7 @@ import zipfile
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meiju.data import submission
@@ -157,6 +157,7 @@ TEXT = ODD | st.text(min_size=1, max_size=8)
 
 @settings(max_examples=80, deadline=None)
 @given(rows=st.dictionaries(TEXT, st.tuples(TEXT, TEXT), max_size=6))
+@example(rows={"filename": ("sad", "wishing")})
 def test_whatever_is_written_is_valid_and_reads_back(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("submission")
     path = submission.write(predictions(rows), folder)

@@ -95,5 +95,5 @@ def test_clips_that_are_transcribed(own, root, tmp_path):
     )
     answers = ask(own, silent, tmp_path)
     assert_as_submitted(answers, own)
-    assert answers.heard.sum() == 4
+    assert answers.transcribed.sum() == 4
     assert (answers.sentence != "").all()

@@ -72,10 +72,12 @@ def test_the_table_is_aligned_and_tells_what_is_not_used(records):
 
 
 def test_a_sentence_that_was_transcribed_is_reported():
-    (record,) = outputs.as_records([replace(GOOD, heard=True)], {})
-    assert (record["sentence"], record["heard"]) == ("好", True)
-    assert outputs.as_table([record]).endswith("heard: 好; no visual: there is no video track\n")
-    assert pd.read_csv(io.StringIO(outputs.as_csv([record])))[["sentence", "heard"]].values.tolist() == [["好", True]]
+    (record,) = outputs.as_records([replace(GOOD, transcribed=True)], {})
+    assert (record["sentence"], record["transcribed"]) == ("好", True)
+    assert outputs.as_table([record]).endswith("transcribed: 好; no visual: there is no video track\n")
+    assert pd.read_csv(io.StringIO(outputs.as_csv([record])))[["sentence", "transcribed"]].values.tolist() == [
+        ["好", True]
+    ]
 
 
 def test_in_csv_a_clip_is_no_formula_and_in_json_it_keeps_its_name():

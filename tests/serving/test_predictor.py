@@ -280,14 +280,14 @@ def test_a_clip_without_a_sentence_is_transcribed_and_the_model_is_loaded_once(l
         [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
     )
     transcriber = predictor._transcriber
-    assert transcribed.heard
+    assert transcribed.transcribed
     assert transcribed.clip.sentence == again.clip.sentence != ""
     assert transcribed.clip.sentence == predictor._restorer.restore(transcribed.clip.sentence)
     assert "text" in transcribed.streams
-    assert (given.heard, given.clip.sentence[0]) == (False, "好")
-    assert (mute.heard, mute.missing["text"]) == (False, "no sentence")
+    assert (given.transcribed, given.clip.sentence[0]) == (False, "好")
+    assert (mute.transcribed, mute.missing["text"]) == (False, "no sentence")
     (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
-    assert (silent.heard, silent.missing["text"]) == (False, "no sentence")
+    assert (silent.transcribed, silent.missing["text"]) == (False, "no sentence")
     assert predictor._transcriber is transcriber
 
 

@@ -188,11 +188,11 @@ def _csv_problems(
     if not rows:
         return [*problems, f"{where}: empty; the first line must be {wanted}"]
     line, header = rows[0]
-    if header and header[0] in names | others:
-        return [*problems, f"{where}, line {line}: no header; add {wanted} above it"]
     if tuple(header) != HEADER:
-        shown = _quote(",".join(header))
-        return [*problems, f"{where}, line {line}: the header is {shown}; keep three columns, {wanted}, and no index"]
+        what = f"the header is {_quote(','.join(header))}; keep three columns, {wanted}, and no index"
+        if header and header[0] in names | others:
+            what = f"no header; add {wanted} above it"
+        return [*problems, f"{where}, line {line}: {what}"]
     return problems + _row_problems(where, rows[1:], names, others, classes)
 
 

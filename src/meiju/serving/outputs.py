@@ -15,7 +15,7 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
 
     Keys clip, emotion, intent (None without a prediction), probabilities (by task and label), streams (those used),
     missing (reason by stream), notes (by stream that is used, such as what of it is damaged, and on the clip's
-    `length`), sentence (as it was read), heard (whether speech recognition made it), problem (None where there is
+    `length`), sentence (as it was read), transcribed (whether speech recognition made it), problem (None where there is
     none).
     """
     records = []
@@ -32,7 +32,7 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
                 "missing": prediction.missing,
                 "notes": prediction.notes,
                 "sentence": prediction.clip.sentence,
-                "heard": prediction.heard,
+                "transcribed": prediction.transcribed,
                 "problem": problems.get(clip) or prediction.problem or None,
             }
         )
@@ -43,7 +43,7 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
         "missing": {},
         "notes": {},
     }
-    nothing |= {"sentence": "", "heard": False}
+    nothing |= {"sentence": "", "transcribed": False}
     return records + [
         {"clip": place, **nothing, "problem": problem} for place, problem in problems.items() if place not in known
     ]
@@ -65,7 +65,7 @@ def as_csv(records: Sequence[dict]) -> str:
             "missing": _missing(record["missing"]),
             "notes": _noted(record["notes"]),
             "sentence": record["sentence"],
-            "heard": record["heard"],
+            "transcribed": record["transcribed"],
             "problem": record["problem"],
         }
         rows.append({key: record[key] for key in ("clip", *TASKS)} | cells | probabilities)
@@ -73,13 +73,13 @@ def as_csv(records: Sequence[dict]) -> str:
 
 
 def as_table(records: Sequence[dict]) -> str:
-    """Likeliest labels with their probabilities, aligned, what was used and what was not, and what was heard."""
+    """Likeliest labels with their probabilities, aligned, what was used and what was not, and what was transcribed."""
     rows = []
     for record in records:
         likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
-        heard = [f"heard: {record['sentence']}"] if record["heard"] else []
+        transcript = [f"transcribed: {record['sentence']}"] if record["transcribed"] else []
         problem = record["problem"] or _missing(record["missing"])
-        note = "; ".join(filter(None, [*heard, problem, _noted(record["notes"])]))
+        note = "; ".join(filter(None, [*transcript, problem, _noted(record["notes"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
     lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)], [False] * len(rows[0]))

@@ -164,7 +164,7 @@ def _problem_of(path: Path) -> str:
 def _in_words(name: str, prediction: Prediction) -> str:
     lines = [f"**{_plain(name)}**: judged by {', '.join(prediction.streams)}."]
     if prediction.clip.sentence.strip():
-        lines.append(f"- {'heard in it' if prediction.heard else 'sentence'}: {_plain(prediction.clip.sentence)}")
+        lines.append(f"- {'transcribed' if prediction.transcribed else 'sentence'}: {_plain(prediction.clip.sentence)}")
     lines += [f"- not used: {stream} ({_plain(reason)})" for stream, reason in prediction.missing.items()]
     lines += [f"- {stream}: {_plain(note)}" for stream, note in prediction.notes.items()]
     return "\n".join(lines)

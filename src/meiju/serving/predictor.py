@@ -44,7 +44,7 @@ class Prediction:
 
     clip: with its sentence as the text encoders read it; probabilities[task]: by label, in the order of the classes;
     none where nothing of the clip could be read. missing: why a stream of the run is not used, by stream; `streams` are
-    the others. heard: whether the sentence is what speech recognition made of the clip's sound; notes: what
+    the others. transcribed: whether the sentence is what speech recognition made of the clip's sound; notes: what
     there is to say of streams that are used, such as that some of the sound is damaged, and of the clip's `length`.
     """
 
@@ -52,7 +52,7 @@ class Prediction:
     probabilities: dict[str, dict[str, float]]
     streams: tuple[str, ...]
     missing: dict[str, str]
-    heard: bool = False
+    transcribed: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 
     def label(self, task: str) -> str:
@@ -169,15 +169,16 @@ class Predictor:
 
     def _predict(self, clips: Sequence[Clip], read: Iterator) -> list[Prediction]:
         """read: what comes next of `_read` is of these clips."""
-        heard = self._transcribe(clips)
-        given = [heard.get(k, clip.sentence) for k, clip in enumerate(clips)]
+        transcripts = self._transcribe(clips)
+        given = [transcripts.get(k, clip.sentence) for k, clip in enumerate(clips)]
         refined = refine.as_read(self.config, self._restorer, given)
         clips = [replace(clip, sentence=sentence) for clip, sentence in zip(clips, refined, strict=True)]
         by_clip = [{stream: next(read) for stream in self._readers} for _ in clips]
         encoded_by_stream = {stream: self._encode(stream, clips, by_clip) for stream in self._widths}
         predicted = self._vote(encoded_by_stream, len(clips))
         return [
-            self._prediction(k, clip, encoded_by_stream, predicted, bool(heard.get(k))) for k, clip in enumerate(clips)
+            self._prediction(k, clip, encoded_by_stream, predicted, bool(transcripts.get(k)))
+            for k, clip in enumerate(clips)
         ]
 
     def _transcribe(self, clips: Sequence[Clip]) -> dict[int, str]:
@@ -189,7 +190,7 @@ class Predictor:
             batches = list(self._transcriber.transcribe([(clips[k].name, clips[k].path) for k in silent]))
         except MissingModel as error:
             raise ConfigError(f"--speech.model of the run: {error}; or give each clip its sentence") from None
-        sentences = [heard.sentence for batch in batches for heard in batch]
+        sentences = [transcript.sentence for batch in batches for transcript in batch]
         return dict(zip(silent, sentences, strict=True))
 
     def _encode(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Encodings:
@@ -223,7 +224,7 @@ class Predictor:
         clip: Clip,
         encoded_by_stream: dict[str, Encodings],
         predicted: ensemble.Probabilities,
-        heard: bool,
+        transcribed: bool,
     ) -> Prediction:
         """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
         of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
@@ -236,7 +237,7 @@ class Predictor:
             task: dict(zip(self.labels[task], predicted[task][k].tolist(), strict=True)) if used else {}
             for task in TASKS
         }
-        return Prediction(clip, probabilities, used, missing, heard, notes)
+        return Prediction(clip, probabilities, used, missing, transcribed, notes)
 
 
 def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:
