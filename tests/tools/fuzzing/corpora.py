@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import io
 import random
 import shutil
 from collections.abc import Callable
@@ -124,7 +125,7 @@ def _rewrite(
     **dialect,
 ) -> None:
     path = rng.choice(_tables(root))
-    rows = list(csv.reader(_read(path).splitlines()))
+    rows = list(csv.reader(io.StringIO(_read(path), newline="")))  # a cell keeps its line breaks
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding=encoding, newline="") as file:
         file.write(before)
