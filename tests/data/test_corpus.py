@@ -341,6 +341,7 @@ BAD_TABLES = {
 }
 STRAY = BAD_TABLES["stray quotes"]
 BAD_TABLES["stray quotes, endings"] = (re.sub(rb"(x\d)", rb"\1.mp4", STRAY[0]), STRAY[1])
+BAD_TABLES["stray quotes, bars"] = (STRAY[0].replace(b",", b"|"), STRAY[1])
 
 
 @pytest.mark.parametrize("fault", BAD_TABLES)

@@ -294,8 +294,9 @@ def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, p
     the clips of these lines.
     """
     known, clips = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}, set()
+    separator = f"[{spreadsheets.SEPARATORS}]"
     for row, cells in rows:
-        lines = [re.split("[,;\t]", line) for cell in cells for line in LINE_BREAK.split(cell)[1:]]
+        lines = [re.split(separator, line) for cell in cells for line in LINE_BREAK.split(cell)[1:]]
         names = [piece for line in lines if len(line) > 1 for piece in line if _is_name(piece, known)]
         if names:
             what = f"a quote opened here takes in the rows after it, the first of them that of {names[0].strip()[:40]}"
