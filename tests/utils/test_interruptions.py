@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -40,7 +41,12 @@ def toy(tmp_path):
 
     def start(in_a_map: bool = False) -> tuple[subprocess.Popen, list[psutil.Process]]:
         code = TOY.format(script=str(SCRIPTS / "05_train_stage1.py"), folder=str(tmp_path), map=in_a_map)
-        main = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)
+        command = [sys.executable, "-c", code]
+        # As from a terminal, though these tests may run under nohup.
+        hears_hangups = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+        main = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_hangups
+        )
         started.append(main)
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         return main, [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
