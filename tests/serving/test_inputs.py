@@ -92,14 +92,6 @@ def test_rows_that_name_no_clip_and_clips_without_a_row_are_reported(folder):
     ]
 
 
-@pytest.mark.parametrize(("file", "row"), [("0012", "12"), ("Clip_007", "clip_7"), ("Ä", "ä")])
-def test_a_row_that_nearly_names_a_clip_is_refused(tmp_path, file, row):
-    for name in (file, "other"):
-        clip(tmp_path / f"{name}.mp4")
-    with pytest.raises(ConfigError, match=f"{row} for {file}"):
-        find_clips([tmp_path], texts=table(tmp_path, f"name,sentence\nother,x\n{row},x\n"))
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from meiju.config import require
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches, cut_note, noted
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
 
@@ -62,7 +62,7 @@ class E5Small(Encoder):
             for k, by_layer in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
                 _, middle, upper = np.split(by_layer, 3)
                 frame = np.concatenate([middle.mean(axis=0), upper.mean(axis=0)])
-                encoded[spoken[k]] = noted(frame[None], cut_note(len(tokens[k]), model.most_tokens))
+                encoded[spoken[k]] = frame[None]
         return encoded
 
     def close(self) -> None:
@@ -161,11 +161,6 @@ class Model:
         special = {file.vocabulary.begin, file.vocabulary.end, file.vocabulary.unknown}
         self._numbers = {piece: k for k, piece in enumerate(file.vocabulary.pieces) if k not in special}
 
-    @property
-    def most_tokens(self) -> int:
-        """As many tokens as the network reads of a sentence."""
-        return self._file.sizes.positions
-
     def normalise(self, sentence: str) -> str:
         """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""
         whole = re.sub("[\ud800-\udfff]", "\ufffd", sentence)  # half of a surrogate pair is no character
@@ -183,7 +178,7 @@ class Model:
         rarest = min(range(len(scores)), key=scores.__getitem__)
         held = [unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
         tokenizer = Tokenizer(models.Unigram([(pieces[number], scores[number]) for number in held], unk_id=0))
-        room = self.most_tokens - 2
+        room = self._file.sizes.positions - 2
         return [[begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), end] for text in texts]
 
     def embed(self, tokens: list[list[int]]) -> np.ndarray:

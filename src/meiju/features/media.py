@@ -216,7 +216,7 @@ def _turned(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of all frames of the track at `rate`, those of an excerpt with what lies around it."""
     resampler, before = None, None
-    for frame in map(_mixable, track.frames()):
+    for frame in track.frames():
         form = frame.rate, frame.layout.name, frame.format.name
         if form != before:
             if resampler is not None:
@@ -228,17 +228,6 @@ def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray
         yield from _samples(resampler.resample(frame))
     if resampler is not None:
         yield from _samples(resampler.resample(None))
-
-
-def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
-    """A frame as it is or, where it does not say where its channels belong, as the mean of its channels."""
-    if not frame.layout.name.endswith(" channels"):
-        return frame
-    (packed,) = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.rate).resample(frame)
-    channels = packed.to_ndarray().reshape(-1, frame.layout.nb_channels)  # [n, channels]
-    mono = av.AudioFrame.from_ndarray(channels.mean(axis=1)[None], format="fltp", layout="mono")
-    mono.sample_rate, mono.pts, mono.time_base = frame.rate, frame.pts, frame.time_base
-    return mono
 
 
 def _samples(pieces: Iterable[av.AudioFrame | None]) -> Iterator[np.ndarray]:

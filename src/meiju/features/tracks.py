@@ -118,10 +118,10 @@ def opened_track(path: str | Path, kind: str, notes: list[str]) -> Iterator["Tra
         tracks = films(getattr(container.streams, kind))
         if not tracks:
             raise MediaError(f"there is no {kind} track")
-        decodable = [track for track in tracks if track.codec_context is not None]
-        if not decodable:
+        tracks = [track for track in tracks if track.codec_context is not None]
+        if not tracks:
             raise MediaError(f"the {kind} track is of no kind that can be decoded")
-        chosen = min(decodable, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
+        chosen = min(tracks, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
         yield Track(container, chosen, notes, start, stop)
 
 
@@ -172,11 +172,7 @@ class Track:
         yield from self._decoded() if self.is_whole else self._excerpt()
         self._note_damage()
         if not self.is_whole and math.isnan(self.first):
-            length = self.container.duration
-            lasts = f"; the file lasts {length / av.time_base:.2f} s" if length else ""
-            raise MediaError(
-                f"there is nothing in the {self.stream.type} track from {self.start:.2f} to {self.stop:.2f} s{lasts}"
-            )
+            raise MediaError(f"there is nothing in the {self.stream.type} track from {self.start} to {self.stop} s")
 
     def trimmed(self, pieces: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         """Of pieces of samples [n] of all frames, one after another, what lies between `start` and `stop`."""
@@ -256,7 +252,7 @@ class Track:
         n_decoded = self._n_read - self._n_failed
         n_lost, kind = n_all - n_decoded, self.stream.type
         if kind == "video" and self._n_read and n_decoded == 0 and self.stream.width == 0:
-            raise MediaError(f"the pictures cannot be decoded, or have more than {_millions(MAX_PIXELS)} pixels")
+            raise MediaError(f"the pictures cannot be decoded, or have more than {MAX_PIXELS} pixels")
         if 2 * n_lost > n_all:
             raise MediaError(f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded")
         if n_lost:
@@ -299,10 +295,4 @@ class Clock:
 def require_pixels(width: int, height: int) -> None:
     """Raise MediaError for a picture of more than MAX_PIXELS."""
     if width * height > MAX_PIXELS:
-        raise MediaError(
-            f"the pictures are too large: {width} × {height} pixels, of at most {_millions(MAX_PIXELS)} in all"
-        )
-
-
-def _millions(n: int) -> str:
-    return f"{n / 1e6:.0f} million"
+        raise MediaError(f"the pictures are too large: {width} × {height}, of at most {MAX_PIXELS} pixels in all")

@@ -12,7 +12,6 @@ from meiju.utils.clip_files import (
     clip_name,
     describe_endings,
     examples,
-    loose,
     walk,
     without_sound_beside_video,
 )
@@ -82,11 +81,8 @@ def _read(texts: Path | None) -> dict[str, str]:
 
 
 def _unused(texts: Path, sentences: Iterable[str], names: set[str]) -> list[str]:
-    """Remarks on rows that name no clip, and on clips without a row. Raises ConfigError where a name is nearly one."""
+    """Remarks on rows that name no clip, and on clips without a row. Raises ConfigError where no row names a clip."""
     rows, alone = [name for name in sentences if name not in names], sorted(names - set(sentences))
-    alike = {loose(name): name for name in alone}
-    near = [f"{name} for {alike[loose(name)]}" for name in rows if loose(name) in alike]
-    require(not near, f"--texts: {texts} has other capitals or zeros than the files: {examples(near)}")
     found = f"--texts: {texts} names none of the clips; names are the files' without folder and extension"
     require(len(alone) < len(names), found)
     remarks = [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
