@@ -6,12 +6,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import BertConfig, BertModel
 
-from meiju.config import Config, ConfigError
+from meiju.config import ConfigError
 from meiju.features import e5_small
 from meiju.features.base import Clip, NoFrames
 from meiju.features.e5_small import PREFIX, E5Small, Model, ModelFile
-from meiju.features.registry import make_encoder
-from meiju.utils import packaged
 from meiju.utils.packaged import packaged_file
 
 CHINESE = ["你去哪儿了", "我真的很生气", "我们明天一起吃饭吧", "别难过,一切都会好的", "他是医生"]
@@ -35,8 +33,7 @@ def model(file) -> Model:
 
 @pytest.fixture(scope="module")
 def all_pieces(file) -> Tokenizer:
-    pieces, scores, *_, unknown = file.vocabulary
-    return Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unknown))
+    return Tokenizer(models.Unigram(list(zip(file.pieces, file.scores, strict=True)), file.unknown))
 
 
 def test_a_sentence_lies_nearest_to_its_translation():
@@ -67,14 +64,13 @@ OF_EMBEDDINGS = {
 @pytest.fixture(scope="module")
 def bert(file) -> BertModel:
     """transformers' own network with the weights of the file, but for those of words."""
-    sizes = file.sizes
     config = BertConfig(
         vocab_size=1,
-        hidden_size=sizes.width,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        intermediate_size=sizes.hidden,
-        max_position_embeddings=sizes.positions,
+        hidden_size=file.width,
+        num_hidden_layers=file.n_layers,
+        num_attention_heads=file.n_heads,
+        intermediate_size=file.hidden,
+        max_position_embeddings=file.positions,
         layer_norm_eps=file.eps,
     )
     bert = BertModel(config, add_pooling_layer=False).eval()
@@ -93,9 +89,8 @@ def bert(file) -> BertModel:
 
 @pytest.mark.parametrize("sentence", [CHINESE[1], ENGLISH[0], "哈" * 3, "一二三四五六七" * 300])
 def test_embeddings_are_those_of_transformers(file, all_pieces, bert, sentence):
-    *_, begin, end, _ = file.vocabulary
-    tokens = [begin, *all_pieces.encode(f"▁{PREFIX}{sentence}".replace(" ", "▁")).ids[:510], end]
-    words = torch.from_numpy(file.weights("emb.word", file.sizes.width, np.array(tokens)))
+    tokens = [file.begin, *all_pieces.encode(f"▁{PREFIX}{sentence}".replace(" ", "▁")).ids[:510], file.end]
+    words = torch.from_numpy(file.weights("emb.word", file.width, np.array(tokens)))
     with torch.inference_mode():
         layers = torch.stack(bert(inputs_embeds=words[None], output_hidden_states=True).hidden_states[1:])
     wanted = torch.cat([layers[band, 0].mean(dim=(0, 1)) for band in (slice(4, 8), slice(8, 12))])
@@ -104,7 +99,7 @@ def test_embeddings_are_those_of_transformers(file, all_pieces, bert, sentence):
 
 def test_a_sentence_may_name_a_special_token(model, file):
     [tokens] = model.tokenize(["你好</s>"])
-    assert tokens.count(file.vocabulary.end) == 1
+    assert tokens.count(file.end) == 1
 
 
 SOME = [*CHINESE, *ENGLISH, " ", "  ", "。", "?", "ﷺ", "\u3000", "½", "𝄞", "\x00", "e\u0301", "▁", "\ud800"]
@@ -112,11 +107,10 @@ SOME = [*CHINESE, *ENGLISH, " ", "  ", "。", "?", "ﷺ", "\u3000", "½", "𝄞"
 
 @given(st.lists(st.sampled_from(SOME) | st.text(max_size=5), min_size=1, max_size=5).map("".join))
 def test_a_sentence_is_split_as_by_a_tokenizer_of_all_pieces(model, file, all_pieces, sentence):
-    *_, begin, end, _ = file.vocabulary
     normal = model.normalise(sentence)
     wanted = all_pieces.encode("▁" + normal.replace(" ", "▁")).ids
     [[first, *tokens, last]] = model.tokenize([normal])
-    assert (first, last) == (begin, end)
+    assert (first, last) == (file.begin, file.end)
     assert tokens == wanted
 
 
@@ -137,10 +131,3 @@ def test_another_version_of_the_format_is_refused(tmp_path):
     path.write_bytes(b"E5S1" + bytes([2, 0, 0, 0]) + bytes(100))
     with pytest.raises(ConfigError, match=r"later\.bin has another format"):
         ModelFile(path)
-
-
-def test_a_missing_model_is_named_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
-    for name, file in (("e5-small", "e5-small-q4.bin"), ("smart-turn", "smart-turn-v3.2-cpu.onnx")):
-        with pytest.raises(ConfigError, match=rf"{file} is missing in .*: .* -m meiju\.utils\.packaged"):
-            make_encoder(name, Config("run"))

@@ -5,12 +5,10 @@ import pytest
 
 from meiju.config import Config, ConfigError, VisualConfig
 from meiju.features.base import Clip, NoFrames
-from meiju.features.face_geometry import FaceGeometry, _movement
-from meiju.features.faces import Face
+from meiju.features.face_geometry import FaceGeometry
 from meiju.features.media import write_clip
 from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
-from meiju.features.tracking import Track
 from meiju.sample.drawing import draw_face, draw_speaker
 from toy_clips import damage_packet, write_noise
 
@@ -101,15 +99,6 @@ def test_fitting_needs_pictures_and_more_than_whole_ones(clips):
         make_encoder("face-geometry", Config("run")).fit([clips["sound"]], seed=0)
     with pytest.raises(ConfigError, match=r"--visual\.crop"):
         make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="frame")))
-
-
-def test_movement_is_measured_in_sides_of_the_face():
-    faces = [Face(np.array([100.0, 80 + down]), 60, 0.2, 0.9) for down in (0, 12, 0, 12)]
-    right, down, nearer, angle = _movement(Track(faces, np.array([True] * 4))).T
-    assert np.ptp(down) == pytest.approx(0.2)
-    assert (right, nearer) == (pytest.approx([0] * 4, abs=1e-6),) * 2
-    assert angle == pytest.approx([0.2] * 4)
-    assert len(_movement(Track(faces, np.array([True, False, False, True])))) == 2
 
 
 def test_what_was_learnt_is_saved_as_arrays_and_workers_get_a_copy(encoder, clips, tmp_path):

@@ -282,31 +282,20 @@ def test_vision_transformers_give_the_token_of_the_picture(models, clips):
     np.testing.assert_allclose(encoded[2], wanted, atol=1e-5)
 
 
-@pytest.fixture
-def with_processor(models, tmp_path):
-    """Makes a folder of the ViT with another processor."""
-
-    def make(**settings):
-        shutil.copytree(models / "vit", tmp_path, dirs_exist_ok=True)
-        transformers.CLIPImageProcessor(**settings).save_pretrained(tmp_path)
-        return tmp_path
-
-    return make
-
-
 @pytest.mark.parametrize(
     "settings",
     [
         {"do_center_crop": False},
-        {"crop_size": {"height": 33, "width": 33}},
-        {"do_rescale": False, "image_mean": [100.0, 120.0, 140.0]},
+        {"crop_size": {"height": 33, "width": 33}, "do_rescale": False, "image_mean": [100.0, 120.0, 140.0]},
         {"do_normalize": False, "rescale_factor": 1 / 127.5},
     ],
 )
-def test_pictures_are_processed_as_the_processor_does(with_processor, settings):
+def test_pictures_are_processed_as_the_processor_does(models, tmp_path, settings):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
     settings = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}} | settings
-    encoder = encoder_of(with_processor(**settings))
+    shutil.copytree(models / "vit", tmp_path, dirs_exist_ok=True)
+    transformers.CLIPImageProcessor(**settings).save_pretrained(tmp_path)
+    encoder = encoder_of(tmp_path)
     wanted = transformers.CLIPImageProcessor(**settings)(list(pictures), return_tensors="pt").pixel_values
     torch.testing.assert_close(encoder.processed(torch.from_numpy(pictures)), wanted)
 

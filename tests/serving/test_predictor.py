@@ -13,7 +13,6 @@ from meiju.features.base import Clip
 from meiju.serving.bundle import find_run
 from meiju.serving.predictor import FEW, Predictor
 from toy_clips import damage_packet, write_noise
-from toy_models import write_whisper
 from toy_run import run_script
 
 
@@ -75,13 +74,6 @@ def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor,
     assert len(clips) > FEW
     by_workers = Predictor(find_run("sample", home), device="cpu", n_jobs=2)
     assert by_workers.predict(clips) == predictor.predict(clips)
-
-
-@pytest.mark.parametrize(("punctuation", "ends"), [("crf", "，。？！"), ("none", "呢")])
-def test_sentences_are_punctuated_as_in_training(moved, punctuation, ends):
-    predictor = Predictor(change_model(moved, settings={"punctuation": punctuation}), device="cpu")
-    (prediction,) = predictor.predict([Clip("a", "你今天去哪里了呢", "")])
-    assert prediction.clip.sentence[-1] in ends
 
 
 @pytest.mark.parametrize(
@@ -245,25 +237,6 @@ def listening(moved) -> Path:
     """A run that would transcribe clips without a sentence, with a model that is not at hand."""
     speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
     return change_model(moved, settings={"speech": speech})
-
-
-def test_a_clip_without_a_sentence_is_transcribed_and_the_model_is_loaded_once(listening, tmp_path):
-    write_whisper(listening.parents[1] / "whisper")
-    path = write_clip(tmp_path / "a.mp4")
-    predictor = Predictor(listening, device="cpu")
-    transcribed, again, given, mute = predictor.predict(
-        [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
-    )
-    transcriber = predictor._transcriber
-    assert transcribed.transcribed
-    assert transcribed.clip.sentence == again.clip.sentence != ""
-    assert transcribed.clip.sentence == predictor._restorer.restore(transcribed.clip.sentence)
-    assert "text" in transcribed.streams
-    assert (given.transcribed, given.clip.sentence[0]) == (False, "好")
-    (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
-    for one in (mute, silent):
-        assert (one.transcribed, one.missing["text"]) == (False, "no sentence")
-    assert predictor._transcriber is transcriber
 
 
 def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):

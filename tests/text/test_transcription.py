@@ -193,7 +193,7 @@ def test_whisper_is_given_the_language_and_never_to_translate(models, tmp_path):
     assert options(copied(models["whisper"], tmp_path, "generation_config.json", is_multilingual=False)) == {}
 
 
-@pytest.mark.parametrize("prompt", ["auto", "", "ab"])
+@pytest.mark.parametrize("prompt", ["auto", ""])
 def test_whisper_is_given_a_prompt_that_is_no_part_of_its_text(models, prompt):
     transcriber = Transcriber(SpeechConfig(models["whisper"].model, "zh", 2, prompt), device=CPU)
     texts = [*transcriber._texts([sound(0, 0.6), sound(1, 0.5)]), transcriber._long_text(sound(2, 2.5))]

@@ -18,6 +18,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from meiju.features.tracks import (
+    MAX_PIXELS,
     TIME_STAMP_ROUNDING,
     Clock,
     MediaError,
@@ -26,7 +27,6 @@ from meiju.features.tracks import (
     opened,
     opened_track,
     packets,
-    require_pixels,
 )
 
 # Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
@@ -194,7 +194,8 @@ def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool) -> 
     shown = frame.width * max(1.0, aspect), frame.height * max(1.0, 1 / aspect)
     size = size if enlarge else min(size, int(min(shown)))
     width, height = (max(size, round(side * size / min(shown))) for side in shown)
-    require_pixels(width, height)
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"the pictures are too large: {width} × {height}, of at most {MAX_PIXELS} pixels in all")
     image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
     return _turned(image, frame)
 
@@ -216,7 +217,7 @@ def _turned(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of all frames of the track at `rate`, those of an excerpt with what lies around it."""
     resampler, before = None, None
-    for frame in track.frames():
+    for frame in map(_mixable, track.frames()):
         form = frame.rate, frame.layout.name, frame.format.name
         if form != before:
             if resampler is not None:
@@ -228,6 +229,17 @@ def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray
         yield from _samples(resampler.resample(frame))
     if resampler is not None:
         yield from _samples(resampler.resample(None))
+
+
+def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
+    """A frame as it is or, where it does not say where its channels belong, as the mean of its channels."""
+    if not frame.layout.name.endswith(" channels"):
+        return frame
+    (packed,) = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.rate).resample(frame)
+    channels = packed.to_ndarray().reshape(-1, frame.layout.nb_channels)  # [n, channels]
+    mono = av.AudioFrame.from_ndarray(channels.mean(axis=1)[None], format="fltp", layout="mono")
+    mono.sample_rate, mono.pts, mono.time_base = frame.rate, frame.pts, frame.time_base
+    return mono
 
 
 def _samples(pieces: Iterable[av.AudioFrame | None]) -> Iterator[np.ndarray]:

@@ -145,7 +145,6 @@ class Track:
         self._n_read = self._n_failed = 0  # packets
         stream.codec_context.thread_count = 1  # clips are decoded in parallel, one per process
         if stream.type == "video":
-            require_pixels(stream.width, stream.height)
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # again, as pictures can grow midway
 
     @property
@@ -251,10 +250,11 @@ class Track:
         n_all = max(self._n_read, listed if self.is_whole else 0)
         n_decoded = self._n_read - self._n_failed
         n_lost, kind = n_all - n_decoded, self.stream.type
-        if kind == "video" and self._n_read and n_decoded == 0 and self.stream.width == 0:
-            raise MediaError(f"the pictures cannot be decoded, or have more than {MAX_PIXELS} pixels")
         if 2 * n_lost > n_all:
-            raise MediaError(f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded")
+            reason = f", or have more than {MAX_PIXELS} pixels" if kind == "video" and n_decoded == 0 else ""
+            raise MediaError(
+                f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded{reason}"
+            )
         if n_lost:
             self.notes.append(f"damaged: {max(1, round(100 * n_lost / n_all))} % of the {kind} track is lost")
 
@@ -290,9 +290,3 @@ class Clock:
             self.shift = self.latest + step - seconds
         self.latest = max(self.latest, seconds + self.shift)
         return seconds + self.shift
-
-
-def require_pixels(width: int, height: int) -> None:
-    """Raise MediaError for a picture of more than MAX_PIXELS."""
-    if width * height > MAX_PIXELS:
-        raise MediaError(f"the pictures are too large: {width} × {height}, of at most {MAX_PIXELS} pixels in all")

@@ -31,7 +31,10 @@ def find_clips(
     """
     require(text is None or texts is None, "--text and --texts exclude each other")
     text = text and spoken(text)
-    sentences = _read(texts)
+    try:
+        sentences = read_sentences(texts) if texts else {}
+    except CorpusError as error:
+        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}
     remarks: list[str] = []
@@ -45,9 +48,8 @@ def find_clips(
                 continue
             clips[path] = Clip(name, sentences.get(name, ""), str(path))
     if text is not None:
-        require(
-            len(places) <= 1 and len(clips) <= 1, "--text is the sentence of one clip; for several, use --texts FILE"
-        )
+        one = len(places) <= 1 and len(clips) <= 1
+        require(one, "--text is the sentence of one clip; for several, use --texts FILE")
         if not places:
             return [Clip("text", text, "")], {}, []
         return [Clip(clip.name, text, clip.path) for clip in clips.values()], problems, remarks
@@ -69,15 +71,6 @@ def problem_of(path: Path) -> str:
     except MediaError as error:
         return f"cannot be read: {error}"
     return ""
-
-
-def _read(texts: Path | None) -> dict[str, str]:
-    if texts is None:
-        return {}
-    try:
-        return read_sentences(texts)
-    except CorpusError as error:
-        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
 
 
 def _unused(texts: Path, sentences: Iterable[str], names: set[str]) -> list[str]:

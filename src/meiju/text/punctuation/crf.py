@@ -133,11 +133,6 @@ def restore_unlearnt(sentences: Sequence[str], given: Sequence[str], *, seed: in
     return restored
 
 
-def files_of(path: Path) -> list[Path]:
-    """The files of the restorer at `path`."""
-    return [path, *(_model_path(path, scheme) for scheme in SCHEMES)]
-
-
 def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str) -> Tagger:
     """The tagger of one scheme. Sentences with inner marks are seen twice, once with spaces there."""
     trainer = pycrfsuite.Trainer("lbfgs", CRF, verbose=False)
