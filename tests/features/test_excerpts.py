@@ -1,7 +1,6 @@
 """Clips that are parts of a longer file: what is decoded of them, and how much is decoded for it."""
 
 from fractions import Fraction
-from itertools import pairwise
 
 import av
 import numpy as np
@@ -56,15 +55,6 @@ def sound_delay(path) -> float:
     with av.open(str(path)) as container:
         frame = next(container.decode(audio=0))
         return (container.start_time or 0) / av.time_base - frame.time
-
-
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
-def test_excerpts_that_follow_each_other_leave_nothing_out_and_repeat_nothing(films, name):
-    notes = []
-    parts = [excerpt(films / name, *span) for span in pairwise([0, 3.3, 7.5, 20, 40])]
-    pieces = [read_frames(part, fps=FPS, size=16, notes=notes) for part in parts]
-    np.testing.assert_array_equal(np.concatenate(pieces), read_frames(films / name, fps=FPS, size=16))
-    assert notes == []
 
 
 def test_a_moment_between_two_pictures_has_the_one_that_is_shown(films):

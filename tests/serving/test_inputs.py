@@ -42,15 +42,6 @@ def test_other_files_and_a_clips_second_file_are_left_aside(folder):
     assert remarks == [f"passed over in {folder}: 1 .txt (notes.txt)"]
 
 
-def test_clips_of_other_endings_and_behind_links_are_found(folder, tmp_path):
-    (folder / "a.mp4").rename(folder / "a.3gp")
-    (tmp_path / "linked").symlink_to(folder)
-    (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "all").symlink_to(folder)
-    for place in (folder, tmp_path / "linked", tmp_path / "links"):
-        assert [c.name for c in find_clips([place])[0]] == ["a", "b", "c"]
-
-
 def test_every_problem_is_reported_by_its_place(folder, tmp_path):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "a.txt").write_text("x")

@@ -67,11 +67,3 @@ def test_a_sentence_that_was_transcribed_is_reported():
     (record,) = outputs.as_records([replace(GOOD, transcribed=True)], {})
     assert (record["sentence"], record["transcribed"]) == ("好", True)
     assert outputs.as_table([record]).endswith("transcribed: 好; visual: there is no video track\n")
-
-
-def test_in_csv_a_clip_is_no_formula_and_in_json_it_keeps_its_name():
-    records = outputs.as_records([], {"=1+1.mp4": "-there is no such file", "a\rb.mp4": "gone"})
-    table = pd.read_csv(io.StringIO(outputs.as_csv(records)))
-    assert list(table["clip"]) == ["'=1+1.mp4", "a b.mp4"]
-    assert list(table["problem"]) == ["'-there is no such file", "gone"]
-    assert [record["clip"] for record in json.loads(outputs.as_json(records))] == ["=1+1.mp4", "a\rb.mp4"]

@@ -134,16 +134,6 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     np.testing.assert_allclose(numbers([gone]), numbers([other]), atol=1e-6)
 
 
-def test_a_run_can_be_moved_and_needs_no_corpus(moved, predictor, testing):
-    (moved / "work" / "sample-corpus").mkdir()  # nothing there
-    for name in ("stage1", "pseudo"):
-        shutil.rmtree(moved / "work" / "sample" / name)
-    for frames in (moved / "work").rglob("frames.npy"):
-        frames.unlink()
-    again = Predictor(find_run(str(moved / "submissions" / "sample"), Path("nowhere")), device="cpu")
-    np.testing.assert_array_equal(numbers(again.predict(testing)), numbers(predictor.predict(testing)))
-
-
 def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testing, tmp_path, capsys):
     target = tmp_path / "new" / "model"
     run_script("predict.py", "sample", "--home", str(home), "--export", str(target))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from test_punctuation import toy_sentences, unmarked
-from transformers import BertConfig, BertForTokenClassification, BertModel
+from transformers import BertConfig, BertForTokenClassification
 
 from meiju.config import Config, ConfigError
 from meiju.text import punctuation, refine
@@ -23,17 +23,6 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 
 def bert(**settings) -> BertConfig:
     return BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=40, **SIZES, **settings)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> str:
-    """A small BERT with random weights."""
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    with hub.quietly():
-        BertModel(bert()).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
-    return str(folder)
 
 
 def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-，", "S-。", "S-？", "S-！"), scale=9.0) -> str:
@@ -166,10 +155,11 @@ def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
     assert "spaces at inner marks" in (tmp_path / "out" / "punctuation.csv").read_text(encoding="utf-8")
 
 
-def test_a_missing_or_unfit_model_is_reported_before_any_work(encoder, tmp_path, monkeypatch):
+def test_a_missing_or_unfit_model_is_reported_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(hub.MissingModel, match=r"--punctuation: .*hf download somebody/model"):
         punctuation.fingerprint(config(tmp_path, "hf:somebody/model"))
+    bert().save_pretrained(tmp_path / "unfit")
     with pytest.raises(ConfigError, match="none of the model's labels names a mark; they are LABEL_0, LABEL_1"):
-        punctuation.fingerprint(config(tmp_path, f"hf:{encoder}"))
+        punctuation.fingerprint(config(tmp_path, f"hf:{tmp_path / 'unfit'}"))

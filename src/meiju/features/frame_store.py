@@ -149,10 +149,8 @@ def extract(
     """Write the store of one stream, or finish one that was cut off; one that is whole is opened as it is.
 
     clips: all clips, sorted by name; fit_clips: those the encoder may learn from. inputs: by clip name, a hash of what
-    its frames are made from. meta is kept in meta.json, and names whatever decides the frames besides the clips.
-    earlier: folders of other stores of the stream: where their meta is the same, frames of clips with the same input
-    are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.utils.compute. Raises Busy
-    where another process extracts the same.
+    its frames are made from; meta: whatever else decides them. earlier: folders of other stores of the stream, from
+    which frames are taken over where meta and input are the same. Raises Busy where another process extracts the same.
     """
     fitted, parts = folder / "encoder", folder / "parts"
     if is_whole(folder) and (fitted / "fitted.json").exists():  # perhaps other processes are here too

@@ -167,10 +167,19 @@ class Predictor:
         by_clip = [{stream: next(read) for stream in self._readers} for _ in clips]
         encoded_by_stream = {stream: self._encode(stream, clips, by_clip) for stream in self._widths}
         predicted = self._vote(encoded_by_stream, len(clips))
-        return [
-            self._prediction(k, clip, encoded_by_stream, predicted, bool(transcripts.get(k)))
-            for k, clip in enumerate(clips)
-        ]
+        predictions = []
+        for k, clip in enumerate(clips):
+            of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
+            missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
+            notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
+            used = tuple(stream for stream in of_clip if stream not in missing)
+            # Where no stream of a clip could be read, the networks' guess at nothing is dropped.
+            probabilities = {
+                task: dict(zip(self.labels[task], predicted[task][k].tolist(), strict=True)) if used else {}
+                for task in TASKS
+            }
+            predictions.append(Prediction(clip, probabilities, used, missing, bool(transcripts.get(k)), notes))
+        return predictions
 
     def _transcribe(self, clips: Sequence[Clip]) -> dict[int, str]:
         """Transcripts of the clips without a sentence, by their number, where the run transcribed such."""
@@ -208,25 +217,6 @@ class Predictor:
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads.append({task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS})
         return {task: np.mean([mean[task] for mean in by_heads], axis=0) for task in TASKS}
-
-    def _prediction(
-        self,
-        k: int,
-        clip: Clip,
-        encoded_by_stream: dict[str, Encodings],
-        predicted: ensemble.Probabilities,
-        transcribed: bool,
-    ) -> Prediction:
-        """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
-        of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
-        missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
-        notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
-        used = tuple(stream for stream in encoded_by_stream if stream not in missing)
-        probabilities = {
-            task: dict(zip(self.labels[task], predicted[task][k].tolist(), strict=True)) if used else {}
-            for task in TASKS
-        }
-        return Prediction(clip, probabilities, used, missing, transcribed, notes)
 
 
 def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:
