@@ -10,7 +10,6 @@ from meiju.features.media import write_clip
 from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
 from meiju.sample.drawing import draw_face, draw_speaker
-from toy_clips import damage_packet, write_noise
 
 PICTURES = 4  # of a clip, two a second
 
@@ -53,15 +52,6 @@ def test_every_second_picture_with_the_face_is_a_frame(encoder, clips):
     assert happy.frames.dtype == np.float32
     assert len(late.frames) == 1  # it begins without a face
     assert (happy.note, late.note) == ("", "")
-
-
-def test_damage_of_the_file_is_noted(encoder, tmp_path):
-    path = write_noise(tmp_path / "damaged.mp4", n_pictures=16)
-    damage_packet(path, "video", 8)
-    (encoded,) = encoder.encode([Clip("damaged", "", str(path))])
-    damage, nobody = encoded.note.split("; ")
-    assert "of the video track is lost" in damage
-    assert nobody == NO_FACE
 
 
 def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):

@@ -106,10 +106,8 @@ def test_clips_without_frames_are_named_with_the_reason_the_first_on_the_termina
     text = frame_store.describe("audio", store, folder)
     assert all(f"missing: {name}, " in text for name in BAD)
     silent = extract(Fake(bad={name: (NoFrames("silent"), "") for name in NAMES}), tmp_path / "silent")
-    text = frame_store.describe("audio", silent, tmp_path)
     assert silent.frames.shape == (0, DIM)
-    assert text.count("missing: ") == frame_store.SHOWN
-    assert f"and {len(NAMES) - frame_store.SHOWN} more" in text
+    assert "and 60 more" in frame_store.describe("audio", silent, tmp_path)
 
 
 def test_clips_whose_values_float16_cannot_hold_or_takes_for_zero_are_missing(tmp_path):

@@ -77,12 +77,6 @@ def test_seconds_are_those_that_are_played(clip, tmp_path, frames, tone):
     assert read_seconds(tmp_path / "pictures.mp4") == pytest.approx(0.5, abs=0.1)
 
 
-def test_mkv_reads_like_mp4(clip, tmp_path):
-    _copy_tracks(clip, tmp_path / "clip.mkv")
-    np.testing.assert_array_equal(read_frames(tmp_path / "clip.mkv", fps=4, size=32), read_frames(clip, fps=4, size=32))
-    assert abs(len(read_audio(tmp_path / "clip.mkv")) - 2 * RATE) <= 2048
-
-
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
 @pytest.mark.parametrize("channels", [2, 3, 9])  # those without a place as well
 def test_wav_is_resampled_and_channels_are_averaged(tmp_path, rate, channels):

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
-from meiju.features import frame_store, media
+from meiju.features import media
 from meiju.features.base import Clip, NoFrames, Noted, batches
 from meiju.features.media import write_clip
 from meiju.features.registry import make_encoder
@@ -349,10 +349,6 @@ def test_a_model_that_encodes_nothing_is_refused(tmp_path):
         encoder_of(tmp_path)
 
 
-def extract(encoder, clips: list[Clip], folder: Path):
-    return frame_store.extract(encoder, clips, clips, folder, meta={}, seed=0, n_jobs=1, label="")
-
-
 @pytest.fixture
 def sentence_encoder(models, tmp_path):
     def make(**modes):
@@ -385,10 +381,3 @@ def test_a_prefix_is_put_before_each_sentence(models, clips):
 def test_a_pooling_that_is_not_known_is_refused(sentence_encoder):
     with pytest.raises(ConfigError, match="neither by their mean nor by the first"):
         encoder_of(sentence_encoder(pooling_mode_mean_tokens=True, pooling_mode_max_tokens=True))
-
-
-def test_a_network_is_let_go_when_its_store_is_whole(models, clips, tmp_path):
-    encoder = encoder_of(models / "bert")
-    extract(encoder, clips, tmp_path)
-    assert "network" not in vars(encoder)
-    assert isinstance(encoder.encode(clips[:1])[0], np.ndarray)  # and read again when it is asked

@@ -9,9 +9,8 @@ import torch
 from huggingface_hub import constants
 from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-from meiju.config import Config, ConfigError, CorpusConfig, SpeechConfig
+from meiju.config import ConfigError, SpeechConfig
 from meiju.features.media import write_clip
-from meiju.run import NotYet, Run
 from meiju.text import transcription
 from meiju.text.transcription import Transcriber, transcribe
 from toy_models import write_whisper
@@ -322,21 +321,6 @@ def test_without_a_model_nothing_is_done_and_nothing_asked_for(root, tmp_path, c
     run_step("02_refine_punctuation.py", root, tmp_path)
     sentences = read(tmp_path, "work/custom/transcripts/*/transcripts.csv").sentence
     assert sentences.str.strip().tolist().count("") == 4
-
-
-def test_transcribed_and_untranscribed_results_are_kept_apart(models, root, tmp_path):
-    def folders(**speech):
-        run = Run(Config("custom", home=tmp_path, corpus=CorpusConfig(root), speech=SpeechConfig(**speech)))
-        return run.folder("transcripts"), run
-
-    none, _ = folders()
-    ctc, run = folders(model=models["ctc"].model)
-    others = [folders(model=models["ctc"].model, language="zh")[0], folders(model=models["whisper"].model)[0]]
-    others += [folders(model=models["ctc"].model, prompt="好。")[0]]
-    assert len({none, ctc, *others}) == 5
-    assert folders(model=models["ctc"].model, batch_size=3)[0] == ctc
-    with pytest.raises(NotYet, match="01_transcribe"):
-        run.transcribed()
 
 
 def test_a_missing_model_is_named_before_anything_is_done(root, tmp_path, monkeypatch):

