@@ -56,8 +56,8 @@ class Bundle:
     """What a model.json says.
 
     parts: by name, see `encoder_part`; models: by name, the `meiju.utils.hub.identity` of the pretrained models that
-    the run used as they are; made_up: whether it has learnt from the sample corpus. Raises ConfigError where files are
-    not listed that the settings need.
+    the run used as they are; made_up: whether it has learnt from the sample corpus. Raises ConfigError where these
+    do not fit each other.
     """
 
     config: Config
@@ -67,6 +67,10 @@ class Bundle:
     made_up: bool = False
 
     def __post_init__(self):
+        for task in TASKS:
+            names = self.labels[task]
+            named = all(isinstance(name, str) and name for name in names)
+            require(named and 0 < len(set(names)) == len(names), f"the classes of {task} are no different names")
         # Before the members are listed one by one: settings that ask for a billion of them must not.
         n_members = len(self.config.model.heads) * self.config.train.seeds * self.config.folds
         n_listed = len(self.parts[MEMBERS].hashes)
