@@ -1,7 +1,4 @@
-"""Decodes clips into frames and sound, and encodes clips.
-
-PyAV decodes with the ffmpeg libraries in its wheel, and no system ffmpeg is needed. It switches off libav's log, so
-that a damaged clip causes a note or a single MediaError and no other output.
+"""Decodes clips into frames and sound, and encodes clips, with the ffmpeg libraries in PyAV's wheel.
 
 Of several tracks of a kind, that which a player takes is read, and pictures come as a player shows them. What of a
 track is damaged is left out; `notes` says how much. A track of which more than half is damaged counts as missing.

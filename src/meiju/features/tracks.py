@@ -47,10 +47,9 @@ class MediaError(Exception):
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[InputContainer]:
-    """Open a file; errors of libav become MediaErrors, and those of the system Unreadable.
+    """Open a file; errors of libav become MediaErrors, those of the system Unreadable.
 
-    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
-    between two packets is no error for libav, and gives what is left.
+    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip.
     """
     try:
         # Python reads the file for libav, which would take a drive's error midway for the end of the clip.
@@ -85,7 +84,7 @@ class _Reader(io.FileIO):
 
 
 def _container(file: _Reader) -> InputContainer:
-    # libav reads no other file: it has got no protocol to do so.
+    # libav has no protocol by which to read another file.
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "", "max_pixels": str(MAX_PIXELS)}
     return av.open(file, options=options, metadata_errors="replace")
 

@@ -1,6 +1,6 @@
 """What is asked of a run: clips named one by one or by their folder, and their sentences."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
@@ -73,13 +73,12 @@ def problem_of(path: Path) -> str:
     return ""
 
 
-def _unused(texts: Path, sentences: Iterable[str], names: set[str]) -> list[str]:
-    """Remarks on rows that name no clip, and on clips without a row. Raises ConfigError where no row names a clip."""
-    rows, alone = [name for name in sentences if name not in names], sorted(names - set(sentences))
+def _unused(texts: Path, sentences: Mapping[str, str], names: set[str]) -> list[str]:
+    """A remark on rows that name no clip. Raises ConfigError where none names one."""
+    rows = [name for name in sentences if name not in names]
     found = f"--texts: {texts} names none of the clips; names are the files' without folder and extension"
-    require(len(alone) < len(names), found)
-    remarks = [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
-    return remarks + ([f"--texts: {len(alone)} clips have no row ({examples(alone)})"] if alone else [])
+    require(len(rows) < len(sentences), found)
+    return [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
 
 
 def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str]) -> Iterator[Path]:

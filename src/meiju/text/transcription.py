@@ -2,8 +2,8 @@
 
 Any model of its automatic-speech-recognition pipeline will do: Whisper (Radford et al. 2023, arXiv 2212.04356), or one
 with a CTC head (wav2vec2, HuBERT). Clips are transcribed in batches where the model pads all sound to one window
-anyway; elsewhere one by one, because padding would change the transcript. Each batch is kept as soon as it is done, so
-that a transcription that was cut off goes on after the last whole batch, with the same result.
+anyway; elsewhere one by one, because padding would change the transcript. A transcription that was cut off goes on
+after the last whole batch, with the same result.
 """
 
 import json
