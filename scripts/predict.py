@@ -75,7 +75,7 @@ def main(arguments: Arguments) -> None:
     folder = bundle.find_run(arguments.run, arguments.home)
     if arguments.export is not None:
         exported = bundle.export(folder, arguments.export)
-        print(f".venv/bin/python scripts/predict.py {arguments.export} clip.mp4 answers as {arguments.run} does")
+        print(f"{arguments.export} can be given in place of {arguments.run}")
         if exported.models:
             print(f"pretrained models are not copied; it needs {', '.join(exported.models)}")
         return
@@ -83,10 +83,10 @@ def main(arguments: Arguments) -> None:
         if importlib.util.find_spec("gradio") is None:
             install = ".venv/bin/python -m pip install -r requirements-serve.txt"
             raise ConfigError(f"--serve needs packages that are not installed; {install}")
+        predictor = _load(folder, arguments.device)
         from meiju.serving import page  # gradio takes seconds to import, and nothing else needs it
 
-        page.require_free(arguments.port)
-        page.serve(_load(folder, arguments.device), title=arguments.run, port=arguments.port)
+        page.serve(predictor, title=arguments.run, port=arguments.port)
         return
     clips, problems, remarks = find_clips(arguments.clips, text=arguments.text, texts=arguments.texts)
     for remark in remarks:

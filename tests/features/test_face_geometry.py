@@ -5,14 +5,11 @@ import pytest
 
 from meiju.config import Config, ConfigError, VisualConfig
 from meiju.features.base import Clip, NoFrames
-from meiju.features.face_geometry import FaceGeometry, _movement
-from meiju.features.faces import Face
+from meiju.features.face_geometry import FaceGeometry
 from meiju.features.media import write_clip
 from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
-from meiju.features.tracking import Track
 from meiju.sample.drawing import draw_face, draw_speaker
-from toy_clips import damage_packet, write_noise
 
 PICTURES = 4  # of a clip, two a second
 
@@ -57,15 +54,6 @@ def test_every_second_picture_with_the_face_is_a_frame(encoder, clips):
     assert (happy.note, late.note) == ("", "")
 
 
-def test_damage_of_the_file_is_noted(encoder, tmp_path):
-    path = write_noise(tmp_path / "damaged.mp4", n_pictures=16)
-    damage_packet(path, "video", 8)
-    (encoded,) = encoder.encode([Clip("damaged", "", str(path))])
-    damage, nobody = encoded.note.split("; ")
-    assert "of the video track is lost" in damage
-    assert nobody == NO_FACE
-
-
 def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):
     names = [f"{emotion}-{person}" for person in range(2) for emotion in ("happy", "sad", "surprise")]
     n_face = len(encoder.bases["face"])
@@ -101,15 +89,6 @@ def test_fitting_needs_pictures_and_more_than_whole_ones(clips):
         make_encoder("face-geometry", Config("run")).fit([clips["sound"]], seed=0)
     with pytest.raises(ConfigError, match=r"--visual\.crop"):
         make_encoder("face-geometry", Config("run", visual=VisualConfig(crop="frame")))
-
-
-def test_movement_is_measured_in_sides_of_the_face():
-    faces = [Face(np.array([100.0, 80 + down]), 60, 0.2, 0.9) for down in (0, 12, 0, 12)]
-    right, down, nearer, angle = _movement(Track(faces, np.array([True] * 4))).T
-    assert np.ptp(down) == pytest.approx(0.2)
-    assert (right, nearer) == (pytest.approx([0] * 4, abs=1e-6),) * 2
-    assert angle == pytest.approx([0.2] * 4)
-    assert len(_movement(Track(faces, np.array([True, False, False, True])))) == 2
 
 
 def test_what_was_learnt_is_saved_as_arrays_and_workers_get_a_copy(encoder, clips, tmp_path):

@@ -1,5 +1,4 @@
 import dataclasses
-from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ from meiju.features.faces import N_BLENDSHAPES, N_FEATURES, describe, find_faces
 from meiju.features.media import write_clip
 from meiju.features.pictures import NO_FACE, crop_to_face, read_pictures
 from meiju.features.registry import make_encoder
-from meiju.sample.drawing import EXPRESSIONS, draw_face, draw_speaker
+from meiju.sample.drawing import draw_face, draw_speaker
 from meiju.utils import packaged
 
 SIDE = 240  # of a drawn face, enlarged
@@ -55,11 +54,6 @@ def test_a_face_is_found_where_it_is_and_none_in_an_empty_room(face, top, left):
     assert found.score > 0.5
 
 
-def test_all_expressions_of_the_sample_are_found():
-    drawn = [draw(emotion, seed=seed) for seed, emotion in enumerate(EXPRESSIONS)]
-    assert [len(find_faces(picture)) for picture in drawn] == [1] * len(EXPRESSIONS)
-
-
 @pytest.mark.parametrize("degrees", [-25, 25])
 def test_the_angle_is_that_of_the_eyes(face, degrees):
     (found,) = find_faces(turned(scene(face, top=60, left=200), degrees))
@@ -82,25 +76,6 @@ def test_blendshapes_tell_the_expression():
     assert happy[smile].min() > 0.4 > 0.1 > max(happy[frown].max(), sad[smile].max(), anger[smile].max())
     assert sad[inner_brows] > 0.5 > 0.1 > anger[inner_brows]
     assert anger[frown].min() > 0.4
-
-
-def test_pictures_are_cut_to_their_face(face):
-    pictures = [scene(face, top=20, left=left) for left in (100, 160, 220)]
-    squares = np.stack(list(crop_to_face(pictures, 64)))
-    assert squares.shape == (3, 64, 64, 3)
-    # Skin is redder than it is blue, and the room is grey.
-    redness = squares[..., 0].mean(axis=(1, 2)) - squares[..., 2].mean(axis=(1, 2))
-    assert (redness > 2 * (pictures[0][..., 0].mean() - pictures[0][..., 2].mean())).all()
-
-
-def test_a_turned_face_is_cut_upright(face):
-    upright = scene(face, top=60, left=200)
-    straight, leaning = (
-        next(iter(crop_to_face([picture], 48))).astype(float) for picture in (upright, turned(upright, 20))
-    )
-    as_it_is = cv2.resize(turned(upright, 20)[60:300, 200:440], (48, 48)).astype(float)
-    middle = np.s_[12:36, 12:36]
-    assert np.abs(straight - leaning)[middle].mean() < 0.6 * np.abs(straight - as_it_is)[middle].mean()
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +111,9 @@ def test_the_crop_decides_the_frames_of_a_pretrained_encoder(clips, vit):
     assert [read.note for read in made[0].encode(clips)] == ["", NO_FACE]
 
 
-@pytest.mark.parametrize(("pretrained", "crop"), [(False, "auto"), (True, "auto"), (True, "face"), (True, "frame")])
-def test_missing_models_are_reported_before_any_work(tmp_path, monkeypatch, vit, pretrained, crop):
+def test_missing_models_are_reported_before_any_work(tmp_path, monkeypatch, vit):
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
-    missing = pytest.raises(ConfigError, match=r"is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged")
-    with nullcontext() if crop == "frame" else missing:  # whole pictures need no models of faces
-        make_encoder(vit if pretrained else "face-geometry", Config("run", visual=VisualConfig(crop=crop)))
+    for name in ("face-geometry", "e5-small", "smart-turn", vit):
+        with pytest.raises(ConfigError, match=r"is missing in .*: \.venv/bin/python -m meiju\.utils\.packaged"):
+            make_encoder(name, Config("run"))
+    make_encoder(vit, Config("run", visual=VisualConfig(crop="frame")))  # whole pictures need no models of faces

@@ -24,13 +24,6 @@ def test_log_mel_is_that_of_transformers(sound):
     np.testing.assert_allclose(log_mel(sound.astype(float)), wanted, atol=1e-3)
 
 
-@pytest.mark.parametrize(("seconds", "n"), [(1.0, 50), (0.99, 50), (8, 400), (1 / RATE, 1)])
-def test_each_20_milliseconds_are_a_frame(seconds, n):
-    frames = states(glide(seconds))
-    assert frames.shape == (n, 768)
-    assert frames.dtype == np.float32
-
-
 def test_level_and_silence_before_change_little_and_melody_much():
     rising, softer, falling = states(glide(2)), states(0.3 * glide(2)), states(glide(2, 220, 120))
     assert np.linalg.norm(rising - softer) < 0.3 * np.linalg.norm(rising - falling)

@@ -43,20 +43,6 @@ def test_where_the_main_face_is_lost_it_lies_between_its_neighbours():
     assert xs(track)[1:3] == pytest.approx([120, 140])
 
 
-def test_a_clip_that_begins_without_a_face_waits_where_it_will_be():
-    track = follow_main_face([[], [], [face(200)], [face(200)]])
-    assert track.found.tolist() == [False, False, True, True]
-    assert xs(track) == [200] * 4
-
-
-def test_boxes_are_smoothed():
-    jitter = [60, 66, 60, 66, 60, 66]
-    track = follow_main_face([[face(100, side=side)] for side in jitter])
-    sides = [f.side for f in track.faces]
-    assert np.ptp(sides[1:-1]) < 1
-    assert min(jitter) < min(sides)
-
-
 def test_a_turn_through_half_a_circle_is_smoothed_the_short_way():
     track = follow_main_face([[face(100, angle=angle)] for angle in (3.1, -3.1, 3.1)])
     assert np.allclose(np.cos([f.angle for f in track.faces]), -1, atol=0.01)

@@ -55,7 +55,6 @@ def assert_as_submitted(answers: pd.DataFrame, home: Path) -> None:
 KINDS = {
     "stripped": ["--punctuation", "stripped"],
     "first stage": ["--submit", "stage1", "--model.heads", "2"],
-    "warm start": ["--stage2.warm-start", "--model.heads", "2"],
 }
 
 

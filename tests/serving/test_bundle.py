@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import json
 import re
 import shutil
@@ -8,14 +7,11 @@ from pathlib import Path
 import pytest
 
 from meiju.config import ConfigError
-from meiju.features.base import Clip
 from meiju.serving import bundle
 from meiju.serving.bundle import export, find_run
 from meiju.serving.predictor import Predictor
 from meiju.utils import files
 from toy_run import run_script
-
-CLIPS = [Clip("a", "你今天去哪里了呢", ""), Clip("b", "好", "")]
 
 
 @pytest.fixture(scope="module")
@@ -43,40 +39,24 @@ def change(folder: Path, **values) -> None:
     (folder / "model.json").write_text(json.dumps(read_plain(folder) | values))
 
 
-def test_an_export_lists_its_files_with_their_hashes(exported):
-    listed = {
-        exported / part["folder"] / name: stamp
-        for part in read_plain(exported)["parts"].values()
-        for name, stamp in part["files"].items()
-    }
-    assert sorted(listed) == files_of(exported)
-    for path, stamp in listed.items():
-        data = path.read_bytes()
-        assert stamp == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (Path.unlink, "is missing"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes in place of"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has changed"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])), "has changed"),
     ],
 )
-def test_an_export_that_is_not_whole_is_refused_by_name(exported, copy, damage, says):
+def test_an_export_that_is_not_whole_is_refused_by_name(copy, damage, says):
     for path in files_of(copy):
         whole = path.read_bytes()
         damage(path)
-        with pytest.raises(ConfigError, match=f"not whole: {path} .*{says}.*; ask whoever made the export") as caught:
+        with pytest.raises(ConfigError, match=f"not whole: {path} {says}; .*ask whoever made it"):
             Predictor(copy, device="cpu")
-        assert "\n" not in str(caught.value)
         path.write_bytes(whole)
-    shutil.rmtree(copy / "members")
-    with pytest.raises(ConfigError, match=r"is missing; and 3 more; ask"):
-        Predictor(copy, device="cpu")
 
 
-def test_of_a_run_itself_the_remedy_is_to_make_it_whole(home, tmp_path):
+def test_a_run_that_has_lost_a_file_is_neither_read_nor_copied(home, tmp_path):
     shutil.copytree(home, tmp_path / "moved")
     (lost,) = (tmp_path / "moved" / "work").rglob("transcripts/*/punctuation.json")
     lost.unlink()
@@ -85,15 +65,6 @@ def test_of_a_run_itself_the_remedy_is_to_make_it_whole(home, tmp_path):
     with pytest.raises(ConfigError, match=r"punctuation\.json is missing"):
         export(find_run("sample", tmp_path / "moved"), tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
-
-
-def test_files_that_are_not_listed_are_not_read(exported, copy):
-    before = Predictor(exported, device="cpu").predict(CLIPS)
-    more = ("members/heads1-seed0-fold3.safetensors", "encoders/text/more.json", "transcripts/restorer/config.json")
-    for name in more:
-        (copy / name).parent.mkdir(exist_ok=True)
-        (copy / name).write_text("no such thing")
-    assert Predictor(copy, device="cpu").predict(CLIPS) == before
 
 
 @pytest.mark.parametrize(
@@ -116,7 +87,7 @@ def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
 def test_files_outside_of_their_folder_are_refused(copy, name):
     parts = read_plain(copy)["parts"]
-    parts["members"]["files"][name] = {"bytes": 1, "sha256": ""}
+    parts["members"]["files"][name] = ""
     change(copy, parts=parts)
     with pytest.raises(ConfigError, match="outside of its folder"):
         export(copy, copy.with_name("other"))
@@ -141,30 +112,6 @@ def test_a_failed_export_leaves_nothing_and_can_be_repeated(home, tmp_path, monk
     assert read_plain(tmp_path / "new" / "again") == read_plain(tmp_path / "model")
     with pytest.raises(SystemExit, match=r"error: --export: .* exists; name a new folder"):
         run_script("predict.py", "sample", "--home", str(home), "--export", str(tmp_path))
-
-
-def test_a_run_that_has_lost_a_file_is_not_described(home, tmp_path):
-    whole = bundle.read(find_run("sample", home))
-    stage = shutil.copytree(whole.parts["members"].folder, tmp_path / "stage")
-    next(Path(stage).glob("heads2-*.safetensors")).unlink()
-    encoders = {stream: whole.parts[f"encoders/{stream}"].folder for stream in whole.config.encoders}
-    folders = {"encoders": encoders, "transcripts": whole.parts["transcripts"].folder, "stage": Path(stage)}
-    with pytest.raises(ConfigError, match=r"the run has lost .*heads2-.*\.safetensors"):
-        bundle.write_model(tmp_path, whole.config, whole.labels, **folders)
-    assert not (tmp_path / "model.json").exists()
-
-
-@pytest.mark.parametrize("name", ["tfidf_svd.npz", "vocabulary.json", "fitted.json"])
-def test_who_received_a_damaged_export_is_reported_to_ask_for_another(copy, name):
-    path = copy / "encoders" / "text" / name
-    path.write_bytes(path.read_bytes()[:-20])
-    parts = read_plain(copy)["parts"]  # made by somebody who lists what is damaged
-    parts["encoders/text"]["files"][name] = vars(bundle.Stamp.of(path))
-    change(copy, parts=parts)
-    with pytest.raises(ConfigError, match=r"is damaged .*; ask whoever made the export") as caught:
-        Predictor(copy, device="cpu")
-    assert "delete" not in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_answer_that_cannot_be_written_is_printed(home, tmp_path, monkeypatch, capsys):

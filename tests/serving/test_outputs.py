@@ -53,36 +53,17 @@ def test_csv_has_a_column_a_probability(records):
     assert table.loc[0, ["emotion_happy", "emotion_sad", "intent_agreeing"]].tolist() == [0.25, 0.75, 0.4]
     assert table.emotion_happy.isna().tolist() == [False, True, True]
     assert table.streams[0] == "text+audio"
-    assert table.missing[0] == "no visual: there is no video track"
-
-
-def test_streams_of_one_reason_are_reported_together_and_a_sentence_that_lacks_once():
-    missing = {"text": "no sentence", "sentence": "no sentence", "audio": "no media file", "visual": "no media file"}
-    record = outputs.as_records([Prediction(Clip("c", "", ""), {"emotion": {}, "intent": {}}, (), missing)], {})[0]
-    message = pd.read_csv(io.StringIO(outputs.as_csv([record]))).missing[0]
-    assert message == "no text: no sentence; no audio, visual: no media file"
-    assert outputs._missing({"sentence": "no sentence"}) == "no sentence"
+    assert table.missing[0] == "visual: there is no video track"
 
 
 def test_the_table_is_aligned_and_tells_what_is_not_used(records):
     head, first, second, third = outputs.as_table(records).splitlines()
     assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")
-    assert first.endswith("no visual: there is no video track")
+    assert first.endswith("visual: there is no video track")
     assert third.endswith("there is no such file")
 
 
 def test_a_sentence_that_was_transcribed_is_reported():
     (record,) = outputs.as_records([replace(GOOD, transcribed=True)], {})
     assert (record["sentence"], record["transcribed"]) == ("好", True)
-    assert outputs.as_table([record]).endswith("transcribed: 好; no visual: there is no video track\n")
-    assert pd.read_csv(io.StringIO(outputs.as_csv([record])))[["sentence", "transcribed"]].values.tolist() == [
-        ["好", True]
-    ]
-
-
-def test_in_csv_a_clip_is_no_formula_and_in_json_it_keeps_its_name():
-    records = outputs.as_records([], {"=1+1.mp4": "-there is no such file", "a\rb.mp4": "gone"})
-    table = pd.read_csv(io.StringIO(outputs.as_csv(records)))
-    assert list(table["clip"]) == ["'=1+1.mp4", "a b.mp4"]
-    assert list(table["problem"]) == ["'-there is no such file", "gone"]
-    assert [record["clip"] for record in json.loads(outputs.as_json(records))] == ["=1+1.mp4", "a\rb.mp4"]
+    assert outputs.as_table([record]).endswith("transcribed: 好; visual: there is no video track\n")

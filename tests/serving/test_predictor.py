@@ -9,15 +9,11 @@ import pytest
 from meiju.config import ConfigError, CorpusConfig
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import TASKS
-from meiju.features import media
 from meiju.features.base import Clip
 from meiju.serving.bundle import find_run
 from meiju.serving.predictor import FEW, Predictor
 from toy_clips import damage_packet, write_noise
-from toy_models import write_whisper
 from toy_run import run_script
-
-FPS = 5
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +76,6 @@ def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor,
     assert by_workers.predict(clips) == predictor.predict(clips)
 
 
-@pytest.mark.parametrize(("punctuation", "ends"), [("crf", "，。？！"), ("none", "呢")])
-def test_sentences_are_punctuated_as_in_training(moved, punctuation, ends):
-    predictor = Predictor(change_model(moved, settings={"punctuation": punctuation}), device="cpu")
-    (prediction,) = predictor.predict([Clip("a", "你今天去哪里了呢", "")])
-    assert prediction.clip.sentence[-1] in ends
-
-
 @pytest.mark.parametrize(
     ("tracks", "sentence", "streams", "reasons"),
     [
@@ -121,11 +110,6 @@ def test_damage_is_noted_and_of_a_clip_with_nothing_to_read_no_label_is_made_up(
     assert second.label("emotion")
 
 
-def test_clips_of_one_name_are_kept_apart(predictor, tmp_path):
-    silent, mute = Clip("a", "", write_clip(tmp_path / "a.mp4", sound=False)), Clip("a", "好", "")
-    assert [p.streams for p in predictor.predict([silent, mute])] == [("visual",), ("text",)]
-
-
 def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     for encoder in moved.glob("work/_shared/features/audio-*/encoder"):
         (encoder / "unit.json").write_text('{"unit": 1.0}')
@@ -150,20 +134,10 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     np.testing.assert_allclose(numbers([gone]), numbers([other]), atol=1e-6)
 
 
-def test_a_run_can_be_moved_and_needs_no_corpus(moved, predictor, testing):
-    (moved / "work" / "sample-corpus").mkdir()  # nothing there
-    for name in ("stage1", "pseudo"):
-        shutil.rmtree(moved / "work" / "sample" / name)
-    for frames in (moved / "work").rglob("frames.npy"):
-        frames.unlink()
-    again = Predictor(find_run(str(moved / "submissions" / "sample"), Path("nowhere")), device="cpu")
-    np.testing.assert_array_equal(numbers(again.predict(testing)), numbers(predictor.predict(testing)))
-
-
 def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testing, tmp_path, capsys):
     target = tmp_path / "new" / "model"
     run_script("predict.py", "sample", "--home", str(home), "--export", str(target))
-    assert f"predict.py {target} clip.mp4 answers as sample does" in capsys.readouterr().out
+    assert f"{target} can be given in place of sample" in capsys.readouterr().out
     target = target.rename(tmp_path / "elsewhere")
     np.testing.assert_array_equal(
         numbers(Predictor(find_run(str(target), tmp_path), device="cpu").predict(testing)),
@@ -183,26 +157,16 @@ def test_a_model_json_that_is_damaged_of_another_version_or_does_not_fit_the_fil
             Predictor(find_run("sample", moved), device="cpu")
         path.write_text(whole)
 
-    for text in ("", "{", "[]", "{}", "null", '{"format": 5}'):
+    for text in ("", "[]", "{}", '{"format": 99}'):
         path.write_text(text)
-        refused("08_ensemble")
-    for key, value in (
-        ("parts", "text"),
-        ("parts", {"transcripts": 1}),
-        ("parts", {}),
-        ("settings", None),
-        ("classes", {"emotion": ["sad", "sad"], "intent": ["a", "b"]}),
-        ("classes", {"emotion": ["sad"]}),
-    ):
+        refused(r"model\.json (cannot be read|has format (None|99) where .*); run scripts/run_all\.sh")
+    for key, value in (("parts", "text"), ("parts", {}), ("settings", None), ("classes", {"emotion": ["sad"]})):
         path.write_text(json.dumps(json.loads(whole) | {key: value}))
-        refused(r"model\.json is damaged .*08_ensemble")
-    change_model(moved, format=99)
-    refused("format 99")
+        refused(r"model\.json is damaged .*run_all\.sh")
     for settings, message in (
         ({"magic": 1}, "magic"),
         ({"model.width": 10**9}, "cannot be loaded"),
         ({"folds": 10**9}, "lists 6 members where its settings ask for 2000000000"),
-        ({"train.seeds": 10**9}, "lists 6 members where its settings ask for 6000000000"),
     ):
         change_model(moved, settings=settings)
         refused(message)
@@ -216,7 +180,7 @@ def test_runs_that_are_not_there_or_not_finished(home, tmp_path):
     (tmp_path / "work" / "begun").mkdir(parents=True)
     with pytest.raises(ConfigError, match="not finished; run scripts/08_ensemble"):
         find_run("begun", tmp_path)
-    with pytest.raises(ConfigError, match=r"has no model\.json"):
+    with pytest.raises(ConfigError, match=r"no such folder with a model\.json"):
         find_run(str(tmp_path), tmp_path)
 
 
@@ -241,19 +205,12 @@ def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path,
     assert list(table.streams) == ["text"]
     assert table.filter(like="emotion_").sum(axis=1).item() == pytest.approx(1, abs=1e-5)
     assert capsys.readouterr().out == ""
-    link, written = tmp_path / "link.csv", out.read_bytes()
-    link.symlink_to(out)
-    out.write_bytes(b"")
-    run_script("predict.py", "sample", "--text", "好", "--home", str(home), "--format", "csv", "--output", str(link))
-    assert link.is_symlink()
-    assert out.read_bytes() == written
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["none", "--text", "x"], "there is no run none"),
-        (["sample", "--text", "x", "--output", "/dev/null"], "/dev/null is no file"),
         (["sample", "a.mp4", "b.mp4", "--text", "x"], "--texts FILE"),
         (["sample", "a.mp4", "--texts", "none.csv"], "none.csv"),
     ],
@@ -272,37 +229,9 @@ def listening(moved) -> Path:
     return change_model(moved, settings={"speech": speech})
 
 
-def test_a_clip_without_a_sentence_is_transcribed_and_the_model_is_loaded_once(listening, tmp_path):
-    write_whisper(listening.parents[1] / "whisper")
-    path = write_clip(tmp_path / "a.mp4")
-    predictor = Predictor(listening, device="cpu")
-    transcribed, again, given, mute = predictor.predict(
-        [Clip("a", " ", path), Clip("b", "", path), Clip("c", "好", path), Clip("d", "", "")]
-    )
-    transcriber = predictor._transcriber
-    assert transcribed.transcribed
-    assert transcribed.clip.sentence == again.clip.sentence != ""
-    assert transcribed.clip.sentence == predictor._restorer.restore(transcribed.clip.sentence)
-    assert "text" in transcribed.streams
-    assert (given.transcribed, given.clip.sentence[0]) == (False, "好")
-    assert (mute.transcribed, mute.missing["text"]) == (False, "no sentence")
-    (silent,) = predictor.predict([Clip("e", "", write_clip(tmp_path / "e.mp4", sound=False))])
-    assert (silent.transcribed, silent.missing["text"]) == (False, "no sentence")
-    assert predictor._transcriber is transcriber
-
-
 def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):
     path = write_clip(tmp_path / "a.mp4")
     predictor = Predictor(listening, device="cpu")
     assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
     with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
         predictor.predict([Clip("a", "", path)])
-
-
-def test_a_film_is_distinguished_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
-    longest = predictor._run.longest
-    assert 0.5 < longest < 10
-    media.write_clip(tmp_path / "film.mp4", None, np.zeros(int(11 * longest * 16_000), np.float32), fps=FPS)
-    film, clip = predictor.predict([Clip("film", "好", str(tmp_path / "film.mp4")), testing[0]])
-    assert film.notes["length"].startswith(f"it plays {11 * longest:.0f} seconds, and the longest clip that")
-    assert "length" not in clip.notes

@@ -12,7 +12,6 @@ import gradio_client
 import numpy as np
 import pytest
 
-from browser import CHROMIUM, browser
 from meiju.data.labels import TASKS
 from meiju.features import media
 from meiju.features.base import Clip
@@ -26,13 +25,7 @@ OPEN = build_opener(ProxyHandler({})).open
 
 
 @pytest.fixture(scope="module")
-def uploads(tmp_path_factory) -> Path:
-    """Where the page's folder of uploads is made."""
-    return tmp_path_factory.mktemp("uploads")
-
-
-@pytest.fixture(scope="module")
-def page(home, uploads):
+def page(home, tmp_path_factory):
     """URL of the page, served by a process of its own as a person would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -40,6 +33,7 @@ def page(home, uploads):
     command = [sys.executable, SCRIPTS / "predict.py", "sample", "--home", home, "--serve", "--port", str(port)]
     # The page is on this machine: proxies do not concern it, not even such as no program understands.
     proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks9://127.0.0.1:9", "NO_PROXY": "fd07:b51a::/64"}
+    uploads = tmp_path_factory.mktemp("uploads")
     environment = os.environ | proxies | {"TMPDIR": str(uploads)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -65,12 +59,8 @@ def short(tmp_path_factory) -> Path:
 
 
 def ask(client, path: Path | None, sentence: str = "") -> tuple[dict, dict, str]:
-    """Probabilities of emotions and intents by label, and what is said of them."""
-    *predictions, notes, clip, left = client.predict(
-        path and gradio_client.handle_file(path), sentence, api_name="/predict"
-    )
-    assert clip is None  # it is taken off the page
-    assert left == "" or path is None  # and its sentence with it
+    """Probabilities of emotions and intents by label, and what they rest on."""
+    *predictions, notes = client.predict(path and gradio_client.handle_file(path), sentence, api_name="/predict")
     emotions, intents = ({c["label"]: c["confidence"] for c in (s or {}).get("confidences", [])} for s in predictions)
     return emotions, intents, notes
 
@@ -94,67 +84,46 @@ def predict(page: str, place: str | Path) -> str:
         return reply.read().decode()
 
 
-def kept(uploads: Path) -> list[Path]:
-    return [path for path in uploads.rglob("*") if path.is_file() and path.stat().st_size]
-
-
-def test_a_dropped_clip_is_answered_as_by_the_script_and_not_kept(client, home, short, uploads):
+def test_a_dropped_clip_is_answered_as_by_the_script(client, home, short):
     emotions, intents, notes = ask(client, short, "你真的太棒了")
     (expected,) = Predictor(find_run("sample", home), device="cpu").predict([Clip("short", "你真的太棒了", str(short))])
     for task, predictions in zip(TASKS, (emotions, intents), strict=True):
         assert predictions == pytest.approx(expected.probabilities[task], abs=1e-6)
     assert "text, audio, visual" in notes
-    assert kept(uploads) == []
 
 
 @pytest.mark.parametrize(
-    ("clip", "sentence", "message"), [(True, "", "not used: text (no sentence)"), (False, "好", "sentence alone")]
+    ("clip", "sentence", "message"), [(True, "", "not used: text (no sentence)"), (False, "好", "judged by text\n")]
 )
 def test_a_clip_or_a_sentence_alone_is_answered_and_what_is_missing_reported(client, short, clip, sentence, message):
     emotions, intents, notes = ask(client, short if clip else None, sentence)
     assert sum(emotions.values()) == pytest.approx(1)
     assert sum(intents.values()) == pytest.approx(1)
-    assert message in notes.replace("\\", "")
+    assert message in notes
 
 
-def test_what_cannot_be_answered_is_reported_in_words(client, tmp_path, uploads):
+def test_what_cannot_be_answered_is_reported_in_words(client, tmp_path):
     media.write_clip(tmp_path / "long.mp4", None, np.zeros(16000 * 61), fps=FPS)
     (tmp_path / "broken.mp4").write_bytes(b"x" * 1000)
     cases = [
         (tmp_path / "long.mp4", "", "too long"),
         (tmp_path / "broken.mp4", "", "cannot be read"),
         (None, "好" * 1001, "too long"),
+        (None, " ", "Drop a clip"),
     ]
     for path, sentence, part in cases:
         emotions, intents, notes = ask(client, path, sentence)
         assert (emotions, intents) == ({}, {})
         assert part in notes
-    assert kept(uploads) == []
-
-
-def test_a_press_with_nothing_leaves_the_answer_that_is_there(client):
-    ask(client, None, "好")
-    shown = client.predict(None, " ", api_name="/predict")
-    assert all(value == {"__type__": "update"} for value in shown)
-
-
-def test_two_people_who_drop_the_same_clip_are_both_answered(page, short, uploads):
-    places = [upload(page, short.name, short.read_bytes()) for _ in range(2)]
-    assert places[0] == places[1]  # one file for both
-    answers = [predict(page, place) for place in places]
-    assert all("judged by" in answer for answer in answers)
-    assert kept(uploads) == []
-    assert "no longer here" in predict(page, places[0])
 
 
 @pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", "http://127.0.0.1:1"])
-def test_pages_from_elsewhere_are_refused(page, short, uploads, origin):
+def test_pages_from_elsewhere_are_refused(page, short, origin):
     clip = (short.name, short.read_bytes())
     for attempt in (lambda: upload(page, *clip, origin), lambda: OPEN(Request(page, headers={"Origin": origin}))):
         with pytest.raises(HTTPError, match="403") as caught:
             attempt()
         caught.value.close()
-    assert kept(uploads) == []
     assert "judged by" in predict(page, upload(page, *clip, origin=page))  # its own
 
 
@@ -198,39 +167,3 @@ def test_a_port_that_is_taken_is_reported(page, home):
     port = page.rsplit(":", 1)[1]
     with pytest.raises(SystemExit, match=f"error: --port: {port} cannot be used"):
         run_script("predict.py", "sample", "--home", str(home), "--serve", "--port", port)
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
-def test_in_a_browser(page, short, tmp_path):
-    with browser(tmp_path / "browser") as tab:
-        tab.call("Page.navigate", url=page)
-        tab.wait("document.querySelector('input[type=file]') && document.querySelector('textarea') && true")
-        tab.give_file("input[type=file]", short)
-        tab.wait("document.body.innerText.includes('short')")
-        tab.type("textarea", "你真的太棒了")
-        tab.run("document.querySelector('button.primary').click()")
-        bars = tab.wait(
-            "(bars => bars.length == 2 && bars.every(widths => widths.length) && bars)("
-            "[...document.querySelectorAll('.bars')].map("
-            "group => [...group.querySelectorAll('meter')].map(bar => bar.getBoundingClientRect().width)))"
-        )
-        assert [len(widths) for widths in bars] == [7, 8]
-        assert all(widths == sorted(widths, reverse=True) for widths in bars)
-        notes = tab.wait("document.querySelector('#notes').innerText")
-        assert "short_[1].mp4: judged by text, audio, visual." in notes
-        assert "gradio" not in tab.run("document.body.innerText").lower()
-        addresses = tab.run("performance.getEntriesByType('resource').map(entry => entry.name)")
-        assert addresses
-        assert [address for address in addresses if not address.startswith(page)] == []
-
-
-def test_a_clips_name_is_shown_and_never_run(home, short, tmp_path):
-    name = "<img src=x onerror=alert(1)>[a](b).mp4"
-    evil = tmp_path / name
-    evil.write_bytes(short.read_bytes())
-    from meiju.serving.page import answer  # takes seconds, and every test process imports this file
-
-    *_, notes = answer(Predictor(find_run("sample", home), device="cpu"), evil, "<script>alert(1)</script>")
-    assert "<" not in notes.replace("\\<", "")
-    assert "[" not in notes.replace("\\[", "")
-    assert name in notes.replace("\\", "")

@@ -1,20 +1,17 @@
 import itertools
 import random
-import re
 
 import numpy as np
 import pycrfsuite
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import precision_recall_fscore_support
 
 from meiju.config import ConfigError
 from meiju.text.punctuation import crf
 from meiju.text.punctuation.base import MARKS, Restorer, evaluate, is_punctuated, parse, read_sentences
 from meiju.text.punctuation.crf import MIN_SENTENCES, CrfRestorer, TooFewSentences, fit_and_report
 from meiju.text.punctuation.tagger import Tagger
-from meiju.utils import files
 
 WHO = ("你", "小王", "老师", "他们", "妈妈")
 WHAT = ("去北京", "喝茶", "买书", "回家", "看电影", "上课")
@@ -40,11 +37,6 @@ def toy_sentences():
 
 def unmarked(sentence):
     return "".join(c for c in sentence if c not in MARKS)
-
-
-def marks_by_place(sentence):
-    """The mark after each character that is neither mark nor space."""
-    return [mark for _, mark in re.findall(rf"([^\s{MARKS}])\s*([{MARKS}]?)", sentence)]
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +71,6 @@ def test_only_marks_are_added_and_those_that_are_there_stay(restorer, sentence):
     assert all(c in rest for c in sentence), "the sentence is no subsequence of what was restored"
 
 
-@thorough
-@given(st.sampled_from(WHO), st.sampled_from(WHAT), st.sampled_from(MARKS), TEXTS)
-def test_a_punctuated_sentence_gets_marks_only_at_spaces_and_its_end(restorer, who, what, mark, tail):
-    sentence = f"{who}{what}了{mark}{tail}"
-    restored = restorer.restore(sentence)
-    written = 0
-    for k, c in enumerate(restored):
-        if written < len(sentence) and c == sentence[written]:
-            written += 1
-            continue
-        assert c in MARKS
-        assert written == len(sentence) or sentence[written].isspace(), f"character {k} of {restored!r}"
-
-
 @pytest.mark.parametrize(
     ("bare", "restored"),
     [
@@ -112,12 +90,6 @@ def test_a_punctuated_sentence_gets_marks_only_at_spaces_and_its_end(restorer, w
 )
 def test_the_toy_grammar_is_learnt(restorer, bare, restored):
     assert restorer.restore(bare) == restored
-
-
-def test_a_long_sentence_is_restored_to_its_end(restorer):
-    restored = restorer.restore("小王喝茶了" * 1000 + "你喝茶吗")
-    assert restored.endswith("了。你喝茶吗？")
-    assert unmarked(restored) == "小王喝茶了" * 1000 + "你喝茶吗"
 
 
 def test_what_is_loaded_restores_as_what_was_fitted(restorer, tmp_path):
@@ -153,34 +125,6 @@ def test_scores_agree_with_a_count_by_hand():
         assert evaluate(Final("？"), [f"走吗{end}"], spaces=False).loc["micro"].tolist() == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("spaces", [False, True])
-def test_scores_agree_with_scikit_learn(restorer, spaces):
-    # Sentences the restorer partly fails on: half of the words are new to it, and 呢 is.
-    sentences = [f"{who}{what}，{who}{what}呢？" for who, what in itertools.product(("我", *WHO), ("睡觉", *WHAT))]
-    sentences += toy_sentences()[::3]
-    inner = " " if spaces else ""
-    bare = [re.sub(f"[{MARKS}]", inner, s).strip() for s in sentences]
-    true = [mark for s in sentences for mark in marks_by_place(s)]
-    restored = [mark for s in bare for mark in marks_by_place(restorer.restore(s))]
-    table = evaluate(restorer, sentences, spaces=spaces)
-    for rows, average in ((list(MARKS), None), ("micro", "micro"), ("macro", "macro")):
-        expected = precision_recall_fscore_support(
-            true, restored, labels=list(MARKS), average=average, zero_division=0
-        )[:3]
-        np.testing.assert_allclose(table.loc[rows, ["precision", "recall", "f1"]].to_numpy(float).T, expected)
-    assert 0 < table.loc["micro", "f1"] < 1, "nothing to compare where all is right or all is wrong"
-
-
-def test_the_report_is_measured_on_a_tenth_of_the_sentences():
-    questions = [f"{who}{what}{way}吗？" for who, what, way in itertools.product(WHO, WHAT, ("", "好", "行"))]
-    material = [*questions, *questions, "没有标点"]
-    restorer, report = fit_and_report(material, seed=1)
-    assert report.index.names == ["hints", "mark"]
-    assert report.index.get_level_values("hints").nunique() == 2
-    assert report.xs("micro", level="mark").support.tolist() == [9, 9]  # a tenth of 90, and each holds one mark
-    assert restorer.restore("老师买书吗") == "老师买书吗？"
-
-
 def test_the_report_is_measured_on_sentences_not_learnt_from():
     # No two sentences share a character, so their marks can be known by heart but not guessed.
     characters = iter(map(chr, range(0x4E00, 0x9FFF)))
@@ -188,24 +132,6 @@ def test_the_report_is_measured_on_sentences_not_learnt_from():
     restorer, report = fit_and_report(sentences, seed=0)
     assert evaluate(restorer, sentences, spaces=False).loc["micro", "f1"] > 0.95
     assert (report.xs("micro", level="mark").f1 < 0.8).all()
-
-
-def test_what_is_reported_on_is_learnt_from_in_the_end(restorer):
-    reported, _ = fit_and_report(toy_sentences(), seed=0)
-    bare = [unmarked(sentence) for sentence in toy_sentences()]
-    assert reported.restore_all(bare) == restorer.restore_all(bare)
-    for one, other in zip(reported.taggers, restorer.taggers, strict=True):
-        np.testing.assert_array_equal(one.state, other.state)
-
-
-def test_the_seed_decides_what_is_held_out():
-    sentences = toy_sentences()
-    first, again, other = (
-        fit_and_report(given_sentences, seed=seed)[1]
-        for given_sentences, seed in ((sentences, 0), (sentences[::-1], 0), (sentences, 1))
-    )
-    assert first.equals(again)
-    assert not first.equals(other)
 
 
 def test_too_few_sentences_say_what_to_do():
@@ -225,16 +151,10 @@ def test_what_counts_as_punctuated(sentence, expected):
     assert is_punctuated(sentence) is expected
 
 
-@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
-def test_sentences_are_read_with_or_without_a_byte_order_mark(tmp_path, start, line_end):
+def test_sentences_are_read_and_bytes_that_are_no_utf8_named_by_file_and_line(tmp_path):
     path = tmp_path / "lines.txt"
-    path.write_bytes(start + line_end.join(["好。".encode(), b"", b"  ", "走吗？".encode()]))
+    path.write_bytes("\ufeff好。\r\n\r\n  \r\n走吗？".encode())
     assert read_sentences(path) == ["好。", "走吗？"]
-
-
-def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path):
-    path = tmp_path / "lines.txt"
     path.write_bytes("好。\n\n走吗？\n".encode() + "你好。".encode("gb18030") + b"\n")
     with pytest.raises(ConfigError, match=r"lines\.txt, line 4\b"):
         read_sentences(path)
@@ -250,22 +170,10 @@ def test_taggers_give_the_probabilities_of_crfsuite(tmp_path):
     reference = pycrfsuite.Tagger()
     reference.open(str(tmp_path / "model.crfsuite"))
     Tagger.from_crfsuite(tmp_path / "model.crfsuite").save(tmp_path / "tagger.npz")
-    tagger = Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS)
+    tagger = Tagger.load(tmp_path / "tagger.npz")
     assert sorted(tagger.labels) == sorted(reference.labels())
     assert len(tagger.labels) > 3
     for features in [*items[::7], [["unheard of"], ["b"], ["0=今", "Nn"]], [["b"]]]:
         reference.set(pycrfsuite.ItemSequence(features))
         expected = [[reference.marginal(label, t) for label in tagger.labels] for t in range(len(features))]
         np.testing.assert_allclose(tagger.marginals(features), expected, atol=1e-4)  # weights have six decimals
-
-
-def test_a_damaged_tagger_is_reported(tmp_path):
-    Tagger(["E，", "I"], ["a", "b"], np.ones((2, 2)), np.zeros((2, 2))).save(tmp_path / "tagger.npz")
-    whole = (tmp_path / "tagger.npz").read_bytes()
-    assert Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS).labels == ["E，", "I"]
-    with pytest.raises(files.Damaged, match="other labels"):
-        Tagger.load(tmp_path / "tagger.npz", ["E。"])
-    for damaged in (b"", whole[:-1], whole[: len(whole) // 2], b"lCRF" + whole):
-        (tmp_path / "tagger.npz").write_bytes(damaged)
-        with pytest.raises(files.Damaged, match=r"tagger\.npz is damaged"):
-            Tagger.load(tmp_path / "tagger.npz", crf.KNOWN_TAGS)

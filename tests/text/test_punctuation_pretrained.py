@@ -1,5 +1,3 @@
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from test_punctuation import toy_sentences, unmarked
-from transformers import BertConfig, BertForTokenClassification, BertModel
+from transformers import BertConfig, BertForTokenClassification
 
 from meiju.config import Config, ConfigError
 from meiju.text import punctuation, refine
@@ -25,17 +23,6 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 
 def bert(**settings) -> BertConfig:
     return BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=40, **SIZES, **settings)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> str:
-    """A small BERT with random weights."""
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    with hub.quietly():
-        BertModel(bert()).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
-    return str(folder)
 
 
 def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-，", "S-。", "S-？", "S-！"), scale=9.0) -> str:
@@ -70,7 +57,7 @@ def test_results_do_not_depend_on_what_is_read_together(restorer):
     assert restorer.restore("小王喝茶了" * 100 + "你喝茶吗") == "小王喝茶了。" * 100 + "你喝茶吗？"
 
 
-@pytest.mark.parametrize("n", [1, 7, 8, 9, 15, 16, 17, 100])
+@pytest.mark.parametrize("n", [1, 8, 9, 100])
 @pytest.mark.parametrize("width", [2, 7, 8])
 def test_every_place_is_decided_once_and_away_from_the_ends_of_its_window(n, width):
     windows = list(windows_of(n, width))
@@ -89,7 +76,6 @@ def test_every_place_is_decided_once_and_away_from_the_ends_of_its_window(n, wid
         (["O", "COMMA", "PERIOD", "QUESTION"], ["", "，", "。", "？"]),
         (["0", ".", ",", "?", "-", ":"], ["", "。", "，", "？", "", "，"]),
         (["O", "C_COMMA", "C_PERIOD", "C_QUESTIONMARK", "C_EXLAMATIONMARK"], ["", "，", "。", "？", "！"]),
-        (["OU", "OO", ".O", "!O", ",O", "?U"], ["", "", "。", "！", "，", "？"]),
         (["O", "B-？", "I-？"], ["", "？", ""]),
         (["LABEL_0", "full_stop", "exclamation"], ["", "。", "！"]),
     ],
@@ -121,15 +107,6 @@ def test_a_space_between_chinese_characters_makes_a_mark_likelier(tmp_path):
     assert TokenRestorer(folder, device=CPU).restore("你回家了 他回家了")[4] in MARKS
     assert TokenRestorer(folder, device=CPU).restore("你回家了他回家了") == "你回家了他回家了"
     assert TokenRestorer(folder, device=CPU).restore("how are you") == "how are you"
-
-
-def test_labels_for_one_mark_are_added_up(tmp_path):
-    # None gets 3 parts, two labels for a comma 2.2 parts each: alone, none would win.
-    folder = write_lookup(tmp_path, {}, labels=("O", "，", "、", "。"), scale=0.0)
-    restorer = TokenRestorer(folder, device=CPU)
-    with torch.no_grad():
-        restorer.network.classifier.bias.copy_(torch.log(torch.tensor([3, 2.2, 2.2, 1])))
-    assert restorer.restore("你") == "你，"
 
 
 def test_whether_special_tokens_are_wanted_is_measured(tmp_path, monkeypatch):
@@ -178,29 +155,11 @@ def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
     assert "spaces at inner marks" in (tmp_path / "out" / "punctuation.csv").read_text(encoding="utf-8")
 
 
-def test_a_model_made_elsewhere_needs_no_sentences_and_is_then_not_measured(tmp_path):
-    settings = config(tmp_path, f"hf:{write_lookup(tmp_path / 'lookup', {'吗': '？'})}")
-    clips = clips_of(["老师买书吗", "你好"])
-    refine.refine(settings, clips, tmp_path / "out", transcribed=clips)
-    assert "老师买书吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
-    assert not (tmp_path / "out" / "punctuation.csv").exists()
-
-
-def test_the_model_decides_the_transcripts(tmp_path):
-    lookup = write_lookup(tmp_path / "lookup", {"吗": "？"})
-    other = shutil.copytree(lookup, tmp_path / "other")
-    network = json.loads((other / "config.json").read_text(encoding="utf-8"))
-    (other / "config.json").write_text(json.dumps(network | {"hidden_dropout_prob": 0.2}), encoding="utf-8")
-    names = ("crf", "none", f"hf:{lookup}", f"hf:{other}")
-    prints = [punctuation.fingerprint(config(tmp_path, name)) for name in names]
-    assert len({json.dumps(p, sort_keys=True) for p in prints}) == len(prints)
-    assert all("transformers" in p for p in prints[2:])
-
-
-def test_a_missing_or_unfit_model_is_reported_before_any_work(encoder, tmp_path, monkeypatch):
+def test_a_missing_or_unfit_model_is_reported_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(hub.MissingModel, match=r"--punctuation: .*hf download somebody/model"):
         punctuation.fingerprint(config(tmp_path, "hf:somebody/model"))
+    bert().save_pretrained(tmp_path / "unfit")
     with pytest.raises(ConfigError, match="none of the model's labels names a mark; they are LABEL_0, LABEL_1"):
-        punctuation.fingerprint(config(tmp_path, f"hf:{encoder}"))
+        punctuation.fingerprint(config(tmp_path, f"hf:{tmp_path / 'unfit'}"))

@@ -9,12 +9,10 @@ import torch
 from huggingface_hub import constants
 from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-from meiju.config import Config, ConfigError, CorpusConfig, SpeechConfig
+from meiju.config import ConfigError, SpeechConfig
 from meiju.features.media import write_clip
-from meiju.run import NotYet, Run
 from meiju.text import transcription
 from meiju.text.transcription import Transcriber, transcribe
-from meiju.utils import files
 from toy_models import write_whisper
 from toy_run import run_script
 
@@ -194,14 +192,13 @@ def test_whisper_is_given_the_language_and_never_to_translate(models, tmp_path):
     assert options(copied(models["whisper"], tmp_path, "generation_config.json", is_multilingual=False)) == {}
 
 
-@pytest.mark.parametrize("prompt", ["auto", "", "ab"])
+@pytest.mark.parametrize("prompt", ["auto", ""])
 def test_whisper_is_given_a_prompt_that_is_no_part_of_its_text(models, prompt):
     transcriber = Transcriber(SpeechConfig(models["whisper"].model, "zh", 2, prompt), device=CPU)
     texts = [*transcriber._texts([sound(0, 0.6), sound(1, 0.5)]), transcriber._long_text(sound(2, 2.5))]
     given = transcriber.options.get("prompt_ids")
     wanted = transcription.PROMPTS["zh"] if prompt == "auto" else prompt
     assert wanted in ("" if given is None else transcriber.pipe.tokenizer.decode(given))
-    assert transcription.prompt_of(SpeechConfig("x", "en")) == ""
     assert len(texts) == 3
     assert all("ab" not in text[:3] and "普通话" not in text for text in texts)
 
@@ -243,9 +240,7 @@ NOISE = np.random.default_rng(0).normal(size=RATE)
 @pytest.mark.parametrize(
     ("samples", "loud"),
     [
-        (hum(1e-3), False),
         (hum(1e-2) + 0.3, False),
-        (np.full(RATE, 0.9), False),
         (CLICK, False),
         (1e-3 * NOISE, False),
         (1e-2 * NOISE + 0.3, True),
@@ -328,34 +323,11 @@ def test_without_a_model_nothing_is_done_and_nothing_asked_for(root, tmp_path, c
     assert sentences.str.strip().tolist().count("") == 4
 
 
-def test_transcribed_and_untranscribed_results_are_kept_apart(models, root, tmp_path):
-    def folders(**speech):
-        run = Run(Config("custom", home=tmp_path, corpus=CorpusConfig(root), speech=SpeechConfig(**speech)))
-        return run.folder("transcripts"), run
-
-    none, _ = folders()
-    ctc, run = folders(model=models["ctc"].model)
-    others = [folders(model=models["ctc"].model, language="zh")[0], folders(model=models["whisper"].model)[0]]
-    others += [folders(model=models["ctc"].model, prompt="好。")[0]]
-    assert len({none, ctc, *others}) == 5
-    assert folders(model=models["ctc"].model, batch_size=3)[0] == ctc
-    with pytest.raises(NotYet, match="01_transcribe"):
-        run.transcribed()
-
-
 def test_a_missing_model_is_named_before_anything_is_done(root, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SystemExit) as caught:
         run_step("01_transcribe.py", root, tmp_path, "--speech.model", "openai/whisper-tiny")
-    parts = (str(tmp_path / "cache"), "`hf download openai/whisper-tiny ", "--speech.model none", "4 clips")
+    parts = (str(tmp_path / "cache"), "`hf download openai/whisper-tiny ", "--speech.model none")
     assert [part for part in parts if part not in str(caught.value)] == []
     assert not (tmp_path / "work").exists()
-
-
-@pytest.mark.parametrize("text", ["name,sentence\na,b\na,c\n", "name\na\n", "", "\xff"])
-def test_a_damaged_transcription_is_named(tmp_path, text):
-    (tmp_path / "transcription.csv").write_bytes(text.encode("latin-1"))
-    clips = pd.DataFrame({"name": ["a"], "sentence": [""]})
-    with pytest.raises(files.Damaged, match=r"transcription\.csv is damaged"):
-        transcription.fill(clips, tmp_path)

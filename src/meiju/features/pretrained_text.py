@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from meiju.config import ConfigError, TextConfig
-from meiju.features.base import Clip, Encoded, NoFrames, batches, cut_note, noted
+from meiju.features.base import Clip, Encoded, NoFrames, batches
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -57,7 +57,7 @@ class PretrainedText(Pretrained):
         for batch in batches([len(tokens[k]) for k in readable], self.batch_tokens):
             numbers = [readable[b] for b in batch]
             for k, frames in zip(numbers, self._frames([tokens[k] for k in numbers]), strict=True):
-                encoded[k] = noted(frames, cut_note(len(tokens[k]), self.most_tokens))
+                encoded[k] = frames
         return encoded
 
     @torch.inference_mode()

@@ -47,10 +47,9 @@ class MediaError(Exception):
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[InputContainer]:
-    """Open a file; errors of libav become MediaErrors, and those of the system Unreadable.
+    """Open a file; errors of libav become MediaErrors, those of the system Unreadable.
 
-    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip. A file that was cut off
-    between two packets is no error for libav, and gives what is left.
+    A file that does not exist stays a FileNotFoundError: the path is wrong, not the clip.
     """
     try:
         # Python reads the file for libav, which would take a drive's error midway for the end of the clip.
@@ -85,7 +84,7 @@ class _Reader(io.FileIO):
 
 
 def _container(file: _Reader) -> InputContainer:
-    # libav reads no other file: it has got no protocol to do so.
+    # libav has no protocol by which to read another file.
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "", "max_pixels": str(MAX_PIXELS)}
     return av.open(file, options=options, metadata_errors="replace")
 
@@ -118,10 +117,10 @@ def opened_track(path: str | Path, kind: str, notes: list[str]) -> Iterator["Tra
         tracks = films(getattr(container.streams, kind))
         if not tracks:
             raise MediaError(f"there is no {kind} track")
-        decodable = [track for track in tracks if track.codec_context is not None]
-        if not decodable:
+        tracks = [track for track in tracks if track.codec_context is not None]
+        if not tracks:
             raise MediaError(f"the {kind} track is of no kind that can be decoded")
-        chosen = min(decodable, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
+        chosen = min(tracks, key=lambda t: (bool(t.disposition & BESIDE), not t.disposition & Disposition.default))
         yield Track(container, chosen, notes, start, stop)
 
 
@@ -145,7 +144,6 @@ class Track:
         self._n_read = self._n_failed = 0  # packets
         stream.codec_context.thread_count = 1  # clips are decoded in parallel, one per process
         if stream.type == "video":
-            require_pixels(stream.width, stream.height)
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # again, as pictures can grow midway
 
     @property
@@ -172,11 +170,7 @@ class Track:
         yield from self._decoded() if self.is_whole else self._excerpt()
         self._note_damage()
         if not self.is_whole and math.isnan(self.first):
-            length = self.container.duration
-            lasts = f"; the file lasts {length / av.time_base:.2f} s" if length else ""
-            raise MediaError(
-                f"there is nothing in the {self.stream.type} track from {self.start:.2f} to {self.stop:.2f} s{lasts}"
-            )
+            raise MediaError(f"there is nothing in the {self.stream.type} track from {self.start} to {self.stop} s")
 
     def trimmed(self, pieces: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         """Of pieces of samples [n] of all frames, one after another, what lies between `start` and `stop`."""
@@ -255,10 +249,11 @@ class Track:
         n_all = max(self._n_read, listed if self.is_whole else 0)
         n_decoded = self._n_read - self._n_failed
         n_lost, kind = n_all - n_decoded, self.stream.type
-        if kind == "video" and self._n_read and n_decoded == 0 and self.stream.width == 0:
-            raise MediaError(f"the pictures cannot be decoded, or have more than {_millions(MAX_PIXELS)} pixels")
         if 2 * n_lost > n_all:
-            raise MediaError(f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded")
+            reason = f", or have more than {MAX_PIXELS} pixels" if kind == "video" and n_decoded == 0 else ""
+            raise MediaError(
+                f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded{reason}"
+            )
         if n_lost:
             self.notes.append(f"damaged: {max(1, round(100 * n_lost / n_all))} % of the {kind} track is lost")
 
@@ -294,15 +289,3 @@ class Clock:
             self.shift = self.latest + step - seconds
         self.latest = max(self.latest, seconds + self.shift)
         return seconds + self.shift
-
-
-def require_pixels(width: int, height: int) -> None:
-    """Raise MediaError for a picture of more than MAX_PIXELS."""
-    if width * height > MAX_PIXELS:
-        raise MediaError(
-            f"the pictures are too large: {width} × {height} pixels, of at most {_millions(MAX_PIXELS)} in all"
-        )
-
-
-def _millions(n: int) -> str:
-    return f"{n / 1e6:.0f} million"

@@ -1,6 +1,6 @@
 """What is asked of a run: clips named one by one or by their folder, and their sentences."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
@@ -12,7 +12,6 @@ from meiju.utils.clip_files import (
     clip_name,
     describe_endings,
     examples,
-    loose,
     walk,
     without_sound_beside_video,
 )
@@ -32,7 +31,10 @@ def find_clips(
     """
     require(text is None or texts is None, "--text and --texts exclude each other")
     text = text and spoken(text)
-    sentences = _read(texts)
+    try:
+        sentences = read_sentences(texts) if texts else {}
+    except CorpusError as error:
+        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}
     remarks: list[str] = []
@@ -46,9 +48,8 @@ def find_clips(
                 continue
             clips[path] = Clip(name, sentences.get(name, ""), str(path))
     if text is not None:
-        require(
-            len(places) <= 1 and len(clips) <= 1, "--text is the sentence of one clip; for several, use --texts FILE"
-        )
+        one = len(places) <= 1 and len(clips) <= 1
+        require(one, "--text is the sentence of one clip; for several, use --texts FILE")
         if not places:
             return [Clip("text", text, "")], {}, []
         return [Clip(clip.name, text, clip.path) for clip in clips.values()], problems, remarks
@@ -72,25 +73,12 @@ def problem_of(path: Path) -> str:
     return ""
 
 
-def _read(texts: Path | None) -> dict[str, str]:
-    if texts is None:
-        return {}
-    try:
-        return read_sentences(texts)
-    except CorpusError as error:
-        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
-
-
-def _unused(texts: Path, sentences: Iterable[str], names: set[str]) -> list[str]:
-    """Remarks on rows that name no clip, and on clips without a row. Raises ConfigError where a name is nearly one."""
-    rows, alone = [name for name in sentences if name not in names], sorted(names - set(sentences))
-    alike = {loose(name): name for name in alone}
-    near = [f"{name} for {alike[loose(name)]}" for name in rows if loose(name) in alike]
-    require(not near, f"--texts: {texts} has other capitals or zeros than the files: {examples(near)}")
+def _unused(texts: Path, sentences: Mapping[str, str], names: set[str]) -> list[str]:
+    """A remark on rows that name no clip. Raises ConfigError where none names one."""
+    rows = [name for name in sentences if name not in names]
     found = f"--texts: {texts} names none of the clips; names are the files' without folder and extension"
-    require(len(alone) < len(names), found)
-    remarks = [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
-    return remarks + ([f"--texts: {len(alone)} clips have no row ({examples(alone)})"] if alone else [])
+    require(len(rows) < len(sentences), found)
+    return [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
 
 
 def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str]) -> Iterator[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from meiju.data.labels import TASKS
+from meiju.features.base import Clip
 from meiju.serving.predictor import Prediction
 from meiju.utils import spreadsheets, terminal
 
@@ -14,20 +15,23 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
     """One record a clip, as plain JSON values, and one for each place with a problem that is no clip.
 
     Keys clip, emotion, intent (None without a prediction), probabilities (by task and label), streams (those used),
-    missing (reason by stream), notes (by stream that is used, such as what of it is damaged, and on the clip's
-    `length`), sentence (as it was read), transcribed (whether speech recognition made it), problem (None where there is
-    none).
+    missing (reason by stream), notes (by stream that is used, such as what of it is damaged), sentence (as it was
+    read), transcribed (whether speech recognition made it), problem (None where there is none).
     """
+    known = {prediction.clip.path for prediction in predictions}
+    nothing = {task: {} for task in TASKS}
+    predictions = [*predictions, *(Prediction(Clip("", "", p), nothing, (), {}) for p in problems if p not in known)]
     records = []
     for prediction in predictions:
         clip = prediction.clip.path or prediction.clip.name
+        probabilities = {
+            task: {label: round(p, 6) for label, p in prediction.probabilities[task].items()} for task in TASKS
+        }
         records.append(
             {
                 "clip": clip,
                 **{task: prediction.label(task) or None for task in TASKS},
-                "probabilities": {
-                    task: {label: round(p, 6) for label, p in prediction.probabilities[task].items()} for task in TASKS
-                },
+                "probabilities": probabilities,
                 "streams": list(prediction.streams),
                 "missing": prediction.missing,
                 "notes": prediction.notes,
@@ -36,17 +40,7 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
                 "problem": problems.get(clip) or prediction.problem or None,
             }
         )
-    known = {record["clip"] for record in records}
-    nothing = dict.fromkeys(TASKS) | {
-        "probabilities": {task: {} for task in TASKS},
-        "streams": [],
-        "missing": {},
-        "notes": {},
-    }
-    nothing |= {"sentence": "", "transcribed": False}
-    return records + [
-        {"clip": place, **nothing, "problem": problem} for place, problem in problems.items() if place not in known
-    ]
+    return records
 
 
 def as_json(records: Sequence[dict]) -> str:
@@ -62,8 +56,8 @@ def as_csv(records: Sequence[dict]) -> str:
         probabilities = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
         cells = {
             "streams": "+".join(record["streams"]),
-            "missing": _missing(record["missing"]),
-            "notes": _noted(record["notes"]),
+            "missing": _by_stream(record["missing"]),
+            "notes": _by_stream(record["notes"]),
             "sentence": record["sentence"],
             "transcribed": record["transcribed"],
             "problem": record["problem"],
@@ -76,10 +70,13 @@ def as_table(records: Sequence[dict]) -> str:
     """Likeliest labels with their probabilities, aligned, what was used and what was not, and what was transcribed."""
     rows = []
     for record in records:
-        likeliest = {task: _likeliest(record["probabilities"][task]) for task in TASKS}
+        likeliest = {
+            task: f"{record[task]} {record['probabilities'][task][record[task]]:.2f}" if record[task] else "–"
+            for task in TASKS
+        }
         transcript = [f"transcribed: {record['sentence']}"] if record["transcribed"] else []
-        problem = record["problem"] or _missing(record["missing"])
-        note = "; ".join(filter(None, [*transcript, problem, _noted(record["notes"])]))
+        problem = record["problem"] or _by_stream(record["missing"])
+        note = "; ".join(filter(None, [*transcript, problem, _by_stream(record["notes"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
     lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)], [False] * len(rows[0]))
@@ -89,20 +86,5 @@ def as_table(records: Sequence[dict]) -> str:
 FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
 
 
-def _likeliest(probabilities: dict[str, float]) -> str:
-    label = max(probabilities, key=probabilities.get, default=None)
-    return f"{label} {probabilities[label]:.2f}" if label else "–"
-
-
-def _noted(notes: dict[str, str]) -> str:
+def _by_stream(notes: dict[str, str]) -> str:
     return "; ".join(f"{stream}: {note}" for stream, note in notes.items())
-
-
-def _missing(missing: dict[str, str]) -> str:
-    """What is missing, the streams of one reason together; a stream that is named as its reason needs no reason."""
-    by_reason: dict[str, list[str]] = {}
-    for stream, reason in missing.items():
-        by_reason.setdefault(reason, []).append(stream)
-    others = {reason: [s for s in streams if reason != f"no {s}"] for reason, streams in by_reason.items()}
-    lines = (f"no {', '.join(streams)}: {reason}" if streams else reason for reason, streams in others.items())
-    return "; ".join(lines)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from meiju.config import ConfigError
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
-from meiju.features import frame_store, material
+from meiju.features import frame_store
 from meiju.features.base import Clip, Encoder, NoFrames, read_one
 from meiju.features.registry import make_encoder
 from meiju.models.network import MemberNetwork
@@ -45,7 +45,7 @@ class Prediction:
     clip: with its sentence as the text encoders read it; probabilities[task]: by label, in the order of the classes;
     none where nothing of the clip could be read. missing: why a stream of the run is not used, by stream; `streams` are
     the others. transcribed: whether the sentence is what speech recognition made of the clip's sound; notes: what
-    there is to say of streams that are used, such as that some of the sound is damaged, and of the clip's `length`.
+    there is to say of streams that are used, such as that some of the sound is damaged.
     """
 
     clip: Clip
@@ -67,8 +67,7 @@ class Prediction:
         return "" if self.streams else f"nothing to go by ({reasons})"
 
 
-Encodings = list[tuple[np.ndarray, str]]
-"""Of one stream, each clip's frames, or none and the reason."""
+Encodings = list[frame_store.Checked]  # of one stream, for each clip
 
 
 class Predictor:
@@ -89,15 +88,7 @@ class Predictor:
             run.check_model(model)
         self.encoders: dict[str, Encoder] = {}
         self.unusable: dict[str, str] = {}  # reason by stream
-        try:
-            self._load()
-        except files.Damaged as error:
-            if run.exported:  # there, nothing can be made anew
-                raise ConfigError(f"{error.what}; {bundle.WHOLE_COPY}") from None
-            raise
-
-    def _load(self) -> None:
-        parts = self._run.parts
+        parts = run.parts
         self._restorer = punctuation.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
         for stream in self.config.encoders:
             self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
@@ -176,10 +167,19 @@ class Predictor:
         by_clip = [{stream: next(read) for stream in self._readers} for _ in clips]
         encoded_by_stream = {stream: self._encode(stream, clips, by_clip) for stream in self._widths}
         predicted = self._vote(encoded_by_stream, len(clips))
-        return [
-            self._prediction(k, clip, encoded_by_stream, predicted, bool(transcripts.get(k)))
-            for k, clip in enumerate(clips)
-        ]
+        predictions = []
+        for k, clip in enumerate(clips):
+            of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
+            missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
+            notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
+            used = tuple(stream for stream in of_clip if stream not in missing)
+            # Where no stream of a clip could be read, the networks' guess at nothing is dropped.
+            probabilities = {
+                task: dict(zip(self.labels[task], predicted[task][k].tolist(), strict=True)) if used else {}
+                for task in TASKS
+            }
+            predictions.append(Prediction(clip, probabilities, used, missing, bool(transcripts.get(k)), notes))
+        return predictions
 
     def _transcribe(self, clips: Sequence[Clip]) -> dict[int, str]:
         """Transcripts of the clips without a sentence, by their number, where the run transcribed such."""
@@ -217,27 +217,6 @@ class Predictor:
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads.append({task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS})
         return {task: np.mean([mean[task] for mean in by_heads], axis=0) for task in TASKS}
-
-    def _prediction(
-        self,
-        k: int,
-        clip: Clip,
-        encoded_by_stream: dict[str, Encodings],
-        predicted: ensemble.Probabilities,
-        transcribed: bool,
-    ) -> Prediction:
-        """Clip k of a chunk; where no stream of it could be read, the networks' guess at nothing is dropped."""
-        of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
-        missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
-        notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
-        if self._run.longest and (note := material.far_longer(material.length(clip), self._run.longest)):
-            notes |= {"length": note}
-        used = tuple(stream for stream in encoded_by_stream if stream not in missing)
-        probabilities = {
-            task: dict(zip(self.labels[task], predicted[task][k].tolist(), strict=True)) if used else {}
-            for task in TASKS
-        }
-        return Prediction(clip, probabilities, used, missing, transcribed, notes)
 
 
 def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:

@@ -2,8 +2,8 @@
 
 Any model of its automatic-speech-recognition pipeline will do: Whisper (Radford et al. 2023, arXiv 2212.04356), or one
 with a CTC head (wav2vec2, HuBERT). Clips are transcribed in batches where the model pads all sound to one window
-anyway; elsewhere one by one, because padding would change the transcript. Each batch is kept as soon as it is done, so
-that a transcription that was cut off goes on after the last whole batch, with the same result.
+anyway; elsewhere one by one, because padding would change the transcript. A transcription that was cut off goes on
+after the last whole batch, with the same result.
 """
 
 import json
@@ -38,9 +38,6 @@ PROMPTS = {"zh": "以下是普通话的句子，有标点。"}
 REPETITION = re.compile(rf"(.{{1,20}}?)\1{{{REPEATS - 1},}}")
 CHUNK = 30  # seconds that a model without a window of its own reads at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
-# Clips that Whisper transcribes at once on a CPU, where each takes 2.7 GB of large-v3 beside its weights: what the
-# decoder keeps of 30 seconds of sound, for each of the pipeline's five beams. On a GPU it is half of that.
-TOGETHER_ON_CPU = 1
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,13 @@ class Transcript:
     reason: str
 
 
-def fingerprint(speech: SpeechConfig, n_clips: int) -> dict:
-    """What decides the transcription of `n_clips` clips, besides their media. Raises MissingModel."""
+def fingerprint(speech: SpeechConfig) -> dict:
+    """What decides a transcription besides the clips' media. Raises MissingModel."""
     try:
         model = hub.identity(speech.model)
     except hub.MissingModel as error:
-        raise _with_remedy(error, n_clips) from None
+        remedy = "or leave the clips without a sentence alone with --speech.model none"
+        raise hub.MissingModel(f"--speech.model: {error}; {remedy}") from None
     settings = {"language": speech.language, "prompt": prompt_of(speech)}
     settings |= {"simplified": opencc.__version__} if _simplifies(speech) else {}
     return {"model": model, **settings, "transformers": transformers.__version__}
@@ -85,10 +83,7 @@ def transcribe(
     transcribed = {one.name: one for one in (*_transcribed_before(earlier, inputs, meta), *_read_progress(progress))}
     todo = clips[~clips.name.isin(transcribed)]
     if len(todo):
-        try:
-            transcriber = Transcriber(speech, device=device)
-        except hub.MissingModel as error:
-            raise _with_remedy(error, len(clips)) from None
+        transcriber = Transcriber(speech, device=device)
         n_before = len(clips) - len(todo)
         with (
             progress.open("a", encoding="utf-8") as file,
@@ -133,10 +128,9 @@ def fill(clips: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 def describe(table: pd.DataFrame) -> str:
     """How many clips were transcribed, and why the others were not."""
-    lines = [f"transcription: {int((table.reason == '').sum())} of {len(table)} clips without a sentence got one"]
     reasons = table.reason[table.reason != ""].value_counts()
-    lines += [f"  {count} clip{'s' * (count != 1)}: {reason}" for reason, count in reasons.items()]
-    return "\n".join(lines)
+    head = f"transcription: {len(table) - reasons.sum()} of {len(table)} clips without a sentence got one"
+    return "\n".join([head, *(f"  {count} without: {reason}" for reason, count in reasons.items())])
 
 
 class Transcriber:
@@ -230,7 +224,9 @@ class Transcriber:
         """Texts of sounds that fit into the model's window."""
         if not sounds:
             return []
-        together = 1 if not self.whisper else TOGETHER_ON_CPU if self.pipe.device.type == "cpu" else len(sounds)
+        # On a CPU each clip takes 2.7 GB of large-v3 beside its weights: what the decoder keeps of 30 seconds of sound,
+        # for each of the pipeline's five beams. On a GPU it is half of that.
+        together = len(sounds) if self.whisper and self.pipe.device.type != "cpu" else 1
         with hub.quietly(), torch.inference_mode():
             results = self.pipe(sounds, batch_size=together, generate_kwargs=self.options)
         return [result["text"] for result in results]
@@ -292,9 +288,3 @@ def _read_progress(path: Path) -> list[Transcript]:
     with path.open("r+b") as file:
         file.truncate(len(whole))
     return [Transcript(**one) for line in whole.decode("utf-8").split("\n") if line for one in json.loads(line)]
-
-
-def _with_remedy(error: hub.MissingModel, n_clips: int) -> hub.MissingModel:
-    return hub.MissingModel(
-        f"--speech.model: {error}; or leave the {n_clips} clips without a sentence alone with --speech.model none"
-    )

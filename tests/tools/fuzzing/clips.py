@@ -17,8 +17,6 @@ from transformers import AutoModel  # now, as importing it takes seconds
 from fuzzing import mutations
 from fuzzing.bench import RIGHT, Case, expect
 from meiju.features import media
-from meiju.text.punctuation.crf import KNOWN_TAGS
-from meiju.text.punctuation.tagger import Tagger
 from meiju.utils import hub
 from toy_models import write_bert
 from whole_clips import read_audio
@@ -56,20 +54,6 @@ def container(case: Case) -> str:
         expect(samples.ndim == 1 and bool(np.isfinite(samples).all()), "sound of another form")
     expect(all(note.isprintable() for note in notes), "a note that is not one line")
     return "right, with a note" if notes else RIGHT
-
-
-def tagger(case: Case) -> str:
-    """A tagger of a restorer, mostly damaged."""
-    numbers = np.random.default_rng(case.rng.randrange(2**32))
-    path = case.folder / "tagger.npz"
-    Tagger(KNOWN_TAGS[:3], ["a", "b"], numbers.normal(size=(2, 3)), numbers.normal(size=(3, 3))).save(path)
-    if case.rng.random() < 0.7:
-        path.write_bytes(mutations.bad_npz(path, case))
-    read = Tagger.load(path, KNOWN_TAGS)
-    probabilities = read.marginals([["a"], ["a", "b"], ["c"]])
-    expect(probabilities.shape == (3, len(read.labels)), "not one probability a tag")
-    expect(bool(np.allclose(probabilities.sum(axis=1), 1)), "no probabilities")
-    return RIGHT
 
 
 def model(case: Case) -> str:

@@ -52,8 +52,6 @@ from meiju.training import members, workers
 from meiju.utils import files, hub, system
 from whole_clips import read_audio, read_frames
 
-LISTED = 0.8  # share of the damaged files that a run's model.json lists as they are
-
 
 def corpus_table(case: Case) -> str:
     """A corpus with a bad table, or bad ones alone, or a bad clip's name."""
@@ -229,7 +227,7 @@ def npz(case: Case) -> str:
     stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "face_geometry.npz")))
     path = run.encoder_folder(stream) / name
     path.write_bytes(bad_npz(path, case))
-    return _predict(own, listed=rng.random() < LISTED)
+    return _predict(own)
 
 
 def zip_submission(case: Case) -> str:
@@ -345,7 +343,7 @@ def safetensors(case: Case) -> str:
         network = workers.load_network(folder, plan, own.config.model)
         expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
         return RIGHT
-    return _predict(own, listed=rng.random() < LISTED)
+    return _predict(own)
 
 
 def json_file(case: Case) -> str:
@@ -368,7 +366,7 @@ def json_file(case: Case) -> str:
     if path == meta:
         _check_store(path.parent)
         return RIGHT
-    return _predict(own, listed=path != model and rng.random() < LISTED)
+    return _predict(own)
 
 
 def setting(case: Case) -> str:
@@ -425,7 +423,7 @@ KINDS: dict[str, Callable[[Case], str]] = {
     make.__name__.replace("_", " "): make
     for make in (
         *(corpus_table, corpus_folder, run_table, npy, npy_folder, npz, zip_features, zip_submission, mp4),
-        *(clip_kinds.container, clip_kinds.tagger, clip_kinds.model, passing_error, lfs_pointer),
+        *(clip_kinds.container, clip_kinds.model, passing_error, lfs_pointer),
         *(safetensors, json_file, setting, sentence),
     )
 }
@@ -445,10 +443,7 @@ def _check_probabilities(p: np.ndarray, n_classes: int) -> None:
     expect(bool(np.isfinite(p).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)), "no probabilities")
 
 
-def _predict(own: Bench, *, listed: bool) -> str:
-    """listed: model.json lists the files as they are now, so that damage is left for their own readers to find."""
-    if listed:
-        own.write_model()
+def _predict(own: Bench) -> str:
     predictor = Predictor(own.model, device="cpu")
     clips = [Clip("a", "你今天去哪里了呢", str(own.clip)), Clip("b", "好", ""), Clip("c", "", "")]
     return _check_predictions(predictor, predictor.predict(clips))

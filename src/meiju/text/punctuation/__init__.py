@@ -12,7 +12,7 @@ import pandas as pd
 
 from meiju.config import SCRIPTS, Config, ConfigError
 from meiju.text.punctuation.base import Restorer, is_punctuated, report
-from meiju.text.punctuation.crf import CrfRestorer, TooFewSentences, files_of, fit_and_report
+from meiju.text.punctuation.crf import CrfRestorer, TooFewSentences, fit_and_report
 from meiju.utils import files, hub
 from meiju.utils.compute import pick_device
 
@@ -70,32 +70,23 @@ def load_restorer(config: Config, folder: Path) -> Restorer | None:
     """The restorer of a finished folder, if there is to be one. Raises ConfigError where it is lost, and Damaged."""
     if config.punctuation in UNRESTORED:
         return None
-    match record := _read_record(folder):
-        case {"restorer": "none"}:
-            return None
-        case {"restorer": "crf", "drops marks": bool()}:
-            restorer = CrfRestorer.load(folder / CRF)
-        case {"restorer": "hf", "drops marks": bool(), "model": str(model), "special tokens": bool(special_tokens)}:
-            from meiju.text.punctuation.pretrained import TokenRestorer
+    path = folder / RECORD
+    if not path.is_file():
+        raise ConfigError(f"the run has lost {path}; run {SCRIPTS}/02_refine_punctuation.py again, with its arguments")
+    record = files.read_json(path)
+    if record["restorer"] == "none":
+        return None
+    if record["restorer"] == "crf":
+        restorer: Restorer = CrfRestorer.load(folder / CRF)
+    else:
+        from meiju.text.punctuation.pretrained import TokenRestorer
 
-            restorer = TokenRestorer(model, device=pick_device(config.device), special_tokens=special_tokens)
-        case _:
-            with files.reading(folder / RECORD):
-                raise ValueError("names no restorer")
+        device = pick_device(config.device)
+        restorer = TokenRestorer(record["model"], device=device, special_tokens=record["special tokens"])
     restorer.drops_marks = record["drops marks"]
     return restorer
 
 
 def restorer_files(config: Config, folder: Path) -> list[Path]:
-    """The files that `load_restorer` reads, whether they are there or not. Raises as it does."""
-    if config.punctuation in UNRESTORED:
-        return []
-    is_crf = _read_record(folder).get("restorer") == "crf"
-    return [folder / RECORD, *(files_of(folder / CRF) if is_crf else [])]
-
-
-def _read_record(folder: Path) -> dict:
-    path = folder / RECORD
-    if not path.is_file():
-        raise ConfigError(f"the run has lost {path}; run {SCRIPTS}/02_refine_punctuation.py again, with its arguments")
-    return files.read_json(path)
+    """The files that `load_restorer` reads."""
+    return [] if config.punctuation in UNRESTORED else [folder / RECORD, *folder.glob("restorer*")]

@@ -62,15 +62,15 @@ class Restorer:
         raise NotImplementedError
 
     def restore(self, sentence: str) -> str:
-        """The sentence with marks added; nothing else about it changes.
+        """One sentence as `restore_all` gives it."""
+        return self.restore_all([sentence])[0]
+
+    def restore_all(self, sentences: Sequence[str]) -> list[str]:
+        """The sentences with marks added; nothing else about them changes.
 
         Marks that are there stay, unless `drops_marks`. A sentence that has some was punctuated by somebody: there,
         marks are only added at spaces and at the end.
         """
-        return self.restore_all([sentence])[0]
-
-    def restore_all(self, sentences: Sequence[str]) -> list[str]:
-        """Each sentence as `restore` gives it."""
         sentences = [as_subtitle(sentence) for sentence in sentences] if self.drops_marks else sentences
         parsed = [parse(sentence) for sentence in sentences]
         wanted = iter(self.marks_of([one for one in parsed if one.characters]))
@@ -93,11 +93,8 @@ def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> p
     true = [mark for parsed in whole for mark in parsed.mark]
     restored = [mark for marks in restorer.marks_of(bare) for mark in marks]
     options = {"labels": list(MARKS), "zero_division": 0}
-    table = pd.DataFrame(
-        np.transpose(precision_recall_fscore_support(true, restored, **options)),
-        columns=["precision", "recall", "f1", "support"],
-        index=list(MARKS),
-    )
+    scores = np.transpose(precision_recall_fscore_support(true, restored, **options))
+    table = pd.DataFrame(scores, list(MARKS), ["precision", "recall", "f1", "support"])
     for average in ("micro", "macro"):
         *scores, _ = precision_recall_fscore_support(true, restored, average=average, **options)
         table.loc[average] = [*scores, table.support[list(MARKS)].sum()]

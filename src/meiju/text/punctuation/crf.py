@@ -39,7 +39,6 @@ from meiju.utils.compute import map_in_workers
 
 SCHEMES = ("mark", "clause")
 END, INSIDE = "E", "I"  # tags: the end of a clause, or a place inside it; with the mark that ends the clause
-KNOWN_TAGS = [kind + mark for kind in (END, INSIDE) for mark in ("", *MARKS)]
 
 FAR = 9  # distances in characters are told apart up to this
 UNKNOWN = "u"
@@ -82,7 +81,7 @@ class CrfRestorer(Restorer):
     @classmethod
     def load(cls, path: Path) -> "CrfRestorer":
         """Read what `save` wrote. Raises Damaged."""
-        return cls(files.read_json(path), [Tagger.load(_model_path(path, scheme), KNOWN_TAGS) for scheme in SCHEMES])
+        return cls(files.read_json(path), [Tagger.load(_model_path(path, scheme)) for scheme in SCHEMES])
 
     def marks_of(self, sentences: Sequence[Parsed]) -> list[list[str]]:
         """The likeliest mark after each character, where marks are likely enough at all."""
@@ -132,11 +131,6 @@ def restore_unlearnt(sentences: Sequence[str], given: Sequence[str], *, seed: in
         restorer = CrfRestorer.fit([*set(distinct).difference(part), *given], n_jobs=n_jobs)
         restored |= dict(zip(part, restorer.restore_all([as_subtitle(sentence) for sentence in part]), strict=True))
     return restored
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files of the restorer at `path`."""
-    return [path, *(_model_path(path, scheme) for scheme in SCHEMES)]
 
 
 def _train(sentences: Sequence[str], cohesion: dict[str, str], scheme: str) -> Tagger:
