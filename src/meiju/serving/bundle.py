@@ -56,14 +56,15 @@ class Bundle:
     """What a model.json says.
 
     parts: by name, see `encoder_part`; models: by name, the `meiju.utils.hub.identity` of the pretrained models that
-    the run used as they are; made_up: whether it has learnt from the sample corpus. Raises ConfigError where these
-    do not fit each other.
+    the run used as they are; longest: seconds of the longest clip that it has learnt from, 0 where it reads none;
+    made_up: whether it has learnt from the sample corpus. Raises ConfigError where these do not fit each other.
     """
 
     config: Config
     labels: LabelSet
     parts: dict[str, Part]
     models: dict[str, dict]
+    longest: float = 0.0
     made_up: bool = False
 
     def __post_init__(self):
@@ -107,12 +108,13 @@ def write_model(
     encoders: dict[str, Path],
     transcripts: Path,
     stage: Path,
+    longest: float = 0.0,
     made_up: bool = False,
 ) -> None:
     """Write model.json into `folder`, with the hashes of all files that prediction reads.
 
-    encoders: the folder of each stream's encoder; transcripts, stage: the folders of these steps; made_up: whether the
-    corpus is the sample. Raises ConfigError where the run has lost a file.
+    encoders: the folder of each stream's encoder; transcripts, stage: the folders of these steps; longest, made_up:
+    see `Bundle`. Raises ConfigError where the run has lost a file.
     """
     listed = {
         TRANSCRIPTS: (transcripts, punctuation.restorer_files(config, transcripts)),
@@ -122,12 +124,12 @@ def write_model(
         paths = [path for path in place.rglob("*") if path.is_file() and path.suffix != ".part"]
         listed[encoder_part(stream)] = (place, paths)
     lost = [str(path) for _, paths in listed.values() for path in paths if not path.is_file()]
-    require(not lost, f"the run has lost {', '.join(lost[:1])}; {REMEDY}")
+    require(not lost, f"the run has lost {next(iter(lost), '')}; {REMEDY}")
     parts = {
         part: Part(place, {path.relative_to(place).as_posix(): files.file_digest(path) for path in sorted(paths)})
         for part, (place, paths) in listed.items()
     }
-    _write(folder, Bundle(config, labels, parts, _identities(config), made_up))
+    _write(folder, Bundle(config, labels, parts, _identities(config), longest, made_up))
 
 
 def read(folder: Path) -> Bundle:
@@ -146,6 +148,7 @@ def read(folder: Path) -> Bundle:
             LabelSet(**{task: tuple(model["classes"][task]) for task in TASKS}),
             {name: _read_part(folder, part) for name, part in model["parts"].items()},
             dict(model["models"]),
+            float(model["longest"]),
             model["made up"] is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
@@ -209,6 +212,7 @@ def _write(folder: Path, bundle: Bundle) -> None:
     del settings["home"]
     model = {
         "format": FORMAT,
+        "longest": bundle.longest,
         "made up": bundle.made_up,
         "settings": settings,
         "classes": {task: list(bundle.labels[task]) for task in TASKS},

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from meiju.config import ConfigError
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
-from meiju.features import frame_store
+from meiju.features import frame_store, material
 from meiju.features.base import Clip, Encoder, NoFrames, read_one
 from meiju.features.registry import make_encoder
 from meiju.models.network import MemberNetwork
@@ -45,7 +45,7 @@ class Prediction:
     clip: with its sentence as the text encoders read it; probabilities[task]: by label, in the order of the classes;
     none where nothing of the clip could be read. missing: why a stream of the run is not used, by stream; `streams` are
     the others. transcribed: whether the sentence is what speech recognition made of the clip's sound; notes: what
-    there is to say of streams that are used, such as that some of the sound is damaged.
+    there is to say of streams that are used, such as that some of the sound is damaged, and of the clip's `length`.
     """
 
     clip: Clip
@@ -172,6 +172,8 @@ class Predictor:
             of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
             missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
             notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
+            if self._run.longest and (note := material.far_longer(material.length(clip.path), self._run.longest)):
+                notes["length"] = note
             used = tuple(stream for stream in of_clip if stream not in missing)
             # Where no stream of a clip could be read, the networks' guess at nothing is dropped.
             probabilities = {
