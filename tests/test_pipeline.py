@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from meiju.report.page import Picture
 from meiju.run import Run
 from meiju.sample import corpus as sample_corpus
 from meiju.training import regression
-from meiju.utils import files, provenance
+from meiju.utils import files
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
 STREAMS = ("text=tfidf-svd", "audio=smart-turn", "visual=face-geometry")
@@ -296,38 +295,6 @@ def test_other_damage_is_named_and_deleting_what_is_named_mends_it(own_home, roo
     for step in STEPS[:-1]:
         run_step(step, own_home, root)
     assert_all_found_in(before, bytes_of(own_home))
-
-
-@contextmanager
-def edited(module: str, old: str, new: str):
-    """The package's source with one line changed, as far as provenance reads it; it is not imported again."""
-    source = provenance.PACKAGE / f"{module}.py"
-    text = source.read_text(encoding="utf-8")
-    assert old in text
-    caches = [f for f in vars(provenance).values() if hasattr(f, "cache_clear")]
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            read = Path.read_bytes
-            changed = text.replace(old, new).encode()
-            patch.setattr(Path, "read_bytes", lambda path: changed if path == source else read(path))
-            for function in caches:
-                function.cache_clear()
-            yield
-    finally:
-        for function in caches:
-            function.cache_clear()
-
-
-def test_results_of_older_code_are_left_aside_and_reported(own_home, root, capsys):
-    before = {path.name for path in own_home.glob("work/sample/stage1/*")}
-    with edited("models/fusion", "return own + gate * attended", "return own"):
-        run_step("03_extract_features", own_home, root)
-        assert "features: done before" in capsys.readouterr().out
-        run_step("05_train_stage1", own_home, root)
-    out = capsys.readouterr().out
-    assert "stage1: results of older code are not used" in out
-    assert "(changed: meiju.models.fusion)" in out
-    assert len({path.name for path in own_home.glob("work/sample/stage1/*")} - before) == 1
 
 
 def test_a_copied_home_touched_clips_and_rows_in_another_order_are_known_again(home, root, tmp_path, capsys):
