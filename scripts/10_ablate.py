@@ -12,7 +12,6 @@ Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper strea
 
 from meiju.analysis import ablation, variants
 from meiju.cli import main
-from meiju.config import AblationConfig
 from meiju.report import ablation_figure
 from meiju.report.style import to_png
 from meiju.utils import files
@@ -36,4 +35,4 @@ def ablate(run):
 
 
 if __name__ == "__main__":
-    main(ablate, __doc__, AblationConfig)
+    main(ablate, __doc__)
