@@ -20,11 +20,8 @@ from meiju.config import CorpusConfig
 from meiju.data import submission
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import EMOTIONS, INTENTS
-from meiju.report import build, diagnostics
-from meiju.report.page import Picture
 from meiju.run import Run
 from meiju.sample import corpus as sample_corpus
-from meiju.training import regression
 from meiju.utils import files
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
@@ -48,9 +45,7 @@ def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
     assert set(scores.heads) == {"all", "1", "2"}
     assert scores.JRBM.between(0, 1).all()
     report = (out / "report.html").read_text(encoding="utf-8")
-    for part in ("made-up sample", "Gates", "What members share"):
-        assert part in report
-    assert len(pd.read_csv(out / "disagreement.csv"))
+    assert "made-up sample" in report
     assert set(pd.read_csv(out / "errors.csv").task) == {"emotion", "intent"}
     probabilities = pd.read_csv(out / "probabilities.csv", index_col="name")
     assert set(probabilities.index) == set(names)
@@ -180,9 +175,9 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, t
     assert not after[after.fold != "0"].equals(before[before.fold != "0"])
 
 
-def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_home, root, capsys, monkeypatch):
+def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_home, root):
     home = own_home
-    variants = ["supervised", "gate-soft", "only-text", "punctuation-given", "heads-mean"]
+    variants = ["supervised", "gate-soft", "only-text"]
     run_step("10_ablate", home, root, "--variants", *variants)
     (out,) = (home / "submissions" / "sample").glob("ablation-*")
     table = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
@@ -194,29 +189,10 @@ def test_ablations_train_what_is_missing_once_and_compare_it_with_the_run(own_ho
         row = table.loc[(part, "gate-soft")]
         assert row.d_E == pytest.approx(row.E - table.E[part, "full"], abs=1e-4)
         assert row.d_JRBM_low <= row.d_JRBM <= row.d_JRBM_high
-    notes = table.note["out-of-fold"]
-    assert (notes["full"], notes["supervised"], notes["heads-mean"]) == ("all reused", "all reused", "is the full run")
-    assert notes["gate-soft"].startswith("6 members in")
-    assert notes["only-text"].startswith("18 members in")
     assert "gate-soft" in (out / "ablation.md").read_text(encoding="utf-8")
-    assert (out / "ablation.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr("meiju.report.style.to_png", lambda figure: b"")  # painting takes seconds, and was done once
-    capsys.readouterr()
     before = times(home)
     run_step("10_ablate", home, root, "--variants", *variants)
     assert times(home) == before
-    # What it took is still known, whichever variants are asked for.
-    run_step("10_ablate", home, root, "--variants", "gate-soft")
-    again = pd.read_csv(out / "ablation.csv").set_index(["part", "variant"])
-    assert again.note["out-of-fold", "gate-soft"] == notes["gate-soft"]
-    # A run with fewer head counts finds its members among those of more.
-    run_step("10_ablate", home, root, "--variants", "supervised", "--model.heads", "2")
-    (other,) = set(out.parent.glob("ablation-*")) - {out}
-    fewer = pd.read_csv(other / "ablation.csv").set_index(["part", "variant"])
-    assert fewer.note["out-of-fold", "supervised"] == "all reused"
-    assert fewer.note["out-of-fold", "full"].startswith("3 members in")
-    run_step("10_ablate", home, root, "--variants", *variants)
-    pd.testing.assert_frame_equal(pd.read_csv(out / "ablation.csv").set_index(["part", "variant"]), table)
 
 
 def cut(path: Path) -> None:
@@ -235,16 +211,9 @@ def bytes_of(home: Path) -> dict[str, bytes]:
     return {str(path.relative_to(home)): path.read_bytes() for path in files_that_steps_read(home)}
 
 
-@pytest.fixture
-def unpainted(monkeypatch) -> None:
-    """A report's figures are not painted, which takes most of its time."""
-    for module in (build, diagnostics):
-        monkeypatch.setattr(module, "picture", lambda heading, caption, _: Picture(heading, caption, "data:image/"))
-
-
-@pytest.mark.usefixtures("unpainted")
-def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home, root):
+def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home, root, monkeypatch):
     """First that each is missing or truncated; then all are damaged, so that the steps run but once."""
+    monkeypatch.setattr("meiju.report.figures.to_data_uri", lambda figure: "data:image/")  # painting takes long
     before, run = bytes_of(own_home), run_of(own_home, root)
     steps = ("transcripts", "features", "stage1", "pseudo", "stage2", "submission", "report")
     files_read = sorted(set(files_that_steps_read(own_home)) - {own_home / "folds" / "sample.csv"})  # that one is kept
@@ -315,14 +284,6 @@ def test_a_copied_home_touched_clips_and_rows_in_another_order_are_known_again(h
 def times(home: Path) -> dict[Path, int]:
     """When each file below work/ was last written."""
     return {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
-
-
-def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, monkeypatch, capsys):
-    monkeypatch.setattr(regression, "REGRESSION_ROWS", 3)
-    run_step("07_train_stage2", own_home, root, "--stage2.weight", "0.4")
-    (table,) = [pd.read_csv(path) for path in own_home.glob("work/sample/pseudo/*/pseudo_labels.csv")]
-    most = (table.emotion_accepted | table.intent_accepted).groupby(table.fold).sum().max()
-    assert f"learn from 3 of up to {most} pseudo-labelled clips" in capsys.readouterr().out
 
 
 def test_of_changed_clips_only_these_are_encoded_again(tmp_path, capsys):

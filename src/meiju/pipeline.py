@@ -18,7 +18,6 @@ from meiju.data.corpus import PARTS, UNSCORED_PARTS
 from meiju.evaluation import ensemble, scores
 from meiju.evaluation.scores import Stage
 from meiju.features import frame_store, material
-from meiju.features.base import Clip
 from meiju.pseudo import teachers
 from meiju.run import Run
 from meiju.steps import encoder_key
@@ -30,7 +29,7 @@ from meiju.utils.compute import pick_device
 if TYPE_CHECKING:
     from meiju.training.workers import StageData
 
-LENGTHS = "lengths.json"  # in the folder of features: seconds of each clip
+LENGTHS = "lengths.json"  # in the folder of features: seconds of the longest training clip, which predict.py tells
 
 
 def transcribe(run: Run) -> None:
@@ -93,25 +92,14 @@ def extract_features(run: Run) -> None:
         products += files.files_in(folder)
         short += filter(None, [frame_store.shortage(stream, store, parts)])
     if any(encoder.source == "media" for encoder in run.encoders.values()):
-        products.append(_note_lengths(run, clips))
+        training = set(parts["training"])
+        seconds = material.lengths([clip for clip in clips if clip.name in training], n_jobs=run.config.n_jobs)
+        products.append(run.folder("features") / LENGTHS)
+        files.write_json(products[-1], {"longest": max(seconds.values())})
     if short:
         remedy = "mend what its frames are made from, or leave the stream out of --streams"
         raise ConfigError("\n".join(["too little is left of a stream to go on:", *short, remedy]))
     run.finish("features", products)
-
-
-def _note_lengths(run: Run, clips: Sequence[Clip]) -> Path:
-    """Keep how long clips are, and print which are far longer than those that are learnt from."""
-    seconds = material.lengths(clips, n_jobs=run.config.n_jobs)
-    longest = max(seconds[name] for name in run.corpus.part("training").name)
-    for part in ("validation", "testing", "unlabelled"):
-        far = {n: note for n in run.corpus.part(part).name if (note := material.far_longer(seconds[n], longest))}
-        if far:
-            name, note = next(iter(far.items()))
-            print(f"{len(far)} {part} clips are far longer than those that are learnt from; of {name}: {note}")
-    path = run.folder("features") / LENGTHS
-    files.write_json(path, {"longest": longest, "seconds": seconds})
-    return path
 
 
 def train_stage1(run: Run) -> None:
@@ -138,21 +126,8 @@ def train_stage2(run: Run) -> None:
         from meiju.training import workers
 
         plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
-        accepted = teachers.accepted(pseudo)
-        _tell_of_large_pool(run, accepted)
-        data = stage_data(run, accepted)
-        workers.train(run.config, data, plan, folder, stage=2, label="stage 2")
+        workers.train(run.config, stage_data(run, teachers.accepted(pseudo)), plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
-
-
-def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
-    """Print that logistic-regression heads learn from a part of the pseudo-labels, where they do."""
-    from meiju.training.regression import REGRESSION_ROWS
-
-    most = accepted.fold.value_counts().max() if len(accepted) else 0
-    if run.config.model.linear and most > REGRESSION_ROWS:
-        share = f"{REGRESSION_ROWS} of up to {most} pseudo-labelled clips"
-        print(f"logistic-regression heads learn from {share}, drawn at random")
 
 
 def make_submission(run: Run) -> None:
@@ -163,7 +138,7 @@ def make_submission(run: Run) -> None:
     from meiju.serving import bundle
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
-    names = list(corpus.part("testing").name)
+    names, lengths = list(corpus.part("testing").name), run.result("features") / LENGTHS
     probabilities = ensemble.soft_vote(run.result(config.submit), config, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = scores.table(read_stages(run), config, corpus, run.folds)
@@ -177,22 +152,11 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
-        longest=_longest(run),
+        longest=files.read_json(lengths)["longest"] if lengths.exists() else None,
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
-
-
-def _longest(run: Run) -> float | None:
-    """Seconds of the longest training clip; None where no stream reads media."""
-    path = run.result("features") / LENGTHS
-    return files.read_json(path)["longest"] if path.exists() else None
-
-
-def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
-    """A warning where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
-    return teachers.too_few(table, len(run.folds), run.config.folds)
 
 
 def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":

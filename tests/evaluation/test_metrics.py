@@ -9,7 +9,6 @@ from meiju.data.units import Units
 from meiju.evaluation.metrics import (
     LOG_LOSSES,
     bootstrap,
-    expected_calibration_error,
     f1,
     interval,
     joint_score,
@@ -168,25 +167,3 @@ def test_between_one_or_two_speakers_there_is_no_interval():
     assert np.isfinite(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 1, 1, 2]), "3 speakers"))).all()
     assert t_interval(0.5, 0.1, 1000) == pytest.approx((0.304, 0.696), abs=1e-3)
     assert t_interval(0.5, 0.1, 3) == pytest.approx((0.5 - 0.318, 0.5 + 0.318), abs=1e-3)
-
-
-# Bins of width 0.5: confidences 0.2 and 0.4 (mean 0.3) with accuracy 0.5, then 0.9 with accuracy 1.
-@pytest.mark.parametrize(
-    ("confidence", "correct", "expected"),
-    [
-        ([0.2, 0.4, 0.9], [True, False, True], (2 * 0.2 + 1 * 0.1) / 3),
-        ([1.0, 1.0], [True, True], 0.0),
-        ([1.0, 0.0], [False, True], 1.0),
-        ([0.5], [True], 0.5),
-        ([], [], np.nan),
-    ],
-)
-def test_calibration_error_by_hand(confidence, correct, expected):
-    error = expected_calibration_error(np.array(confidence), np.array(correct), n_bins=2)
-    assert error == pytest.approx(expected, nan_ok=True)
-
-
-@pytest.mark.parametrize("confidence", [[1.2], [-0.1], [np.nan], [0.5, 0.5]])
-def test_calibration_error_refuses_what_is_no_probability_of_the_clips(confidence):
-    with pytest.raises(ValueError, match="confidence"):
-        expected_calibration_error(np.array(confidence), np.array([True]))

@@ -62,40 +62,6 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
     return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> float:
-    """Mean distance between confidence and accuracy over equally wide bins, weighted by their clips; 0 to 1.
-
-    confidence: (N,) in [0, 1]; correct: (N,) bool. NaN without clips.
-    """
-    count, mean_confidence, accuracy = confidence_bins(confidence, correct, n_bins)
-    filled = count > 0
-    if not filled.any():
-        return float("nan")
-    return float(np.average(np.abs(mean_confidence - accuracy)[filled], weights=count[filled]))
-
-
-def confidence_bins(
-    confidence: np.ndarray, correct: np.ndarray, n_bins: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips, mean confidence and accuracy of equally wide bins, (n_bins,) each; NaN means where a bin is empty.
-
-    Raises ValueError for confidences outside [0, 1], or if there is not one per clip.
-    """
-    confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
-    if confidence.shape != correct.shape:
-        raise ValueError(f"each clip needs one confidence; got {confidence.shape} for {correct.shape} clips")
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("confidences are probabilities, in [0, 1], and never NaN")
-    bin_of = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
-    count = np.bincount(bin_of, minlength=n_bins)
-    total = np.where(count, count, np.nan)
-    return (
-        count,
-        np.bincount(bin_of, weights=confidence, minlength=n_bins) / total,
-        np.bincount(bin_of, weights=correct, minlength=n_bins) / total,
-    )
-
-
 def bootstrap(
     truth: dict[str, np.ndarray],
     predictions: Sequence[dict[str, np.ndarray]],

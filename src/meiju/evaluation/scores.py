@@ -80,16 +80,6 @@ class System:
         """Degrees of freedom of the variance over seeds: seeds less one, over all cells."""
         return sum((group.n_seeds - 1) * len(group.heads) for group in self.groups)
 
-    def is_same(self, other: "System") -> bool:
-        """Whether both are the very same members."""
-        if len(self.groups) != len(other.groups):
-            return False
-        return all(
-            np.array_equal(a.probabilities[task], b.probabilities[task])
-            for a, b in zip(self.groups, other.groups, strict=True)
-            for task in TASKS
-        )
-
 
 def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> Stage:
     """Gather the predictions of a finished stage."""
@@ -110,16 +100,32 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
 
     Columns stage, system, heads, part, and those of `score_rows`.
     """
+    systems = []
+    for stage in stages:
+        for heads in (*config.model.heads, ALL_HEADS):
+            named = {"stage": stage.name, "system": _system(heads), "heads": heads}
+            members = stage.together if heads == ALL_HEADS else {part: p[heads] for part, p in stage.by_heads.items()}
+            systems.append((named, members, stage.temperature[heads]))
+    return score_systems(systems, config, corpus, folds)
+
+
+def score_systems(
+    systems: Sequence[tuple[dict, dict[str, Probabilities], dict[str, float]]],
+    config: Config,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+) -> pd.DataFrame:
+    """The scores of systems, a row per part and system.
+
+    systems: of each, the columns that name it, its probabilities by part and its temperature by task.
+    """
     tables, units = [], units_by_part(config, corpus, folds)
     for part, truth, fold in parts(corpus, folds):
-        named, predictions, losses = [], [], []
-        for stage in stages:
-            for heads, probabilities in [*stage.by_heads[part].items(), (ALL_HEADS, stage.together[part])]:
-                named.append({"stage": stage.name, "system": _system(heads), "heads": heads, "part": part})
-                predictions.append(decide(probabilities))
-                losses.append(log_losses(truth, probabilities, stage.temperature[heads]))
+        named = pd.DataFrame([columns | {"part": part} for columns, _, _ in systems])
+        predictions = [decide(probabilities[part]) for _, probabilities, _ in systems]
+        losses = [log_losses(truth, probabilities[part], temperature) for _, probabilities, temperature in systems]
         scored = score_rows(truth, predictions, losses, config.corpus.average, units[part], fold)
-        tables.append(pd.concat([pd.DataFrame(named), scored], axis=1))
+        tables.append(pd.concat([named, scored], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -137,13 +143,12 @@ def majority(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFram
     training = truth_of(corpus, "training", folds.name)
     shares = {task: np.bincount(training[task], minlength=len(corpus.labels[task])) / len(folds) for task in TASKS}
     name = "always " + ", ".join(corpus.labels[task][share.argmax()] for task, share in shares.items())
-    tables, units = [], units_by_part(config, corpus, folds)
-    for part, truth, fold in parts(corpus, folds):
-        always = {task: np.tile(share, (len(truth[task]), 1)) for task, share in shares.items()}
-        losses = log_losses(truth, always, dict.fromkeys(TASKS, 1.0))
-        scored = score_rows(truth, [decide(always)], [losses], config.corpus.average, units[part], fold)
-        tables.append(scored.assign(stage="majority", system=name, heads="", part=part))
-    return pd.concat(tables, ignore_index=True)
+    always = {
+        part: {task: np.tile(share, (len(truth[task]), 1)) for task, share in shares.items()}
+        for part, truth, _ in parts(corpus, folds)
+    }
+    named = {"stage": "majority", "system": name, "heads": ""}
+    return score_systems([(named, always, dict.fromkeys(TASKS, 1.0))], config, corpus, folds)
 
 
 def score_rows(
@@ -189,22 +194,6 @@ def log_losses(
         task: -np.log(np.maximum(calibrate(p, temperature[task])[np.arange(len(p)), truth[task]], 1e-12))
         for task, p in probabilities.items()
     }
-
-
-def by_fold(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
-    """Out-of-fold scores of each fold's clips, all head counts together: columns fold, clips, and E, I, JRBM by stage.
-
-    Columns of scores are named after score and stage, such as `JRBM, stage 2`.
-    """
-    _, truth, fold = next(parts(corpus, folds))
-    rows = []
-    for k in np.unique(fold):
-        row = {"fold": k, "clips": int((fold == k).sum())}
-        for stage in stages:
-            score = _score_rows(truth, decide(stage.together[OUT_OF_FOLD]), fold == k, config.corpus.average)
-            row |= {f"{name}, {stage.name}": value for name, value in vars(score).items()}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -274,12 +263,11 @@ def differences(
     rows = []
     for k, system in enumerate(systems):
         has_seeds = systems[0].has_seeds and system.has_seeds
-        with_seeds = has_seeds and not system.is_same(systems[0])
         row = {"interval": f"over {units.what} {AND_SEEDS if has_seeds else ALONE}"}
         for name in (*SCORES, *LOG_LOSSES):
             difference, freedom = values[k][name] - values[0][name], units.n - 1
             spread = variance(drawn[name][k] - drawn[name][0], units)
-            if with_seeds:
+            if has_seeds and k > 0:
                 spread += over_seeds[k][name] + over_seeds[0][name]
                 freedom = min(system.freedom, systems[0].freedom, freedom)
             low, high = t_interval(difference, np.sqrt(spread), freedom)
@@ -291,12 +279,6 @@ def differences(
 def is_beyond_chance(low: float, high: float, covers: str) -> bool:
     """Whether a difference may be called one: its interval leaves out 0, and covers the chance of training."""
     return covers.endswith(AND_SEEDS) and (low > 0 or high < 0)
-
-
-def best_heads(scores: pd.DataFrame) -> dict[str, int]:
-    """The number of heads with the best out-of-fold F1 of each task, in the last stage of the table."""
-    last = scores[(scores.stage == scores.stage.iloc[-1]) & (scores.part == OUT_OF_FOLD) & (scores.heads != ALL_HEADS)]
-    return {task: int(last.loc[last[column].idxmax(), "heads"]) for task, column in zip(TASKS, ("E", "I"), strict=True)}
 
 
 def decide(probabilities: Probabilities) -> dict[str, np.ndarray]:
@@ -373,8 +355,8 @@ def _fold_sd(truth: dict, predicted: dict, fold: np.ndarray | None, average: str
     """Standard deviation of JRBM over folds; NaN where the clips have none."""
     if fold is None:
         return float("nan")
-    return float(np.std([_score_rows(truth, predicted, fold == k, average).JRBM for k in np.unique(fold)], ddof=1))
-
-
-def _score_rows(truth: dict, predicted: dict, rows: np.ndarray, average: str):
-    return joint_score({t: truth[t][rows] for t in TASKS}, {t: predicted[t][rows] for t in TASKS}, average)
+    by_fold = [
+        joint_score(*({task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)), average).JRBM
+        for k in np.unique(fold)
+    ]
+    return float(np.std(by_fold, ddof=1))
