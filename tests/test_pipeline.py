@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from meiju.data import submission
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.run import Run
-from meiju.sample import corpus as sample_corpus
 from meiju.utils import files
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
@@ -232,40 +230,6 @@ def test_every_file_that_is_lost_or_cut_is_made_anew_to_the_same_bytes(own_home,
     assert [path for path in before if after[path] != before[path] and not path.endswith("report.html")] == []
 
 
-# What is damaged without another size, by what it is named, and the step that reads it when its own mark is gone.
-DAMAGES = [
-    ("pseudo/*/pseudo_labels.csv", "stage2/*/done.json", "07_train_stage2"),
-    ("stage1/*/heads2-seed0-fold1+2.npz", "pseudo/*/done.json", "06_pseudo_label"),
-    ("features/text-*/index.csv", "stage1/*/heads1*.npz", "05_train_stage1"),
-    ("features/audio-*/frames.npy", "stage1/*/heads1*.npz", "05_train_stage1"),
-    ("transcripts/*/transcripts.csv", "features/*/done.json", "03_extract_features"),
-]
-
-
-def test_other_damage_is_named_and_deleting_what_is_named_mends_it(own_home, root):
-    before, to_delete = bytes_of(own_home), set()
-    for file, missing, step in DAMAGES:
-        (damaged,) = own_home.glob(f"work/*/{file}")
-        changed = [damaged, *own_home.glob(f"work/sample/{missing}")]
-        contents = [path.read_bytes() for path in changed]
-        damaged.write_bytes(b"\xff" * len(contents[0]))
-        for path in changed[1:]:
-            path.unlink()
-        with pytest.raises(SystemExit) as caught:
-            run_step(step, own_home, root)
-        assert str(caught.value).count("\n") == 0
-        assert str(damaged) in str(caught.value)
-        remedy = re.search(r"delete (\S+) and give the same commands", str(caught.value))[1]
-        to_delete.add(damaged if remedy == "it" else Path(remedy))
-        for path, content in zip(changed, contents, strict=True):
-            path.write_bytes(content)
-    for path in to_delete:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for step in STEPS[:-1]:
-        run_step(step, own_home, root)
-    assert_all_found_in(before, bytes_of(own_home))
-
-
 def test_a_copied_home_touched_clips_and_rows_in_another_order_are_known_again(home, root, tmp_path, capsys):
     corpus = shutil.copytree(root, tmp_path / "corpus", copy_function=shutil.copyfile)
     for path in corpus.rglob("*.csv"):  # and the rows in another order
@@ -286,40 +250,16 @@ def times(home: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
 
 
-def test_of_changed_clips_only_these_are_encoded_again(tmp_path, capsys):
-    corpus, home = tmp_path / "corpus", tmp_path / "home"
-    sizes = {"n_training": 3, "n_validation": 1, "n_test": 2, "n_unlabelled": 2}
-    sample_corpus.make_sample(corpus, **sizes, n_jobs=1, show_progress=False)
-    clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
-    flags = ("--punctuation", "none", "--streams", "audio=smart-turn", "visual=face-geometry")
-    run_step("02_refine_punctuation", home, corpus, *flags)
-    run_step("03_extract_features", home, corpus, *flags)
-    shutil.copy(clips["Testing"][0], clips["Testing"][1])
-    capsys.readouterr()
-    run_step("03_extract_features", home, corpus, *flags)
-    out = capsys.readouterr().out
-    for stream in ("audio", "visual"):
-        assert f"features of {stream}: 7 of 8 clips are as they were" in out
-    shutil.copy(clips["Training"][0], clips["Training"][1])  # face-geometry learns from it
-    run_step("03_extract_features", home, corpus, *flags)
-    out = capsys.readouterr().out
-    assert "features of audio: 7 of 8 clips are as they were" in out
-    assert "features of visual: 7 of" not in out
-
-
-@pytest.mark.parametrize(
-    ("number", "remedy"), [(errno.ENOSPC, "make room"), (errno.EROFS, "--home"), (errno.EACCES, "--home")]
-)
-def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_path, monkeypatch, number, remedy):
+def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_path, monkeypatch):
     write = files.write_text
 
     def refused(path, text):
         if path.name != "transcripts.csv":
             return write(path, text)
-        raise OSError(number, os.strerror(number), str(path))
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("meiju.utils.files.write_text", refused)
-    with pytest.raises(SystemExit, match=rf"error: {os.strerror(number)}: .*transcripts\.csv; .*{remedy}"):
+    with pytest.raises(SystemExit, match=r"error: No space left on device: .*transcripts\.csv; .*make room"):
         run_step("02_refine_punctuation", tmp_path, root, "--punctuation", "none")
     (log,) = tmp_path.glob("work/sample/log/*-transcripts.log")
     assert "Traceback" in log.read_text(encoding="utf-8")

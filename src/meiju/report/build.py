@@ -210,8 +210,8 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Secti
     )
     both = pseudo[pseudo.emotion_accepted & pseudo.intent_accepted]
     drawn = figures.accepted_pairs(
-        teachers.pair_counts(both, n_folds, run.corpus).round().astype(int),
-        teachers.pair_counts(run.corpus.part("training"), 1, run.corpus).astype(int),
+        teachers.pair_counts(both, n_folds, run.corpus),
+        teachers.pair_counts(run.corpus.part("training"), 1, run.corpus),
         title="Pairs of emotion and intent",
     )
     caption = "Clips of which both tasks were accepted (mean over folds), beside the training clips."
