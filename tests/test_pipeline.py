@@ -23,8 +23,6 @@ from meiju.run import Run
 from meiju.utils import files
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
-STREAMS = ("text=tfidf-svd", "audio=smart-turn", "visual=face-geometry")
-
 
 def run_of(home: Path, root: Path, *flags: str) -> Run:
     return Run(parse_config("", ["sample", "--home", str(home), "--corpus.root", str(root), *TINY, *flags]))
@@ -66,17 +64,6 @@ def results(home: Path) -> dict[str, object]:
 
 def assert_all_found_in(wanted: dict[str, object], found: dict[str, object]) -> None:
     assert [path for path, content in found.items() if content != wanted.get(path)] == []
-
-
-def test_a_dask_cluster_gives_the_same_bytes(home, root, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    for folder in ("folds", "work/sample/transcripts", "work/sample/features", "work/_shared"):
-        shutil.copytree(home / folder, tmp_path / folder)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        flags = ("--compute.backend", "dask", "--compute.address", cluster.scheduler_address)
-        run_step("05_train_stage1", tmp_path, root, *flags)
-    assert len(list(tmp_path.glob("work/sample/stage1/*/*.npz"))) == 12
-    assert_all_found_in(results(home), results(tmp_path))
 
 
 def kill_when_there(pattern: str, step: str, home: Path, root: Path) -> None:

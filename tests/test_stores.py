@@ -9,7 +9,6 @@ import pytest
 
 from meiju import pipeline, stores
 from meiju.cli import parse_config
-from meiju.config import Config, ConfigError
 from meiju.features import frame_store
 from meiju.features.arrays import NpyFrames
 from meiju.run import Run
@@ -221,9 +220,3 @@ def test_other_stores_are_those_of_the_same_stream(tmp_path):
     assert audio not in stores.others(text)
     assert stores.others(audio) == []
     assert stores.others(first) == [second]
-
-
-def test_no_run_can_have_the_name_of_the_shared_folder(tmp_path):
-    name = Config("run", home=tmp_path).shared.name
-    with pytest.raises(ConfigError, match="--run is a folder's name"):
-        Config(name)

@@ -80,16 +80,6 @@ def test_other_parts_are_predicted_by_all_members(tmp_path):
     assert {task: p.shape for task, p in of_nothing.items()} == {"emotion": (0, 3), "intent": (0, 2)}
 
 
-def test_resampled_seeds_vary_as_a_mean_of_seeds_does():
-    # One clip, two classes whose probabilities are far apart but for one cell of two seeds: what is decided shows the
-    # draws, of which a quarter each is the first seed twice, a quarter the second, and half both.
-    probabilities = np.array([[[[0.9, 0.1]], [[0.2, 0.8]]]], dtype=np.float32)  # [1 cell, 2 seeds, 1 clip, 2 classes]
-    group = ensemble.FoldPredictions(np.array([0]), np.array([1]), dict.fromkeys(TASKS, probabilities))
-    decided = ensemble.resample_seeds([group], n_draws=4000, rng=np.random.default_rng(0))
-    assert decided["emotion"].shape == (4000, 1)
-    assert np.mean(decided["emotion"] == 1) == pytest.approx(0.25, abs=0.03)
-
-
 def test_labels_and_tables_name_classes_in_their_order():
     labels = LabelSet(("joy", "rage", "calm"), ("ask", "wish"))
     predictions = {

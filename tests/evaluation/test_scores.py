@@ -199,14 +199,6 @@ def stages(folders):
     return read(folders)
 
 
-def test_out_of_fold_every_clip_is_predicted_by_the_members_that_held_it_out(folders, stages):
-    for k, (name, fold) in enumerate(zip(FOLDS.name, FOLDS.fold, strict=True)):
-        chosen = [m for m in members.plan(CONFIG, calibration=False) if m.held_out == (fold,)]
-        mean = ensemble.mean_over(folders["stage 2"], chosen, [name])
-        for task in TASKS:
-            np.testing.assert_allclose(stages[1].together[OUT_OF_FOLD][task][k], mean[task][0], rtol=1e-6)
-
-
 def test_truth_is_in_the_order_of_the_folds():
     truth = scores.truth_of(TOY, "training", FOLDS.name)
     labels = TOY.clips.set_index("name").loc[list(FOLDS.name)]

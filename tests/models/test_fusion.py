@@ -89,18 +89,6 @@ def test_only_the_interaction_lets_a_task_see_the_other(fusion, task, other):
     assert not torch.equal(before.main[other], after.main[other])
 
 
-@pytest.mark.parametrize("fusion", ["interactive", "attention", "concat"])
-def test_a_missing_stream_is_zeros_to_the_classifier(fusion):
-    network, batch = make(fusion).eval(), make_batch()
-    batch.mask["audio"][:, 1] = False
-    before = network(batch).main
-    for task in TASKS:
-        network.classify[task].hidden.weight.data[:, 8:16] *= -2  # what it learnt of the second stream
-    for task, after in network(batch).main.items():
-        torch.testing.assert_close(after[:, 1], before[task][:, 1])
-        assert not torch.allclose(after[:, 0], before[task][:, 0])
-
-
 def test_a_missing_stream_has_no_vote():
     network, batch = make("late").eval(), make_batch()
     batch.mask["audio"][:, 1] = False

@@ -90,15 +90,6 @@ def test_batches_padded_to_one_length_teach_the_same(frames, stores):
         np.testing.assert_allclose(first[task], second[task], atol=1e-3)
 
 
-def test_a_logistic_regression_head_learns_from_pseudo_rows_of_its_own_member_alone(frames):
-    with_pseudo, without = train(frames, three_members(True)), train(frames, three_members(False))
-    other = dataclasses.replace(three_members(True)[1], pseudo=None)
-    mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *three_members(True)[2:]])
-    assert not torch.equal(with_pseudo.regression.weight_emotion, without.regression.weight_emotion)
-    torch.testing.assert_close(mixed.regression.weight_emotion[1], with_pseudo.regression.weight_emotion[2])
-    assert not torch.equal(mixed.regression.weight_emotion[0], with_pseudo.regression.weight_emotion[1])
-
-
 def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_at_random(monkeypatch):
     """The same for all members, and its labelled rows come first."""
     first, _, _ = three_members(True)
