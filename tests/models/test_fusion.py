@@ -66,16 +66,6 @@ def test_a_clip_without_any_stream_stays_finite(fusion):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-@fusions
-@pytest.mark.parametrize("training", [True, False])
-def test_a_member_computes_what_it_would_alone(fusion, training):
-    batch = make_batch()
-    second = Batch({s: f[1:] for s, f in batch.frames.items()}, {s: m[1:] for s, m in batch.mask.items()})
-    together, alone = make(fusion).train(training)(batch), make(fusion, seeds=(2,)).train(training)(second)
-    for both, one in zip(outputs(together), outputs(alone), strict=True):
-        torch.testing.assert_close(both[1:], one)
-
-
 @pytest.mark.parametrize(("task", "other"), [TASKS, TASKS[::-1]])
 @pytest.mark.parametrize("fusion", ["interactive", "attention"])
 def test_only_the_interaction_lets_a_task_see_the_other(fusion, task, other):

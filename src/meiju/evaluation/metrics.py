@@ -5,7 +5,6 @@ JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,15 +15,6 @@ SCORES = ("E", "I", "JRBM")
 LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
 
 LEAST_FREEDOM = 2  # degrees of freedom, below which an interval says nothing
-
-
-@dataclass(frozen=True)
-class Score:
-    """Scores of one set of predictions, each in [0, 1]."""
-
-    E: float
-    I: float  # noqa: E741 - the challenge's own letter
-    JRBM: float
 
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
@@ -45,10 +35,10 @@ def jrbm(emotion_f1: float, intent_f1: float) -> float:
     return 2 * emotion_f1 * intent_f1 / total if total else 0.0
 
 
-def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> Score:
-    """Score class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
+def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> dict[str, float]:
+    """E, I and JRBM of class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
     e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
-    return Score(e, i, jrbm(e, i))
+    return {"E": e, "I": i, "JRBM": jrbm(e, i)}
 
 
 def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.DataFrame:

@@ -342,7 +342,7 @@ def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, flo
 def _values(truth: dict, predicted: dict, losses: dict, average: str) -> dict[str, float]:
     """E, I, JRBM and the LOG_LOSSES."""
     means = [float(losses[task].mean()) for task in TASKS]
-    return vars(joint_score(truth, predicted, average)) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
+    return joint_score(truth, predicted, average) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
 
 
 def _system(heads: int | str) -> str:
@@ -356,7 +356,7 @@ def _fold_sd(truth: dict, predicted: dict, fold: np.ndarray | None, average: str
     if fold is None:
         return float("nan")
     by_fold = [
-        joint_score(*({task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)), average).JRBM
+        joint_score(*({task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)), average)["JRBM"]
         for k in np.unique(fold)
     ]
     return float(np.std(by_fold, ddof=1))

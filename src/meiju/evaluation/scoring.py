@@ -106,7 +106,7 @@ def table(scored: Scored) -> pd.DataFrame:
     """
     rows = []
     for average in AVERAGES:
-        values = [vars(joint_score(scored.truth, predicted, average)) for predicted in scored.predicted]
+        values = [joint_score(scored.truth, predicted, average) for predicted in scored.predicted]
         drawn = bootstrap(scored.truth, scored.predicted, average, units=scored.units)
         for name in SCORES:
             found = {"value": (values[0][name], drawn[name][0])}
