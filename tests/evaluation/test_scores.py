@@ -216,16 +216,16 @@ def test_the_table_has_a_row_per_part_stage_and_head_count_and_one_for_all(stage
     assert list(table.n_clips) == [PARTS["training"]] * 6 + [PARTS["validation"]] * 6
     last = table.iloc[5]
     truth = scores.truth_of(TOY, "training", FOLDS.name)
-    score = joint_score(truth, decide(stages[1].together[OUT_OF_FOLD]), CONFIG.corpus.average)
+    score = joint_score(truth, decide(stages[1].system(OUT_OF_FOLD).probabilities), CONFIG.corpus.average)
     assert tuple(score.values()) == (last.E, last.I, last.JRBM)
     for name in ("JRBM", "log_loss"):
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[f"{name}_high"] >= table[name]).all()
     assert set(table.over) == {"clips"}
-    losses = scores.log_losses(truth, stages[1].together[OUT_OF_FOLD], stages[1].temperature[ALL_HEADS])
+    losses = scores.log_losses(truth, stages[1].system(OUT_OF_FOLD).probabilities, stages[1].temperature[ALL_HEADS])
     assert [last.log_loss_emotion, last.log_loss_intent] == pytest.approx([losses[task].mean() for task in TASKS])
     assert last.log_loss == pytest.approx(last.log_loss_emotion + last.log_loss_intent)
-    decided, fold = decide(stages[1].together[OUT_OF_FOLD]), FOLDS.fold.to_numpy()
+    decided, fold = decide(stages[1].system(OUT_OF_FOLD).probabilities), FOLDS.fold.to_numpy()
     own = [
         joint_score(*({t: of[t][fold == k] for t in TASKS} for of in (truth, decided)), "weighted")["JRBM"]
         for k in range(N_FOLDS)

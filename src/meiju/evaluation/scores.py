@@ -34,20 +34,19 @@ AND_SEEDS, ALONE = "and seeds", "alone"  # how the text ends that says what the 
 class Stage:
     """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
 
-    groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count.
-    together[part]: over all of them. Clips are in the order of `folds` and of the validation part.
-    temperature[heads][task]: see `log_losses`; [ALL_HEADS] of all of them.
+    groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count, or
+    with ALL_HEADS over all of them. Clips are in the order of `folds` and of the validation part.
+    temperature[heads][task]: see `log_losses`.
     """
 
     name: str
     groups: dict[str, list[FoldPredictions]]
-    by_heads: dict[str, dict[int, Probabilities]]
-    together: dict[str, Probabilities]
+    by_heads: dict[str, dict[int | str, Probabilities]]
     temperature: dict[int | str, dict[str, float]]
 
     def system(self, part: str) -> "System":
         """All members together, for one part."""
-        return System(self.together[part], self.groups[part], self.temperature[ALL_HEADS])
+        return System(self.by_heads[part][ALL_HEADS], self.groups[part], self.temperature[ALL_HEADS])
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,16 @@ class System:
 
 def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> Stage:
     """Gather the predictions of a finished stage."""
-    heads = config.model.heads
     groups = {OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds)}
     if len(corpus.part("validation")):
         groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
-    by_heads = {part: {n: ensemble.mean_of(of_part, n) for n in heads} for part, of_part in groups.items()}
+    by_heads = {
+        part: {n: ensemble.mean_of(own, n) for n in config.model.heads} | {ALL_HEADS: ensemble.mean_of(own)}
+        for part, own in groups.items()
+    }
     truth = truth_of(corpus, "training", folds.name)
-    together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
-    scored = by_heads[OUT_OF_FOLD] | {ALL_HEADS: together[OUT_OF_FOLD]}
-    temperature = {heads: temperatures(truth, probabilities) for heads, probabilities in scored.items()}
-    return Stage(name, groups, by_heads, together, temperature)
+    temperature = {heads: temperatures(truth, predicted) for heads, predicted in by_heads[OUT_OF_FOLD].items()}
+    return Stage(name, groups, by_heads, temperature)
 
 
 def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -100,12 +99,15 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
 
     Columns stage, system, heads, part, and those of `score_rows`.
     """
-    systems = []
-    for stage in stages:
-        for heads in (*config.model.heads, ALL_HEADS):
-            named = {"stage": stage.name, "system": _system(heads), "heads": heads}
-            members = stage.together if heads == ALL_HEADS else {part: p[heads] for part, p in stage.by_heads.items()}
-            systems.append((named, members, stage.temperature[heads]))
+    systems = [
+        (
+            {"stage": stage.name, "system": _system(heads), "heads": heads},
+            {part: predicted[heads] for part, predicted in stage.by_heads.items()},
+            temperature,
+        )
+        for stage in stages
+        for heads, temperature in stage.temperature.items()
+    ]
     return score_systems(systems, config, corpus, folds)
 
 

@@ -69,7 +69,7 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     tables = []
     for part, truth, fold in scores.parts(run.corpus, run.folds):
         for task in TASKS:
-            probabilities = stage.together[part][task]
+            probabilities = stage.system(part).probabilities[task]
             table = pd.DataFrame({"task": task, "name": names[part], "part": part})
             table["fold"] = pd.array([pd.NA] * len(table) if fold is None else fold, dtype="Int64")
             table["true"] = run.corpus.labels.decode(task, truth[task])
@@ -159,7 +159,7 @@ def _classes(run: Run, stage: Stage) -> Section:
     for task in TASKS:
         found = []
         for part, truth, _ in scores.parts(run.corpus, run.folds):
-            predicted = stage.together[part][task].argmax(axis=1)
+            predicted = stage.system(part).predicted[task]
             table = per_class(truth[task], predicted, len(labels[task]))
             found.append(table.assign(part=part, **{task: labels[task]}))
             if part == OUT_OF_FOLD:
