@@ -54,13 +54,6 @@ def test_flags_override_the_preset_and_nothing_else():
     assert parse("sample", "--jobs", "0").n_jobs >= 1
 
 
-def test_folders_are_named_after_the_run(tmp_path):
-    config = parse("sample", "--home", str(tmp_path), "--run", "r1")
-    assert config.work == tmp_path / "work" / "r1"
-    assert config.folds_path == tmp_path / "folds" / "r1.csv"
-    assert config.submission_dir == tmp_path / "submissions" / "r1"
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -14,7 +14,6 @@ from meiju.evaluation.metrics import (
     joint_score,
     jrbm,
     score_draws,
-    t_interval,
 )
 
 AVERAGES = ("weighted", "micro")
@@ -141,5 +140,3 @@ def test_between_one_or_two_speakers_there_is_no_interval():
     assert np.isnan(interval(0.5, np.full(9, 0.5), Units(np.zeros(4, dtype=int), "1 speaker"))).all()
     assert np.isnan(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 0, 1, 1]), "2 speakers"))).all()
     assert np.isfinite(interval(0.8, np.array([0.7, 0.9]), Units(np.array([0, 1, 1, 2]), "3 speakers"))).all()
-    assert t_interval(0.5, 0.1, 1000) == pytest.approx((0.304, 0.696), abs=1e-3)
-    assert t_interval(0.5, 0.1, 3) == pytest.approx((0.5 - 0.318, 0.5 + 0.318), abs=1e-3)
