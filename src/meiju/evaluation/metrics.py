@@ -26,19 +26,18 @@ def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
     return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
 
 
-def jrbm(emotion_f1: float, intent_f1: float) -> float:
-    """Joint Recognition Balance Metric, 2EI/(E+I); 0 where both are 0.
+def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
+    """Joint Recognition Balance Metric, 2EI/(E+I), of numbers or arrays; 0 where both are 0.
 
     The official baseline adds 1e-6 to the denominator instead of treating 0/0, which changes the sixth decimal.
     """
-    total = emotion_f1 + intent_f1
-    return 2 * emotion_f1 * intent_f1 / total if total else 0.0
+    return 2 * emotion_f1 * intent_f1 / np.maximum(emotion_f1 + intent_f1, 1e-12)
 
 
 def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> dict[str, float]:
     """E, I and JRBM of class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
     e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
-    return {"E": e, "I": i, "JRBM": jrbm(e, i)}
+    return {"E": e, "I": i, "JRBM": float(jrbm(e, i))}
 
 
 def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.DataFrame:
@@ -74,7 +73,7 @@ def bootstrap(
         np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")
     )
-    drawn = {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    drawn = {"E": e, "I": i, "JRBM": jrbm(e, i)}
     if losses:
         of_tasks = [np.stack([loss[task] for loss in losses]) @ draws.T for task in ("emotion", "intent")]
         drawn |= dict(zip(LOG_LOSSES, [total / draws.sum(axis=1) for total in (*of_tasks, sum(of_tasks))], strict=True))
@@ -86,7 +85,7 @@ def score_draws(
 ) -> dict[str, np.ndarray]:
     """E, I and JRBM [n_draws] of predictions that differ by draw, class numbers [n_draws, N] of each task."""
     e, i = (_f1_of_draws(truth[task], predictions[task], average) for task in ("emotion", "intent"))
-    return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    return {"E": e, "I": i, "JRBM": jrbm(e, i)}
 
 
 def variance(draws: np.ndarray, units: Units) -> float:
@@ -143,7 +142,3 @@ def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, 
         return hits.sum(axis=1) / support.sum(axis=1)
     per_class = 2 * hits / np.maximum(support + predicted, 1)
     return (per_class * support).sum(axis=1) / support.sum(axis=1)
-
-
-def _harmonic(e: np.ndarray, i: np.ndarray) -> np.ndarray:
-    return 2 * e * i / np.maximum(e + i, 1e-12)

@@ -245,14 +245,13 @@ def differences(
     """Scores of each system less those of the first, with 95 % intervals: columns d_E, d_E_low, d_E_high and so on.
 
     Of SCORES and LOG_LOSSES. The column `interval` says what they cover. 'over ... alone': the clips, speakers or
-    dialogues are a sample, the trained members are as they are (a paired bootstrap over `units`). Two systems that
-    differ only in their seeds fall outside it far too often. 'over ... and seeds', where every cell (head count and
-    fold) of both systems has two seeds or more: the seeds are a sample too, resampled in each cell and independently in
-    both systems (see `ensemble.resample_seeds`; of the log-loss, see `_log_loss_over_seeds`). The variances over
-    units and over seeds are added, and the interval is the difference -/+ the root of their sum times Student's t, with
-    the degrees of freedom that the seeds of the smaller system allow, or the units where they are fewer. That the
-    chance of training belongs in a comparison: Bouthillier et al. 2021, Accounting for variance in machine learning
-    benchmarks, MLSys 3.
+    dialogues are a sample, the trained members are as they are (a paired bootstrap over `units`). 'over ... and seeds',
+    where every cell (head count and fold) of both systems has two seeds or more: the seeds are a sample too, resampled
+    in each cell and independently in both systems (see `ensemble.resample_seeds`; of the log-loss, see
+    `_log_loss_over_seeds`), as Bouthillier et al. 2021 ask for (Accounting for variance in machine learning benchmarks,
+    MLSys 3). The variances over units and over seeds are added, and the interval is the difference -/+ the root of
+    their sum times Student's t, with the degrees of freedom that the seeds of the smaller system allow, or the units
+    where they are fewer.
 
     Chance that differs from clip to clip counts in both variances (Owen 2007, The pigeonhole bootstrap, Annals of
     Applied Statistics 1, 386-411), so the interval is rather too wide, by a factor of up to 1.4. Left out is what all
