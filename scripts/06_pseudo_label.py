@@ -15,7 +15,7 @@ def pseudo_label(run):
     pipeline.label_pool(run)
     table, gates = teachers.read(run.result("pseudo"))
     print(teachers.describe(table, gates, run.corpus))
-    few = pipeline.few_pseudo_labels(run, table)
+    few = teachers.too_few(table, len(run.folds), run.config.folds)
     if few:
         print(f"\n*** {few} ***")
 

@@ -8,7 +8,6 @@ Run     .venv/bin/python scripts/07_train_stage2.py sample --stage2.weight 0.5
 from meiju import pipeline
 from meiju.cli import main
 from meiju.evaluation import scores
-from meiju.pseudo import teachers
 from meiju.report.page import score_table
 
 
@@ -16,10 +15,6 @@ def train_stage2(run):
     pipeline.train_stage2(run)
     stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
     print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
-    table, _ = teachers.read(run.result("pseudo"))
-    few = pipeline.few_pseudo_labels(run, table)
-    if few:
-        print(f"\n*** {few} ***")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def make_submission(run):
     print(score_table(scores.summary(table, config, corpus, run.folds)))
     print("What the score out of fold says of test clips:")
     print(*folds.forecast(run.folds, corpus.part("training"), config.folds_by), sep="\n")
-    few = pipeline.few_pseudo_labels(run, teachers.read(run.result("pseudo"))[0])
+    few = teachers.too_few(teachers.read(run.result("pseudo"))[0], len(run.folds), config.folds)
     if few:
         print(f"\n*** {few} ***\n")
     else:
@@ -37,8 +37,6 @@ def make_submission(run):
         warning = scores.warn_of_loss(gains)
         if warning:
             print(f"\n*** {warning} ***\n")
-    for task, heads in scores.best_heads(table).items():
-        print(f"best number of heads for {task}, out of fold: {heads}")
     submitted = pipeline.submitted(run, of_stages)
     if names:
         print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")

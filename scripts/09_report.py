@@ -1,8 +1,7 @@
 """09 - Draw the figures and write the report.
 
-Reads   work/_shared/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/, work/<run>/log/
-Writes  submissions/<run>/: report.html, errors.csv (every clip predicted wrongly), emotion_classes.csv,
-        intent_classes.csv, disagreement.csv (those without content are left out)
+Reads   work/_shared/features/, work/<run>/stage1/, work/<run>/pseudo/, work/<run>/stage2/
+Writes  submissions/<run>/: report.html, errors.csv (every clip predicted wrongly)
 Run     .venv/bin/python scripts/09_report.py sample
 """
 

@@ -20,13 +20,12 @@ from meiju.utils import files, spreadsheets
 
 def score_baseline(run):
     with threadpool_limits(1):
-        found = baseline.carry_out(run)
+        table, testing = baseline.carry_out(run)
     out = run.config.submission_dir
     names = list(run.corpus.part("testing").name)
-    submission.write(ensemble.as_labels(found.testing, names, run.corpus.labels), out / baseline.NAME)
-    files.write_text(out / f"{baseline.NAME}.csv", spreadsheets.as_csv(found.table, float_format="%.4f"))
-    print(f"logistic regression on {found.n_values} values a clip")
-    print(score_table(found.table))
+    submission.write(ensemble.as_labels(testing, names, run.corpus.labels), out / baseline.NAME)
+    files.write_text(out / f"{baseline.NAME}.csv", spreadsheets.as_csv(table, float_format="%.4f"))
+    print(score_table(table))
     print(f"written: {out / baseline.NAME}.csv, {out / baseline.NAME / submission.ZIP_NAME}")
 
 

@@ -8,7 +8,7 @@ Run     .venv/bin/python scripts/check_submission.py submission.zip track1-manda
 import sys
 from pathlib import Path
 
-from meiju.cli import SHOWN_BY_HELP, help_text, main, show_help
+from meiju.cli import asks_for_help, help_text, main, show_help
 from meiju.data import submission
 from meiju.data.corpus import read_corpus
 
@@ -24,10 +24,9 @@ def check_submission(run):
 
 
 if __name__ == "__main__":
-    if {"-h", "--help", "--help-all"} & set(sys.argv):
-        show_help("check_submission.py FILE", help_text(__doc__), sys.argv, shown=SHOWN_BY_HELP[Path(__file__).stem])
+    if asks_for_help(sys.argv):
+        show_help("check_submission.py FILE", help_text(__doc__), sys.argv)
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        usage = __doc__ or ""
-        raise SystemExit(f"error: the first argument is the submission to check, the second a preset\n\n{usage}")
+        raise SystemExit("error: the first argument is the submission to check, the second a preset")
     path = Path(sys.argv.pop(1))
     main(check_submission, __doc__)

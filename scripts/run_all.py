@@ -12,7 +12,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from meiju.cli import help_text, parse_config, plain_end, show_help
+from meiju.cli import asks_for_help, help_text, parse_config, plain_end, show_help
 from meiju.data.submission import compare_with_reference
 from meiju.presets import PRESETS
 
@@ -29,7 +29,7 @@ def run_all(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if {"-h", "--help", "--help-all"} & set(sys.argv):
+    if asks_for_help(sys.argv):
         show_help("./scripts/run_all.sh", help_text(__doc__), sys.argv)
     arguments = sys.argv[1:] or ["sample"]
     with plain_end():

@@ -6,7 +6,6 @@ TRUTH is a csv file with a column of clips' names (FileName, filename or name) a
 Reads   a submission.zip or submission.csv, and TRUTH
 Writes  nothing
 Run     .venv/bin/python scripts/score.py submissions/sample/submission.zip truth.csv --beside other/submission.csv
-Run     .venv/bin/python scripts/score.py submission.csv truth.csv --pseudo work/sample/pseudo/*/pseudo_labels.csv
 """
 
 from dataclasses import dataclass
@@ -29,27 +28,16 @@ class Arguments:
     """A csv file of names, emotions and intents."""
     beside: Path | None = None
     """A second submission for the same clips: its scores, and the difference with its interval."""
-    pseudo: Path | None = None
-    """pseudo_labels.csv of a run (step 06): how many of its accepted labels are right, where TRUTH has the pool's."""
 
 
 def score(arguments: Arguments) -> None:
-    truth = scoring.read_truth(arguments.truth)
     paths = [path for path in (arguments.submission, arguments.beside) if path is not None]
-    scored = scoring.read(truth, paths)
-    print(*scored.remarks, sep="\n")
-    table = scoring.table(scored).round(4)
-    print(f"{len(scored.truth['emotion'])} clips, 95 % intervals over {scored.units.what}:")
-    print(table.to_string(index=False))
+    scored = scoring.read(arguments.truth, paths)
+    n_clips = len(scored.truth["emotion"])
+    print(f"{n_clips} of {scored.n_rows} clips in {arguments.truth}, 95 % intervals over {scored.units.what}:")
+    print(scoring.table(scored).round(4).to_string(index=False))
     print("each class:")
     print(scoring.classes(scored).round(4).to_string(index=False))
-    if arguments.pseudo is not None:
-        pool = scoring.score_pool(arguments.pseudo, truth)
-        print(*pool.remarks, sep="\n")
-        print(f"accepted pseudo-labels that are right (95 % interval of the mean over {pool.over}):")
-        print(pool.by_fold.round(4).to_string(index=False, na_rep="-"))
-        print("by predicted class, accepted labels a fold:")
-        print(pool.by_class.round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

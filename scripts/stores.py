@@ -30,23 +30,17 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     home = arguments.home.absolute()
-    users, sizes = stores.users(home), {folder: stores.size(folder) for folder in stores.found(home)}
-    for folder, size in sizes.items():
-        runs = users.get(folder, [])
-        use = f"used by {', '.join(runs)}" if runs else "unused"
-        if arguments.remove_unused and not runs:
+    users = stores.users(home)
+    for folder in stores.found(home):
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        use = f"used by {', '.join(sorted(users[folder]))}" if folder in users else "unused"
+        if arguments.remove_unused and folder not in users:
             try:
                 stores.remove(folder, home)
                 use = "removed"
             except files.Busy as error:
                 use = f"kept: {error}"
-        print(f"{folder.relative_to(home)}: {_megabytes(size)}, {use}")
-    unused = sum(size for folder, size in sizes.items() if folder not in users)
-    print(f"in all: {_megabytes(sum(sizes.values()))}, of which unused {_megabytes(unused)}")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+        print(f"{folder.relative_to(home)}: {size / 1e6:,.1f} MB, {use}")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_help_without_docstrings():
 
 
 def test_figures_and_sound_need_no_home():
-    code = "import meiju.report.style, meiju.features.smart_turn, onnxruntime, matplotlib.pyplot"
+    code = "import meiju.report.figures, meiju.features.smart_turn, onnxruntime, matplotlib.pyplot"
     end = python(code, HOME="/dev/null", XDG_CACHE_HOME="/dev/null/cache", MPLBACKEND="agg")
     assert (end.returncode, end.stdout, end.stderr) == (0, b"", b"")
 

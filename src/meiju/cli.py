@@ -1,20 +1,17 @@
 """The command line: `<preset> --group.field value`, its help, and how a script ends."""
 
-import dataclasses
 import gc
 import sys
 import textwrap
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import pandas as pd
 import tyro
 
-from meiju.config import Config, ConfigError, Flags, require
+from meiju.config import Config, ConfigError, require
 from meiju.data.corpus import CorpusError
 from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
@@ -22,69 +19,33 @@ from meiju.utils import files, system
 from meiju.utils.compute import WorkersLost
 from meiju.utils.terminal import end_if_unread
 
-C = TypeVar("C", bound=Config)
 
-
-# What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
-COMPUTING = ("seed", "device", "jobs", "compute")
-SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
-    "00_make_sample": ("seed", "jobs"),
-    "01_transcribe": ("device", "speech"),
-    "02_refine_punctuation": ("seed", "device", "jobs", "punctuation", "punctuation_texts"),
-    "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
-    "04_make_folds": ("seed", "folds", "folds_by", "corpus.labels"),
-    "05_train_stage1": (*COMPUTING, "streams", "model", "train"),
-    "06_pseudo_label": ("pseudo",),
-    "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
-    "08_ensemble": ("submit", "corpus.average"),
-    "09_report": (),
-    "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
-    "baseline": ("jobs", "streams", "folds", "corpus.average"),
-    "check_submission": ("corpus.labels",),
-}
-ALWAYS_SHOWN = ("run", "home", "corpus.root")
-
-
-def parse_config(description: str | None, arguments: list[str] | None = None, kind: type[C] = Config) -> C:
-    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
-
-    --help shows the settings that decide the script's step, --help-all every one. kind: Config, or a subclass whose own
-    settings have defaults and become flags of their own.
-    """
+def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
+    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    script = Path(sys.argv[0])
-    asked = {"-h", "--help", "--help-all"} & set(arguments)
-    if asked:
-        shown = None if "--help-all" in asked else SHOWN_BY_HELP.get(script.stem)
-        show_help(script.name, description or "", arguments, kind=kind, shown=shown)
+    program = Path(sys.argv[0]).name
+    if asks_for_help(arguments):
+        show_help(program, description or "", arguments)
     preset = arguments[0] if arguments else "nothing"
     require(preset in PRESETS, f"the first argument is a preset, one of these; got {preset}\n{_list_of_presets()}")
-    default = _as_kind(PRESETS[preset][1], kind)
-    return tyro.cli(kind, prog=f"{script.name} {preset}", default=default, args=arguments[1:])
+    return tyro.cli(Config, prog=f"{program} {preset}", default=PRESETS[preset][1], args=arguments[1:])
 
 
-def show_help(
-    program: str,
-    description: str,
-    arguments: Sequence[str] = (),
-    *,
-    kind: type[Config] = Config,
-    shown: Sequence[str] | None = None,
-) -> NoReturn:
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for help."""
+    return not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def show_help(program: str, description: str, arguments: Sequence[str] = ()) -> NoReturn:
     """Print how a program is called and the settings that it takes, with their values in a preset; then end.
 
-    arguments: the command line, which may name the preset. shown: the settings, groups or single settings of groups
-    (group.setting) to show; all by default.
+    arguments: the command line, which may name the preset.
     """
     preset = next((name for name in arguments if name in PRESETS), "custom")
-    lines = [f"  PRESET sets what no flag gives (the defaults below are those of {preset}):", _list_of_presets()]
-    settings = _as_kind(PRESETS[preset][1], kind)
-    if shown is not None:
-        settings = _showing(settings, (*ALWAYS_SHOWN, *shown))
-        lines.append("  Below are the settings of this step; those of other steps are taken too (--help-all).")
-    text = "\n".join([description.rstrip(), *lines])
+    presets = f"  PRESET sets what no flag gives (the defaults below are those of {preset}):\n{_list_of_presets()}"
+    text, default = f"{description.rstrip()}\n{presets}", PRESETS[preset][1]
     with end_if_unread():
-        tyro.cli(type(settings), prog=f"{program} PRESET", description=text, default=settings, args=["--help"])
+        tyro.cli(Config, prog=f"{program} PRESET", description=text, default=default, args=["--help"])
     raise SystemExit  # tyro has ended the program
 
 
@@ -92,38 +53,12 @@ def _list_of_presets() -> str:
     return "\n".join(f"    {name:<15}  {text}" for name, (text, _) in PRESETS.items())
 
 
-def _showing(settings: C, names: Sequence[str]) -> C:
-    """The same settings, of a kind of their own of which --help shows only those named."""
-    kind, fields, values = type(settings), [], {}
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        value = getattr(settings, name)
-        within = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
-        if name not in names and within:
-            value = _showing(value, within)
-            hint = Flags[type(value)]
-        elif name not in names:
-            hint = tyro.conf.Suppress[hint]
-        values[name] = value
-        fields.append((name, hint, field(default=None)))
-    shown = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
-    shown.__doc__ = kind.__doc__
-    return shown(**values)
-
-
-def _as_kind(config: Config, kind: type[C]) -> C:
-    """The same settings as a Config of this kind."""
-    return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Config)})
-
-
-def main(step: Callable[[Run], None], docstring: str | None, kind: type[Config] = Config) -> None:
-    """Run one numbered script: `step(Run)`, with the script's docstring as help and plain words for bad input.
-
-    kind: the class of its settings.
-    """
+def main(step: Callable[[Run], None], docstring: str | None) -> None:
+    """Run one numbered script: `step(Run)`, with the script's docstring as help and plain words for bad input."""
     if gc.get_freeze_count() == 0:
         gc.freeze()  # or Python looks through all that was imported again and again: a sixth of a finished step
     with plain_end():
-        run = Run(parse_config(help_text(docstring), kind=kind))
+        run = Run(parse_config(help_text(docstring)))
         pd.set_option("display.unicode.east_asian_width", True)  # aligns tables with Chinese labels
         with run.under_way:
             step(run)

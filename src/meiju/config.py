@@ -297,6 +297,8 @@ class Config:
     """Kept together: 'dialogue' or 'speaker' (columns), the one there is (auto), none, or a pattern in clips' names."""
     submit: Literal["stage1", "stage2"] = "stage2"
     """The stage whose members make the submission and answer predict.py."""
+    variants: tuple[str, ...] = ("all",)
+    """What step 10 compares with the run: names of variants, groups of them (see meiju.analysis.variants), or all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto uses CUDA if available."""
     jobs: int = 0
@@ -327,6 +329,7 @@ class Config:
             re.compile(self.folds_by)
         except re.error as error:
             raise ConfigError(f"--folds-by is no regular expression: {error}; got {self.folds_by!r}") from None
+        require(len(self.variants) > 0, "--variants needs at least one name, or all")
         require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
         require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
@@ -366,18 +369,6 @@ class Config:
     def submission_dir(self) -> Path:
         """Folder of the run's submission and report."""
         return self.home / "submissions" / self.run
-
-
-@dataclass(frozen=True)
-class AblationConfig(Config):
-    """A run, and which of its variants are wanted."""
-
-    variants: tuple[str, ...] = ("all",)
-    """Names of variants or of groups of them (see meiju.analysis.ablation), or all."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(len(self.variants) > 0, "--variants needs at least one name, or all")
 
 
 def as_settings(value: object) -> object:

@@ -119,21 +119,8 @@ def train_stage2(run: Run) -> None:
         from meiju.training import workers
 
         plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
-        accepted = teachers.accepted(pseudo)
-        _tell_of_large_pool(run, accepted)
-        data = stage_data(run, accepted)
-        workers.train(run.config, data, plan, folder, stage=2, label="stage 2")
+        workers.train(run.config, stage_data(run, teachers.accepted(pseudo)), plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
-
-
-def _tell_of_large_pool(run: Run, accepted: pd.DataFrame) -> None:
-    """Print that logistic-regression heads learn from a part of the pseudo-labels, where they do."""
-    from meiju.training.regression import REGRESSION_ROWS
-
-    most = accepted.fold.value_counts().max() if len(accepted) else 0
-    if run.config.model.linear and most > REGRESSION_ROWS:
-        share = f"{REGRESSION_ROWS} of up to {most} pseudo-labelled clips"
-        print(f"logistic-regression heads learn from {share}, drawn at random")
 
 
 def make_submission(run: Run) -> None:
@@ -144,7 +131,7 @@ def make_submission(run: Run) -> None:
     from meiju.serving import bundle
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
-    names = list(corpus.part("testing").name)
+    names, lengths = list(corpus.part("testing").name), run.result("features") / LENGTHS
     probabilities = ensemble.soft_vote(run.result(config.submit), config, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = scores.table(read_stages(run), config, corpus, run.folds)
@@ -158,7 +145,7 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
-        longest=_longest(run),
+        longest=files.read_json(lengths)["longest"] if lengths.exists() else None,
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
@@ -170,11 +157,6 @@ def _longest(run: Run) -> float:
     if all(encoder.source != "media" for encoder in run.encoders.values()):
         return 0.0
     return max(map_in_workers(material.length, list(run.corpus.part("training").path), n_jobs=run.config.n_jobs))
-
-
-def few_pseudo_labels(run: Run, table: pd.DataFrame) -> str:
-    """A warning where stage 2 learns from so few pseudo-labels that it is stage 1 over again; else nothing."""
-    return teachers.too_few(table, len(run.folds), run.config.folds)
 
 
 def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":

@@ -8,9 +8,8 @@ and report are in submissions/<run>, which holds the results of one set of setti
 
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
@@ -18,7 +17,7 @@ from typing import TextIO
 import pandas as pd
 
 from meiju import stores
-from meiju.config import SCRIPTS, SHARED, Config, ConfigError, as_settings
+from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_settings
 from meiju.data import folds
 from meiju.data.corpus import PARTS, Corpus, rare_classes, read_corpus
 from meiju.data.tables import format_problems
@@ -26,8 +25,7 @@ from meiju.features.base import Clip, Encoder
 from meiju.features.material import missing_input
 from meiju.features.registry import make_encoder
 from meiju.steps import STEPS
-from meiju.text import punctuation
-from meiju.utils import files, hub, log, provenance, spreadsheets
+from meiju.utils import files, log, provenance, spreadsheets
 from meiju.utils.hub import MissingModel
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
@@ -112,29 +110,11 @@ class Run:
                 problems.append(str(error))
                 missing = missing or isinstance(error, MissingModel)
         if missing:
-            flags = [f"--streams {' '.join(Config.streams)}"]
-            for instead, check in (
-                ("--speech.model none", self._check_speech),
-                ("--punctuation crf", punctuation.fingerprint),
-            ):
-                try:
-                    check(self.config)
-                except MissingModel as error:
-                    problems.append(str(error))
-                    flags.append(instead)
-            problems.append(f"or do without downloads: {' '.join(flags)}")
+            without = f"--streams {' '.join(EMBEDDED_STREAMS)} --speech.model none --punctuation crf"
+            problems.append(f"or do without downloads: {without}")
         if problems:
             raise ConfigError("\n".join(problems))
         return made
-
-    @staticmethod
-    def _check_speech(config: Config) -> None:
-        """Raise MissingModel where the model that transcribes clips without a sentence is missing."""
-        if config.speech.model != "none":
-            try:
-                hub.identity(config.speech.model)
-            except MissingModel as error:
-                raise MissingModel(f"--speech.model: {error}") from None
 
     def require_material(self) -> None:
         """Raise ConfigError where no clip of a part that is learnt from or scored has what a stream reads.
@@ -217,16 +197,14 @@ class Run:
         lost = self._lost(step)  # again: perhaps another process was at it until now
         if lost == []:
             self.under_way.close()
-            if not STEPS[step].published:
-                stores.renew(self._marker(step))
             if not self._quiet:
                 print(f"{step}: done before with these settings, see {folder}")
             return False
-        if lost is None:
-            self._leave_older_aside(step)
-        else:
+        if lost:
             self._remove_lost(step, lost)
-        if not STEPS[step].published:
+        elif STEPS[step].published:
+            self._clear_submission_folder(step)
+        else:
             files.write_json(folder / stores.BEGUN, self._record(step))
         return True
 
@@ -260,7 +238,7 @@ class Run:
         return self._keys[step]
 
     def _record(self, step: str) -> dict:
-        return {"at": time.time_ns(), "settings": as_settings(self.config), "cache key": self.cache_key(step)}
+        return {"settings": as_settings(self.config), "cache key": self.cache_key(step)}
 
     @property
     def known_files(self) -> Path:
@@ -294,29 +272,16 @@ class Run:
 
     def _remove_lost(self, step: str, lost: list[Path]) -> None:
         """Remove what is left of damaged results (whole folders), so that the step computes them again."""
-        home, more = self.config.home.absolute(), f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
-        inside = {path: path.relative_to(home).parts for path in lost}
+        home, entries = self.config.home.absolute(), set(lost)
+        if not STEPS[step].published:
+            entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in lost}
         with ExitStack() as locks:
-            for store in sorted({parts[: ENTRY_DEPTH - 1] for parts in inside.values() if SHARED in parts}):
-                locks.enter_context(files.reserved(home.joinpath(*store)))  # another run may be making it
-            print(f"{step}: {lost[0]}{more} missing or truncated: computed again")
-            for path, parts in inside.items():
-                whole = path if STEPS[step].published else home.joinpath(*parts[:ENTRY_DEPTH])
-                shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
+            for store in sorted({entry.parent for entry in entries if self.config.shared in entry.parents}):
+                locks.enter_context(files.reserved(store))  # another run may be making it
+            print(f"{step}: {lost[0]} missing or truncated: computed again")
+            for entry in entries:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
         self._marker(step).unlink()
-
-    def _leave_older_aside(self, step: str) -> None:
-        """Print where results of the same settings by older code are; remove those in submissions/<run>."""
-        today, own = self.cache_key(step), self._marker(step)
-        # Beside submissions/<run> lie those of other runs.
-        for marker in [own] if STEPS[step].published else sorted(self.folder(step).parent.glob(f"*/{own.name}")):
-            with suppress(files.Damaged, FileNotFoundError):
-                older = files.read_json(marker).get("cache key")
-                if provenance.without_code(older) == provenance.without_code(today):
-                    changed = ", ".join(provenance.changed_code(older, today))
-                    print(f"{step}: results of older code are not used, see {marker.parent} (changed: {changed})")
-        if STEPS[step].published:
-            self._clear_submission_folder(step)
 
     def _clear_submission_folder(self, step: str) -> None:
         """Remove results of other settings or code of a step, and of the steps that depend on it."""

@@ -66,16 +66,6 @@ def test_a_clip_without_any_stream_stays_finite(fusion):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-@fusions
-@pytest.mark.parametrize("training", [True, False])
-def test_a_member_computes_what_it_would_alone(fusion, training):
-    batch = make_batch()
-    second = Batch({s: f[1:] for s, f in batch.frames.items()}, {s: m[1:] for s, m in batch.mask.items()})
-    together, alone = make(fusion).train(training)(batch), make(fusion, seeds=(2,)).train(training)(second)
-    for both, one in zip(outputs(together), outputs(alone), strict=True):
-        torch.testing.assert_close(both[1:], one)
-
-
 @pytest.mark.parametrize(("task", "other"), [TASKS, TASKS[::-1]])
 @pytest.mark.parametrize("fusion", ["interactive", "attention"])
 def test_only_the_interaction_lets_a_task_see_the_other(fusion, task, other):
@@ -87,18 +77,6 @@ def test_only_the_interaction_lets_a_task_see_the_other(fusion, task, other):
     if fusion == "interactive":
         assert torch.equal(before.auxiliary[task], after.auxiliary[task])
     assert not torch.equal(before.main[other], after.main[other])
-
-
-@pytest.mark.parametrize("fusion", ["interactive", "attention", "concat"])
-def test_a_missing_stream_is_zeros_to_the_classifier(fusion):
-    network, batch = make(fusion).eval(), make_batch()
-    batch.mask["audio"][:, 1] = False
-    before = network(batch).main
-    for task in TASKS:
-        network.classify[task].hidden.weight.data[:, 8:16] *= -2  # what it learnt of the second stream
-    for task, after in network(batch).main.items():
-        torch.testing.assert_close(after[:, 1], before[task][:, 1])
-        assert not torch.allclose(after[:, 0], before[task][:, 0])
 
 
 def test_a_missing_stream_has_no_vote():

@@ -8,7 +8,7 @@ from meiju.config import ModelConfig, TrainConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import FUSIONS
 from meiju.training import loop, regression
-from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, class_weight, hard_rows, n_pseudo, n_steps
+from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, class_weight, hard_rows, n_pseudo
 from meiju.training.loop import predict, train_members
 from toy_corpus import make_store
 
@@ -65,13 +65,12 @@ def differ(first, second):
     return any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("pseudo", [False, True])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_members_learn_the_same_together_and_alone(frames, pseudo, fusion):
+def test_members_learn_the_same_together_and_alone(frames, fusion):
     model = dataclasses.replace(MODEL, fusion=fusion)
-    together = train(frames, three_members(pseudo), model=model)
+    together = train(frames, three_members(True), model=model)
     predicted = predict(together, frames, NUMBERS)
-    for e, one in enumerate(three_members(pseudo)):
+    for e, one in enumerate(three_members(True)):
         alone = train(frames, [one], model=model)
         for (name, both), one in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
             # A softmax cancels these biases, so that their gradients are rounding errors, which AdamW blows up.
@@ -80,18 +79,6 @@ def test_members_learn_the_same_together_and_alone(frames, pseudo, fusion):
         for task, logits in predict(alone, frames, NUMBERS).items():
             np.testing.assert_allclose(predicted[task][e], logits[0], atol=1e-3)
     assert not np.allclose(predicted["emotion"][0], predicted["emotion"][1], atol=1e-2)
-
-
-def test_groups_of_any_size_teach_members_the_same(frames):
-    """What a member draws is its own, however many train beside it."""
-    data = [MemberData(rows_of(NUMBERS[k : k + 40]), None, seed=k) for k in range(20)]
-    short = TrainConfig(epochs=1, batch_size=8, average_epochs=1)
-    by_size = [
-        np.concatenate([predict(train(frames, data[k : k + size], short), frames, NUMBERS)["emotion"] for k in starts])
-        for size, starts in ((20, [0]), (5, range(0, 20, 5)), (1, range(20)))
-    ]
-    for predicted in by_size[1:]:
-        np.testing.assert_allclose(predicted, by_size[0], atol=1e-3)
 
 
 def test_batches_padded_to_one_length_teach_the_same(frames, stores):
@@ -103,37 +90,22 @@ def test_batches_padded_to_one_length_teach_the_same(frames, stores):
         np.testing.assert_allclose(first[task], second[task], atol=1e-3)
 
 
-def test_a_logistic_regression_head_learns_from_pseudo_rows_of_its_own_member_alone(frames):
-    with_pseudo, without = train(frames, three_members(True)), train(frames, three_members(False))
-    other = dataclasses.replace(three_members(True)[1], pseudo=None)
-    mixed = train(frames, [dataclasses.replace(other, pseudo=pseudo_of(NUMBERS[30:50])), *three_members(True)[2:]])
-    assert not torch.equal(with_pseudo.regression.weight_emotion, without.regression.weight_emotion)
-    torch.testing.assert_close(mixed.regression.weight_emotion[1], with_pseudo.regression.weight_emotion[2])
-    assert not torch.equal(mixed.regression.weight_emotion[0], with_pseudo.regression.weight_emotion[1])
-
-
-def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_by_lot(frames, monkeypatch):
+def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_at_random(monkeypatch):
     """The same for all members, and its labelled rows come first."""
-    first, second, _ = three_members(True)
-    whole = train(frames, [first]).regression.weight_emotion
-    monkeypatch.setattr(regression, "REGRESSION_ROWS", len(first.pseudo))
-    assert torch.equal(train(frames, [first]).regression.weight_emotion, whole)
+    first, _, _ = three_members(True)
     monkeypatch.setattr(regression, "REGRESSION_ROWS", 6)
-    some = train(frames, [first]).regression.weight_emotion
-    assert not torch.allclose(some, whole)
-    (labelled, drawn), (_, again) = (regression._rows_of_regression(one, N_CLIPS, 1.0) for one in (first, second))
+    labelled, drawn = regression._rows_of_regression(first, N_CLIPS, 1.0)
     assert labelled is first.labelled
-    assert len(drawn) == len(again) == 6
-    shared = np.intersect1d(first.pseudo.clips, second.pseudo.clips)
-    both = regression._rows_of_regression(dataclasses.replace(first, pseudo=pseudo_of(shared)), N_CLIPS, 1.0)[1]
-    assert set(drawn.clips) & set(shared) <= set(both.clips)
+    fewer = dataclasses.replace(first, pseudo=first.pseudo.take(np.arange(10)))
+    _, of_fewer = regression._rows_of_regression(fewer, N_CLIPS, 1.0)
+    assert len(drawn) == len(of_fewer) == 6
+    assert set(drawn.clips) & set(fewer.pseudo.clips) <= set(of_fewer.clips)
+    place = np.searchsorted(first.pseudo.clips, drawn.clips)
     for task in TASKS:
-        place = np.searchsorted(first.pseudo.clips, drawn.clips)
         np.testing.assert_array_equal(drawn.targets[task], first.pseudo.targets[task][place])
-        np.testing.assert_array_equal(drawn.weight[task], first.pseudo.weight[task][place])
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 4])
+@pytest.mark.parametrize("ratio", [0.1, 4])
 def test_in_the_head_pseudo_labelled_clips_weigh_as_much_as_in_the_batches(ratio):
     """A large pool must not swamp a head that learns from all of it: --stage2.ratio holds for both parts."""
     labelled, pseudo = rows_of(NUMBERS[:40]), rows_of(NUMBERS[40:])
@@ -158,7 +130,7 @@ def test_a_task_gets_most_of_the_stream_that_tells_of_it(frames):
     assert (alike.fusion.tokens.stream_weight == 1).all()
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", ["interactive", "concat"])
 def test_only_classifiers_before_the_interaction_add_to_the_loss(frames, fusion):
     """Without such classifiers, the loss is the main one alone, whatever weight they would have."""
     model = dataclasses.replace(MODEL, fusion=fusion)
@@ -201,11 +173,6 @@ def test_weights_are_the_mean_over_the_ends_of_the_last_epochs(frames, monkeypat
     assert any(not torch.equal(first, second) for first, second in zip(*ends, strict=True))
 
 
-@pytest.mark.parametrize(("n_labelled", "expected"), [(1, 3), (8, 3), (9, 6), (16, 6), (80, 30)])
-def test_n_steps(n_labelled, expected):
-    assert n_steps(CONFIG, n_labelled) == expected
-
-
 @pytest.mark.parametrize("power", [0, 0.5, 1])
 def test_class_weights_have_mean_1_over_rows_and_an_unknown_label_none(power):
     labels, counts = np.repeat([0, 1, 3], [30, 6, 1]), np.array([30, 6, 1])
@@ -241,7 +208,7 @@ def test_members_with_different_numbers_of_steps_are_refused(frames):
         train(frames, [three_members(True)[0], three_members(False)[1]])
 
 
-@pytest.mark.parametrize(("n", "ratio", "expected"), [(40, 1, 8), (40, 0.5, 4), (10, 1, 2), (1, 1, 1), (80, 2, 16)])
+@pytest.mark.parametrize(("n", "ratio", "expected"), [(40, 0.5, 4), (10, 1, 2), (1, 1, 1)])
 def test_pseudo_labelled_clips_come_no_more_often_than_labelled_ones(n, ratio, expected):
     one = MemberData(rows_of(NUMBERS[:40]), pseudo_of(np.resize(NUMBERS, n)), 0)
     assert n_pseudo(one, 8, ratio) == expected
@@ -302,8 +269,7 @@ def test_moments_are_over_the_frames_of_the_given_clips(frames):
     assert (frames.single, frames.dims) == ({"text"}, {"text": 5, "audio": 4})
 
 
-@pytest.mark.parametrize("size", [1e-3, 1.0])
-@pytest.mark.parametrize("n_frames", [1, 3])
+@pytest.mark.parametrize(("size", "n_frames"), [(1e-3, 1), (1.0, 3)])
 def test_dimensions_that_do_not_vary_leave_the_others_their_size(size, n_frames):
     """As what face-geometry describes of scenes, which is 0 where every clip to learn from shows a face."""
     rng = np.random.default_rng(0)

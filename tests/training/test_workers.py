@@ -109,23 +109,17 @@ def test_a_member_learns_from_the_pseudo_labels_of_its_own_fold(data, soft):
         assert (rows is None) == (fold == 1)
 
 
-def test_members_that_train_together_have_the_same_heads_and_steps(data):
-    plan = members.plan(CONFIG, calibration=True)
-    groups = workers.group_members(CONFIG, data, plan, stage=1, device="cpu")
-    assert sorted(member for group in groups for member, _ in group) == sorted(plan)
-    for group in groups:
-        assert len(group) <= CONFIG.train.together
-        assert len({(m.heads, m.seed, len(m.held_out), len(d.labelled) > 8) for m, d in group}) == 1
-
-
-@pytest.mark.parametrize("together", [2, 5])
-def test_more_seeds_and_heads_leave_the_groups_of_the_others_as_they_are(data, together):
+def test_members_train_with_their_like_whatever_other_heads_and_seeds_there_are(data):
     def groups(heads, seeds):
-        train = dataclasses.replace(CONFIG.train, seeds=seeds, together=together)
+        train = dataclasses.replace(CONFIG.train, seeds=seeds)
         model = dataclasses.replace(CONFIG.model, heads=heads)
         config = dataclasses.replace(CONFIG, train=train, model=model)
         plan = members.plan(config, calibration=True)
         made = workers.group_members(config, data, plan, stage=1, device="cpu")
+        assert sorted(member for group in made for member, _ in group) == sorted(plan)
+        for group in made:
+            assert len(group) <= CONFIG.train.together
+            assert len({(m.heads, m.seed, len(m.held_out), len(d.labelled) > 8) for m, d in group}) == 1
         return {tuple(member for member, _ in group) for group in made}
 
     assert groups((2,), 1) < groups((1, 2), 1) < groups((1, 2), 3)
@@ -143,26 +137,6 @@ def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatc
     assert max(map(len, groups)) == largest
     assert sum(map(len, groups)) == len(plan) == 15
     assert max(map(len, workers.group_members(config, data, plan, stage=1, device="cpu"))) == 5
-
-
-def test_who_trains_with_whom_is_decided_by_the_plan_alone(data, tmp_path, monkeypatch):
-    """Not by what is done already: a member that is lost is trained again in the same company."""
-    plan, company = members.plan(CONFIG, calibration=True), []
-
-    def note(_, function, jobs, **options):
-        company.append([[member for member, _ in group] for _, _, group, *_ in jobs])
-        return ()
-
-    monkeypatch.setattr(workers, "run_jobs", note)
-    workers.train(CONFIG, data, plan, tmp_path, stage=1, label="none there")
-    lost = plan[3]
-    for path in members.paths(set(plan) - {lost}, tmp_path):
-        path.touch()
-    workers.train(CONFIG, data, plan, tmp_path, stage=1, label="one lost")
-    first, second = company
-    assert sorted(member for group in first for member in group) == sorted(plan)
-    assert second == [group for group in first if lost in group]
-    assert len(second[0]) == CONFIG.train.together
 
 
 def test_members_that_are_lost_are_trained_again_to_the_same_bytes(data, trained, tmp_path):
@@ -210,7 +184,7 @@ ONE = Member(1, 0, (0,))
 
 
 DAMAGES = {
-    "other than finite numbers": lambda weights, _: weights["linear.centre"].fill_(torch.nan),
+    "no finite numbers": lambda weights, _: weights["linear.centre"].fill_(torch.nan),
     "size mismatch|stack expects": lambda w, _: w.update({"linear.centre": torch.zeros(1, 3)}),
     "linear.centre|regression.centre": lambda weights, _: weights.pop("linear.centre"),
     "other streams or classes": lambda _, metadata: metadata.update(

@@ -3,8 +3,6 @@
 Members that are no better than it are not worth their size.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from sklearn.impute import SimpleImputer
@@ -25,17 +23,11 @@ STRENGTHS = np.logspace(-5, -1, 5)  # of the prior (C), tried on the folds that 
 NAME = "baseline"  # of its files below submissions/<run>
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """What a baseline says: table (its scores, see `meiju.evaluation.scores.table`) and testing (of the test clips)."""
+def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
+    """Fit the baseline of a run: its scores (see `meiju.evaluation.scores.table`), and what it says of the test clips.
 
-    table: pd.DataFrame
-    testing: Probabilities
-    n_values: int  # that a clip is described by
-
-
-def carry_out(run: Run) -> Baseline:
-    """Fit and score the baseline of a run whose features and folds are there. Raises NotYet where they are not."""
+    Raises NotYet where features or folds are not there.
+    """
     stores = [frame_store.load(folder) for folder in run.stores.values()]
     names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
     x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
@@ -52,19 +44,9 @@ def carry_out(run: Run) -> Baseline:
         others = predict(x["training"], truth[task], fold, both, **options)
         predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(x["validation"])])
     temperature = scores.temperatures(truth, predicted[OUT_OF_FOLD])
-    return Baseline(_table(run, predicted, temperature), predicted["testing"], x["training"].shape[1])
-
-
-def _table(run: Run, predicted: dict[str, Probabilities], temperature: dict[str, float]) -> pd.DataFrame:
-    units = scores.units_by_part(run.config, run.corpus, run.folds)
-    rows = []
-    for part, truth, fold in scores.parts(run.corpus, run.folds):
-        losses = scores.log_losses(truth, predicted[part], temperature)
-        decided = scores.decide(predicted[part])
-        scored = scores.score_rows(truth, [decided], [losses], run.config.corpus.average, units[part], fold)
-        named = pd.DataFrame([{"stage": NAME, "system": "logistic regression", "heads": "", "part": part}])
-        rows.append(named.join(scored))
-    return pd.concat(rows, ignore_index=True)
+    named = {"stage": NAME, "system": "logistic regression", "heads": ""}
+    table = scores.score_systems([(named, predicted, temperature)], run.config, run.corpus, run.folds)
+    return table, predicted["testing"]
 
 
 def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:

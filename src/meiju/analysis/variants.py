@@ -5,7 +5,6 @@ Where a variant has fewer head counts than the run, it gets as many more seeds, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from meiju.config import Config, ConfigError
 
@@ -24,15 +23,10 @@ class Variant:
 
 
 def all_variants(config: Config) -> dict[str, Variant]:
-    """Every variant of a run by name, the run itself (FULL) first."""
-    variants = [
-        Variant(FULL, FULL, "the run as it is", config),
-        *_pseudo(config),
-        *_fusion(config),
-        *_punctuation(config),
-        *_streams(config),
-    ]
-    return {variant.name: variant for variant in variants}
+    """Every variant of a run by name, the run itself (FULL) first; none of the others has its settings."""
+    variants = [*_pseudo(config), *_fusion(config), *_punctuation(config), *_streams(config)]
+    full = Variant(FULL, FULL, "the run as it is", config)
+    return {v.name: v for v in (full, *(v for v in variants if v.config != config or not v.pseudo))}
 
 
 def choose(config: Config, names: Sequence[str]) -> list[Variant]:
@@ -41,10 +35,8 @@ def choose(config: Config, names: Sequence[str]) -> list[Variant]:
     groups = list(dict.fromkeys(variant.group for variant in known.values()))
     for name in names:
         if name not in ("all", *known, *groups):
-            close = get_close_matches(name, [*known, *groups], n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
             raise ConfigError(
-                f"--variants: there is no {name!r}{hint}; known groups: all, {', '.join(groups[1:])}; "
+                f"--variants: no variant {name!r} differs from the run; known groups: all, {', '.join(groups[1:])}; "
                 f"known variants: {', '.join(list(known)[1:])}"
             )
     wanted = {FULL, *names}
@@ -79,8 +71,8 @@ def _fusion(config: Config) -> list[Variant]:
         variant("concat", "tokens side by side (no heads, more seeds)", "concat", first),
         variant("late", "one classifier per stream, averaged (no heads, more seeds)", "late", first),
         variant("attention", "no interaction of tasks", "attention", every),
+        variant("interactive", "tasks interact", "interactive", every),
         *(variant(f"heads-{h}", f"interactive, {h} heads only, more seeds", "interactive", (h,)) for h in single),
-        variant("heads-mean", "interactive, averaged over head counts", "interactive", every),
         Variant(
             "network-alone",
             "fusion",

@@ -18,22 +18,14 @@ Probabilities = dict[str, np.ndarray]  # by task, [N, K], rows in the order of t
 
 def mean_over(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> Probabilities:
     """Mean probabilities of some members for clips that none of them trained on. Raises KeyError for one that was."""
-    total = dict.fromkeys(TASKS, 0.0)
-    for member in chosen:
-        probabilities = members.probabilities(folder, member, names)
-        if member != chosen[0]:
-            _check_classes(folder, member, probabilities, chosen[0], total)
-        for task in TASKS:
-            total[task] = total[task] + probabilities[task]
-    return {task: total[task] / len(chosen) for task in TASKS}
+    return {task: stacked.mean(axis=0) for task, stacked in _stacked(folder, chosen, names).items()}
 
 
-def _check_classes(folder: Path, member: Member, its: Probabilities, first: Member, others: Probabilities) -> None:
-    """Raises Damaged where two members know different numbers of classes."""
-    for task in TASKS:
-        if its[task].shape != others[task].shape:
-            what = f"{member.stem}.npz knows another number of {task} classes than {first.stem}.npz"
-            raise files.Damaged(f"{folder}: {what}", "delete both and give the same commands again")
+def _stacked(folder: Path, chosen: Sequence[Member], names: Sequence[str]) -> Probabilities:
+    """Probabilities of members, by task [members, N, K]. Raises Damaged where they know different classes."""
+    found = [members.probabilities(folder, member, names) for member in chosen]
+    with files.reading(folder):
+        return {task: np.stack([one[task] for one in found]) for task in TASKS}
 
 
 @dataclass(frozen=True)
@@ -78,16 +70,11 @@ def _group(
 ) -> FoldPredictions:
     cells = [(heads, fold) for heads in config.model.heads for fold in folds]
     chosen = [Member(heads, seed, (fold,)) for heads, fold in cells for seed in range(config.train.seeds)]
-    by_member: list[Probabilities] = []
-    for member in chosen:
-        probabilities = members.probabilities(folder, member, names)
-        by_member.append({task: p.astype(np.float32) for task, p in probabilities.items()})
-        _check_classes(folder, member, by_member[-1], chosen[0], by_member[0])
-    shape = (len(cells), config.train.seeds)
-    stacked = {
-        task: np.stack([one[task] for one in by_member]).reshape(*shape, *by_member[0][task].shape) for task in TASKS
+    by_cell = {
+        task: stacked.astype(np.float32).reshape(len(cells), config.train.seeds, *stacked.shape[1:])
+        for task, stacked in _stacked(folder, chosen, names).items()
     }
-    return FoldPredictions(rows, np.array([heads for heads, _ in cells]), stacked)
+    return FoldPredictions(rows, np.array([heads for heads, _ in cells]), by_cell)
 
 
 def mean_of(groups: Sequence[FoldPredictions], heads: int | None = None) -> Probabilities:

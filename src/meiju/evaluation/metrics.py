@@ -5,7 +5,6 @@ JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,15 +17,6 @@ LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is 
 LEAST_FREEDOM = 2  # degrees of freedom, below which an interval says nothing
 
 
-@dataclass(frozen=True)
-class Score:
-    """Scores of one set of predictions, each in [0, 1]."""
-
-    E: float
-    I: float  # noqa: E741 - the challenge's own letter
-    JRBM: float
-
-
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
     """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
 
@@ -36,19 +26,18 @@ def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
     return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
 
 
-def jrbm(emotion_f1: float, intent_f1: float) -> float:
-    """Joint Recognition Balance Metric, 2EI/(E+I); 0 where both are 0.
+def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
+    """Joint Recognition Balance Metric, 2EI/(E+I), of numbers or arrays; 0 where both are 0.
 
     The official baseline adds 1e-6 to the denominator instead of treating 0/0, which changes the sixth decimal.
     """
-    total = emotion_f1 + intent_f1
-    return 2 * emotion_f1 * intent_f1 / total if total else 0.0
+    return 2 * emotion_f1 * intent_f1 / np.maximum(emotion_f1 + intent_f1, 1e-12)
 
 
-def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> Score:
-    """Score class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
+def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> dict[str, float]:
+    """E, I and JRBM of class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
     e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
-    return Score(e, i, jrbm(e, i))
+    return {"E": e, "I": i, "JRBM": float(jrbm(e, i))}
 
 
 def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.DataFrame:
@@ -60,40 +49,6 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
 
     columns = precision_recall_fscore_support(truth, prediction, labels=range(n_classes), zero_division=0)
     return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
-
-
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 10) -> float:
-    """Mean distance between confidence and accuracy over equally wide bins, weighted by their clips; 0 to 1.
-
-    confidence: (N,) in [0, 1]; correct: (N,) bool. NaN without clips.
-    """
-    count, mean_confidence, accuracy = confidence_bins(confidence, correct, n_bins)
-    filled = count > 0
-    if not filled.any():
-        return float("nan")
-    return float(np.average(np.abs(mean_confidence - accuracy)[filled], weights=count[filled]))
-
-
-def confidence_bins(
-    confidence: np.ndarray, correct: np.ndarray, n_bins: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips, mean confidence and accuracy of equally wide bins, (n_bins,) each; NaN means where a bin is empty.
-
-    Raises ValueError for confidences outside [0, 1], or if there is not one per clip.
-    """
-    confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
-    if confidence.shape != correct.shape:
-        raise ValueError(f"each clip needs one confidence; got {confidence.shape} for {correct.shape} clips")
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("confidences are probabilities, in [0, 1], and never NaN")
-    bin_of = np.minimum((confidence * n_bins).astype(int), n_bins - 1)  # a confidence of 1 falls in the last bin
-    count = np.bincount(bin_of, minlength=n_bins)
-    total = np.where(count, count, np.nan)
-    return (
-        count,
-        np.bincount(bin_of, weights=confidence, minlength=n_bins) / total,
-        np.bincount(bin_of, weights=correct, minlength=n_bins) / total,
-    )
 
 
 def bootstrap(
@@ -118,7 +73,7 @@ def bootstrap(
         np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")
     )
-    drawn = {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    drawn = {"E": e, "I": i, "JRBM": jrbm(e, i)}
     if losses:
         of_tasks = [np.stack([loss[task] for loss in losses]) @ draws.T for task in ("emotion", "intent")]
         drawn |= dict(zip(LOG_LOSSES, [total / draws.sum(axis=1) for total in (*of_tasks, sum(of_tasks))], strict=True))
@@ -130,7 +85,7 @@ def score_draws(
 ) -> dict[str, np.ndarray]:
     """E, I and JRBM [n_draws] of predictions that differ by draw, class numbers [n_draws, N] of each task."""
     e, i = (_f1_of_draws(truth[task], predictions[task], average) for task in ("emotion", "intent"))
-    return {"E": e, "I": i, "JRBM": _harmonic(e, i)}
+    return {"E": e, "I": i, "JRBM": jrbm(e, i)}
 
 
 def variance(draws: np.ndarray, units: Units) -> float:
@@ -187,7 +142,3 @@ def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, 
         return hits.sum(axis=1) / support.sum(axis=1)
     per_class = 2 * hits / np.maximum(support + predicted, 1)
     return (per_class * support).sum(axis=1) / support.sum(axis=1)
-
-
-def _harmonic(e: np.ndarray, i: np.ndarray) -> np.ndarray:
-    return 2 * e * i / np.maximum(e + i, 1e-12)

@@ -34,20 +34,19 @@ AND_SEEDS, ALONE = "and seeds", "alone"  # how the text ends that says what the 
 class Stage:
     """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
 
-    groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count.
-    together[part]: over all of them. Clips are in the order of `folds` and of the validation part.
-    temperature[heads][task]: see `log_losses`; [ALL_HEADS] of all of them.
+    groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count, or
+    with ALL_HEADS over all of them. Clips are in the order of `folds` and of the validation part.
+    temperature[heads][task]: see `log_losses`.
     """
 
     name: str
     groups: dict[str, list[FoldPredictions]]
-    by_heads: dict[str, dict[int, Probabilities]]
-    together: dict[str, Probabilities]
+    by_heads: dict[str, dict[int | str, Probabilities]]
     temperature: dict[int | str, dict[str, float]]
 
     def system(self, part: str) -> "System":
         """All members together, for one part."""
-        return System(self.together[part], self.groups[part], self.temperature[ALL_HEADS])
+        return System(self.by_heads[part][ALL_HEADS], self.groups[part], self.temperature[ALL_HEADS])
 
 
 @dataclass(frozen=True)
@@ -80,29 +79,19 @@ class System:
         """Degrees of freedom of the variance over seeds: seeds less one, over all cells."""
         return sum((group.n_seeds - 1) * len(group.heads) for group in self.groups)
 
-    def is_same(self, other: "System") -> bool:
-        """Whether both are the very same members."""
-        if len(self.groups) != len(other.groups):
-            return False
-        return all(
-            np.array_equal(a.probabilities[task], b.probabilities[task])
-            for a, b in zip(self.groups, other.groups, strict=True)
-            for task in TASKS
-        )
-
 
 def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> Stage:
     """Gather the predictions of a finished stage."""
-    heads = config.model.heads
     groups = {OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds)}
     if len(corpus.part("validation")):
         groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
-    by_heads = {part: {n: ensemble.mean_of(of_part, n) for n in heads} for part, of_part in groups.items()}
+    by_heads = {
+        part: {n: ensemble.mean_of(own, n) for n in config.model.heads} | {ALL_HEADS: ensemble.mean_of(own)}
+        for part, own in groups.items()
+    }
     truth = truth_of(corpus, "training", folds.name)
-    together = {part: ensemble.mean_of(of_part) for part, of_part in groups.items()}
-    scored = by_heads[OUT_OF_FOLD] | {ALL_HEADS: together[OUT_OF_FOLD]}
-    temperature = {heads: temperatures(truth, probabilities) for heads, probabilities in scored.items()}
-    return Stage(name, groups, by_heads, together, temperature)
+    temperature = {heads: temperatures(truth, predicted) for heads, predicted in by_heads[OUT_OF_FOLD].items()}
+    return Stage(name, groups, by_heads, temperature)
 
 
 def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -110,16 +99,35 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
 
     Columns stage, system, heads, part, and those of `score_rows`.
     """
+    systems = [
+        (
+            {"stage": stage.name, "system": _system(heads), "heads": heads},
+            {part: predicted[heads] for part, predicted in stage.by_heads.items()},
+            temperature,
+        )
+        for stage in stages
+        for heads, temperature in stage.temperature.items()
+    ]
+    return score_systems(systems, config, corpus, folds)
+
+
+def score_systems(
+    systems: Sequence[tuple[dict, dict[str, Probabilities], dict[str, float]]],
+    config: Config,
+    corpus: Corpus,
+    folds: pd.DataFrame,
+) -> pd.DataFrame:
+    """The scores of systems, a row per part and system.
+
+    systems: of each, the columns that name it, its probabilities by part and its temperature by task.
+    """
     tables, units = [], units_by_part(config, corpus, folds)
     for part, truth, fold in parts(corpus, folds):
-        named, predictions, losses = [], [], []
-        for stage in stages:
-            for heads, probabilities in [*stage.by_heads[part].items(), (ALL_HEADS, stage.together[part])]:
-                named.append({"stage": stage.name, "system": _system(heads), "heads": heads, "part": part})
-                predictions.append(decide(probabilities))
-                losses.append(log_losses(truth, probabilities, stage.temperature[heads]))
+        named = pd.DataFrame([columns | {"part": part} for columns, _, _ in systems])
+        predictions = [decide(probabilities[part]) for _, probabilities, _ in systems]
+        losses = [log_losses(truth, probabilities[part], temperature) for _, probabilities, temperature in systems]
         scored = score_rows(truth, predictions, losses, config.corpus.average, units[part], fold)
-        tables.append(pd.concat([pd.DataFrame(named), scored], axis=1))
+        tables.append(pd.concat([named, scored], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -137,13 +145,12 @@ def majority(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFram
     training = truth_of(corpus, "training", folds.name)
     shares = {task: np.bincount(training[task], minlength=len(corpus.labels[task])) / len(folds) for task in TASKS}
     name = "always " + ", ".join(corpus.labels[task][share.argmax()] for task, share in shares.items())
-    tables, units = [], units_by_part(config, corpus, folds)
-    for part, truth, fold in parts(corpus, folds):
-        always = {task: np.tile(share, (len(truth[task]), 1)) for task, share in shares.items()}
-        losses = log_losses(truth, always, dict.fromkeys(TASKS, 1.0))
-        scored = score_rows(truth, [decide(always)], [losses], config.corpus.average, units[part], fold)
-        tables.append(scored.assign(stage="majority", system=name, heads="", part=part))
-    return pd.concat(tables, ignore_index=True)
+    always = {
+        part: {task: np.tile(share, (len(truth[task]), 1)) for task, share in shares.items()}
+        for part, truth, _ in parts(corpus, folds)
+    }
+    named = {"stage": "majority", "system": name, "heads": ""}
+    return score_systems([(named, always, dict.fromkeys(TASKS, 1.0))], config, corpus, folds)
 
 
 def score_rows(
@@ -189,22 +196,6 @@ def log_losses(
         task: -np.log(np.maximum(calibrate(p, temperature[task])[np.arange(len(p)), truth[task]], 1e-12))
         for task, p in probabilities.items()
     }
-
-
-def by_fold(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
-    """Out-of-fold scores of each fold's clips, all head counts together: columns fold, clips, and E, I, JRBM by stage.
-
-    Columns of scores are named after score and stage, such as `JRBM, stage 2`.
-    """
-    _, truth, fold = next(parts(corpus, folds))
-    rows = []
-    for k in np.unique(fold):
-        row = {"fold": k, "clips": int((fold == k).sum())}
-        for stage in stages:
-            score = _score_rows(truth, decide(stage.together[OUT_OF_FOLD]), fold == k, config.corpus.average)
-            row |= {f"{name}, {stage.name}": value for name, value in vars(score).items()}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -254,14 +245,13 @@ def differences(
     """Scores of each system less those of the first, with 95 % intervals: columns d_E, d_E_low, d_E_high and so on.
 
     Of SCORES and LOG_LOSSES. The column `interval` says what they cover. 'over ... alone': the clips, speakers or
-    dialogues are a sample, the trained members are as they are (a paired bootstrap over `units`). Two systems that
-    differ only in their seeds fall outside it far too often. 'over ... and seeds', where every cell (head count and
-    fold) of both systems has two seeds or more: the seeds are a sample too, resampled in each cell and independently in
-    both systems (see `ensemble.resample_seeds`; of the log-loss, see `_log_loss_over_seeds`). The variances over
-    units and over seeds are added, and the interval is the difference -/+ the root of their sum times Student's t, with
-    the degrees of freedom that the seeds of the smaller system allow, or the units where they are fewer. That the
-    chance of training belongs in a comparison: Bouthillier et al. 2021, Accounting for variance in machine learning
-    benchmarks, MLSys 3.
+    dialogues are a sample, the trained members are as they are (a paired bootstrap over `units`). 'over ... and seeds',
+    where every cell (head count and fold) of both systems has two seeds or more: the seeds are a sample too, resampled
+    in each cell and independently in both systems (see `ensemble.resample_seeds`; of the log-loss, see
+    `_log_loss_over_seeds`), as Bouthillier et al. 2021 ask for (Accounting for variance in machine learning benchmarks,
+    MLSys 3). The variances over units and over seeds are added, and the interval is the difference -/+ the root of
+    their sum times Student's t, with the degrees of freedom that the seeds of the smaller system allow, or the units
+    where they are fewer.
 
     Chance that differs from clip to clip counts in both variances (Owen 2007, The pigeonhole bootstrap, Annals of
     Applied Statistics 1, 386-411), so the interval is rather too wide, by a factor of up to 1.4. Left out is what all
@@ -274,12 +264,11 @@ def differences(
     rows = []
     for k, system in enumerate(systems):
         has_seeds = systems[0].has_seeds and system.has_seeds
-        with_seeds = has_seeds and not system.is_same(systems[0])
         row = {"interval": f"over {units.what} {AND_SEEDS if has_seeds else ALONE}"}
         for name in (*SCORES, *LOG_LOSSES):
             difference, freedom = values[k][name] - values[0][name], units.n - 1
             spread = variance(drawn[name][k] - drawn[name][0], units)
-            if with_seeds:
+            if has_seeds and k > 0:
                 spread += over_seeds[k][name] + over_seeds[0][name]
                 freedom = min(system.freedom, systems[0].freedom, freedom)
             low, high = t_interval(difference, np.sqrt(spread), freedom)
@@ -291,12 +280,6 @@ def differences(
 def is_beyond_chance(low: float, high: float, covers: str) -> bool:
     """Whether a difference may be called one: its interval leaves out 0, and covers the chance of training."""
     return covers.endswith(AND_SEEDS) and (low > 0 or high < 0)
-
-
-def best_heads(scores: pd.DataFrame) -> dict[str, int]:
-    """The number of heads with the best out-of-fold F1 of each task, in the last stage of the table."""
-    last = scores[(scores.stage == scores.stage.iloc[-1]) & (scores.part == OUT_OF_FOLD) & (scores.heads != ALL_HEADS)]
-    return {task: int(last.loc[last[column].idxmax(), "heads"]) for task, column in zip(TASKS, ("E", "I"), strict=True)}
 
 
 def decide(probabilities: Probabilities) -> dict[str, np.ndarray]:
@@ -360,7 +343,7 @@ def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, flo
 def _values(truth: dict, predicted: dict, losses: dict, average: str) -> dict[str, float]:
     """E, I, JRBM and the LOG_LOSSES."""
     means = [float(losses[task].mean()) for task in TASKS]
-    return vars(joint_score(truth, predicted, average)) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
+    return joint_score(truth, predicted, average) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
 
 
 def _system(heads: int | str) -> str:
@@ -373,8 +356,8 @@ def _fold_sd(truth: dict, predicted: dict, fold: np.ndarray | None, average: str
     """Standard deviation of JRBM over folds; NaN where the clips have none."""
     if fold is None:
         return float("nan")
-    return float(np.std([_score_rows(truth, predicted, fold == k, average).JRBM for k in np.unique(fold)], ddof=1))
-
-
-def _score_rows(truth: dict, predicted: dict, rows: np.ndarray, average: str):
-    return joint_score({t: truth[t][rows] for t in TASKS}, {t: predicted[t][rows] for t in TASKS}, average)
+    by_fold = [
+        joint_score(*({task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)), average)["JRBM"]
+        for k in np.unique(fold)
+    ]
+    return float(np.std(by_fold, ddof=1))

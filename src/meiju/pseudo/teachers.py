@@ -76,18 +76,13 @@ def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read what `write` wrote."""
-    types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str)}
-    types |= {f"{task}_confidence": float for task in TASKS} | {f"{task}_accepted": bool for task in TASKS}
+    """Read what `write` wrote. Raises Damaged where it is not whole."""
+    types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **dict.fromkeys(CONFIDENCES, float)}
+    types |= {f"{task}_accepted": bool for task in TASKS}
     path = folder / "gates.csv"
     with files.reading(path):
         numbers = {"fold": int, **dict.fromkeys(GATE, float)}
         gates = pd.read_csv(path, dtype={"task": str, **numbers})[["fold", "task", *GATE]]
-        pairs = list(zip(gates.fold, gates.task, strict=True))
-        if sorted(pairs) != sorted((fold, task) for fold in set(gates.fold) for task in TASKS):
-            raise ValueError("not one gate for each fold and task")
-        if not (gates.temperature > 0).all() or gates.threshold.isna().any():
-            raise ValueError("a gate without a temperature above 0 or without a threshold")
     path = folder / "pseudo_labels.csv"
     with files.reading(path):
         table = pd.read_csv(path, dtype=types, keep_default_na=False)
@@ -96,8 +91,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             raise ValueError(f"has no column {min(lost)}")
         if not all(table[column].between(0, 1).all() for column in CONFIDENCES):
             raise ValueError("a confidence that is no probability")
-        sizes = table.fold.value_counts()
-        if sizes.nunique() > 1 or (len(sizes) and set(sizes.index) != set(gates.fold)):
+        if table.fold.value_counts().nunique() > 1:
             raise ValueError("not all folds have the same clips")
     return table, gates
 
@@ -108,22 +102,16 @@ def accepted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def too_few(table: pd.DataFrame, n_labelled: int, n_folds: int) -> str:
-    """The warning to show where stage 2 has hardly any pseudo-labels, or "" where it has enough.
+    """The warning where a fold accepts less than one clip for LABELLED_PER_PSEUDO labelled ones; "" where it does not.
 
-    That is where a fold accepts, on average, less than one pseudo-labelled clip (for at least one task) for every
-    LABELLED_PER_PSEUDO labelled clips of the training part.
-
-    table: pseudo-labels of all folds, as from `label_pool`; n_labelled: those labelled clips, of all folds.
+    table: pseudo-labels of all folds, as from `label_pool`; n_labelled: the clips of the training part.
     """
     n_accepted = len(accepted(table)) / n_folds
     if n_accepted * LABELLED_PER_PSEUDO >= n_labelled:
         return ""
-    accepts = f"{n_accepted:.1f} pseudo-labelled clips on average" if n_accepted else "no pseudo-labelled clip"
-    if len(table) == 0:
-        accepts += ", as there are no unlabelled clips"
     return (
-        f"Stage 2 is nearly stage 1 again: for {n_labelled} labelled clips, a fold has {accepts}; "
-        f"with fewer than one for every {LABELLED_PER_PSEUDO}, any gain or loss is chance."
+        f"Stage 2 is nearly stage 1 again: for {n_labelled} labelled clips, a fold has {n_accepted:.1f} "
+        f"pseudo-labelled ones; with fewer than one for every {LABELLED_PER_PSEUDO}, any gain or loss is chance."
     )
 
 
@@ -135,47 +123,29 @@ def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
     lines = [f"pseudo-labels of {len(table) // n_folds} unlabelled clips, mean over {n_folds} folds"]
     training = corpus.part("training")
     for task in TASKS:
-        kept = table[table[f"{task}_accepted"]]
-        lines.append(_describe_gates(task, len(kept), gates[gates.task == task]))
+        kept, mean = table[table[f"{task}_accepted"]], gates[gates.task == task][GATE].mean()
+        right = "none passes" if np.isnan(mean.precision) else f"{mean.precision:.3f} of those that pass are right"
+        lines.append(
+            f"{task}: {len(kept) / n_folds:.0f} accepted, at a confidence of {mean.threshold:.3f} or more (temperature "
+            f"{mean.temperature:.2f}; of held-out rows, {right})"
+        )
         if len(kept) == 0:
-            surest = table.groupby("fold")[f"{task}_confidence"].max().min()
-            lines.append(
-                f"  no {task} is accepted; with --pseudo.threshold {np.floor(1000 * surest) / 1000:.3f} every fold "
-                "would accept at least one clip"
-            )
-        lines.append(_beside_training(kept[task], training[task], n_folds, corpus.labels[task]).to_string())
+            surest = np.floor(1000 * table.groupby("fold")[f"{task}_confidence"].max().min()) / 1000
+            lines.append(f"  with --pseudo.threshold {surest:.3f} every fold would accept at least one clip")
+        counts = {"accepted per fold": kept[task].value_counts() / n_folds, "training": training[task].value_counts()}
+        beside = pd.DataFrame(counts, index=list(corpus.labels[task])).fillna(0)
+        lines.append(beside.round(0).astype(int).to_string())
     both = table[table.emotion_accepted & table.intent_accepted]
     if len(both):
-        pairs = pair_counts(both, n_folds, corpus)
-        lines += ["pairs with both tasks accepted, clips per fold:", pairs.round(0).astype(int).to_string()]
-        lines += ["pairs of the training part, clips:", pair_counts(training, 1, corpus).astype(int).to_string()]
+        lines += ["pairs with both tasks accepted, clips per fold:", pair_counts(both, n_folds, corpus).to_string()]
+        lines += ["pairs of the training part, clips:", pair_counts(training, 1, corpus).to_string()]
     return "\n".join(lines)
 
 
-def _describe_gates(task: str, n_accepted: int, gates: pd.DataFrame) -> str:
-    """One line on the gates of a task, one row per fold, and on how many labels passed them in all folds."""
-    text = f"{task}: {n_accepted / len(gates):.0f} accepted (temperature {gates.temperature.mean():.2f}"
-    if (gates.threshold == 0).all():
-        return f"{text}: the whole pool; of held-out rows, {gates.precision.mean():.3f} of the likeliest are right)"
-    text += f", at a confidence of {gates.threshold.mean():.3f} or more"
-    if gates.precision.isna().all():
-        return f"{text}; no held-out row passes)"
-    return f"{text}; of held-out rows that pass, {gates.precision.mean():.3f} are right)"
-
-
 def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFrame:
-    """Clips per fold by emotion (rows) and intent (columns)."""
-    counts = pd.crosstab(table.emotion, table.intent) / n_folds
+    """Clips per fold, rounded, by emotion (rows) and intent (columns)."""
+    counts = (pd.crosstab(table.emotion, table.intent) / n_folds).round().astype(int)
     return counts.reindex(index=corpus.labels.emotion, columns=corpus.labels.intent, fill_value=0)
-
-
-def _beside_training(kept: pd.Series, training: pd.Series, n_folds: int, classes: tuple[str, ...]) -> pd.DataFrame:
-    counts = pd.DataFrame(
-        {"accepted per fold": kept.value_counts() / n_folds, "training clips": training.value_counts()},
-        index=list(classes),
-    ).fillna(0)
-    shares = (100 * counts / counts.sum().clip(lower=1)).round(1).add_suffix(" %")
-    return pd.concat([counts.round(0).astype(int), shares], axis=1)
 
 
 def _held_out(folds: pd.DataFrame, fold: int) -> np.ndarray:

@@ -1,14 +1,11 @@
 """The report as a page: sections of tables and pictures in one HTML file, and the score table for the terminal."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jinja2
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
-
-from meiju.utils import spreadsheets, terminal
 
 MISSING = "–"
 
@@ -18,31 +15,19 @@ class Table:
     """A table of the report.
 
     heading: a few words for the contents. formats: how numbers of a column are written, such as "{:.1f}"; without one a
-    number with decimals has four of them. tags: a word that marks a row, by its place. strong: places of rows in bold.
-    file: name of the .csv kept beside the report, or None; full: what that holds, where the table shows less.
+    number with decimals has four of them. strong: places of rows in bold.
     """
 
     heading: str
     caption: str
     frame: pd.DataFrame
     formats: dict[str, str] = field(default_factory=dict)
-    tags: dict[int, str] = field(default_factory=dict)
     strong: frozenset[int] = frozenset()
-    file: str | None = None
-    full: pd.DataFrame | None = None
-
-    @property
-    def headers(self) -> list[str]:
-        """The names of the columns."""
-        return [str(name) for name in self.frame.columns]
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns are set flush right: those of numbers, and those with a format."""
-        return [
-            name in self.formats or (is_numeric_dtype(column) and not is_bool_dtype(column))
-            for name, column in self.frame.items()
-        ]
+        """Which columns are set flush right."""
+        return [is_numeric_dtype(column) and not is_bool_dtype(column) for _, column in self.frame.items()]
 
     @property
     def rows(self) -> list[list[str]]:
@@ -59,35 +44,24 @@ class Picture:
     caption: str
     uri: str
 
-    def __post_init__(self):
-        if not self.uri.startswith("data:image/"):
-            raise ValueError(f"figure {self.heading!r} is not a data:image/ URI; make it with figures.to_data_uri")
-
 
 @dataclass(frozen=True)
 class Section:
     """A section of the report: paragraphs, then tables and pictures in their order.
 
-    link: text and address, relative to the report, of what belongs to it. folded: the items are shown when asked for.
+    link: text and address, relative to the report, of what belongs to it.
     """
 
     heading: str
     text: Sequence[str] = ()
     items: Sequence[Table | Picture] = ()
     link: tuple[str, str] | None = None
-    folded: bool = False
-
-    def __post_init__(self):
-        if self.link and re.match(r"[/\\]|[^/]*:|.*\.\./", self.link[1]):
-            raise ValueError(f"{self.link[1]!r} does not lie beside the report")
 
 
 def score_table(scores: pd.DataFrame) -> str:
     """The scores as text for the terminal, about 110 columns wide. scores: see `meiju.evaluation.scores.table`."""
-    table = Table("", "", score_frame(scores))
-    rows = [table.headers, *table.rows]
-    rule = ["-" * max(map(terminal.width, column)) for column in zip(*rows, strict=True)]
-    return "\n".join([*terminal.aligned([table.headers, rule, *table.rows], table.numeric), explain(scores)])
+    text = score_frame(scores).to_string(index=False, na_rep=MISSING, float_format="{:.4f}".format)
+    return f"{text}\n{explain(scores)}"
 
 
 def explain(scores: pd.DataFrame) -> str:
@@ -134,13 +108,6 @@ def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], mad
     )
     # A folder's name need not be valid UTF-8, and then it is no text that can be written.
     return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def kept_tables(sections: Iterable[Section]) -> dict[str, str]:
-    """The tables that lie beside the report as .csv, by file name."""
-    tables = [item for section in sections for item in section.items if isinstance(item, Table) and item.file]
-    frames = {table.file: table.frame if table.full is None else table.full for table in tables}
-    return {name: spreadsheets.as_csv(frame, float_format="%.5f") for name, frame in frames.items()}
 
 
 def flat_settings(settings: dict, prefix: str = "") -> dict[str, str]:

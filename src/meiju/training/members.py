@@ -72,17 +72,17 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
     path = folder / f"{member.stem}.npz"
     with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
         arrays = {key: npz[key] for key in ("names", "trained_on", *TASKS)}
-        shapes = [arrays[task].shape for task in TASKS]
-        if any(len(shape) != 2 or shape[0] != len(arrays["names"]) for shape in shapes):
-            raise ValueError(f"predictions of {len(arrays['names'])} clips have the shapes {shapes}")
+        names = arrays["names"]
         if any(arrays[key].dtype.kind != "U" or arrays[key].ndim != 1 for key in ("names", "trained_on")):
             raise ValueError("the clips' names are no texts")
-        if any(arrays[task].dtype.kind != "f" or not np.isfinite(arrays[task]).all() for task in TASKS):
-            raise ValueError("the predictions are no finite numbers")
-        if any((np.abs(np.logaddexp.reduce(arrays[task], axis=1)) > 1e-3).any() for task in TASKS):
-            raise ValueError("the predictions are no logarithms of probabilities")
-        if len(set(arrays["names"])) < len(arrays["names"]):
+        if len(set(names)) < len(names):
             raise ValueError("a clip stands twice")
+        for task in TASKS:
+            log = arrays[task]
+            if log.dtype.kind != "f" or log.ndim != 2 or len(log) != len(names):
+                raise ValueError(f"not one row of numbers a clip for its {task}")
+            if not np.isfinite(log).all() or (np.abs(np.logaddexp.reduce(log, axis=1)) > 1e-3).any():
+                raise ValueError(f"the predictions of {task} are no logarithms of probabilities")
         return arrays
 
 

@@ -72,13 +72,8 @@ def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
         path = folder / weights_name(member)
         with files.reading(path), safe_open(path, framework="pt") as file:
             states.append({key: file.get_tensor(key) for key in sorted(file.keys())})
-            wrong = [
-                key
-                for key, weight in states[-1].items()
-                if not (weight.is_floating_point() and weight.isfinite().all())
-            ]
-            if wrong:
-                raise ValueError(f"{wrong[0]} holds other than finite numbers")
+            if not all(weight.is_floating_point() and weight.isfinite().all() for weight in states[-1].values()):
+                raise ValueError("weights that are no finite numbers")
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 

@@ -69,27 +69,6 @@ def code_of(*roots: str) -> dict[str, str]:
     return dict(sorted((hashes | libraries).items()))
 
 
-def without_code(cache_key: object) -> object:
-    """What decides a result, without the code, at every depth."""
-    if isinstance(cache_key, dict):
-        return {key: without_code(value) for key, value in cache_key.items() if key != "code"}
-    return [without_code(value) for value in cache_key] if isinstance(cache_key, list) else cache_key
-
-
-def changed_code(before: object, after: object) -> list[str]:
-    """The modules and libraries that differ in what decided two results, sorted."""
-    old, new = set(_code_in(before)), set(_code_in(after))
-    return sorted({name for name, _ in old ^ new})
-
-
-def _code_in(cache_key: object) -> Iterator[tuple[str, str]]:
-    if isinstance(cache_key, dict):
-        yield from cache_key.get("code", {}).items()
-        for key, value in cache_key.items():
-            if key != "code":
-                yield from _code_in(value)
-
-
 @cache
 def _tree(module: str) -> ast.Module:
     """A module's statements, without docstrings and type hints."""

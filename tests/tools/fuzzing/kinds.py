@@ -41,7 +41,7 @@ from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, NoFrames, read_media
 from meiju.features.registry import make_encoder
 from meiju.pseudo import teachers
-from meiju.report import figures, style
+from meiju.report import figures
 from meiju.report import page as report_page
 from meiju.run import Run
 from meiju.serving import outputs
@@ -414,7 +414,7 @@ def sentence(case: Case) -> str:
     expect(_tags(text, name) == _tags("a", "b"), "a text has become part of the page")
     if rng.random() < 0.03:  # drawing takes long
         labels = [mutations.utf8(text), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
-        style.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
+        figures.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
     return _check_predictions(predictor, predictions)
 
 
@@ -473,7 +473,7 @@ def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
 @lru_cache(maxsize=100)
 def _tags(text: str, other: str) -> list[tuple]:
     """The tags of a page with these texts."""
-    table = report_page.Table(text, other, pd.DataFrame({other: [text]}), tags={0: text}, file="errors.csv")
+    table = report_page.Table(text, other, pd.DataFrame({other: [text]}))
     picture = report_page.Picture(other, text, "data:image/png;base64,AA")
     section = report_page.Section(text, [other], [table, picture], link=(text, "ablation.md"))
     html = report_page.render(title=text, intro=[text], sections=[section], made_with={text: other})
