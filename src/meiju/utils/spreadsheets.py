@@ -44,14 +44,9 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
 
 
 def read_text(path: Path) -> str:
-    """A file of UTF-8 text, with or without a byte order mark, or of UTF-16 with one. Raises TableError."""
-    try:
+    """A file of UTF-8 text, with or without a byte order mark, or of UTF-16 with one. Raises TableError, Unreadable."""
+    with system.reading(path):
         data = path.read_bytes()
-    except OSError as error:
-        number = system.errno_of(error)
-        if number is None:
-            raise
-        raise TableError(None, f"cannot be read: {error.strerror}", system.remedy(number, reads=True)) from None
     if files.is_lfs_pointer(path):
         raise TableError(None, files.LFS_POINTER, files.LFS_WHY)
     try:
