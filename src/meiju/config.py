@@ -51,8 +51,6 @@ class CorpusConfig:
     """The challenge's label names, or whatever names the training file holds."""
     average: Literal["weighted", "micro"] = "weighted"
     """How F1 is averaged over classes: weighted by support (Track 1) or micro (Track 2)."""
-    follow_links: bool = False
-    """Follow links that lead out of the corpus' folder."""
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def test_a_folder_of_another_user_is_passed_over_and_named(tmp_path, monkeypatch
         path.parent.mkdir(exist_ok=True)
         path.touch()
     refuse(monkeypatch, "lost+found")
-    assert list(walk(tmp_path, follow=True).files) == [tmp_path / "a.mp4"]
+    assert list(walk(tmp_path).files) == [tmp_path / "a.mp4"]
     _, _, remarks = find_clips([tmp_path])
     assert f"passed over: {tmp_path / 'lost+found'} (Permission denied; make it readable)" in remarks
 
@@ -247,7 +247,7 @@ def test_a_folder_of_another_user_is_passed_over_and_named(tmp_path, monkeypatch
 def test_the_folder_itself_must_be_readable_and_its_drive_there(tmp_path, monkeypatch):
     refuse(monkeypatch, tmp_path.name)
     with pytest.raises(Unreadable, match="make it readable"):
-        walk(tmp_path, follow=True)
+        walk(tmp_path)
 
 
 def test_a_corpus_passes_over_a_closed_folder_and_names_a_closed_table(root, monkeypatch):

@@ -108,13 +108,12 @@ class Table(NamedTuple):
     not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own), start and
     stop (seconds in that file; 0 and infinity), row, part and file. unusable: the names in rows that cannot be used, so
     that nothing can be said of the media of these clips; None where this holds for the whole table. unread: heads of
-    the columns that have no known meaning. n_unsaid: sentences that hold no words (see `spoken`).
+    the columns that have no known meaning.
     """
 
     rows: pd.DataFrame
     unusable: set[str] | None
     unread: list[str]
-    n_unsaid: int
 
 
 def read_table(
@@ -131,7 +130,7 @@ def read_table(
     file: how problems name the table; needed: the columns to read.
     """
     header, rows = _header_and_rows(path, file, problems)
-    columns = _columns(header, rows, needed, file, problems)
+    columns = _columns(header, needed, file, problems)
     read = [column for column in (*needed, *GROUPS, *EXCERPT) if column in columns]
     if header and not rows and not may_be_empty:
         problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
@@ -150,11 +149,9 @@ def read_table(
     if columns:
         unusable |= _report_swallowed(rows, columns["name"], file, problems)
     table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
-    table = table.assign(part=part, file=file)
-    unsaid = [not spoken(sentence) and sentence.strip() != "" for sentence in table.sentence]
-    table.loc[unsaid, "sentence"] = ""
+    table = table.assign(part=part, file=file, sentence=table.sentence.map(spoken).astype(str))
     unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
-    return Table(table, unusable if header else None, unread, sum(unsaid))
+    return Table(table, unusable if header else None, unread)
 
 
 def spoken(sentence: str) -> str:
@@ -222,10 +219,8 @@ def _header_and_rows(path: Path, file: str, problems: list[Problem]) -> tuple[li
     return header, rows
 
 
-def _columns(
-    header: list[str], rows: list[tuple[int, list[str]]], needed: tuple[str, ...], file: str, problems: list[Problem]
-) -> dict[str, int]:
-    """Which cell of a row holds each needed column; nothing where one is missing, or two differ that mean the same."""
+def _columns(header: list[str], needed: tuple[str, ...], file: str, problems: list[Problem]) -> dict[str, int]:
+    """Which cell of a row holds each needed column; nothing where one is missing, or two mean the same."""
     if not header:
         return {}
     found: dict[str, list[int]] = defaultdict(list)
@@ -242,11 +237,9 @@ def _columns(
     cut = ("start", "end", "film") if "start" in found and "end" in found else ()
     wanted = [column for column in (*needed, *GROUPS, *cut) if column in found]
     for column in wanted:
-        differing = _first_difference(rows, found[column], clip_name if column == "name" else visible, len(header))
-        if differing is not None:
+        if len(found[column]) > 1:
             names = " and ".join(repr(header[k].strip()) for k in found[column])
-            what = f"several columns for {column}, {names}, which do not say the same"
-            problems.append(Problem(file, differing, what, "rename or delete all but one"))
+            problems.append(Problem(file, 1, f"several columns for {column}: {names}", "rename or delete all but one"))
     return {} if len(problems) > before else {column: found[column][0] for column in wanted}
 
 
@@ -279,12 +272,6 @@ def _clip_of(cells: dict, columns: dict[str, int], file: str, problems: list[Pro
         return whole | {"film": film}
     name = whole["name"] if is_named else f"{film}_{round(1000 * start):08}-{round(1000 * stop):08}"
     return {"name": name, "film": film, "start": start, "stop": stop}
-
-
-def _first_difference(rows: list[tuple[int, list[str]]], columns: list[int], plain, width: int) -> int | None:
-    """The first row in which these columns do not say the same."""
-    whole = ((row, cells) for row, cells in rows if len(cells) == width)
-    return next((row for row, cells in whole if len({plain(cells[k]).strip() for k in columns}) > 1), None)
 
 
 def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, problems: list[Problem]) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from meiju.utils import system
 
@@ -30,28 +31,24 @@ EXCERPT = re.compile(r"#t=(\d+\.\d{3}),(\d+\.\d{3})$")  # no clip's file has suc
 
 @dataclass
 class Tree:
-    """What lies below a folder: its files, sorted, with the place that each is really at; hidden ones are left out.
+    """What lies below a folder: its files, sorted, and its folders, each with the place that it is really at.
 
-    links_out: links to folders or files that are not below it, by where they lead; broken: links to nothing; closed:
-    what this user may not look into, such as a lost+found, and why.
+    closed: what this user may not look into, such as a lost+found, and why.
     """
 
     files: dict[Path, Path] = field(default_factory=dict)
     folders: dict[Path, Path] = field(default_factory=dict)
-    links_out: dict[Path, Path] = field(default_factory=dict)
-    broken: list[Path] = field(default_factory=list)
     closed: dict[Path, str] = field(default_factory=dict)
 
 
-def walk(root: Path, *, follow: bool) -> Tree:
-    """Look through a folder. Links within it are followed, those that leave it with `follow` alone.
+def walk(root: Path) -> Tree:
+    """Look through a folder, also where links lead to.
 
     Each real folder is looked through once, by its own path before any link to it, so circles of links do no harm.
     Hidden files, such as the ._x.csv that macOS puts into zips, are left out. Raises Unreadable where the system lets
     nothing be read.
     """
-    tree, inside = Tree(), Path(os.path.realpath(root))
-    waiting, links, seen = deque([(root, inside)]), [], set()
+    tree, waiting, links, seen = Tree(), deque([(root, Path(os.path.realpath(root)))]), [], set()
     while waiting or links:
         if not waiting:
             links.sort(reverse=True)
@@ -64,17 +61,13 @@ def walk(root: Path, *, follow: bool) -> Tree:
         with _closed_is_noted(tree, path, root):
             entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
         for entry in entries:
-            its_path, is_link = path / entry.name, entry.is_symlink()
-            target = Path(os.path.realpath(entry.path)) if is_link else real / entry.name
+            is_link = entry.is_symlink()
+            its_path, its_real = path / entry.name, Path(os.path.realpath(entry)) if is_link else real / entry.name
             with _closed_is_noted(tree, its_path, root):
-                if is_link and not target.exists():
-                    tree.broken.append(its_path)
-                elif is_link and not follow and not target.is_relative_to(inside):
-                    tree.links_out[its_path] = target
-                elif entry.is_dir():
-                    (links if is_link else waiting).append((its_path, target))
+                if entry.is_dir():
+                    (links if is_link else waiting).append((its_path, its_real))
                 elif entry.is_file():
-                    tree.files[its_path] = target
+                    tree.files[its_path] = its_real
     tree.files = dict(sorted(tree.files.items()))
     return tree
 
@@ -118,9 +111,9 @@ def split_excerpt(path: str | Path) -> tuple[str, float, float]:
     return (str(path)[: found.start()], float(found[1]), float(found[2])) if found else (str(path), 0.0, math.inf)
 
 
-def visible(text: str) -> str:
-    """The text in the Unicode form NFC, without invisible characters such as zero-width spaces."""
-    return "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
+def visible(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+    """The text in a Unicode form, without invisible characters such as zero-width spaces."""
+    return "".join(c for c in unicodedata.normalize(form, text) if unicodedata.category(c) != "Cf")
 
 
 def loose(name: str) -> str:
