@@ -62,9 +62,22 @@ def test_an_error_of_the_system_ends_a_script_in_one_line_whatever_library_wraps
         raise wrapped(number)
 
 
+def numpy_error() -> MemoryError:
+    with pytest.raises(MemoryError) as caught:
+        np.empty(2**50)  # as a damaged header may ask for
+    return caught.value
+
+
 @pytest.mark.parametrize(
     "error",
-    [of_av(errno.ENOENT), os_error(errno.EINVAL), of_av(INVALID_DATA), zipfile.BadZipFile("bad"), ValueError("5")],
+    [
+        numpy_error(),
+        of_av(errno.ENOENT),
+        os_error(errno.EINVAL),
+        of_av(INVALID_DATA),
+        zipfile.BadZipFile("bad"),
+        ValueError("5"),
+    ],
 )
 def test_what_is_missing_or_damaged_is_not_the_systems(error):
     assert not system.is_system_error(error)

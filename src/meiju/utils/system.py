@@ -5,11 +5,14 @@ disk or a permission refuses says nothing about a file: nothing is stored of it,
 """
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EACCES, EDQUOT, EIO, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, ENOTCONN, ENXIO, EPERM, EROFS, ESTALE
 from pathlib import Path
+
+import psutil
 
 AGAIN = "give the same command again"
 GOES_ON = f"{AGAIN}: it goes on where this one stopped"
@@ -17,7 +20,7 @@ ROOM = {ENOSPC, EDQUOT, errno.EFBIG}
 ACCESS = {EACCES, EPERM, EROFS}
 _NETWORK = {errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET}
 _ON_GPU = "on a GPU, --train.together 5, or half of --text.batch-tokens, --audio.batch-seconds, --visual.batch-frames"
-_REMEDIES = {
+REMEDIES = {
     **dict.fromkeys(ROOM, f"make room and {GOES_ON}"),
     **dict.fromkeys(ACCESS, f"make it readable, and {AGAIN}"),
     **dict.fromkeys((EMFILE, ENFILE), f"allow more open files (ulimit -n 4096), and {GOES_ON}"),
@@ -35,12 +38,18 @@ class Unreadable(RuntimeError):
 def errno_of(error: BaseException | None) -> int | None:
     """The number of the system's error that an error is or comes from, whatever library wraps it; else None."""
     while error is not None:
-        no_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # PyTorch's, of a GPU
-        number = ENOMEM if no_memory else getattr(error, "errno", None)
-        if number in _REMEDIES:
+        number = ENOMEM if _lacks_memory(error) else getattr(error, "errno", None)
+        if number in REMEDIES:
             return number
         error = error.__cause__ or error.__context__
     return None
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU
+        return True
+    # Where numpy was to make an array that this machine could never hold, its header is damaged.
+    return isinstance(error, MemoryError) and math.prod(getattr(error, "shape", ())) < psutil.virtual_memory().total
 
 
 def is_system_error(error: BaseException) -> bool:
@@ -64,13 +73,13 @@ def reading(path: str | Path) -> Iterator[None]:
 def unreadable(path: str | Path, error: BaseException) -> Unreadable:
     """What to raise in place of a system error that came up while a file was read."""
     number = errno_of(error)
-    return Unreadable(f"cannot read {path}: {os.strerror(number)}; {_REMEDIES[number]}")
+    return Unreadable(f"cannot read {path}: {os.strerror(number)}; {REMEDIES[number]}")
 
 
 def told(error: BaseException) -> str:
     """An error of the system, or of a path that cannot be one, in one line: what, where, and what helps."""
     number = errno_of(error) or error.errno
-    remedy = _REMEDIES.get(number, f"see to that path, and {AGAIN}")  # gone, too long, a file where a folder is wanted
+    remedy = REMEDIES.get(number, f"see to that path, and {AGAIN}")  # gone, too long, a file where a folder is wanted
     if number in ACCESS:
         remedy = "make it readable and writable, or name another folder with --home"
     path = getattr(error, "filename", None)

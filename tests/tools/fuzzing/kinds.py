@@ -278,7 +278,7 @@ def mp4(case: Case) -> str:
 
 def passing_error(case: Case) -> str:
     """A clip on a drive that fails once: reported, or not met; read again, all of it is there."""
-    number, at, n_read = case.rng.choice(sorted(system.SYSTEM)), case.rng.randrange(1, 4), 0
+    number, at, n_read = case.rng.choice(sorted(system.REMEDIES)), case.rng.randrange(1, 4), 0
     real = tracks._Reader.read
 
     def failing(file: tracks._Reader, size: int = -1) -> bytes:
