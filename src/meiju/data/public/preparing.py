@@ -10,6 +10,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,6 @@ TABLES = {
     "unlabelled": "NoAnnotation/transcription.csv",
 }
 MARK = ".corpus"  # names the corpus in a folder that was begun; hidden, so that nobody takes it for one of its files
-LONG = 60  # seconds; utterances that have more were cut wrongly by their owners
 
 Media = Path | zipfile.Path
 
@@ -93,7 +93,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
         draw_labelled(_kept(clips, "training"), settings.labelled, mix=settings.mix, seed=settings.seed)
     files.write_text(out / MARK, name)
     files.sweep(out)
-    notes = found.notes + _place(clips, out)
+    _place(clips, out)
     for stream, arrays in found.arrays.items():
         write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
     if settings.labelled is not None:
@@ -108,7 +108,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     if found.folds is not None:
         kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")
         files.write_text(out / "folds.csv", kept.to_csv(index=False))
-    text = _readme(name, corpus, clips, notes, settings, truth)
+    text = _readme(name, corpus, clips, found.notes, settings, truth)
     files.write_text(out / "README.md", text)
     return text
 
@@ -153,66 +153,48 @@ def _leave_out_unseen(clips: pd.DataFrame) -> None:
         clips.loc[unseen & (clips.part == "validation") & (clips.why == ""), "why"] = f"{task} that Training lacks"
 
 
-def _place(clips: pd.DataFrame, out: Path) -> list[str]:
-    """Link each clip into clips/ and add the column `file`; what is damaged gets a reason. Returns notes."""
-    wanted, is_film = clips[(clips.why == "") & clips.media.notna()], "start" in clips
-    stems = [Path(media.name).stem for media in wanted.media] if is_film else wanted.name
+def _place(clips: pd.DataFrame, out: Path) -> None:
+    """Link each clip into clips/ and add the column `file`; what is damaged gets a reason."""
+    wanted = clips[(clips.why == "") & clips.media.notna()]
+    stems = [Path(media.name).stem for media in wanted.media] if "start" in clips else wanted.name
     names = [f"clips/{s}{Path(m.name).suffix.lower()}" for s, m in zip(stems, wanted.media, strict=True)]
     clips["file"] = pd.Series(names, wanted.index, dtype=object).reindex(clips.index, fill_value="")
     sources: dict[str, Media] = dict(zip(names, wanted.media, strict=True))
-    _require_space([media for file, media in sources.items() if not (out / file).exists()], out)
-    damaged, n_long = {}, 0
+    damaged = {}
     for file, media in tqdm(sources.items(), desc="clips", unit="clip", disable=None if sources else True):
         try:
-            n_long += link(media, out / file) > LONG
+            link(media, out / file)
         except MediaError as error:
             damaged[file] = f"damaged: {error}"
     broken = clips.file.isin(damaged)
     clips.loc[broken, "why"] = clips.file[broken].map(damaged)
-    return [f"{n_long} clips have more than {LONG} s; they are kept."] if n_long and not is_film else []
 
 
-def link(media: Media, target: Path) -> float:
-    """Link a clip, or copy it where the file system cannot link or it lies in a zip; returns its seconds.
+def link(media: Media, target: Path) -> None:
+    """Link a clip, by a hard link, or copy it where the file system cannot link or it lies in a zip.
 
-    The link is a hard one: links that lead out of a corpus are followed only if that is asked for. A file that is
-    there already, with as many bytes, is kept. Raises MediaError where the clip is damaged, and leaves nothing.
+    A file that is there already, with as many bytes, is kept. Raises MediaError where the clip is damaged, and leaves
+    nothing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and target.stat().st_size == _bytes(media):
-        return _seconds(target)
+    size = media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
+    if target.exists() and target.stat().st_size == size:
+        return _require_sound_or_pictures(target)
     target.unlink(missing_ok=True)
     if isinstance(media, Path):
-        seconds = _seconds(media)
-        try:
-            os.link(media.resolve(), target)
-            return seconds
-        except OSError:  # on another file system, on one without hard links, or another user's file
-            pass
+        _require_sound_or_pictures(media)
+        # On another file system, on one without hard links, or of another user's file.
+        with suppress(OSError):
+            return os.link(media.resolve(), target)
     with files.atomic_path(target) as part:
         with media.open("rb") as reader, part.open("wb") as writer:
             shutil.copyfileobj(reader, writer)
-        return _seconds(part)
+        _require_sound_or_pictures(part)
 
 
-def _seconds(path: Path) -> float:
-    seconds = read_seconds(path)
-    if seconds <= 0:
+def _require_sound_or_pictures(path: Path) -> None:
+    if read_seconds(path) <= 0:
         raise MediaError("it lasts no time")
-    return seconds
-
-
-def _bytes(media: Media) -> int:
-    return media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
-
-
-def _require_space(media: list[Media], out: Path) -> None:
-    """Refuse to begin where what is copied would not fit."""
-    out.mkdir(parents=True, exist_ok=True)
-    device, free = out.stat().st_dev, shutil.disk_usage(out).free
-    needed = sum(_bytes(one) for one in media if not isinstance(one, Path) or one.stat().st_dev != device)
-    what = f"--out: {needed / 1e9:.1f} GB are to be copied to {out}, where {free / 1e9:.1f} GB are free"
-    require(needed <= free, f"{what}; name a folder on the disk of the clips, which are linked then")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
