@@ -433,7 +433,7 @@ def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
     root = write_corpus(tmp_path)
     touch(root, "Training/a.xyz", "Training/b.xyz", "Training/notes.csv", "Pool/transcription.csv")
     corpus = open_corpus(root)
-    named = "2 .csv (Pool/transcription.csv, Training/notes.csv), 2 .xyz (Training/a.xyz)"
+    named = "2 .csv (Pool/transcription.csv, Training/notes.csv), 2 .xyz (Training/a.xyz, Training/b.xyz)"
     assert corpus.remarks == (f"passed over in {root}: {named}",)
     assert corpus.describe().splitlines() == [
         "training: 2 clips, 2 with file, 1 with sentence, 2 with labels",

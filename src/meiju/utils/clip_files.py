@@ -4,7 +4,7 @@ import math
 import os
 import re
 import unicodedata
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,10 +128,9 @@ def examples(items: Sequence[object], *, shown: int = SHOWN) -> str:
 
 
 def describe_endings(paths: Sequence[Path], *, below: Path) -> str:
-    """Files by ending, the commonest first: how many, and the first of each folder."""
-    count = Counter(path.suffix.lower() or "no ending" for path in paths)
-    first: dict[str, dict[Path, Path]] = {ending: {} for ending in count}
+    """Files by ending, the commonest first: how many, and the first of them."""
+    by_ending: dict[str, list[Path]] = {}
     for path in paths:
-        first[path.suffix.lower() or "no ending"].setdefault(path.parent, path.relative_to(below))
-    kinds = [f"{n} {ending} ({examples(list(first[ending].values()))})" for ending, n in count.most_common()]
-    return examples(kinds, shown=6)
+        by_ending.setdefault(path.suffix.lower() or "no ending", []).append(path.relative_to(below))
+    kinds = sorted(by_ending.items(), key=lambda kind: -len(kind[1]))
+    return examples([f"{len(found)} {ending} ({examples(found)})" for ending, found in kinds], shown=6)

