@@ -34,10 +34,9 @@ class Media:
         paths = self.by_name.get(name, [])
         return [p for p in paths if f"/{p.parent.relative_to(self.root)}/".casefold().endswith(ending)]
 
-    def without_row(self, found: Set[Path], unusable: Set[str]) -> list[Path]:
+    def without_row(self, found: Set[Path]) -> list[Path]:
         """The files that are not among those found; a sound that was extracted from a clip's video counts as found."""
-        skipped = {name.rpartition("/")[2] for name in unusable}
-        paths = chain.from_iterable(best(self.by_name[name]) for name in sorted(self.by_name.keys() - skipped))
+        paths = chain.from_iterable(best(self.by_name[name]) for name in sorted(self.by_name))
         return [path for path in paths if self.tree.files[path] not in found]
 
 
@@ -47,13 +46,13 @@ def best(paths: list[Path]) -> list[Path]:
 
 
 def locate(
-    clips: pd.DataFrame, media: Media, unusable: Set[str] | None, *, needs_media: bool
+    clips: pd.DataFrame, media: Media, *, all_rows: bool, needs_media: bool
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """Find the file of each row (see `meiju.data.tables.Table`), and give each clip a name without a folder.
 
     Returns the rows with the clips' names and a column path (a file, an excerpt of one, or ""), and all that is wrong
-    with names and files. unusable: names of which nothing can be said; None where rows are missing that may be those
-    of any file. needs_media: whether a file that lacks is an error.
+    with names and files. all_rows: whether a file that no row means is one; else, rows could not be read.
+    needs_media: whether a file that lacks is an error.
     """
     clips = clips.assign(name=clips.name.map(_plain), film=clips.film.map(_plain))
     clips["given"] = clips.film.where(clips.film != "", clips.name).astype(str)
@@ -77,7 +76,7 @@ def locate(
     if media.by_name or needs_media:  # a corpus of features that were extracted before has no clips at all
         problems += _missing(unambiguous, media.root, needs_media=needs_media)
         what, remedy = "no row names this clip", "add a row to its part's csv file, or remove the file"
-        for path in [] if unusable is None else media.without_row(found_files, unusable):
+        for path in media.without_row(found_files) if all_rows else []:
             file = str(path.relative_to(media.root))
             problems.append(Problem(file, None, what, remedy, not needs_media, "a media file that no row names"))
     return clips, problems

@@ -19,7 +19,7 @@ import pandas as pd
 from meiju.config import CorpusConfig
 from meiju.data.clip_media import Media, locate
 from meiju.data.labels import OFFICIAL, TASKS, LabelSet, clean_label
-from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, Table, names_clips, read_table
+from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, names_clips, read_table
 from meiju.utils import files
 from meiju.utils.clip_files import MEDIA_SUFFIXES, Tree, describe_endings, examples, split_excerpt, walk
 
@@ -103,29 +103,28 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         for path, why in tree.closed.items()
     ]
     csv_files = _find_tables(tree, root, problems)
-    is_unread = any(not problem.warning for problem in problems)
     media = Media(tree, root)
-    tables: dict[str, Table] = {}
+    tables, unread = [], {}
     for part, path in csv_files.items():
         needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
         file, optional = str(path.relative_to(root)), part == "unlabelled"
-        tables[part] = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
-    pool = [] if "unlabelled" in tables else [_pool_without_table(tree, root, media)]
-    clips = pd.concat([*(table.rows for table in tables.values()), *pool], ignore_index=True)
+        rows, heads = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
+        tables.append(rows)
+        unread |= dict.fromkeys(map(repr, heads))
+    # One cause is told without its consequences: who knows what rows that cannot be read hold?
+    all_rows = all(problem.warning for problem in problems)
+    pool = [] if "unlabelled" in csv_files else [_pool_without_table(tree, root, media)]
+    clips = pd.concat([*tables, *pool], ignore_index=True)
     labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
-    # One cause is told without its consequences: who knows what an unread table holds?
-    unusable = [table.unusable for table in tables.values()]
-    unusable = None if is_unread or None in unusable else set().union(*unusable)
-    clips, found = locate(clips, media, unusable, needs_media=needs_media)
+    clips, found = locate(clips, media, all_rows=all_rows, needs_media=needs_media)
     problems += found
     problems += _pointer_problems(clips, root) if needs_media else []
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
-    heads = dict.fromkeys(repr(head) for table in tables.values() for head in table.unread)
-    unread = [f"columns that are not read: {', '.join(heads)}"] if heads else []
-    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *unread, *remarks))
+    remarks = [f"columns that are not read: {', '.join(unread)}", *remarks] if unread else remarks
+    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
 
 
 def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:

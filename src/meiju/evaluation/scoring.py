@@ -64,7 +64,7 @@ def read_truth(path: Path) -> Truth:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a csv file of clips' names, emotion and intent")
     problems: list[Problem] = []
-    clips = read_table(path, path.name, "truth", problems, needed=("name", *TASKS)).rows
+    clips, _ = read_table(path, path.name, "truth", problems, needed=("name", *TASKS))
     problems += name_problems(clips)
     if problems:
         raise ConfigError("\n".join(format_problems(problems)))
