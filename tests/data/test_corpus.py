@@ -1,15 +1,11 @@
 import codecs
 import csv
 import os
-import random
 import re
-import shutil
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from meiju.config import Config, CorpusConfig
 from meiju.data.corpus import CorpusError, rare_classes, read_corpus
@@ -146,20 +142,15 @@ def test_speaker_dialogue_and_a_sentence_of_several_lines_are_read(tmp_path):
     assert clips.sentence.tolist()[-1] == rows["testing"][0][1]
 
 
-@pytest.mark.parametrize("levels", [1, 2])
-def test_root_above_the_corpus(tmp_path, levels):
-    write_corpus(tmp_path / "Track1" / "Mandarin")
-    assert_plain(open_corpus(tmp_path if levels == 2 else tmp_path / "Track1"))
-
-
-def test_roots_that_are_no_corpus_and_two_tables_for_a_part(tmp_path):
-    (write_corpus(tmp_path / "two") / "test.csv").write_text("name,sentence\n")
-    assert "several tables for testing" in only_problem(tmp_path / "two")
-    shutil.rmtree(tmp_path / "two")
-    roots = [write_corpus(tmp_path / "Track1" / language) for language in ("English", "Mandarin")]
+def test_the_corpus_is_found_below_its_root_if_it_is_the_only_one(tmp_path):
+    roots = [write_corpus(tmp_path / "Track1" / "Mandarin")]
+    assert_plain(open_corpus(tmp_path))
+    roots += [write_corpus(tmp_path / "Track1" / "English")]
     assert all(str(root) in only_problem(tmp_path) for root in roots)
     assert "--corpus.root" in only_problem(None)
     assert "is not a folder" in only_problem(tmp_path / "nowhere")
+    (roots[0] / "test.csv").write_text("name,sentence\n")
+    assert "several tables for testing" in only_problem(roots[0])
 
 
 @pytest.mark.parametrize(
@@ -176,8 +167,9 @@ def test_names_match_in_any_unicode_form(tmp_path):
     assert open_corpus(root).part("testing").name.tolist() == [f"{composed}1", f"{composed}2"]
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".wmv", ".ts", ".mpg", ".3gp", ".ogg", ".aac", ".M4V", ".opus"])
-@pytest.mark.parametrize("folder", ["NoAnnotation", "noannotation"])
+@pytest.mark.parametrize(
+    ("suffix", "folder"), [(".mp4", "NoAnnotation"), (".wmv", "noannotation"), (".M4V", "Unlabeled")]
+)
 def test_a_pool_of_any_media_needs_no_table(tmp_path, suffix, folder):
     root = write_corpus(tmp_path)
     touch(root, f"{folder}/p2{suffix}", f"{folder}/p1{suffix}")
@@ -186,10 +178,7 @@ def test_a_pool_of_any_media_needs_no_table(tmp_path, suffix, folder):
     assert pool[["sentence", "emotion", "intent"]].eq("").all(axis=None)
 
 
-@pytest.mark.parametrize(
-    "table",
-    ["NoAnnotation/pool.csv", "Unlabeled_transcription.csv", "unlabelled.CSV", "No_Annotation.csv", "UNLABELED/p.tsv"],
-)
+@pytest.mark.parametrize("table", ["NoAnnotation/pool.csv", "No_Annotation.CSV", "UNLABELED/p.tsv"])
 def test_a_pools_table_by_any_of_its_names(tmp_path, table):
     path = write_corpus(tmp_path, media=[*NAMES, "p1"]) / table
     path.parent.mkdir(exist_ok=True)
@@ -226,39 +215,18 @@ def test_csv_files_of_single_clips_are_no_tables(tmp_path):
     assert only_problem(root).startswith(f"{TESTING}, row 1: no column for ")
 
 
-# Any rows come back
-
-names = st.text("abcXYZ019_- 走.", min_size=1, max_size=8).map(lambda name: f"c{name}z")
-tables = st.lists(
-    st.tuples(st.text(max_size=12), st.sampled_from(EMOTIONS), st.sampled_from(INTENTS)), min_size=1, max_size=6
-)
+ODD = ['say "hi"', "=1+1", "two\r\nlines", " a ", "'", "NA", "a;b|c", "7"]
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    names=st.lists(names, min_size=18, max_size=18, unique=True),
-    training=tables,
-    validation=tables,
-    testing=tables,
-    shuffle=st.randoms(use_true_random=False),
-)
-def test_any_rows_come_back_whatever_their_order(names, training, validation, testing, shuffle: random.Random):
-    unused = iter(names)
-    rows = {
-        "training": [[next(unused), *row] for row in training],
-        "validation": [[next(unused), *row] for row in validation],
-        "testing": [[next(unused), row[0]] for row in testing],
-    }
-    expected = sorted([row[0], part, *row[1:], *[""] * (4 - len(row))] for part in rows for row in rows[part])
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = open_corpus(write_corpus(Path(folder) / "a", rows=rows, media=[]), needs_media=False)
-        for part in rows.values():
-            shuffle.shuffle(part)
-        shuffled = open_corpus(write_corpus(Path(folder) / "b", rows=rows, media=[]), needs_media=False)
-    columns = ["name", "part", "sentence", "emotion", "intent"]
-    assert corpus.clips[columns].to_numpy().tolist() == expected
-    assert shuffled.clips.equals(corpus.clips)
-    assert shuffled.fingerprint(*columns) == corpus.fingerprint(*columns)
+def test_any_sentence_comes_back_whatever_the_order_of_rows(tmp_path):
+    training = [[f"c{k}", sentence, EMOTIONS[k % 7], INTENTS[k % 8]] for k, sentence in enumerate(ODD)]
+    one, other = (
+        open_corpus(write_corpus(tmp_path / name, rows={"training": rows}, media=[]), needs_media=False)
+        for name, rows in (("a", training), ("b", training[::-1]))
+    )
+    assert one.part("training")[["name", "sentence", "emotion", "intent"]].to_numpy().tolist() == training
+    assert other.clips.equals(one.clips)
+    assert other.fingerprint("name", "sentence") == one.fingerprint("name", "sentence")
 
 
 def test_clips_are_known_by_their_contents_alone_and_read_only_where_times_are_new(tmp_path, monkeypatch):
@@ -385,22 +353,15 @@ def test_clips_that_are_not_needed_are_at_most_warned_of(tmp_path, media):
     assert warnings == ([f"warning: {TRAINING}, row 3: no media file for t2"] if media else [])
 
 
-@pytest.mark.parametrize(
-    ("streams", "ok"), [(("t=tfidf-svd", "a=npy:{}"), True), (("t=tfidf-svd", "a=smart-turn"), False)]
-)
-def test_the_streams_say_whether_media_are_needed(tmp_path, streams, ok):
+def test_the_streams_say_whether_media_are_needed(tmp_path):
     corpus = CorpusConfig(root=write_corpus(tmp_path, media=[]))
-    config = Config("run", streams=tuple(x.format(tmp_path) for x in streams), corpus=corpus)
-    if ok:
-        assert Run(config).corpus.clips.name.tolist() == NAMES
-    else:
-        with pytest.raises(CorpusError, match="no media file for t1"):
-            Run(config).corpus.part("training")
+    config = Config("run", streams=("t=tfidf-svd", f"a=npy:{tmp_path}"), corpus=corpus)
+    assert Run(config).corpus.clips.name.tolist() == NAMES
+    with pytest.raises(CorpusError, match="no media file for t1"):
+        Run(replace(config, streams=("t=tfidf-svd", "a=smart-turn"))).corpus.part("training")
 
 
-@pytest.mark.parametrize(
-    "name", ["../x", "/a/b", "a\\..\\b", "..", ".hidden", "C:x", "a\nb", "a\0b", "n" * 201, ".mp4"]
-)
+@pytest.mark.parametrize("name", ["../x", "a\\..\\b", ".hidden", "C:x", "a\nb", "n" * 201, ".mp4"])
 def test_names_that_are_not_plain_are_refused(tmp_path, name):
     root = write_corpus(tmp_path, rows={"testing": [*ROWS["testing"], [name, "why?"]]}, media=[])
     assert re.search(r"Testing.*, row [34]: '.*' cannot name a clip", only_problem(root, needs_media=False))
