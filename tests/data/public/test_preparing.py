@@ -36,10 +36,7 @@ def clips(source):
             "sentence": "a, b",
             "emotion": ("joy", "rage")[k % 2],
             "intent": ("ask", "wish")[k // 2 % 2],
-            "dialogue": "",
-            "speaker": "",
             "media": toy_clip(source / f"clip{k}.mp4"),
-            "why": "",
         }
         for k in range(10)
     ]

@@ -56,16 +56,23 @@ class Settings:
 class Prepared:
     """What an adapter has read from the owners' files.
 
-    clips: one row per clip, with columns name, part (training, validation, testing), sentence, emotion, intent,
-    dialogue, speaker, media (where the clip lies, None if it is not there) and why (the reason to leave it out, or "");
-    where clips are pieces of long films, start and end in seconds as well. notes: what is to be known of the corpus.
-    arrays: by stream, the ready-made frames of each clip. folds: name and fold of training clips, where published.
+    clips: one row per clip, with columns name, part (training, validation, testing), emotion, intent and, where the
+    corpus has them, sentence, dialogue, speaker, media (where the clip lies, None if it is not there) and why (the
+    reason to leave it out, or ""); where clips are pieces of long films, start and end in seconds as well. notes: what
+    is to be known of the corpus. arrays: by stream, the ready-made frames of each clip. folds: name and fold of
+    training clips, where published.
     """
 
     clips: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     arrays: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     folds: pd.DataFrame | None = None
+
+    def __post_init__(self):
+        unknown = {"sentence": "", "dialogue": "", "speaker": "", "why": "", "media": None}
+        self.clips = self.clips.assign(**{c: v for c, v in unknown.items() if c not in self.clips})
+        if self.clips.media.isna().all() and not self.arrays:
+            self.notes = [*self.notes, "No clips were found: sentences alone."]
 
 
 @dataclass(frozen=True)
