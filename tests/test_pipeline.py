@@ -360,8 +360,8 @@ def test_a_head_that_learns_from_a_part_of_a_large_pool_says_so(own_home, root, 
 
 def test_of_changed_clips_only_these_are_encoded_again(tmp_path, capsys):
     corpus, home = tmp_path / "corpus", tmp_path / "home"
-    sizes = {"n_training": 3, "n_validation": 1, "n_test": 2, "n_unlabelled": 2}
-    sample_corpus.make_sample(corpus, **sizes, n_jobs=1, show_progress=False)
+    sizes = {"training": 3, "validation": 1, "testing": 2, "unlabelled": 2}
+    sample_corpus.make_sample(corpus, sizes=sizes, n_jobs=1)
     clips = {part: sorted((corpus / "Annotation" / part).glob("*.mp4")) for part in ("Testing", "Training")}
     flags = ("--punctuation", "none", "--streams", "audio=smart-turn", "visual=face-geometry")
     run_step("02_refine_punctuation", home, corpus, *flags)

@@ -24,8 +24,7 @@ def many() -> pd.DataFrame:
 
 
 def make_tiny(root, seed: int = 0) -> None:
-    sizes = dict(zip(("n_training", "n_validation", "n_test", "n_unlabelled"), SIZES.values(), strict=True))
-    sample_corpus.make_sample(root, seed=seed, **sizes, n_jobs=1, show_progress=False)
+    sample_corpus.make_sample(root, seed=seed, sizes=SIZES, n_jobs=1)
 
 
 def test_a_seed_repeats_the_plan_and_a_clip_and_another_does_not(many):

@@ -1,9 +1,9 @@
 import math
 import os
 import signal
+import threading
 from pathlib import Path
 
-import joblib
 import pytest
 
 from meiju.config import ComputeConfig, ConfigError
@@ -25,6 +25,10 @@ def square(folder: Path, k: int) -> None:
 def interrupted(folder: Path, k: int) -> None:
     """As by Ctrl+C, which reaches all processes of a terminal."""
     os.kill(os.getpid(), signal.SIGINT)
+    (folder / f"{k}.txt").touch()
+
+
+def noted(folder: Path, k: int) -> None:
     (folder / f"{k}.txt").touch()
 
 
@@ -107,10 +111,12 @@ def test_an_address_belongs_to_a_cluster_whose_package_is_there(monkeypatch):
         ComputeConfig("dask")
 
 
-def test_nothing_is_left_to_joblib_for_its_callers(tmp_path):
-    """A cluster chosen for jobs is not what joblib uses elsewhere meanwhile."""
-    for _ in run_jobs(ComputeConfig("dask"), square, [(tmp_path, 0)], n_jobs=1, folder=tmp_path):
-        assert type(joblib.parallel.get_active_backend()[0]).__name__ == "LokyBackend"
+def test_a_cluster_of_one_core_is_waited_for(tmp_path, capsys):
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+    with pytest.importorskip("distributed").LocalCluster(**options) as cluster:
+        threading.Timer(0.5, cluster.scale, [2]).start()
+        assert len(run(noted, tmp_path, "dask", address=cluster.scheduler_address)) == N_JOBS
+    assert "has 2 cores" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -139,31 +139,15 @@ def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "what", "clips", "even", "worst"])
 
 
-def kept_together(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
-    """Whether one person's clips can lie in several folds, in a sentence; by: see `group`.
-
-    Folds that are kept from earlier may have been drawn by something else.
-    """
-    table = training.merge(folds, on="name")
-    what, groups = group(table, by)
-    if not what:
-        return (
-            "Nothing is kept together in a fold, as no speakers or dialogues are known (--folds-by): where people "
-            "recur, the score out of fold is higher than that of new people."
-        )
-    n, n_split = groups.nunique(), int((table.fold.groupby(groups).nunique() > 1).sum())
-    if n_split:
-        return f"Not kept together: {n_split} of {n} values of {what} lie in several folds, which were drawn before."
-    return f"Kept together in a fold: {n} values of {what}, with {groups.value_counts().max()} clips at most."
-
-
-def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
-    """Sizes of the folds, and the worst deviation of a fold per class and, of the pairs, the worst ten."""
+def describe(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
+    """Sizes of the folds, what they keep together (see `group`), and the worst deviation per class and of ten pairs."""
     table = deviations(folds, training).round(1)
     classes, pairs = table[table.kind != "pair"], table[table.kind == "pair"]
     sizes = ", ".join(str(n) for n in folds.fold.value_counts().sort_index())
-    lines = [f"{folds.fold.nunique()} folds of {sizes} clips", "worst deviation from an even split, in clips:"]
-    lines.append(classes.to_string(index=False))
+    what, groups = group(training, by)
+    kept = f"clips of a {what} ({groups.nunique()} of them) are kept together" if what else "nothing is kept together"
+    lines = [f"{folds.fold.nunique()} folds of {sizes} clips; {kept} (--folds-by)"]
+    lines += ["worst deviation from an even split, in clips:", classes.to_string(index=False)]
     lines += [f"the worst of {len(pairs)} pairs:", pairs.nlargest(10, "worst").to_string(index=False)]
     return "\n".join(lines)
 

@@ -195,8 +195,7 @@ def _folds(run: Run, trained: list[Stage]) -> Section:
     summary = frame[columns].agg(["mean", "std"]).reset_index(drop=True)
     summary.insert(0, "fold", ["mean", "sd"])
     shown = pd.concat([frame.astype({"fold": str, "clips": "Int64"}), summary], ignore_index=True)
-    together = folds.kept_together(run.folds, run.corpus.part("training"), run.config.folds_by)
-    caption = f"Out-of-fold scores of the clips that each fold holds out, all head counts together. {together}"
+    caption = "Out-of-fold scores of the clips that each fold holds out, all head counts together."
     return Section("Folds", [], [Table("Scores by fold", caption, shown, dict.fromkeys(columns, SHORT))])
 
 
