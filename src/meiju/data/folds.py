@@ -108,7 +108,10 @@ def _draw_clips(training: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
 
     groups = _same_words(training)
-    one_hot = _one_hot(training)
+    pair = training.emotion + "\x1f" + training.intent
+    one_hot = np.hstack(
+        [pd.get_dummies(labels, dtype=np.int64) for labels in (training.emotion, training.intent, pair)]
+    )
     # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
     first = np.unique(groups, return_index=True)[1]
     if len(first) < n_folds:
@@ -173,13 +176,6 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
             f"give --folds {folds.fold.nunique()}, or {again}"
         )
     return folds.sort_values("name", ignore_index=True)
-
-
-def _one_hot(training: pd.DataFrame) -> np.ndarray:
-    """Emotion, intent and pair of each clip as 0/1 columns."""
-    pair = training.emotion + "\x1f" + training.intent
-    columns = [pd.get_dummies(labels) for labels in (training.emotion, training.intent, pair)]
-    return np.concatenate([column.to_numpy(dtype=np.int64) for column in columns], axis=1)
 
 
 def _same_words(training: pd.DataFrame) -> np.ndarray:

@@ -106,7 +106,11 @@ def read_table(
     start and stop (seconds in that file; 0 and infinity), row, part and file. file: how problems name the table;
     needed: the columns to read.
     """
-    header, rows = _header_and_rows(path, file, problems)
+    header, rows = [], []
+    try:
+        (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
+    except spreadsheets.TableError as error:
+        problems.append(Problem(file, error.row, error.what, error.remedy))
     columns = _columns(header, needed, file, problems)
     read = [column for column in (*needed, *GROUPS, *EXCERPT) if column in columns]
     if header and not rows and not may_be_empty:
@@ -181,16 +185,6 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
         else:
             first[clip.name] = clip
     return problems
-
-
-def _header_and_rows(path: Path, file: str, problems: list[Problem]) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and numbered rows of a csv file; both empty where it cannot be read."""
-    try:
-        (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
-    except spreadsheets.TableError as error:
-        problems.append(Problem(file, error.row, error.what, error.remedy))
-        return [], []
-    return header, rows
 
 
 def _columns(header: list[str], needed: tuple[str, ...], file: str, problems: list[Problem]) -> dict[str, int]:

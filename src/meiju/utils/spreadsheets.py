@@ -35,9 +35,21 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
     """The rows of a csv file that are not blank, each with the line where it begins; the first is the header.
 
     The separator is what a first line `sep=;` names, as Excel writes it, or of SEPARATORS the one that finds most of
-    `columns` in the header (see `column_name`). Raises TableError.
+    `columns` in the header (see `column_name`). Raises TableError, Unreadable.
     """
-    rows = _rows(*_opening(read_text(path), columns))
+    text, separator = _opening(read_text(path), columns)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, row = [], 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((row, cells))
+            row = reader.line_num + 1
+    except csv.Error as error:
+        remedy = 'double a quotation mark that belongs to the sentence ("") and put the sentence into quotes'
+        if str(error).startswith(("unexpected end of data", "field larger than")):
+            raise TableError(row, "a quote is opened here and not closed", f"close it, or {remedy}") from None
+        raise TableError(row, f"cannot be read as csv: {error}", f"check its quotes: {remedy}") from None
     if not rows:
         raise TableError(None, "is empty", "add a header line and one row per clip")
     return rows
@@ -92,22 +104,6 @@ def _split(line: str, separator: str) -> list[str]:
         return next(csv.reader([line], delimiter=separator), [])
     except csv.Error:
         return []
-
-
-def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, row = [], 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((row, cells))
-            row = reader.line_num + 1
-    except csv.Error as error:
-        remedy = 'double a quotation mark that belongs to the sentence ("") and put the sentence into quotes'
-        if str(error).startswith(("unexpected end of data", "field larger than")):
-            raise TableError(row, "a quote is opened here and not closed", f"close it, or {remedy}") from None
-        raise TableError(row, f"cannot be read as csv: {error}", f"check its quotes: {remedy}") from None
-    return rows
 
 
 def as_csv(table: pd.DataFrame, **options) -> str:

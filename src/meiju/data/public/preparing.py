@@ -96,17 +96,13 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     found = corpus.read(source, settings)
     clips = found.clips.reset_index(drop=True)
     _leave_out(clips, source, corpus)
-    if settings.labelled is not None:  # refused now rather than after all clips are linked
-        draw_labelled(_kept(clips, "training"), settings.labelled, mix=settings.mix, seed=settings.seed)
+    _keep_labels(clips, settings)  # refused now rather than after all clips are linked
     files.write_text(out / MARK, name)
     files.sweep(out)
     _place(clips, out)
     for stream, arrays in found.arrays.items():
         write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
-    if settings.labelled is not None:
-        training = _kept(clips, "training")
-        labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
-        clips.loc[clips.name.isin(set(training.name) - labelled), "part"] = "unlabelled"
+    clips = _keep_labels(clips, settings)
     _leave_out_unseen(clips)
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
         path.unlink()  # left out, or of an earlier call: a clip that no row names is an error
@@ -136,6 +132,15 @@ def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
 
 def _kept(clips: pd.DataFrame, part: str) -> pd.DataFrame:
     return clips[(clips.part == part) & (clips.why == "")].sort_values("name", ignore_index=True)
+
+
+def _keep_labels(clips: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The clips, those of Training that are not drawn as unlabelled ones."""
+    if settings.labelled is None:
+        return clips
+    training = _kept(clips, "training")
+    labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
+    return clips.assign(part=clips.part.mask(clips.name.isin(set(training.name) - labelled), "unlabelled"))
 
 
 def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
