@@ -18,8 +18,8 @@ def make_folds(run):
         drawn = folds.draw(run.corpus, n_folds=config.folds, by=config.folds_by, seed=config.seed)
         folds.write(drawn, path)
     training = run.corpus.part("training")
-    print(folds.describe(run.folds, training))
-    print(folds.kept_together(run.folds, training, run.config.folds_by))
+    print(folds.describe(run.folds, training, run.config.folds_by))
+    print(*folds.forecast(run.folds, training, run.config.folds_by), sep="\n")
 
 
 if __name__ == "__main__":

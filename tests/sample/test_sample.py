@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, CorpusConfig
+from meiju.data.corpus import read_corpus
 from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.sample import corpus as sample_corpus
 from whole_clips import read_audio, read_frames
@@ -23,8 +24,7 @@ def many() -> pd.DataFrame:
 
 
 def make_tiny(root, seed: int = 0) -> None:
-    sizes = dict(zip(("n_training", "n_validation", "n_test", "n_unlabelled"), SIZES.values(), strict=True))
-    sample_corpus.make_sample(root, seed=seed, **sizes, n_jobs=1, show_progress=False)
+    sample_corpus.make_sample(root, seed=seed, sizes=SIZES, n_jobs=1)
 
 
 def test_a_seed_repeats_the_plan_and_a_clip_and_another_does_not(many):
@@ -82,26 +82,14 @@ def test_some_subtitles_are_empty():
     assert (empty.punctuated != "").all()
 
 
-def test_tables_have_the_official_columns(corpus):
-    training = corpus / "Annotation/Training_transcription.csv"
-    assert training.read_bytes().startswith(b"\xef\xbb\xbf")
-    columns = {
-        training: ["FileName", "Subtitle", "emotion", "intent"],
-        corpus / "Annotation/Validation_transcription.csv": ["Unnamed: 0", "FileName", "Subtitle", "emotion", "intent"],
-        corpus / "Annotation/Mandarin_Testing_files.csv": ["FileName", "Subtitle"],
-        corpus / "NoAnnotation/transcription.csv": ["name", "sentence"],
-    }
-    assert {path: [*pd.read_csv(path, encoding="utf-8-sig").columns] for path in columns} == columns
-
-
-def test_every_row_has_its_clip(corpus):
-    tables = ("Training_transcription.csv", "Validation_transcription.csv", "Mandarin_Testing_files.csv")
-    for name, part in zip(tables, ("Training", "Validation", "Testing"), strict=True):
-        table, folder = f"Annotation/{name}", f"Annotation/{part}"
-        assert sorted(pd.read_csv(corpus / table).FileName) == sorted(p.name for p in (corpus / folder).iterdir())
-    pool = pd.read_csv(corpus / "NoAnnotation/transcription.csv").name
-    assert sorted(pool + ".mp4") == sorted(p.name for p in (corpus / "NoAnnotation/clips").iterdir())
-    assert "Sample_NoAnnotation_00001" in set(pool)
+def test_the_corpus_is_the_plan_in_the_official_layout(corpus):
+    read = read_corpus(CorpusConfig(corpus), needs_media=True)
+    planned = sample_corpus.plan(0, SIZES).sort_values("name", ignore_index=True)
+    pd.testing.assert_frame_equal(read.clips[["name", "part", "sentence"]], planned[["name", "part", "sentence"]])
+    is_labelled = planned.part.isin(["training", "validation"])
+    for task in ("emotion", "intent"):
+        assert read.clips[task].tolist() == planned[task].where(is_labelled, "").tolist()
+    assert read.warnings == []
     assert "made-up" in (corpus / "README.txt").read_text()
 
 
@@ -111,14 +99,6 @@ def test_clips_hold_sight_and_sound_of_one_to_two_seconds(corpus):
         sound = read_audio(path)
         assert 16_000 <= len(sound) < 34_000
         assert sound.std() > 0.001
-
-
-def test_tables_tell_the_plan(corpus):
-    planned = sample_corpus.plan(0, SIZES).set_index("name")
-    table = pd.read_csv(corpus / "Annotation/Training_transcription.csv", encoding="utf-8-sig")
-    by_name = table.set_index(table.FileName.str.removesuffix(".mp4"))
-    assert by_name.emotion.to_dict() == planned[planned.part == "training"].emotion.to_dict()
-    assert by_name.Subtitle.to_dict() == planned[planned.part == "training"].sentence.to_dict()
 
 
 def test_rerun_draws_only_what_is_missing(corpus):

@@ -219,8 +219,8 @@ FLAGS = """--jobs 2 --device cpu --folds 3 --model.heads 1 2 --model.width 16 --
 
 def make_corpus(root: Path, *, n_training: int = 60, n_others: int = 8, n_pool: int = 12) -> Path:
     """A sample corpus whose pool has no transcripts, as the challenge's."""
-    sizes = {"n_training": n_training, "n_validation": n_others, "n_test": n_others, "n_unlabelled": n_pool}
-    sample_corpus.make_sample(root, **sizes, n_jobs=1, show_progress=False)
+    sizes = {"training": n_training, "validation": n_others, "testing": n_others, "unlabelled": n_pool}
+    sample_corpus.make_sample(root, sizes=sizes, n_jobs=1)
     (root / "NoAnnotation" / "transcription.csv").unlink()
     return root
 

@@ -67,8 +67,8 @@ def wait_until(holds, seconds: float = 120) -> None:
 
 @pytest.mark.parametrize(
     ("send", "number"),
-    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGTERM), (os.killpg, signal.SIGHUP)],
-    ids=["to the main process", "to its group", "from a terminal that is closed"],
+    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGHUP)],
+    ids=["to the main process", "from a terminal that is closed, to its group"],
 )
 def test_a_signal_ends_the_script_and_its_workers_in_one_line(toy, send, number):
     main, workers = toy()

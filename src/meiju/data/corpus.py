@@ -9,9 +9,7 @@ import difflib
 import hashlib
 import math
 import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +17,27 @@ from pathlib import Path
 import pandas as pd
 
 from meiju.config import CorpusConfig
-from meiju.data.clip_media import Media, locate, part_of_words
+from meiju.data.clip_media import Media, locate
 from meiju.data.labels import OFFICIAL, TASKS, LabelSet, clean_label
-from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, Table, name_problems, names_clips, read_table
+from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, names_clips, read_table
 from meiju.utils import files
 from meiju.utils.clip_files import MEDIA_SUFFIXES, Tree, describe_endings, examples, split_excerpt, walk
 
 PARTS = ("training", "validation", "testing", "unlabelled")
 LABELLED = ("training", "validation")
-OPTIONAL = ("validation", "unlabelled")
 # What encoders and the punctuation restorer may learn from, without labels: never the parts that are scored.
 UNSCORED_PARTS = ("training", "unlabelled")
 
+# Parts that a corpus may lack, and what then lacks in a run.
+WITHOUT = {"validation": "scores are out of fold alone", "testing": "there is nothing to hand in"}
 LOOKED_AT = 50  # clips that are opened to see whether they are clips
-SEPARATED = re.compile(r"[;,/|+&；，、]")
+# How the name of a table or folder tells its part: by one of its words, such as Training_transcription.csv or val.csv.
+PART_WORDS = {
+    "training": r"train\w*",
+    "validation": r"val|valid\w*|dev",
+    "testing": r"test\w*",
+    "unlabelled": r"unlabell?ed|noannotation",
+}
 TABLE_SUFFIXES = (".csv", ".tsv")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
@@ -92,58 +97,34 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     needs_media: whether a clip without a media file is an error, or only a warning (its features are read elsewhere).
     """
     root = _find_root(config.root)
-    tree = walk(root, follow=config.follow_links)
-    problems = _link_problems(tree, root)
-    refused = any(not problem.warning for problem in problems)
+    tree = walk(root)
+    problems = [
+        Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", warning=True)
+        for path, why in tree.closed.items()
+    ]
     csv_files = _find_tables(tree, root, problems)
     media = Media(tree, root)
-    tables: dict[str, Table] = {}
+    tables, unread = [], {}
     for part, path in csv_files.items():
         needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
         file, optional = str(path.relative_to(root)), part == "unlabelled"
-        tables[part] = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
-    pool = [] if "unlabelled" in tables else [_pool_without_table(tree, root, media)]
-    clips = pd.concat([*(table.rows for table in tables.values()), *pool], ignore_index=True)
+        rows, heads = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
+        tables.append(rows)
+        unread |= dict.fromkeys(map(repr, heads))
+    # One cause is told without its consequences: who knows what rows that cannot be read hold?
+    all_rows = all(problem.warning for problem in problems)
+    pool = [] if "unlabelled" in csv_files else [_pool_without_table(tree, root, media)]
+    clips = pd.concat([*tables, *pool], ignore_index=True)
     labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
-    unusable = set().union(*(table.unusable or () for table in tables.values()))
-    located = locate(clips, media, unusable, missing_is_warning=not needs_media)
-    clips = located.clips
-    problems += located.problems + name_problems(clips[~clips.name.isin(located.ambiguous)])
-    if needs_media:
-        problems += _pointer_problems(clips, root)
-    # One cause is told without its consequences: who knows what an unread table or a refused link holds?
-    unread = {part for part in PARTS if part not in OPTIONAL and part not in tables}
-    unread |= {part for part, table in tables.items() if table.unusable is None}
-    problems += [] if refused else located.missing
-    problems += [] if unread else located.without_row
-    absent = _no_table(root, "testing", needed=False)
-    if absent in problems and unread == {"testing"} and located.without_row:  # whose clips are these?
-        problems[problems.index(absent)] = _no_table(root, "testing", needed=True)
+    clips, found = locate(clips, media, all_rows=all_rows, needs_media=needs_media)
+    problems += found
+    problems += _pointer_problems(clips, root) if needs_media else []
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
-    remarks = [*_passed_over(tree, root, [*csv_files.values()]), *_unread(tables), *located.remarks, *remarks]
-    return Corpus(clips, labels, problems, (*remarks, *_unsaid(tables), *_lost_characters(clips)))
-
-
-def _unread(tables: dict[str, Table]) -> list[str]:
-    """A remark on columns whose meaning is not known."""
-    heads = list(dict.fromkeys(head for table in tables.values() for head in table.unread))
-    return [f"columns that are not read: {', '.join(map(repr, heads))}"] if heads else []
-
-
-def _unsaid(tables: dict[str, Table]) -> list[str]:
-    """A remark on sentences that only say what is heard besides words."""
-    n = sum(table.n_unsaid for table in tables.values())
-    return [f"{n} sentences hold no words but ♪ or a remark in brackets, and count as none"] if n else []
-
-
-def _lost_characters(clips: pd.DataFrame) -> list[str]:
-    """A remark where sentences hold the mark that programs set for what they cannot decode."""
-    lost = clips.name[clips.sentence.str.contains("\ufffd")]
-    why = "characters were lost when the table was converted; save it as UTF-8 from its source"
-    return [f"{len(lost)} sentences hold \ufffd (the first is that of {lost.iloc[0]}): {why}"] if len(lost) else []
+    remarks = [f"columns that are not read: {', '.join(unread)}", *remarks] if unread else remarks
+    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
 
 
 def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
@@ -181,26 +162,15 @@ def _has_annotation(folder: Path) -> bool:
     return False
 
 
-def _link_problems(tree: Tree, root: Path) -> list[Problem]:
-    """What may not be looked into, links that lead to nothing, and those that are not followed."""
-    problems = []
-    for path in tree.broken:
-        file, remedy = str(path.relative_to(root)), "mend or remove it"
-        problems.append(Problem(file, None, "is a link to nothing", remedy, warning=True, kind="a link to nothing"))
-    for path, why in tree.closed.items():
-        file, what = str(path.relative_to(root)), f"is passed over: {why}"
-        problems.append(Problem(file, None, what, "make it readable", warning=True, kind="may not be read"))
-    for path, target in sorted(tree.links_out.items()):
-        if target.is_dir() or path.suffix.lower() in (*MEDIA_SUFFIXES, *TABLE_SUFFIXES):
-            what, kind = f"is a link out of the corpus, to {target}", "a link out of the corpus"
-            remedy = "give --corpus.follow-links to follow such links"
-            problems.append(Problem(str(path.relative_to(root)), None, what, remedy, kind=kind))
-    return problems
+def _part_of_words(name: str) -> set[str]:
+    """The parts that a file's or folder's name speaks of."""
+    words = re.findall(r"[a-z]+", re.sub("no[_ -]", "no", name.casefold()))
+    return {part for part, pattern in PART_WORDS.items() if any(re.fullmatch(pattern, word) for word in words)}
 
 
 def _pool_folders(tree: Tree, root: Path) -> list[Path]:
     """The folders of unlabelled clips, NoAnnotation as the organisers call it, each by its path and its real one."""
-    named = [path for path in tree.folders if path.parent == root and part_of_words(path.name) == {"unlabelled"}]
+    named = [path for path in tree.folders if path.parent == root and _part_of_words(path.name) == {"unlabelled"}]
     return named + [tree.folders[path] for path in named]
 
 
@@ -209,7 +179,7 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
     pools, candidates = _pool_folders(tree, root), defaultdict(dict)
     for path, real in tree.files.items():
         if path.suffix.lower() in TABLE_SUFFIXES:
-            parts = {"unlabelled"} if _is_below(pools, path, real) else part_of_words(path.stem)
+            parts = {"unlabelled"} if _is_below(pools, path, real) else _part_of_words(path.stem)
             if len(parts) == 1:
                 candidates[parts.pop()].setdefault(real, path)
     tables = {}
@@ -221,18 +191,13 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
         elif paths:
             tables[part] = paths[0]
         elif part != "unlabelled":
-            problems.append(_no_table(root, part, needed=part == "training"))
-            sheets = [p for p in tree.files if p.suffix.lower() in SPREADSHEETS and part in part_of_words(p.stem)]
+            remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
+            remedy = WITHOUT.get(part, remedy)
+            problems.append(Problem(str(root), None, f"no table of {part} clips", remedy, warning=part in WITHOUT))
+            sheets = [p for p in tree.files if p.suffix.lower() in SPREADSHEETS and part in _part_of_words(p.stem)]
             remedy = "save it as csv in the encoding UTF-8"
             problems += [Problem(str(sheet.relative_to(root)), None, "is not read", remedy) for sheet in sheets]
     return tables
-
-
-def _no_table(root: Path, part: str, *, needed: bool) -> Problem:
-    """A part without a table: an error where it is needed, else a warning that says what will lack."""
-    remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
-    lacks = {"validation": "scores are out of fold alone", "testing": "there is nothing to hand in"}
-    return Problem(str(root), None, f"no table of {part} clips", remedy if needed else lacks[part], not needed)
 
 
 def _likely(paths: list[Path], root: Path) -> list[Path]:
@@ -277,39 +242,20 @@ def _spell_labels(config: CorpusConfig, clips: pd.DataFrame) -> tuple[LabelSet, 
         clips[task] = [spelling.get(label.casefold(), label) for label in cleaned]
         changed = Counter((a, b) for a, b in zip(given, clips[task], strict=True) if a != b)
         remarks += [f"{task} {a!r} is read as {b!r} ({n} clips)" for (a, b), n in sorted(changed.items())]
-        remarks += [
-            f"{task} {label!r} ({(clips[task] == label).sum()} clips) is a class of its own; where several labels are "
-            "meant, keep one of them in each cell"
-            for label in spelling.values()
-            if _holds_several(label, spelling)
-        ]
         names.append(OFFICIAL[task] if config.labels == "official" else tuple(sorted(spelling.values())))
     return LabelSet(*names), remarks
 
 
-def _holds_several(cell: str, known: Container[str]) -> bool:
-    """Whether a cell holds several labels, one of which at least is known, as sad;anger does."""
-    pieces = [piece.strip().casefold() for piece in SEPARATED.split(cell)]
-    return len(pieces) > 1 and any(piece in known for piece in pieces)
-
-
 def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
     problems = []
-    for clip in clips[clips.part.isin(LABELLED)].itertuples():
-        for task in TASKS:
-            label = getattr(clip, task)
-            if any(unicodedata.category(c) == "Cc" for c in label):
-                what, remedy = f"the {task} {label!r} holds a control character", "write it in plain letters"
-                problems.append(Problem(clip.file, clip.row, what, remedy, kind=f"{task} with a control character"))
-            elif labels[task] and label not in labels[task]:  # no labels at all: the table is reported already
-                close = difflib.get_close_matches(label.lower(), labels[task], n=1)
-                remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
-                if _holds_several(label, {known.casefold() for known in labels[task]}):
-                    remedy = "these are several labels: keep one of them"
-                what = f"unknown {task} {label!r}" if label else f"no {task}"
-                kind = f"unknown {task}" if label else f"no {task}"
-                problems.append(Problem(clip.file, clip.row, what, remedy, kind=kind))
     for task in TASKS:
+        # No labels at all: the table is reported already.
+        unknown = clips[clips.part.isin(LABELLED) & ~clips[task].isin(labels[task])] if labels[task] else clips[:0]
+        for file, row, label in zip(unknown.file, unknown.row, unknown[task], strict=True):
+            close = difflib.get_close_matches(label.lower(), labels[task], n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
+            what, kind = (f"unknown {task} {label!r}", f"unknown {task}") if label else (f"no {task}", f"no {task}")
+            problems.append(Problem(file, row, what, remedy, kind=kind))
         if len(labels[task]) == 1:
             what = f"every training clip has the {task} {labels[task][0]!r}"
             problems.append(Problem("training part", None, what, "a task needs two classes or more"))
@@ -319,11 +265,9 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
 def _pointer_problems(clips: pd.DataFrame, root: Path) -> list[Problem]:
     """Files of which only the pointers are there, as git clones them without Git LFS: all of them, or whole folders."""
     paths = sorted({Path(split_excerpt(path)[0]) for path in clips.path if path})
-    if not any(map(files.is_lfs_pointer, paths[:: max(1, len(paths) // LOOKED_AT)])):
-        return []
-    pointers = [str(path.relative_to(root.absolute())) for path in paths if files.is_lfs_pointer(path)]
-    what, remedy, kind = files.LFS_POINTER, files.LFS_WHY, "a Git LFS pointer"
-    return [Problem(file, None, what, remedy, kind=kind) for file in pointers]
+    looked_at = paths[:: max(1, len(paths) // LOOKED_AT)]
+    pointers = [str(path.relative_to(root.absolute())) for path in looked_at if files.is_lfs_pointer(path)]
+    return [Problem(file, None, files.LFS_POINTER, files.LFS_WHY, kind="a Git LFS pointer") for file in pointers]
 
 
 def _passed_over(tree: Tree, root: Path, tables: list[Path]) -> list[str]:

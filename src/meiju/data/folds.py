@@ -108,7 +108,10 @@ def _draw_clips(training: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
 
     groups = _same_words(training)
-    one_hot = _one_hot(training)
+    pair = training.emotion + "\x1f" + training.intent
+    one_hot = np.hstack(
+        [pd.get_dummies(labels, dtype=np.int64) for labels in (training.emotion, training.intent, pair)]
+    )
     # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
     first = np.unique(groups, return_index=True)[1]
     if len(first) < n_folds:
@@ -139,31 +142,15 @@ def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "what", "clips", "even", "worst"])
 
 
-def kept_together(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
-    """Whether one person's clips can lie in several folds, in a sentence; by: see `group`.
-
-    Folds that are kept from earlier may have been drawn by something else.
-    """
-    table = training.merge(folds, on="name")
-    what, groups = group(table, by)
-    if not what:
-        return (
-            "Nothing is kept together in a fold, as no speakers or dialogues are known (--folds-by): where people "
-            "recur, the score out of fold is higher than that of new people."
-        )
-    n, n_split = groups.nunique(), int((table.fold.groupby(groups).nunique() > 1).sum())
-    if n_split:
-        return f"Not kept together: {n_split} of {n} values of {what} lie in several folds, which were drawn before."
-    return f"Kept together in a fold: {n} values of {what}, with {groups.value_counts().max()} clips at most."
-
-
-def describe(folds: pd.DataFrame, training: pd.DataFrame) -> str:
-    """Sizes of the folds, and the worst deviation of a fold per class and, of the pairs, the worst ten."""
+def describe(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
+    """Sizes of the folds, what they keep together (see `group`), and the worst deviation per class and of ten pairs."""
     table = deviations(folds, training).round(1)
     classes, pairs = table[table.kind != "pair"], table[table.kind == "pair"]
     sizes = ", ".join(str(n) for n in folds.fold.value_counts().sort_index())
-    lines = [f"{folds.fold.nunique()} folds of {sizes} clips", "worst deviation from an even split, in clips:"]
-    lines.append(classes.to_string(index=False))
+    what, groups = group(training, by)
+    kept = f"clips of a {what} ({groups.nunique()} of them) are kept together" if what else "nothing is kept together"
+    lines = [f"{folds.fold.nunique()} folds of {sizes} clips; {kept} (--folds-by)"]
+    lines += ["worst deviation from an even split, in clips:", classes.to_string(index=False)]
     lines += [f"the worst of {len(pairs)} pairs:", pairs.nlargest(10, "worst").to_string(index=False)]
     return "\n".join(lines)
 
@@ -189,13 +176,6 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
             f"give --folds {folds.fold.nunique()}, or {again}"
         )
     return folds.sort_values("name", ignore_index=True)
-
-
-def _one_hot(training: pd.DataFrame) -> np.ndarray:
-    """Emotion, intent and pair of each clip as 0/1 columns."""
-    pair = training.emotion + "\x1f" + training.intent
-    columns = [pd.get_dummies(labels) for labels in (training.emotion, training.intent, pair)]
-    return np.concatenate([column.to_numpy(dtype=np.int64) for column in columns], axis=1)
 
 
 def _same_words(training: pd.DataFrame) -> np.ndarray:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meiju.utils.clip_files import visible
+
 EMOTIONS = ("happy", "surprise", "sad", "disgust", "anger", "fear", "neutral")
 INTENTS = ("questioning", "agreeing", "acknowledging", "encouraging", "consoling", "suggesting", "wishing", "neutral")
 
@@ -40,8 +42,7 @@ class LabelSet:
 
 def clean_label(text: str) -> str:
     """A label as tables may hold it, without invisible characters, full-width forms and needless spaces."""
-    shown = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    return " ".join("".join(shown).split())
+    return " ".join(visible("".join(" " if unicodedata.category(c) == "Cc" else c for c in text), "NFKC").split())
 
 
 def probability_column(task: str, label: str) -> str:

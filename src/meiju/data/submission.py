@@ -2,19 +2,19 @@
 
 import codecs
 import csv
-import difflib
 import io
 import re
 import struct
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from meiju.utils import files, system
+from meiju.utils.clip_files import examples
 
 HEADER = ("filename", "emo_pred", "int_pred")
 CSV_NAME = "submission.csv"
@@ -22,11 +22,8 @@ ZIP_NAME = "submission.zip"
 SCORES_NAME = "scores.csv"
 
 SIZE_LIMIT = 64 * 2**20  # bytes; 643 clips need about 30 kB, so anything near this is a mistake or a zip bomb
-COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what every unzip program knows
 # All that zipfile raises on a damaged or encrypted archive.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, OverflowError)
-SHOWN = 3  # examples named in one message
-CLASS_NUMBER = re.compile(r"\s*-?\d+(\.0*)?\s*", re.ASCII)
 
 
 def write(predictions: pd.DataFrame, folder: Path) -> Path:
@@ -35,16 +32,15 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
     predictions: indexed by the clip's name without extension, columns `emotion` and `intent` (label names).
     The same predictions give the same bytes. Raises ValueError on a clip named twice, or without a name or a label.
     """
-    table = predictions[["emotion", "intent"]]
-    rows = list(table.itertuples(name=None))
+    rows = list(predictions[["emotion", "intent"]].itertuples(name=None))
     for row in rows:
         if not all(isinstance(cell, str) and cell for cell in row):
             raise ValueError(f"a clip needs a name, an emotion and an intent, all as text; got {row}")
-    if not table.index.is_unique:
-        twice = _examples(table.index[table.index.duplicated()])
-        raise ValueError(f"clips predicted twice: {twice}; keep one row per clip")
-
-    data = "".join(",".join(map(_cell, row)) + "\n" for row in [HEADER, *sorted(rows)]).encode("utf-8")
+    if not predictions.index.is_unique:
+        raise ValueError(f"clips predicted twice: {examples(list(predictions.index[predictions.index.duplicated()]))}")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
+    data = text.getvalue().encode("utf-8")
     for name, content in ((CSV_NAME, data), (ZIP_NAME, _zipped(data))):
         files.write_bytes(folder / name, content)
     return folder / ZIP_NAME
@@ -82,28 +78,17 @@ def compare_with_reference(folder: Path, reference: Path) -> str:
 
     Other processors and versions of libraries change last digits, and through training some labels.
     """
-    lost = [path for path in (reference / CSV_NAME, reference / SCORES_NAME) if not path.exists()]
-    if lost:
-        return f"no reference to compare with ({lost[0]} is not there)"
+    if not all((reference / name).exists() for name in (CSV_NAME, SCORES_NAME)):
+        return f"no reference to compare with in {reference}"
     if all((folder / name).read_bytes() == (reference / name).read_bytes() for name in (CSV_NAME, SCORES_NAME)):
         return "the same as the reference"
     labels, wanted = (pd.read_csv(place / CSV_NAME, index_col=0, dtype=str) for place in (folder, reference))
-    scores, expected = (pd.read_csv(place / SCORES_NAME) for place in (folder, reference))
-    key = ["stage", "system", "part"]
-    both = scores.merge(expected, on=key, suffixes=("", "_reference"))
-    if len(both) < max(len(scores), len(expected)) or set(labels.index) != set(wanted.index):
-        return "other clips or other systems than in the reference"
-    far = (both.JRBM - both.JRBM_reference).abs().max()
-    n_other = int((labels.loc[wanted.index] != wanted).any(axis=1).sum())
+    scores, expected = (pd.read_csv(place / SCORES_NAME).JRBM for place in (folder, reference))
+    far, n_other = (scores - expected).abs().max(), int((labels.reindex(wanted.index) != wanted).any(axis=1).sum())
     return (
         f"differs from the reference: a JRBM by up to {far:.4f}, the labels of {n_other} of {len(wanted)} test clips "
         "(other processors and versions of libraries change last digits)"
     )
-
-
-def _cell(text: str) -> str:
-    # Before Python 3.13 the csv module does not quote a lone carriage return, and readers take it for a line end.
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text
 
 
 def _zipped(data: bytes) -> bytes:
@@ -120,9 +105,6 @@ def _contents(path: Path) -> tuple[str, bytes | None, list[str]]:
     """How messages name the csv file, its bytes (None where it cannot be read), and what is wrong so far."""
     if not path.is_file():
         return "", None, [f"{path}: no such file; write the submission first"]
-    if path.stat().st_size > SIZE_LIMIT:
-        what = f"larger than {SIZE_LIMIT >> 20} MiB, so not read; a submission has one line per clip"
-        return "", None, [f"{path.name}: {what}"]
     if files.is_lfs_pointer(path):
         return "", None, [f"{path.name}: {files.LFS_POINTER}"]
     match path.suffix.lower():
@@ -142,19 +124,14 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if names != [CSV_NAME]:
-                entries = f"{len(names)} entries ({_examples(names)})" if names else "nothing"
+                entries = f"{len(names)} entries ({examples(_quoted(names))})" if names else "nothing"
                 problems.append(f"{path.name}: holds {entries}; zip {CSV_NAME} alone, at the root of the zip")
             # One in a folder is read too, so that one check names every problem.
-            tables = [entry for entry in archive.infolist() if PurePosixPath(entry.filename).name == CSV_NAME]
-            table = min(tables, key=lambda entry: len(entry.filename), default=None)
-            if table and table.file_size > SIZE_LIMIT:
-                problems.append(
-                    f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB, so it was not read"
-                )
-            elif table and table.compress_type not in COMPRESSION:
-                problems.append(f"{path.name}: compressed by an unusual method; use deflate, the usual one")
-            elif table:
-                return archive.read(table), problems
+            name = min((name for name in names if PurePosixPath(name).name == CSV_NAME), key=len, default=None)
+            if name and archive.getinfo(name).file_size > SIZE_LIMIT:
+                problems.append(f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB; it was not read")
+            elif name:
+                return archive.read(name), problems
     except ZIP_ERRORS as error:
         if system.is_system_error(error):
             raise system.unreadable(path, error) from error
@@ -189,7 +166,7 @@ def _csv_problems(
         return [*problems, f"{where}: empty; the first line must be {wanted}"]
     line, header = rows[0]
     if tuple(header) != HEADER:
-        what = f"the header is {_quote(','.join(header))}; keep three columns, {wanted}, and no index"
+        what = f"the header is {','.join(header)[:60]!r}; keep three columns, {wanted}, and no index"
         if header and header[0] in names | others:
             what = f"no header; add {wanted} above it"
         return [*problems, f"{where}, line {line}: {what}"]
@@ -204,61 +181,36 @@ def _row_problems(
     classes: dict[str, tuple[str, ...]],
 ) -> list[str]:
     """What is wrong with the rows (line, cells) below the header: one message for each kind of problem."""
-    # Key: the message before and after its examples, and the labels that may have been meant. Value: (line, example).
-    by_problem: dict[tuple[str, str, tuple[str, ...]], list[tuple[int, str]]] = defaultdict(list)
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)  # by problem and remedy: lines, and what stands there
     lines_of: dict[str, list[int]] = defaultdict(list)
-    known_clips = names | others
     for line, cells in rows:
         if len(cells) != len(HEADER):
-            width = f"{len(cells)} cells in place of {len(HEADER)}; quote a cell that holds a comma"
-            by_problem[width if cells else "empty; delete it", "", ()].append((line, ""))
+            found[f"not {len(HEADER)} cells; quote a cell that holds a comma"].append((line, ",".join(cells)))
             continue
         name, *labels = cells
-        clip = name if name in known_clips else PurePosixPath(name).stem
-        if clip not in known_clips:
-            by_problem["not a clip to predict (", "); delete or correct it", ()].append((line, name))
-        elif name != clip:
-            cut = _quote(PurePosixPath(name).suffix)[1:-1] or "the folder"
-            by_problem[f"the clip's name with its extension or folder; cut {cut} to get ", "", ()].append((line, clip))
-        lines_of[clip].append(line)
+        lines_of[name].append(line)
+        if name not in names | others:
+            found["not a clip to predict; names are without folder and extension"].append((line, name))
         for (column, known), label in zip(classes.items(), labels, strict=True):
-            allowed = f"; write one of {', '.join(known)}" if known else "; write a label"
-            if label in known or (label.strip() and not known):
-                continue
-            if not label.strip():
-                by_problem[f"{column} is empty", allowed, ()].append((line, ""))
-            elif CLASS_NUMBER.fullmatch(label):
-                by_problem[f"{column} is a class number (", f"){allowed}", ()].append((line, label))
-            else:
-                by_problem[f"unknown {column} ", allowed, known].append((line, label))
-    for clip, lines in lines_of.items():
-        if len(lines) > 1 and clip in known_clips:
-            by_problem["", " more than once; keep one line per clip", ()] += [(line, clip) for line in lines]
+            if label not in known and (known or not label.strip()):
+                allowed = f"one of {', '.join(known)}" if known else "a label"
+                found[f"unknown {column}; write {allowed}"].append((line, label))
+    for name, lines in lines_of.items():
+        if len(lines) > 1:
+            found["more than once; keep one line per clip"] += [(line, name) for line in lines]
     problems = []
-    for (before, after, known), cells in by_problem.items():
+    for problem, cells in found.items():
         lines, texts = zip(*sorted(cells), strict=True)
-        texts = _examples(texts, lambda text, known=known: _quote(text) + _hint(text, known)) if any(texts) else ""
-        problems.append(f"{where}, line{'s' * (len(lines) > 1)} {_examples(lines, str)}: {before}{texts}{after}")
+        what, _, remedy = problem.partition("; ")
+        place = f"{where}, line{'s' * (len(lines) > 1)} {examples(list(dict.fromkeys(lines)))}"
+        problems.append(f"{place}: {what} ({examples(_quoted(texts))}); {remedy}")
     missing = sorted(names - lines_of.keys())
     if missing:
         count = "1 clip is missing" if len(missing) == 1 else f"{len(missing)} clips are missing"
-        problems.append(f"{where}: {count} ({_examples(missing)}); add a line for each")
+        problems.append(f"{where}: {count} ({examples(_quoted(missing))}); add a line for each")
     return problems
 
 
-def _hint(label: str, known: Sequence[str]) -> str:
-    spelling = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(label[:100].strip().casefold(), spelling, n=1)
-    return f" (did you mean {_quote(spelling[close[0]])}?)" if close else ""
-
-
-def _quote(text: str) -> str:
-    """A cell as one short line: quotes around it, line breaks and control characters spelled out."""
-    return repr(text if len(text) <= 60 else text[:59] + "…")
-
-
-def _examples(values: Iterable, show: Callable[..., str] = _quote) -> str:
-    """The first few different values, and how many more there are."""
-    distinct = list(dict.fromkeys(values))
-    more = f" and {len(distinct) - SHOWN} more" if len(distinct) > SHOWN else ""
-    return ", ".join(map(show, distinct[:SHOWN])) + more
+def _quoted(texts: Iterable[str]) -> list[str]:
+    """Different cells, each as one short line: quotes around it, line breaks and control characters spelled out."""
+    return [repr(text if len(text) <= 60 else text[:59] + "…") for text in dict.fromkeys(texts)]

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -21,36 +20,26 @@ from meiju.data.labels import TASKS
 from meiju.utils import spreadsheets
 from meiju.utils.clip_files import SHOWN, clip_name, visible
 
-# The known heads of columns, as `column_name` compares them.
+# What the known heads of columns mean, as `column_name` compares them.
 COLUMN_NAMES = {
-    "filename": "name",
-    "name": "name",
-    "subtitle": "sentence",
-    "sentence": "sentence",
-    "utterance": "sentence",
-    "transcript": "sentence",
-    "emotion": "emotion",
-    "intent": "intent",
-    "dialogueact": "intent",
-    "dialogact": "intent",
-    "da": "intent",
-    "speaker": "speaker",
-    "speakerid": "speaker",
-    "dialogue": "dialogue",
-    "dialog": "dialogue",
-    "dialogueid": "dialogue",
-    "dialogid": "dialogue",
-    "diaid": "dialogue",
-    "file": "film",
-    "video": "film",
-    "start": "start",
-    "end": "end",
+    head: meaning
+    for meaning, heads in {
+        "name": "filename name",
+        "sentence": "subtitle sentence utterance transcript",
+        "emotion": "emotion",
+        "intent": "intent dialogueact dialogact da",
+        "speaker": "speaker speakerid",
+        "dialogue": "dialogue dialog dialogueid dialogid diaid",
+        "film": "file video",
+        "start": "start",
+        "end": "end",
+    }.items()
+    for head in heads.split()
 }
 GROUPS = ("dialogue", "speaker")  # columns that a table may have or not: what folds keep together
 EXCERPT = ("film", "start", "end")  # those of a table whose clips are parts of longer files
 TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")  # what is told of a clip
 NAMELESS = re.compile(r"(unnamed:?\d*|index|\d*)")  # columns that programs add
-LINE_BREAK = re.compile(r"\r\n|\r|\n")
 TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
 # Marks of music and remarks in brackets, which subtitles give for what is heard besides words.
 NOT_SAID = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|［[^［］]*］|【[^【】]*】")
@@ -101,22 +90,6 @@ def format_problems(problems: Iterable[Problem]) -> list[str]:
     return lines
 
 
-class Table(NamedTuple):
-    """What `read_table` gives.
-
-    rows: columns name, sentence, emotion, intent, dialogue, speaker ("" where the file does not have them or they are
-    not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own), start and
-    stop (seconds in that file; 0 and infinity), row, part and file. unusable: the names in rows that cannot be used, so
-    that nothing can be said of the media of these clips; None where this holds for the whole table. unread: heads of
-    the columns that have no known meaning. n_unsaid: sentences that hold no words (see `spoken`).
-    """
-
-    rows: pd.DataFrame
-    unusable: set[str] | None
-    unread: list[str]
-    n_unsaid: int
-
-
 def read_table(
     path: Path,
     file: str,
@@ -125,36 +98,38 @@ def read_table(
     *,
     needed: tuple[str, ...],
     may_be_empty: bool = False,
-) -> Table:
-    """The rows of one csv file. What is wrong is added to `problems`.
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of one csv file, and the heads of columns that have no known meaning. Adds what is wrong to `problems`.
 
-    file: how problems name the table; needed: the columns to read.
+    Rows have the columns name, sentence, emotion, intent, dialogue, speaker ("" where the file does not have them or
+    they are not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own),
+    start and stop (seconds in that file; 0 and infinity), row, part and file. file: how problems name the table;
+    needed: the columns to read.
     """
-    header, rows = _header_and_rows(path, file, problems)
-    columns = _columns(header, rows, needed, file, problems)
+    header, rows = [], []
+    try:
+        (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
+    except spreadsheets.TableError as error:
+        problems.append(Problem(file, error.row, error.what, error.remedy))
+    columns = _columns(header, needed, file, problems)
     read = [column for column in (*needed, *GROUPS, *EXCERPT) if column in columns]
     if header and not rows and not may_be_empty:
         problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
-    good, unusable = [], set()
+    good = []
     for row, cells in rows:
         if len(cells) != len(header):
             what = f"{len(cells)} cells where the header has {len(header)}"
             remedy = "quote a sentence that holds a comma"
             problems.append(Problem(file, row, what, remedy, kind="another number of cells than the header has"))
-        if len(cells) != len(header) or not columns:
-            unusable |= {clip_name(cell) for cell in cells}
-        else:
+        elif columns:
             given = {column: cells[columns[column]] for column in read} | {"row": row}
             given |= {column: given[column].strip() for column in GROUPS if column in columns}
             good.append(dict.fromkeys(TEXTS, "") | given | _clip_of(given, columns, file, problems))
     if columns:
-        unusable |= _report_swallowed(rows, columns["name"], file, problems)
+        _report_swallowed(rows, columns["name"], file, problems)
     table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
-    table = table.assign(part=part, file=file)
-    unsaid = [not spoken(sentence) and sentence.strip() != "" for sentence in table.sentence]
-    table.loc[unsaid, "sentence"] = ""
     unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
-    return Table(table, unusable if header else None, unread, sum(unsaid))
+    return table.assign(part=part, file=file, sentence=table.sentence.map(spoken).astype(str)), unread
 
 
 def spoken(sentence: str) -> str:
@@ -183,7 +158,7 @@ def read_sentences(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
     problems: list[Problem] = []
-    table = read_table(path, path.name, "sentences", problems, needed=("name", "sentence")).rows
+    table, _ = read_table(path, path.name, "sentences", problems, needed=("name", "sentence"))
     problems += name_problems(table)
     if problems:
         raise CorpusError(problems)
@@ -212,20 +187,8 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _header_and_rows(path: Path, file: str, problems: list[Problem]) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and numbered rows of a csv file; both empty where it cannot be read."""
-    try:
-        (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
-    except spreadsheets.TableError as error:
-        problems.append(Problem(file, error.row, error.what, error.remedy))
-        return [], []
-    return header, rows
-
-
-def _columns(
-    header: list[str], rows: list[tuple[int, list[str]]], needed: tuple[str, ...], file: str, problems: list[Problem]
-) -> dict[str, int]:
-    """Which cell of a row holds each needed column; nothing where one is missing, or two differ that mean the same."""
+def _columns(header: list[str], needed: tuple[str, ...], file: str, problems: list[Problem]) -> dict[str, int]:
+    """Which cell of a row holds each needed column; nothing where one is missing, or two mean the same."""
     if not header:
         return {}
     found: dict[str, list[int]] = defaultdict(list)
@@ -242,11 +205,9 @@ def _columns(
     cut = ("start", "end", "film") if "start" in found and "end" in found else ()
     wanted = [column for column in (*needed, *GROUPS, *cut) if column in found]
     for column in wanted:
-        differing = _first_difference(rows, found[column], clip_name if column == "name" else visible, len(header))
-        if differing is not None:
+        if len(found[column]) > 1:
             names = " and ".join(repr(header[k].strip()) for k in found[column])
-            what = f"several columns for {column}, {names}, which do not say the same"
-            problems.append(Problem(file, differing, what, "rename or delete all but one"))
+            problems.append(Problem(file, 1, f"several columns for {column}: {names}", "rename or delete all but one"))
     return {} if len(problems) > before else {column: found[column][0] for column in wanted}
 
 
@@ -281,29 +242,19 @@ def _clip_of(cells: dict, columns: dict[str, int], file: str, problems: list[Pro
     return {"name": name, "film": film, "start": start, "stop": stop}
 
 
-def _first_difference(rows: list[tuple[int, list[str]]], columns: list[int], plain, width: int) -> int | None:
-    """The first row in which these columns do not say the same."""
-    whole = ((row, cells) for row, cells in rows if len(cells) == width)
-    return next((row for row, cells in whole if len({plain(cells[k]).strip() for k in columns}) > 1), None)
-
-
-def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, problems: list[Problem]) -> set[str]:
+def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, problems: list[Problem]) -> None:
     """Find rows that a quote has swallowed: lines within a cell that name a clip as the rows of this table do.
 
-    A quote that is not closed takes in all rows up to the next one, and the table is valid csv all the same. Returns
-    the clips of these lines.
+    A quote that is not closed takes in all rows up to the next one, and the table is valid csv all the same.
     """
-    known, clips = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}, set()
-    separator = f"[{spreadsheets.SEPARATORS}]"
+    known = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}
     for row, cells in rows:
-        lines = [re.split(separator, line) for cell in cells for line in LINE_BREAK.split(cell)[1:]]
+        lines = [re.split(f"[{spreadsheets.SEPARATORS}]", line) for cell in cells for line in cell.splitlines()[1:]]
         names = [piece for line in lines if len(line) > 1 for piece in line if _is_name(piece, known)]
         if names:
             what = f"a quote opened here takes in the rows after it, the first of them that of {names[0].strip()[:40]}"
             remedy = 'close the quote; a quotation mark inside a quoted sentence is doubled ("")'
             problems.append(Problem(file, row, what, remedy))
-            clips |= set(map(clip_name, names))
-    return clips
 
 
 def _is_name(text: str, known: set[str]) -> bool:

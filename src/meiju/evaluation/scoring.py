@@ -76,7 +76,7 @@ def _read_truth(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a csv file of clips' names, emotion and intent")
     problems: list[Problem] = []
-    clips = read_table(path, path.name, "truth", problems, needed=("name", *TASKS)).rows
+    clips, _ = read_table(path, path.name, "truth", problems, needed=("name", *TASKS))
     problems += name_problems(clips)
     _refuse(format_problems(problems))
     for task in TASKS:

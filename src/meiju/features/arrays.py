@@ -91,7 +91,7 @@ class NpyFrames(Encoder):
         if self._archive:
             entries = self._archive.namelist()
         else:
-            tree = walk(self.place, follow=True)
+            tree = walk(self.place)
             for path, why in tree.closed.items():
                 print(f"--streams: passed over: {path} ({why}; make it readable)", file=sys.stderr)
             entries = [str(path.relative_to(self.place)) for path in tree.files]

@@ -29,6 +29,7 @@ Scores on this sample say nothing about scores in the challenge.
 Seed {seed}
 """
 
+SIZES = {"training": 240, "validation": 200, "testing": 48, "unlabelled": 400}
 N_SPEAKERS = 150  # more than the training clips can show often
 MARKS = "，。？！"
 
@@ -140,30 +141,20 @@ INTENT_CLAUSES = {
 EXCLAIMED = {"happy", "surprise", "anger", "fear", "encouraging", "wishing"}
 
 
-def make_sample(
-    root: Path,
-    *,
-    seed: int = 0,
-    n_training: int = 240,
-    n_validation: int = 200,
-    n_test: int = 48,
-    n_unlabelled: int = 400,
-    n_jobs: int = -1,
-    show_progress: bool = True,
-) -> int:
+def make_sample(root: Path, *, seed: int = 0, sizes: dict[str, int] | None = None, n_jobs: int) -> int:
     """Write the sample corpus to the folder `root`, or what is still missing of it; returns how many clips were.
 
     A clip that is there is not drawn again; the tables come last, so a corpus with tables is whole.
-    n_jobs: processes that draw, -1 for one per core. Raises ConfigError if the folder holds anything else.
+    sizes: clips of each part, SIZES where none are given; n_jobs: processes that draw. Raises ConfigError if the folder
+    holds anything else.
     """
     _claim(root, seed)
-    sizes = {"training": n_training, "validation": n_validation, "testing": n_test, "unlabelled": n_unlabelled}
-    clips = plan(seed, sizes)
+    clips = plan(seed, sizes or SIZES)
     missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
     files.sweep(root)
     jobs = [(root, clip, seed) for clip in missing]
     written = run_jobs(ComputeConfig(), _write_clip, jobs, n_jobs=n_jobs, folder=root)
-    for _ in tqdm(written, "sample clips", len(missing), disable=None if show_progress else True):
+    for _ in tqdm(written, "sample clips", len(missing), disable=None):
         pass
     for part, table in _tables(clips).items():
         files.write_text(root / PARTS[part].table, table)

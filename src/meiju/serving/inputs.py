@@ -85,7 +85,7 @@ def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str])
     """The files that may be clips, in the order of the places and sorted within a folder."""
     for place in places:
         if place.is_dir():
-            tree = walk(place, follow=True)
+            tree = walk(place)
             remarks += [f"passed over: {path} ({why}; make it readable)" for path, why in tree.closed.items()]
             found = list(tree.files)
             media = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]

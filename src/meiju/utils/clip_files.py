@@ -4,11 +4,10 @@ import math
 import os
 import re
 import unicodedata
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from meiju.utils import system
 
@@ -30,64 +29,42 @@ EXCERPT = re.compile(r"#t=(\d+\.\d{3}),(\d+\.\d{3})$")  # no clip's file has suc
 
 @dataclass
 class Tree:
-    """What lies below a folder: its files, sorted, with the place that each is really at; hidden ones are left out.
+    """What lies below a folder: its files, sorted, and its folders, each with the place that it is really at.
 
-    links_out: links to folders or files that are not below it, by where they lead; broken: links to nothing; closed:
-    what this user may not look into, such as a lost+found, and why.
+    closed: what this user may not look into, such as a lost+found, and why.
     """
 
     files: dict[Path, Path] = field(default_factory=dict)
     folders: dict[Path, Path] = field(default_factory=dict)
-    links_out: dict[Path, Path] = field(default_factory=dict)
-    broken: list[Path] = field(default_factory=list)
     closed: dict[Path, str] = field(default_factory=dict)
 
 
-def walk(root: Path, *, follow: bool) -> Tree:
-    """Look through a folder. Links within it are followed, those that leave it with `follow` alone.
+def walk(root: Path) -> Tree:
+    """Look through a folder, also where links lead to; each real folder once, so circles of links do no harm.
 
-    Each real folder is looked through once, by its own path before any link to it, so circles of links do no harm.
     Hidden files, such as the ._x.csv that macOS puts into zips, are left out. Raises Unreadable where the system lets
     nothing be read.
     """
-    tree, inside = Tree(), Path(os.path.realpath(root))
-    waiting, links, seen = deque([(root, inside)]), [], set()
-    while waiting or links:
-        if not waiting:
-            links.sort(reverse=True)
-        path, real = waiting.popleft() if waiting else links.pop()
-        tree.folders[path] = real
-        if real in seen:
-            continue
+    tree, seen = Tree(), set()
+
+    def note(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == root or not isinstance(error, PermissionError):
+            raise system.unreadable(path, error) if system.is_system_error(error) else error
+        tree.closed[path] = error.strerror
+
+    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
+        real = tree.folders[Path(folder)] = Path(os.path.realpath(folder))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".")) if real not in seen else []
+        for path in [Path(folder, name) for name in names if not name.startswith(".") and real not in seen]:
+            try:
+                if path.is_file():
+                    tree.files[path] = Path(os.path.realpath(path)) if path.is_symlink() else real / path.name
+            except OSError as error:
+                note(error)
         seen.add(real)
-        entries: list[os.DirEntry] = []
-        with _closed_is_noted(tree, path, root):
-            entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
-        for entry in entries:
-            its_path, is_link = path / entry.name, entry.is_symlink()
-            target = Path(os.path.realpath(entry.path)) if is_link else real / entry.name
-            with _closed_is_noted(tree, its_path, root):
-                if is_link and not target.exists():
-                    tree.broken.append(its_path)
-                elif is_link and not follow and not target.is_relative_to(inside):
-                    tree.links_out[its_path] = target
-                elif entry.is_dir():
-                    (links if is_link else waiting).append((its_path, target))
-                elif entry.is_file():
-                    tree.files[its_path] = target
     tree.files = dict(sorted(tree.files.items()))
     return tree
-
-
-@contextmanager
-def _closed_is_noted(tree: Tree, path: Path, root: Path) -> Iterator[None]:
-    try:
-        with system.reading(path):
-            yield
-    except system.Unreadable as error:
-        if path == root or not isinstance(error.__cause__, PermissionError):
-            raise
-        tree.closed[path] = error.__cause__.strerror or "Permission denied"
 
 
 def without_sound_beside_video(paths: Iterable[Path]) -> list[Path]:
@@ -118,9 +95,9 @@ def split_excerpt(path: str | Path) -> tuple[str, float, float]:
     return (str(path)[: found.start()], float(found[1]), float(found[2])) if found else (str(path), 0.0, math.inf)
 
 
-def visible(text: str) -> str:
-    """The text in the Unicode form NFC, without invisible characters such as zero-width spaces."""
-    return "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
+def visible(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+    """The text in a Unicode form, without invisible characters such as zero-width spaces."""
+    return "".join(c for c in unicodedata.normalize(form, text) if unicodedata.category(c) != "Cf")
 
 
 def loose(name: str) -> str:
@@ -135,10 +112,9 @@ def examples(items: Sequence[object], *, shown: int = SHOWN) -> str:
 
 
 def describe_endings(paths: Sequence[Path], *, below: Path) -> str:
-    """Files by ending, the commonest first: how many, and the first of each folder."""
-    count = Counter(path.suffix.lower() or "no ending" for path in paths)
-    first: dict[str, dict[Path, Path]] = {ending: {} for ending in count}
+    """Files by ending, the commonest first: how many, and the first of them."""
+    by_ending: dict[str, list[Path]] = {}
     for path in paths:
-        first[path.suffix.lower() or "no ending"].setdefault(path.parent, path.relative_to(below))
-    kinds = [f"{n} {ending} ({examples(list(first[ending].values()))})" for ending, n in count.most_common()]
-    return examples(kinds, shown=6)
+        by_ending.setdefault(path.suffix.lower() or "no ending", []).append(path.relative_to(below))
+    kinds = sorted(by_ending.items(), key=lambda kind: -len(kind[1]))
+    return examples([f"{len(found)} {ending} ({examples(found)})" for ending, found in kinds], shown=6)

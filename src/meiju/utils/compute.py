@@ -1,4 +1,4 @@
-"""Runs independent jobs on worker processes of this machine, or of a Dask or Ray cluster, by joblib's backends.
+"""Runs independent jobs on worker processes of this machine, or of a Dask cluster, by joblib's backends.
 
 A job writes its result to a file, in a folder that all workers see, and returns nothing. So finished jobs survive when
 a worker or the main process is killed, and a job that was lost is done again.
@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from meiju.config import ComputeConfig, ConfigError
 from meiju.utils.log import logger, peak_memory
 
 ATTEMPTS = 3  # in a row without a single finished job; then the jobs themselves kill the workers
-LOST = {"TerminatedWorkerError", "KilledWorker", "RayActorError", "ActorDiedError", "WorkerCrashedError"}
+LOST = {"TerminatedWorkerError", "KilledWorker"}
 CONNECTION_SECONDS = 20
 WATCH_SECONDS = 0.5  # between two looks of a worker at its parent
 INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -66,7 +66,7 @@ def run_jobs(
     todo = dict(enumerate(jobs))
     attempts = ATTEMPTS
     with ExitStack() as stack:
-        cluster = stack.enter_context(BACKENDS[config.backend](config, n_jobs, folder)) if todo else None
+        cluster = stack.enter_context(_cluster(config, n_jobs, folder)) if todo else None
         while todo:
             n_before = len(todo)
             try:
@@ -184,90 +184,44 @@ OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
 
 
 @contextmanager
-def _loky(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
-    yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS, **_followers())(calls)
+def _cluster(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
+    if config.backend == "dask":
+        with _dask(config.address, n_jobs, folder) as run:
+            yield run
+    else:
+        # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
+        yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS, **_followers())(calls)
 
 
 @contextmanager
-def _dask(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
+def _dask(address: str | None, n_jobs: int, folder: Path) -> Iterator[Cluster]:
     """All workers of a cluster, also those that join later; or a cluster of `n_jobs` processes on this machine."""
     from distributed import Client, LocalCluster
 
+    # Any free port: two runs may have a cluster at once.
+    options = {"memory_limit": None, "dashboard_address": ":0", "silence_logs": logging.ERROR}
     with ExitStack() as stack:
-        address = config.address
+        wanted = 0 if address is None else 2  # cores; joblib would do the jobs of a cluster of one in this process
         if address is None:
-            options = {
-                "threads_per_worker": 1,
-                "memory_limit": None,
-                "dashboard_address": ":0",  # any free port: two runs may have a cluster at once
-                "silence_logs": logging.ERROR,
-            }
-            address = stack.enter_context(LocalCluster(n_workers=n_jobs, **options)).scheduler_address
+            local = LocalCluster(n_workers=n_jobs, threads_per_worker=1, **options)
+            address = stack.enter_context(local).scheduler_address
         try:
             client = stack.enter_context(Client(address, timeout=CONNECTION_SECONDS, set_as_default=False))
         except (OSError, ValueError) as error:
             raise ConfigError(f"--compute.address: no Dask scheduler at {address} ({error})") from None
-        if not client.scheduler_info()["workers"]:
-            print(f"waiting for a worker of the Dask cluster at {address}")
-            client.wait_for_workers(1)
-        if config.address is not None and sum(client.ncores().values()) < 2:
-            with suppress(TimeoutError):  # others may be on their way
-                client.wait_for_workers(2, timeout=CONNECTION_SECONDS)
-        _require_shared(folder, client.run(Path.is_dir, folder))
-        _require_two_cores(config, sum(client.ncores().values()))
-        # Far more jobs than workers are submitted, so that workers that join later get some.
+        if sum(client.ncores().values()) < wanted:
+            print(f"waiting until the Dask cluster at {address} has {wanted} cores")
+        while sum(client.ncores().values()) < wanted:
+            time.sleep(WATCH_SECONDS)
+        blind = [worker for worker, sees in client.run(Path.is_dir, folder).items() if not sees]
+        if blind:
+            remedy = "give a folder that all machines share, under one path"
+            raise ConfigError(f"--home: worker {blind[0]} does not see {folder}; {remedy}")
 
-        def do(calls: list) -> Iterator[tuple[int, int]]:
+        def run(calls: list) -> Iterator[tuple[int, int]]:
             with joblib.parallel_config("dask", client=client):
+                # Far more jobs than workers are submitted, so that workers that join later get some.
                 parallel = joblib.Parallel(n_jobs=-1, pre_dispatch=1000, **OPTIONS)
             return parallel(calls)
 
-        yield do
-
-
-@contextmanager
-def _ray(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    """A Ray cluster's cores; or `n_jobs` of this machine's."""
-    import ray
-    from ray.util.joblib import register_ray
-
-    size = {"num_cpus": n_jobs, "include_dashboard": False} if config.address is None else {}
-    try:
-        ray.init(address=config.address or "local", log_to_driver=False, logging_level="error", **size)
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(f"--compute.address: no Ray cluster at {config.address} ({error})") from None
-    try:
-        register_ray()
-        n_workers = int(ray.cluster_resources()["CPU"])
-        _require_shared(folder, dict(enumerate(ray.get([ray.remote(Path.is_dir).remote(folder)]))))
-        _require_two_cores(config, n_workers)
-
-        def do(calls: list) -> Iterator[tuple[int, int]]:
-            # Ray returns results when all of them are finished, so only a few are submitted at a time.
-            with joblib.Parallel(n_jobs=n_workers, backend="ray", batch_size=1) as parallel:
-                for k in range(0, len(calls), 2 * n_workers):
-                    yield from parallel(calls[k : k + 2 * n_workers])
-
-        yield do
-    finally:
-        ray.shutdown()
-
-
-BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
-
-
-def _require_two_cores(config: ComputeConfig, n_cores: int) -> None:
-    if config.address is not None and n_cores < 2:
-        raise ConfigError(
-            f"--compute.address: the cluster at {config.address} has one core, and joblib would do all jobs in this "
-            "process instead; give it two workers or more, or run without a cluster on its machine"
-        )
-
-
-def _require_shared(folder: Path, is_visible: dict) -> None:
-    without = [str(worker) for worker, visible in is_visible.items() if not visible]
-    if without:
-        raise ConfigError(
-            f"--home: worker {without[0]} does not see {folder}; give a folder that all machines share, under one path"
-        )
+        yield run

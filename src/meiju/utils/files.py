@@ -27,17 +27,14 @@ LFS_START = b"version https://git-lfs.github.com/spec/"
 
 
 class Damaged(RuntimeError):
-    """A result that cannot be read; the message names it and what to delete.
-
-    what: the first part of the message, for where the second is no remedy.
-    """
+    """A result that cannot be read: what is wrong with which file, and what to do."""
 
     def __init__(self, what: str, remedy: str):
-        super().__init__(f"{what}; {remedy}")
+        super().__init__(what, remedy)
         self.what = what
 
-    def __reduce__(self):
-        return Damaged, (self.what, str(self).removeprefix(f"{self.what}; "))
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 class Busy(RuntimeError):
@@ -84,7 +81,7 @@ def sweep(folder: Path, pattern: str = "*") -> None:
         if not pid.isdecimal():
             continue  # not one of ours
         if name.endswith(f".{platform.node()}"):
-            abandoned = not _is_running(int(pid))
+            abandoned = not psutil.pid_exists(int(pid))
         else:
             abandoned = time.time() - part.stat().st_mtime > OLD
         if abandoned:
@@ -201,17 +198,13 @@ def content_hashes(paths: Sequence[Path], known: Path, *, label: str) -> list[st
     cached: dict[str, list] = {}
     with suppress(Damaged, FileNotFoundError):  # then all are read again
         cached = read_json(known)
-    stats = {}
-    for path in map(Path.absolute, paths):
-        with _listed(path):
-            stats[str(path)] = path.stat()
+    stats = {str(path): path.stat() for path in map(Path.absolute, paths)}
     times = {path: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for path, stat in stats.items()}
     hashes = {path: cached[path] for path in times if cached.get(path, [])[:-1] == times[path]}
     changed = [path for path in times if path not in hashes]
     try:
         for path in tqdm(changed, desc=f"reading {label}", unit="file", disable=None if changed else True):
-            with _listed(path):
-                hashes[path] = [*times[path], file_digest(Path(path))]
+            hashes[path] = [*times[path], file_digest(Path(path))]
     finally:  # hashes computed before an interruption are kept
         if changed:
             write_json(known, cached | hashes)
@@ -226,20 +219,3 @@ def is_lfs_pointer(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(LFS_START)) == LFS_START
     return False
-
-
-@contextmanager
-def _listed(path: str | Path) -> Iterator[None]:
-    """Raise Unreadable where a file that was found a moment ago is gone, or the system does not let it be read."""
-    try:
-        with system.reading(path):
-            yield
-    except FileNotFoundError:
-        raise system.Unreadable(f"{path} is gone since the files were listed; {system.AGAIN}") from None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

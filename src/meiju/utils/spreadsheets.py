@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from meiju.utils import files, system
+from meiju.utils.clip_files import visible
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # some locales accept the full-width ones
 SEPARATORS = ",;\t|"
@@ -34,24 +35,30 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
     """The rows of a csv file that are not blank, each with the line where it begins; the first is the header.
 
     The separator is what a first line `sep=;` names, as Excel writes it, or of SEPARATORS the one that finds most of
-    `columns` in the header (see `column_name`). Raises TableError.
+    `columns` in the header (see `column_name`). Raises TableError, Unreadable.
     """
-    skipped, separator, text = _opening(read_text(path), columns)
-    rows = _rows(text, separator, skipped)
+    text, separator = _opening(read_text(path), columns)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, row = [], 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((row, cells))
+            row = reader.line_num + 1
+    except csv.Error as error:
+        remedy = 'double a quotation mark that belongs to the sentence ("") and put the sentence into quotes'
+        if str(error).startswith(("unexpected end of data", "field larger than")):
+            raise TableError(row, "a quote is opened here and not closed", f"close it, or {remedy}") from None
+        raise TableError(row, f"cannot be read as csv: {error}", f"check its quotes: {remedy}") from None
     if not rows:
         raise TableError(None, "is empty", "add a header line and one row per clip")
     return rows
 
 
 def read_text(path: Path) -> str:
-    """A file of UTF-8 text, with or without a byte order mark, or of UTF-16 with one. Raises TableError."""
-    try:
+    """A file of UTF-8 text, with or without a byte order mark, or of UTF-16 with one. Raises TableError, Unreadable."""
+    with system.reading(path):
         data = path.read_bytes()
-    except OSError as error:
-        number = system.errno_of(error)
-        if number is None:
-            raise
-        raise TableError(None, f"cannot be read: {error.strerror}", system.remedy(number, reads=True)) from None
     if files.is_lfs_pointer(path):
         raise TableError(None, files.LFS_POINTER, files.LFS_WHY)
     try:
@@ -67,26 +74,24 @@ def _encoding(data: bytes) -> str:
 
 def column_name(cell: str) -> str:
     """How the head of a column is compared: without case, width, spaces, - and _, and characters that nobody sees."""
-    shown = (c for c in unicodedata.normalize("NFKC", cell) if unicodedata.category(c) != "Cf")
-    return re.sub(r"[\s_-]", "", "".join(shown)).casefold()
+    return re.sub(r"[\s_-]", "", visible(cell, "NFKC")).casefold()
 
 
 def read_header(path: Path, *, columns: Container[str]) -> list[str]:
     """The heads of a csv file's columns as `column_name` gives them; of a file that is no table, anything."""
     with system.reading(path), path.open("rb") as file:
         data = file.read(1 << 16)
-    _, separator, text = _opening(data.decode(_encoding(data), "replace"), columns)
+    text, separator = _opening(data.decode(_encoding(data), "replace"), columns)
     return [column_name(cell) for cell in _split(_first_line(text), separator)]
 
 
-def _opening(text: str, columns: Container[str]) -> tuple[int, str, str]:
-    """How many lines come before the table, its separator, and the table."""
-    first, line_end, rest = text.partition("\n")
-    named = first.strip("\r \"'")
-    if named.lower().startswith("sep=") and line_end and len(named) == len("sep=") + 1:
-        return 1, named[-1], rest
+def _opening(text: str, columns: Container[str]) -> tuple[str, str]:
+    """The table, with an empty line in place of `sep=;`, and its separator."""
+    first, _, rest = text.partition("\n")
+    if named := re.fullmatch(r"sep=(.)", first.strip("\r \"'"), re.IGNORECASE):
+        return f"\n{rest}", named[1]
     header = _first_line(text)
-    return 0, max(SEPARATORS, key=lambda mark: sum(column_name(c) in columns for c in _split(header, mark))), text
+    return text, max(SEPARATORS, key=lambda mark: sum(column_name(c) in columns for c in _split(header, mark)))
 
 
 def _first_line(text: str) -> str:
@@ -99,22 +104,6 @@ def _split(line: str, separator: str) -> list[str]:
         return next(csv.reader([line], delimiter=separator), [])
     except csv.Error:
         return []
-
-
-def _rows(text: str, separator: str, skipped: int) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, row = [], 1 + skipped
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((row, cells))
-            row = reader.line_num + 1 + skipped
-    except csv.Error as error:
-        remedy = 'double a quotation mark that belongs to the sentence ("") and put the sentence into quotes'
-        if str(error).startswith(("unexpected end of data", "field larger than")):
-            raise TableError(row, "a quote is opened here and not closed", f"close it, or {remedy}") from None
-        raise TableError(row, f"cannot be read as csv: {error}", f"check its quotes: {remedy}") from None
-    return rows
 
 
 def as_csv(table: pd.DataFrame, **options) -> str:

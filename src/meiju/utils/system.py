@@ -7,60 +7,54 @@ disk or a permission refuses says nothing about a file: nothing is stored of it,
 import errno
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EACCES, EDQUOT, EIO, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, ENOTCONN, ENXIO, EPERM, EROFS, ESTALE
 from pathlib import Path
 
 import psutil
 
-
-def _numbers(*names: str) -> frozenset[int]:
-    """Numbers of the errors that this system knows; macOS lacks some of Linux'."""
-    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
-
-
-ROOM = _numbers("ENOSPC", "EDQUOT", "EFBIG")
-ACCESS = _numbers("EACCES", "EPERM", "EROFS")
-_FILES = _numbers("EMFILE", "ENFILE")
-_MEMORY = _numbers("ENOMEM", "ENOBUFS")
-NETWORK = _numbers(
-    *("ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET", "ENONET"),
-    *("ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "ESHUTDOWN"),
-)
-_DRIVE = NETWORK | _numbers(
-    *("EIO", "ESTALE", "ENODEV", "ENXIO", "ENOMEDIUM", "EREMOTEIO", "EREMCHG", "ECOMM", "EBUSY", "ENOLCK", "EPROTO"),
-    *("ENOLINK", "EKEYEXPIRED", "ENOKEY", "ETXTBSY", "EUCLEAN"),
-)
-SYSTEM = ROOM | ACCESS | _FILES | _MEMORY | _DRIVE
-
-# How libraries name the number where they raise errors of their own: Python's text, that of Rust, that of ONNX Runtime.
-_NAMED = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|system error number (\d+)")
-_KINDS = ((PermissionError, errno.EACCES), (TimeoutError, errno.ETIMEDOUT), (ConnectionError, errno.ENOTCONN))
-_CV2_NO_MEMORY = -4
 AGAIN = "give the same command again"
 GOES_ON = f"{AGAIN}: it goes on where this one stopped"
+ROOM = {ENOSPC, EDQUOT, errno.EFBIG}
+ACCESS = {EACCES, EPERM, EROFS}
+_NETWORK = {errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET}
+_ON_GPU = "on a GPU, --train.together 5, or half of --text.batch-tokens, --audio.batch-seconds, --visual.batch-frames"
+REMEDIES = {
+    **dict.fromkeys(ROOM, f"make room and {GOES_ON}"),
+    **dict.fromkeys(ACCESS, f"make it readable, and {AGAIN}"),
+    **dict.fromkeys((EMFILE, ENFILE), f"allow more open files (ulimit -n 4096), and {GOES_ON}"),
+    ENOMEM: f"close other programs or give fewer --jobs ({_ON_GPU}), and {GOES_ON}",
+    **dict.fromkeys(
+        {EIO, ENODEV, ENOTCONN, ENXIO, ESTALE} | _NETWORK, f"see that its drive or network is connected, and {GOES_ON}"
+    ),
+}
 
 
 class Unreadable(RuntimeError):
     """A file that the system does not let read now; nothing is known of its contents. The message names the remedy."""
 
 
-def is_system_error(error: BaseException) -> bool:
-    """Whether an error is the system's, or comes from such a one, whatever library wraps it."""
-    return errno_of(error) is not None
-
-
 def errno_of(error: BaseException | None) -> int | None:
-    """The number of the system's error that an error is or comes from; None where there is none."""
-    seen = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        number = _own_errno(error)
-        if number in SYSTEM:
+    """The number of the system's error that an error is or comes from, whatever library wraps it; else None."""
+    while error is not None:
+        number = ENOMEM if _lacks_memory(error) else getattr(error, "errno", None)
+        if number in REMEDIES:
             return number
         error = error.__cause__ or error.__context__
     return None
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU
+        return True
+    # Where numpy was to make an array that this machine could never hold, its header is damaged.
+    return isinstance(error, MemoryError) and math.prod(getattr(error, "shape", ())) < psutil.virtual_memory().total
+
+
+def is_system_error(error: BaseException) -> bool:
+    """Whether an error is the system's, or comes from such a one."""
+    return errno_of(error) is not None
 
 
 @contextmanager
@@ -79,55 +73,14 @@ def reading(path: str | Path) -> Iterator[None]:
 def unreadable(path: str | Path, error: BaseException) -> Unreadable:
     """What to raise in place of a system error that came up while a file was read."""
     number = errno_of(error)
-    return Unreadable(f"cannot read {path}: {os.strerror(number)}; {remedy(number, reads=True)}")
+    return Unreadable(f"cannot read {path}: {os.strerror(number)}; {REMEDIES[number]}")
 
 
 def told(error: BaseException) -> str:
-    """An error of the system, or of a file that it names, in one line: what, where, and what helps."""
-    number, path = errno_of(error) or _own_errno(error), getattr(error, "filename", None)
-    if number in _MEMORY:
-        return f"{os.strerror(number)}; {remedy(number)}"
-    reads = number in ACCESS and path is not None and os.path.isfile(path) and not os.access(path, os.R_OK)
-    return f"{os.strerror(number)}: {path or 'no file is named'}; {remedy(number, reads=reads)}"
-
-
-def remedy(number: int, *, reads: bool = False) -> str:
-    """What helps against a system error. reads: whether a file was only to be read."""
-    if number in ROOM:
-        return f"make room and {GOES_ON}"
+    """An error of the system, or of a path that cannot be one, in one line: what, where, and what helps."""
+    number = errno_of(error) or error.errno
+    remedy = REMEDIES.get(number, f"see to that path, and {AGAIN}")  # gone, too long, a file where a folder is wanted
     if number in ACCESS:
-        return f"make it readable, and {AGAIN}" if reads else "make it writable, or name another folder with --home"
-    if number in _FILES:
-        return f"allow more open files (ulimit -n 4096), and {GOES_ON}"
-    if number in _MEMORY:
-        on_gpu = (
-            "on a GPU, --train.together 5, or half of --text.batch-tokens, --audio.batch-seconds, --visual.batch-frames"
-        )
-        return f"close other programs or give fewer --jobs ({on_gpu}), and {GOES_ON}"
-    if number in _DRIVE:
-        return f"see that its drive or network is connected, and {GOES_ON}"
-    return f"see to that path, and {AGAIN}"  # gone, too long, a file where a folder is wanted
-
-
-def _own_errno(error: BaseException) -> int | None:
-    number = getattr(error, "errno", None)
-    if isinstance(number, int):
-        return number
-    if isinstance(error, MemoryError):
-        return None if _is_beyond_memory(error) else errno.ENOMEM
-    if getattr(error, "code", None) == _CV2_NO_MEMORY and type(error).__module__ == "cv2":
-        return errno.ENOMEM
-    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU
-        return errno.ENOMEM
-    named = _NAMED.search(str(error))
-    if named:
-        return int(next(filter(None, named.groups())))
-    return next((number for kind, number in _KINDS if isinstance(error, kind)), None)
-
-
-def _is_beyond_memory(error: MemoryError) -> bool:
-    """Whether numpy was to make an array that this machine could never hold: then its header is damaged."""
-    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
-    if shape is None or dtype is None:
-        return False
-    return math.prod(shape) * dtype.itemsize > psutil.virtual_memory().total
+        remedy = "make it readable and writable, or name another folder with --home"
+    path = getattr(error, "filename", None)
+    return f"{os.strerror(number)}{f': {path}' if path else ''}; {remedy}"

@@ -36,11 +36,10 @@ def read(source: Path, settings: Settings) -> Prepared:
             "dialogue": table.Dialogue_ID,
             "speaker": table.TV_ID.where(is_named, table.Dialogue_ID) + "_" + table.Speaker,
             "media": [media.get(name) for name in table.Utterance_ID],
-            "why": "",
         }
     )
     notes = ["In the intent's place stand the dialogue acts. Parts are the owners'."]
-    return Prepared(clips, notes if clips.media.notna().any() else [*notes, "No clips were found: sentences alone."])
+    return Prepared(clips, notes)
 
 
 CORPUS = PublicCorpus(

@@ -50,7 +50,7 @@ def read(source: Path, settings: Settings) -> Prepared:
 def utterances(emotion: np.ndarray, intent: np.ndarray, names: np.ndarray, *, part: str) -> pd.DataFrame:
     """Rows of one set: emotion [N, 7] and intent [N, 9] one-hot, names [N] or [N, 1] of texts or bytes."""
     texts = _texts(names)
-    clips = pd.DataFrame({"name": texts, "part": part, "sentence": "", "media": None})
+    clips = pd.DataFrame({"name": texts, "part": part})
     clips["emotion"] = [f"emotion-{k}" for k in np.argmax(emotion, axis=1)]
     clips["intent"] = [f"intent-{k}" for k in np.argmax(intent, axis=1)]
     return clips.assign(dialogue=["_".join(name.split("_")[:2]) for name in texts])

@@ -51,7 +51,7 @@ def read(source: Path, settings: Settings) -> Prepared:
     clips["part"] = clips.part.fillna("testing")
     notes = ["In the intent's place stand EMOTyDA's dialogue acts. Validation is drawn, as whole dialogues."]
     notes += ["Testing is MELD's own, with emotions alone."] if settings.published else ["So is Testing."]
-    return Prepared(clips, notes if media else [*notes, "No clips were found: sentences alone."])
+    return Prepared(clips, notes)
 
 
 def _read_split(split: str, path: Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,6 @@ TABLES = {
     "unlabelled": "NoAnnotation/transcription.csv",
 }
 MARK = ".corpus"  # names the corpus in a folder that was begun; hidden, so that nobody takes it for one of its files
-LONG = 60  # seconds; utterances that have more were cut wrongly by their owners
 
 Media = Path | zipfile.Path
 
@@ -56,16 +56,23 @@ class Settings:
 class Prepared:
     """What an adapter has read from the owners' files.
 
-    clips: one row per clip, with columns name, part (training, validation, testing), sentence, emotion, intent,
-    dialogue, speaker, media (where the clip lies, None if it is not there) and why (the reason to leave it out, or "");
-    where clips are pieces of long films, start and end in seconds as well. notes: what is to be known of the corpus.
-    arrays: by stream, the ready-made frames of each clip. folds: name and fold of training clips, where published.
+    clips: one row per clip, with columns name, part (training, validation, testing), emotion, intent and, where the
+    corpus has them, sentence, dialogue, speaker, media (where the clip lies, None if it is not there) and why (the
+    reason to leave it out, or ""); where clips are pieces of long films, start and end in seconds as well. notes: what
+    is to be known of the corpus. arrays: by stream, the ready-made frames of each clip. folds: name and fold of
+    training clips, where published.
     """
 
     clips: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     arrays: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     folds: pd.DataFrame | None = None
+
+    def __post_init__(self):
+        unknown = {"sentence": "", "dialogue": "", "speaker": "", "why": "", "media": None}
+        self.clips = self.clips.assign(**{c: v for c, v in unknown.items() if c not in self.clips})
+        if self.clips.media.isna().all() and not self.arrays:
+            self.notes = [*self.notes, "No clips were found: sentences alone."]
 
 
 @dataclass(frozen=True)
@@ -89,17 +96,13 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     found = corpus.read(source, settings)
     clips = found.clips.reset_index(drop=True)
     _leave_out(clips, source, corpus)
-    if settings.labelled is not None:  # refused now rather than after all clips are linked
-        draw_labelled(_kept(clips, "training"), settings.labelled, mix=settings.mix, seed=settings.seed)
+    _keep_labels(clips, settings)  # refused now rather than after all clips are linked
     files.write_text(out / MARK, name)
     files.sweep(out)
-    notes = found.notes + _place(clips, out)
+    _place(clips, out)
     for stream, arrays in found.arrays.items():
         write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
-    if settings.labelled is not None:
-        training = _kept(clips, "training")
-        labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
-        clips.loc[clips.name.isin(set(training.name) - labelled), "part"] = "unlabelled"
+    clips = _keep_labels(clips, settings)
     _leave_out_unseen(clips)
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
         path.unlink()  # left out, or of an earlier call: a clip that no row names is an error
@@ -108,7 +111,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     if found.folds is not None:
         kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")
         files.write_text(out / "folds.csv", kept.to_csv(index=False))
-    text = _readme(name, corpus, clips, notes, settings, truth)
+    text = _readme(name, corpus, clips, found.notes, settings, truth)
     files.write_text(out / "README.md", text)
     return text
 
@@ -129,6 +132,15 @@ def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
 
 def _kept(clips: pd.DataFrame, part: str) -> pd.DataFrame:
     return clips[(clips.part == part) & (clips.why == "")].sort_values("name", ignore_index=True)
+
+
+def _keep_labels(clips: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The clips, those of Training that are not drawn as unlabelled ones."""
+    if settings.labelled is None:
+        return clips
+    training = _kept(clips, "training")
+    labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
+    return clips.assign(part=clips.part.mask(clips.name.isin(set(training.name) - labelled), "unlabelled"))
 
 
 def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
@@ -153,66 +165,48 @@ def _leave_out_unseen(clips: pd.DataFrame) -> None:
         clips.loc[unseen & (clips.part == "validation") & (clips.why == ""), "why"] = f"{task} that Training lacks"
 
 
-def _place(clips: pd.DataFrame, out: Path) -> list[str]:
-    """Link each clip into clips/ and add the column `file`; what is damaged gets a reason. Returns notes."""
-    wanted, is_film = clips[(clips.why == "") & clips.media.notna()], "start" in clips
-    stems = [Path(media.name).stem for media in wanted.media] if is_film else wanted.name
+def _place(clips: pd.DataFrame, out: Path) -> None:
+    """Link each clip into clips/ and add the column `file`; what is damaged gets a reason."""
+    wanted = clips[(clips.why == "") & clips.media.notna()]
+    stems = [Path(media.name).stem for media in wanted.media] if "start" in clips else wanted.name
     names = [f"clips/{s}{Path(m.name).suffix.lower()}" for s, m in zip(stems, wanted.media, strict=True)]
     clips["file"] = pd.Series(names, wanted.index, dtype=object).reindex(clips.index, fill_value="")
     sources: dict[str, Media] = dict(zip(names, wanted.media, strict=True))
-    _require_space([media for file, media in sources.items() if not (out / file).exists()], out)
-    damaged, n_long = {}, 0
+    damaged = {}
     for file, media in tqdm(sources.items(), desc="clips", unit="clip", disable=None if sources else True):
         try:
-            n_long += link(media, out / file) > LONG
+            link(media, out / file)
         except MediaError as error:
             damaged[file] = f"damaged: {error}"
     broken = clips.file.isin(damaged)
     clips.loc[broken, "why"] = clips.file[broken].map(damaged)
-    return [f"{n_long} clips have more than {LONG} s; they are kept."] if n_long and not is_film else []
 
 
-def link(media: Media, target: Path) -> float:
-    """Link a clip, or copy it where the file system cannot link or it lies in a zip; returns its seconds.
+def link(media: Media, target: Path) -> None:
+    """Link a clip, by a hard link, or copy it where the file system cannot link or it lies in a zip.
 
-    The link is a hard one: links that lead out of a corpus are followed only if that is asked for. A file that is
-    there already, with as many bytes, is kept. Raises MediaError where the clip is damaged, and leaves nothing.
+    A file that is there already, with as many bytes, is kept. Raises MediaError where the clip is damaged, and leaves
+    nothing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and target.stat().st_size == _bytes(media):
-        return _seconds(target)
+    size = media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
+    if target.exists() and target.stat().st_size == size:
+        return _require_sound_or_pictures(target)
     target.unlink(missing_ok=True)
     if isinstance(media, Path):
-        seconds = _seconds(media)
-        try:
-            os.link(media.resolve(), target)
-            return seconds
-        except OSError:  # on another file system, on one without hard links, or another user's file
-            pass
+        _require_sound_or_pictures(media)
+        # On another file system, on one without hard links, or of another user's file.
+        with suppress(OSError):
+            return os.link(media.resolve(), target)
     with files.atomic_path(target) as part:
         with media.open("rb") as reader, part.open("wb") as writer:
             shutil.copyfileobj(reader, writer)
-        return _seconds(part)
+        _require_sound_or_pictures(part)
 
 
-def _seconds(path: Path) -> float:
-    seconds = read_seconds(path)
-    if seconds <= 0:
+def _require_sound_or_pictures(path: Path) -> None:
+    if read_seconds(path) <= 0:
         raise MediaError("it lasts no time")
-    return seconds
-
-
-def _bytes(media: Media) -> int:
-    return media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
-
-
-def _require_space(media: list[Media], out: Path) -> None:
-    """Refuse to begin where what is copied would not fit."""
-    out.mkdir(parents=True, exist_ok=True)
-    device, free = out.stat().st_dev, shutil.disk_usage(out).free
-    needed = sum(_bytes(one) for one in media if not isinstance(one, Path) or one.stat().st_dev != device)
-    what = f"--out: {needed / 1e9:.1f} GB are to be copied to {out}, where {free / 1e9:.1f} GB are free"
-    require(needed <= free, f"{what}; name a folder on the disk of the clips, which are linked then")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:

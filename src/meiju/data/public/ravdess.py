@@ -46,7 +46,6 @@ def read(source: Path, settings: Settings) -> Prepared:
                 "sentence": SENTENCES[sentence - 1],
                 "emotion": EMOTIONS[emotion - 1],
                 "intent": INTENSITIES[intensity - 1],
-                "dialogue": "",
                 "speaker": f"actor{actor:02}",
                 "media": media,
                 "why": "" if name[3:5] == "01" else "a song",

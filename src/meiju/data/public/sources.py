@@ -37,7 +37,7 @@ def files_below(source: Path) -> list[Path]:
     """All files below the source, the least deep first; hidden ones, such as macOS' ._dia0_utt0.mp4, are left out."""
     if not source.is_dir():
         refuse([Problem(str(source), None, "is not a folder", "give the folder that holds the corpus' files")])
-    return sorted(walk(source, follow=True).files, key=lambda path: (len(path.parts), path))
+    return sorted(walk(source).files, key=lambda path: (len(path.parts), path))
 
 
 def entries(path: Path) -> list[zipfile.Path]:
