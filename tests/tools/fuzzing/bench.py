@@ -1,7 +1,9 @@
 """A tiny finished run, whose files are there to be damaged, and one bad input made of them."""
 
+import io
 import random
 import shutil
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,8 +61,9 @@ class Bench:
 def make(folder: Path) -> Bench:
     """Make the corpus and the run, in half a minute."""
     bench = Bench(folder / "corpus", folder / "home")
-    toy_run.make_corpus(bench.root)
-    toy_run.make_run(bench.home, bench.root)
+    with redirect_stdout(io.StringIO()):
+        toy_run.make_corpus(bench.root)
+        toy_run.make_run(bench.home, bench.root)
     return bench
 
 
