@@ -4,6 +4,7 @@ Files that no encoder reads, such as weights for other libraries, hold `UNREAD`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -66,15 +67,12 @@ def _clip(folder: Path, large: bool) -> None:
     transformers.CLIPModel(transformers.CLIPConfig(**halves)).save_pretrained(folder)
 
 
-def _whisper_large(folder: Path, large: bool) -> None:
-    sizes = {"d_model": 1280} if large else {}
-    for side in ("encoder", "decoder") if large else ():
-        sizes |= {f"{side}_layers": 32, f"{side}_ffn_dim": 5120, f"{side}_attention_heads": 20}
-    write_whisper(folder, num_mel_bins=128, max_source_positions=1500, max_target_positions=448, **sizes)
-
-
-def _whisper_base(folder: Path, large: bool) -> None:
-    write_whisper(folder, num_mel_bins=80, max_source_positions=1500, max_target_positions=448)
+def _whisper(folder: Path, large: bool, *, n_mels: int) -> None:
+    sizes = {"num_mel_bins": n_mels, "max_source_positions": 1500, "max_target_positions": 448}
+    if large:
+        sizes |= {"d_model": 1280, "encoder_layers": 32, "encoder_ffn_dim": 5120, "encoder_attention_heads": 20}
+        sizes |= {"decoder_layers": 32, "decoder_ffn_dim": 5120, "decoder_attention_heads": 20}
+    write_whisper(folder, **sizes)
 
 
 def _numbered(words: list[str]) -> dict[str, int]:
@@ -103,6 +101,6 @@ REPOSITORIES: dict[str, tuple[Callable[[Path, bool], None], tuple[str, ...]]] = 
     "TencentGameMate/chinese-hubert-large": (_hubert, ("chinese-hubert-large-fairseq-ckpt.pt",)),
     "facebook/hubert-large-ll60k": (_hubert, ("tf_model.h5",)),
     "openai/clip-vit-large-patch14": (_clip, USUAL),
-    "openai/whisper-large-v3": (_whisper_large, ("flax_model.msgpack", "pytorch_model.bin", *SHARDS)),
-    "openai/whisper-base": (_whisper_base, USUAL),
+    "openai/whisper-large-v3": (partial(_whisper, n_mels=128), ("flax_model.msgpack", "pytorch_model.bin", *SHARDS)),
+    "openai/whisper-base": (partial(_whisper, n_mels=80), USUAL),
 }
