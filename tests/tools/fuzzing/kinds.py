@@ -22,7 +22,7 @@ import pandas as pd
 from transformers import AutoModel  # now, as importing it takes seconds
 
 from fuzzing import corpora, mutations
-from fuzzing.bench import REFUSED, RIGHT, TRANSCRIPTS, Bench, Case, expect
+from fuzzing.bench import REFUSED, RIGHT, STAGE2, TRANSCRIPTS, Bench, Case, expect
 from fuzzing.clips import odd_clip
 from meiju.cli import parse_config
 from meiju.config import CorpusConfig, as_settings, from_settings
@@ -158,17 +158,18 @@ def _done(own: Bench, path: Path) -> None:
 
 def _members(own: Bench, path: Path) -> None:
     names, labels = list(own.run.corpus.part("testing").name), own.run.corpus.labels
-    probabilities = ensemble.soft_vote(path.parent, own.config, names)
+    folder = own.run.folder(STAGE2)
+    probabilities = ensemble.soft_vote(folder, own.config, names)
     for task in TASKS:
         _check_probabilities(probabilities[task], len(labels[task]))
     for member in members.plan(own.config, calibration=False):
-        members.trained_on(path.parent, member)
+        members.trained_on(folder, member)
     _check_submission(own.home, ensemble.as_labels(probabilities, names, labels), labels)
 
 
 def _weights(own: Bench, path: Path) -> None:
     alike = [member for member in members.plan(own.config, calibration=False) if member.heads == 1]
-    network = workers.load_network(path.parent, alike, own.config.model)
+    network = workers.load_network(own.run.folder(STAGE2), alike, own.config.model)
     expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
 
 
