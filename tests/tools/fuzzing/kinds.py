@@ -104,24 +104,19 @@ def run_file(case: Case, ending: str) -> str:
     pattern = case.rng.choice([pattern for pattern in READERS if pattern.endswith(ending)])
     path = case.rng.choice(sorted(own.home.glob(pattern)))
     path.write_bytes(mutations.spoil(path.read_bytes(), ending, case))
-    if "submissions" not in pattern and case.rng.random() < LISTED:
-        with suppress(FileNotFoundError):
-            own.write_model()
-    READERS[pattern](own, path)
+    read = READERS[pattern]
+    if read is _predict and path.name != "model.json" and case.rng.random() < LISTED:
+        own.write_model()
+    read(own, path)
     return RIGHT
 
 
-def _transcripts(own: Bench, path: Path) -> None:
+def _sentences(own: Bench, path: Path) -> None:
     clips = own.run.corpus.clips
-    _check_sentences(clips, refine.as_clips(clips, path.parent))
-
-
-def _transcription(own: Bench, path: Path) -> None:
-    clips = own.run.corpus.clips
-    _check_sentences(clips, list(transcription.fill(clips.assign(sentence=""), path.parent).itertuples()))
-
-
-def _check_sentences(clips: pd.DataFrame, read: list) -> None:
+    if path.name == "transcripts.csv":
+        read = refine.as_clips(clips, path.parent)
+    else:
+        read = list(transcription.fill(clips.assign(sentence=""), path.parent).itertuples())
     expect([clip.name for clip in read] == list(clips.name), "other clips than the corpus has")
     expect(all(isinstance(clip.sentence, str) for clip in read), "a sentence that is no text")
 
@@ -183,8 +178,8 @@ def _predict(own: Bench, path: Path) -> None:
 STEPS, STREAMS = "work/sample", "work/_shared/features"
 READERS: dict[str, Callable[[Bench, Path], None]] = {
     "texts.csv": _texts,
-    "transcription.csv": _transcription,
-    f"{STEPS}/transcripts/*/transcripts.csv": _transcripts,
+    "transcription.csv": _sentences,
+    f"{STEPS}/transcripts/*/transcripts.csv": _sentences,
     f"{STEPS}/transcripts/*/done.json": _done,
     f"{STEPS}/transcripts/*/[pr]*.json": _predict,
     f"{STEPS}/transcripts/*/*.npz": _predict,
