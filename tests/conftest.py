@@ -15,8 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from filelock import FileLock
 
-from meiju.sample import corpus as sample_corpus
-from toy_run import STEPS, run_step
+from toy_run import make_corpus, make_run
 
 # What test files import are a million objects: garbage is looked for in none of them, neither now nor later.
 gc.disable()
@@ -48,17 +47,8 @@ def root(shared) -> Path:
 @pytest.fixture(scope="session")
 def home(root, shared, tmp_path_factory) -> Path:
     """The folder with the run's work/, folds/ and submissions/: each test process has its own copy."""
-
-    def make_run(home: Path) -> None:
-        for step in STEPS:
-            run_step(step, home, root)
-
-    made = once(shared / "home", make_run)
+    made = once(shared / "home", lambda home: make_run(home, root))
     return shutil.copytree(made, tmp_path_factory.mktemp("home"), dirs_exist_ok=True)
-
-
-def make_corpus(root: Path) -> None:
-    sample_corpus.make_sample(root, sizes={"training": 60, "validation": 8, "testing": 8, "unlabelled": 16}, n_jobs=1)
 
 
 def once(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -31,29 +31,28 @@ def write_bert(folder: Path, characters: Iterable[str]) -> None:
     BertTokenizer(vocab={word: k for k, word in enumerate(words)}).save_pretrained(folder)
 
 
-def write_whisper(folder: Path) -> None:
-    """A Whisper whose tokens are bytes: what it hears is nonsense, but always the same."""
+def write_whisper(folder: Path, **settings: int) -> None:
+    """A Whisper whose tokens are bytes: what it hears is nonsense, but always the same. settings: of WhisperConfig."""
     tokenizer = WhisperTokenizer(vocab={c: k for k, c in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
     tokenizer.add_tokens([f"<|{k * 0.02:.2f}|>" for k in range(1501)])
     tokenizer.pad_token = SPECIAL[0]
     tokenizer.save_pretrained(folder)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
-    WhisperFeatureExtractor(feature_size=8, chunk_length=2).save_pretrained(folder)
     sizes = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 16))}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 16, "num_mel_bins": 8}
+    sizes |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 16, "num_mel_bins": 8}
+    sizes |= {"max_source_positions": 100, "max_target_positions": 64}
     ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), ids[SPECIAL[0]])
     ends["decoder_start_token_id"] = ids[SPECIAL[1]]
+    config = WhisperConfig(vocab_size=len(tokenizer), **(sizes | settings), **ends)
+    seconds = config.max_source_positions // 50
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds).save_pretrained(folder)
     torch.manual_seed(2)
-    model = WhisperForConditionalGeneration(
-        WhisperConfig(
-            vocab_size=len(tokenizer), max_source_positions=100, max_target_positions=64, **sizes, **heads, **ends
-        )
-    )
+    model = WhisperForConditionalGeneration(config)
     letters = [tokenizer.convert_tokens_to_ids(c) for c in "abcdefghijklmnopqrstuvwxyz"]
     with torch.no_grad():  # it says letters only, and what it hears decides which
         tokens = model.model.decoder.embed_tokens.weight
-        tokens.copy_(torch.zeros_like(tokens).index_copy(0, torch.tensor(letters), torch.randn(26, 16)))
+        tokens.copy_(torch.zeros_like(tokens).index_copy(0, torch.tensor(letters), torch.randn(26, config.d_model)))
         model.model.encoder.conv1.weight.mul_(30)
         model.model.encoder.conv2.weight.mul_(30)
         attention = model.model.decoder.layers[0].encoder_attn

@@ -4,6 +4,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from meiju.sample import corpus as sample_corpus
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 TOOLS = Path(__file__).parent / "tools"
 STEPS = (
@@ -21,6 +23,17 @@ FLAGS = """--jobs 1 --device cpu --folds 3 --model.heads 1 2 --model.width 8 --t
     --text.dim 16 --streams text=tfidf-svd audio=smart-turn visual=face-geometry --audio.max-frames 4 --visual.fps 1
     --pseudo.gate paper --pseudo.threshold 0.05"""
 TINY = FLAGS.split()
+
+
+def make_corpus(root: Path) -> None:
+    sample_corpus.make_sample(
+        root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False
+    )
+
+
+def make_run(home: Path, root: Path) -> None:
+    for step in STEPS:
+        run_step(step, home, root)
 
 
 def run_step(step: str, home: Path, root: Path, *flags: str) -> None:

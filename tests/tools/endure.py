@@ -12,7 +12,6 @@ Run     .venv/bin/python tests/tools/endure.py --kills 30 --seed 0
 import os
 import random
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -25,45 +24,22 @@ import tyro
 
 from meiju.cli import help_text
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-STEPS = sorted(path.name for path in SCRIPTS.glob("0[02-9]_*.py"))
+RUN_ALL = Path(__file__).resolve().parents[2] / "scripts" / "run_all.py"
 SMALL = """--folds 3 --model.heads 1 2 --model.width 16 --train.epochs 4 --train.average-epochs 2 --train.together 2
     --text.dim 32 --visual.fps 1 --pseudo.gate paper --pseudo.threshold 0.1 --jobs 2 --device cpu"""
 PASSING = {".lock", ".log", ".part"}  # suffixes and names of what is no result
 
 
-def run_all(home: str, *flags: str) -> None:
-    """All steps in this process, which saves the time that a process takes to start."""
-    for step in STEPS:
-        sys.argv = [step, "sample", "--home", home, "--corpus.root", f"{home}/corpus", *SMALL.split(), *flags]
-        runpy.run_path(str(SCRIPTS / step), run_name="__main__")
-
-
-def start(home: Path, flags: list[str]) -> subprocess.Popen:
+def start(home: Path, flags: tuple[str, ...]) -> subprocess.Popen:
     log = (home.parent / f"{home.name}.txt").open("a")
-    command = [sys.executable, __file__, "run-all", str(home), *flags]
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    command = [sys.executable, str(RUN_ALL), "sample", "--home", str(home), "--corpus.root", str(home / "corpus")]
+    return subprocess.Popen([*command, *SMALL.split(), *flags], stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(process: subprocess.Popen) -> None:
-    if process.wait():
-        raise SystemExit(f"a run ended with status {process.returncode}; see {process.args[3]}.txt")
-
-
-def kill_until_done(home: Path, seconds: float, kills: int, rng: random.Random, flags: list[str]) -> int:
-    """Start a run until it comes to its end, killing it at most `kills` times; how often it was."""
-    for n_killed in range(kills):
-        process = start(home, flags)
-        try:
-            process.wait(rng.uniform(0, seconds))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        else:
-            finish(process)
-            return n_killed
-    finish(start(home, flags))
-    return kills
+def require_end(process: subprocess.Popen, home: Path, seconds: float | None = None) -> None:
+    """Wait for the end of a run. Raises TimeoutExpired."""
+    if process.wait(seconds):
+        raise SystemExit(f"a run ended with status {process.returncode}; see {home}.txt")
 
 
 def results(home: Path) -> dict[str, bytes]:
@@ -87,26 +63,30 @@ def endure(home: Path | None = None, kills: int = 30, seed: int = 0, flags: tupl
     whole, broken = home / "whole", home / "broken"
     whole.mkdir(parents=True)
     started = time.perf_counter()
-    finish(start(whole, list(flags)))
+    require_end(start(whole, flags), whole)
     seconds = time.perf_counter() - started
     print(f"undisturbed: {seconds:.0f} s, {len(results(whole))} files; see {home}")
-    rng, left, n_runs = random.Random(seed), kills, 0
-    while left:
-        shutil.rmtree(broken, ignore_errors=True)
-        broken.mkdir()
-        n_killed = kill_until_done(broken, seconds, left, rng, list(flags))
-        left, n_runs = left - n_killed, n_runs + 1
+    rng, n_killed, n_runs = random.Random(seed), 0, 0
+    while n_killed < kills or broken.exists():
+        broken.mkdir(exist_ok=True)
+        process = start(broken, flags)
+        try:
+            require_end(process, broken, rng.uniform(0, seconds) if n_killed < kills else None)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            n_killed += 1
+            continue
+        n_runs += 1
         a, b = results(whole), results(broken)
         wrong = sorted(path for path in a.keys() | b.keys() if a.get(path) != b.get(path))
         parts = [path.name for path in broken.rglob("*.part")]
-        print(f"run {n_runs}: killed {n_killed} times, {len(wrong)} files differ, {len(parts)} unfinished files left")
+        print(f"run {n_runs}: {n_killed} kills, {len(wrong)} files differ, {len(parts)} unfinished files left")
         if wrong:
             raise SystemExit("\n".join(wrong))
+        shutil.rmtree(broken)
     print(f"killed {kills} times in {n_runs} runs; all results are the same")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["run-all"]:
-        run_all(*sys.argv[2:])
-    else:
-        tyro.cli(endure, description=help_text(__doc__))
+    tyro.cli(endure, description=help_text(__doc__))

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from meiju.training.loop import predict, train_members
 N_FOLDS = 5
 TEST_SHARE = 0.25  # of speakers, or of clips where none is known
 TOGETHER = 5  # members that train side by side
+RATIO = 1.0  # pseudo-labelled clips for each labelled one
 
 Probabilities = dict[str, np.ndarray]  # by task [N, K]
 
@@ -69,10 +71,9 @@ class Teachers:
 
 @dataclass(frozen=True)
 class Way:
-    """How the pool is labelled: targets[task] [pool, K] and weight[task] [pool] for one fold; how often, and noise."""
+    """How the pool is labelled: targets[task] [pool, K] and weight[task] [pool] for one fold; how members train."""
 
     targets: Callable[["Teachers", int, Split], tuple[Probabilities, Probabilities]]
-    ratio: float = 1.0
     modality_dropout: float | None = None
     warm_start: bool = False
     rounds: int = 1
@@ -107,35 +108,30 @@ class Bench:
         self.weights: dict[tuple, dict[str, torch.Tensor]] = {}  # of stage 1, where warm starts begin
 
     def train(
-        self, jobs: dict[tuple, tuple[tuple[int, ...], Rows | None]], clips: np.ndarray, way: Way | None = None
+        self, jobs: dict[tuple[int, ...], Rows | None], clips: np.ndarray, way: Way | None = None
     ) -> dict[tuple, Probabilities]:
-        """By key, predictions on `clips` of a member that holds out some folds, with pseudo-labelled rows or none."""
-        model = self.config.model
-        if way and way.modality_dropout is not None:
-            model = dataclasses.replace(model, modality_dropout=way.modality_dropout)
-        ratio = way.ratio if way else 1.0
-        data = {key: self._data(held_out, pseudo) for key, (held_out, pseudo) in jobs.items()}
+        """By the folds that a member holds out, its predictions on `clips`. jobs: pseudo-labelled rows or none."""
+        config, way = self.config, way or Way(everything)
+        dropout = way.modality_dropout or config.model.modality_dropout
+        model = dataclasses.replace(config.model, modality_dropout=dropout)
+        data = {held_out: self._data(held_out, pseudo) for held_out, pseudo in jobs.items()}
         alike, predictions = defaultdict(list), {}
         for key, one in data.items():
-            batch = self.config.train.batch_size
-            alike[n_steps(self.config.train, len(one.labelled)), n_pseudo(one, batch, ratio)].append(key)
-        for keys in alike.values():
-            for first in range(0, len(keys), TOGETHER):
-                chosen = keys[first : first + TOGETHER]
-                heads = self.config.model.heads[0]
-                members = [data[key] for key in chosen]
-                start = None
-                if way and way.warm_start:
-                    before = [self.weights[key] for key in chosen]
-                    start = {name: torch.stack([weights[name] for weights in before]) for name in before[0]}
-                network = train_members(
-                    self.frames, members, model, self.config.train, heads=heads, pseudo_ratio=ratio, start=start
-                )
-                predicted, weights = predict(network, self.frames, clips), network.weights()
-                for e, key in enumerate(chosen):
-                    predictions[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
-                    if way is None:
-                        self.weights[key] = {name: w[e].clone() for name, w in weights.items()}
+            n_beside = n_pseudo(one, config.train.batch_size, RATIO)
+            alike[n_steps(config.train, len(one.labelled)), n_beside].append(key)
+        for chosen in [keys[k : k + TOGETHER] for keys in alike.values() for k in range(0, len(keys), TOGETHER)]:
+            members, start = [data[key] for key in chosen], None
+            if way.warm_start:
+                before = [self.weights[key] for key in chosen]
+                start = {name: torch.stack([weights[name] for weights in before]) for name in before[0]}
+            network = train_members(
+                self.frames, members, model, config.train, heads=config.model.heads[0], pseudo_ratio=RATIO, start=start
+            )
+            predicted, weights = predict(network, self.frames, clips), network.weights()
+            for e, key in enumerate(chosen):
+                predictions[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
+                if jobs[key] is None:
+                    self.weights.setdefault(key, {name: w[e].clone() for name, w in weights.items()})
         return predictions
 
     def _data(self, held_out: tuple[int, ...], pseudo: Rows | None) -> MemberData:
@@ -151,8 +147,8 @@ class Bench:
         clips = np.concatenate([split.labelled, split.pool, split.test])
         n, n_pool = len(split.labelled), len(split.pool)
         every = range(N_FOLDS)
-        jobs = {(k,): ((k,), None) for k in every} | {(a, b): ((a, b), None) for a in every for b in every if a < b}
-        predictions = self.train(jobs, clips)
+        held_out = [*((k,) for k in every), *combinations(every, 2)]
+        predictions = self.train(dict.fromkeys(held_out), clips)
         temperature = []
         for k in every:
             of_pair = {j: predictions[tuple(sorted((k, j)))] for j in every if j != k}  # calibration models
@@ -173,27 +169,24 @@ class Bench:
         """Predictions of labelled clips by members that held them out, and of test clips; the pool's precision."""
         split, n = self.split, len(self.split.labelled)
         clips = np.concatenate([split.labelled, split.pool, split.test])
-        taught = teachers
         for _ in range(way.rounds):
-            jobs, right, kept = {}, defaultdict(list), defaultdict(list)
+            jobs, right = {}, defaultdict(list)
             for k in range(N_FOLDS):
-                targets, weight = way.targets(taught, k, split)
+                targets, weight = way.targets(teachers, k, split)
                 for task in TASKS:
-                    known = (split.labels[task][split.pool] >= 0) & (weight[task] > 0)
-                    hit = targets[task].argmax(axis=1) == split.labels[task][split.pool]
-                    right[task].append(np.average(hit[known], weights=weight[task][known]) if known.any() else np.nan)
-                    kept[task].append((weight[task] > 0).mean())
-                scale = self.config.stage2.weight
-                weight = {task: (scale * w).astype(np.float32) for task, w in weight.items()}
+                    truth = split.labels[task][split.pool]
+                    known = (truth >= 0) & (weight[task] > 0)
+                    hit = (targets[task].argmax(axis=1) == truth)[known]
+                    right[task].append(np.average(hit, weights=weight[task][known]) if known.any() else np.nan)
+                weight = {task: (self.config.stage2.weight * w).astype(np.float32) for task, w in weight.items()}
                 rows = Rows(split.pool, {t: p.astype(np.float32) for t, p in targets.items()}, weight)
                 taken = np.flatnonzero(sum(weight.values()) > 0)
-                jobs[k,] = ((k,), rows.take(taken) if len(taken) else None)
+                jobs[k,] = rows.take(taken) if len(taken) else None
             predictions = self.train(jobs, clips, way)
             pool = [_part(predictions[k,], slice(n, n + len(split.pool))) for k in range(N_FOLDS)]
-            taught = dataclasses.replace(taught, pool=pool)
+            teachers = dataclasses.replace(teachers, pool=pool)
         test = _mean([_part(one, slice(n + len(split.pool), None)) for one in predictions.values()])
-        counts = {f"precision_{t}": np.mean(right[t]) for t in TASKS} | {f"kept_{t}": np.mean(kept[t]) for t in TASKS}
-        return self._out_of_fold(predictions), test, counts
+        return self._out_of_fold(predictions), test, {f"precision_{task}": np.mean(right[task]) for task in TASKS}
 
 
 def _part(probabilities: Probabilities, rows: slice | int) -> Probabilities:
@@ -208,20 +201,20 @@ def _calibrated(teachers: Teachers, fold: int) -> Probabilities:
     return {task: calibrate(teachers.pool[fold][task], teachers.temperature[fold][task]) for task in TASKS}
 
 
+def _likeliest(p: Probabilities) -> Probabilities:
+    return {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS}
+
+
 def paper(teachers: Teachers, fold: int, split: Split):
     """--pseudo.gate paper: the likeliest classes above a confidence of 0.99, as the networks give it."""
     p = teachers.pool[fold]
-    return (
-        {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS},
-        {task: (p[task].max(axis=1) >= 0.99).astype(float) for task in TASKS},
-    )
+    return _likeliest(p), {task: (p[task].max(axis=1) >= 0.99).astype(float) for task in TASKS}
 
 
-def everything(teachers: Teachers, fold: int, split: Split, *, hard: bool = False, weight: float = 1):
+def everything(teachers: Teachers, fold: int, split: Split, *, hard: bool = False):
     """--pseudo.gate soft: calibrated probabilities of the whole pool; or, with `hard`, the likeliest classes."""
     p = _calibrated(teachers, fold)
-    targets = {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS} if hard else p
-    return targets, {task: np.full(len(p[task]), weight) for task in TASKS}
+    return _likeliest(p) if hard else p, {task: np.ones(len(p[task])) for task in TASKS}
 
 
 def soft_match(teachers: Teachers, fold: int, split: Split):
@@ -236,20 +229,17 @@ def soft_match(teachers: Teachers, fold: int, split: Split):
 
 def free_match(teachers: Teachers, fold: int, split: Split):
     """FreeMatch (arXiv 2205.07246, section 4): the mean confidence, scaled by what each class has on average."""
-    targets, weight = {}, {}
-    for task, p in _calibrated(teachers, fold).items():
-        best, confidence = p.argmax(axis=1), p.max(axis=1)
-        local = p.mean(axis=0) / p.mean(axis=0).max()
-        weight[task] = (confidence >= (local * confidence.mean())[best]).astype(float)
-        targets[task] = np.eye(p.shape[1])[best]
-    return targets, weight
+    calibrated, weight = _calibrated(teachers, fold), {}
+    for task, p in calibrated.items():
+        confidence, local = p.max(axis=1), p.mean(axis=0) / p.mean(axis=0).max()
+        weight[task] = (confidence >= (local * confidence.mean())[p.argmax(axis=1)]).astype(float)
+    return _likeliest(calibrated), weight
 
 
 WAYS = {
     "all, soft": Way(everything),
     "paper": Way(paper),
     "all, hard": Way(partial(everything, hard=True)),
-    "all, soft, weight 1": Way(partial(everything, weight=2)),
     "SoftMatch": Way(soft_match),
     "FreeMatch": Way(free_match),
     "two rounds": Way(everything, rounds=2),
@@ -288,29 +278,23 @@ def bench(run: Run, options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     stores = {s: shortened(frame_store.load(folder), options.frames) for s, folder in run.stores.items()}
     frames = Frames(stores, list(run.corpus.clips.name))
-    done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame()
+    rows = pd.read_csv(options.out).to_dict("records") if options.out.exists() else []
     for seed in range(options.draws):
         split = draw(run, options.labelled, seed, with_pool=options.pool)
         key = {"run": run.config.run, "labelled": options.labelled, "seed": seed}
-        here = done[(done[list(key)] == list(key.values())).all(axis=1)] if len(done) else done
-        missing = [name for name in ["stage 1", *WAYS] if not len(here) or name not in set(here.way)]
-        if options.ways:
-            missing = [name for name in missing if name in options.ways or name == "stage 1"]
+        done = {row["way"] for row in rows if key.items() <= row.items()}
+        missing = [name for name in ("stage 1", *(options.ways or WAYS)) if name not in done]
         if not missing:
             continue
         one = Bench(run.config, frames, split, seed)
         teachers = one.stage1()
         for name in missing:
-            if name == "stage 1":
-                row = scores(split, teachers.own, teachers.test)
-                row |= {f"both_{k}": v for k, v in row.items()}
-            else:
-                own, test, counts = one.stage2(WAYS[name], teachers)
-                both = scores(split, _mean([own, teachers.own]), _mean([test, teachers.test]))
-                row = scores(split, own, test) | counts | {f"both_{k}": v for k, v in both.items()}
-            row = {**key, "way": name, "n_pool": len(split.pool), "n_test": len(split.test), **row}
-            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-            done.to_csv(options.out, index=False)
+            own, test, precision = teachers.own, teachers.test, {}
+            if name != "stage 1":
+                own, test, precision = one.stage2(WAYS[name], teachers)
+            row = {"way": name, "n_pool": len(split.pool), "n_test": len(split.test), **scores(split, own, test)}
+            rows.append(key | row | precision)
+            pd.DataFrame(rows).to_csv(options.out, index=False)
             print(*key.values(), f"{name}: {row['jrbm']:.4f} {row['log_loss']:.4f}", flush=True)
 
 

@@ -10,46 +10,39 @@ import json
 import os
 import re
 import shutil
-import unicodedata
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from html.parser import HTMLParser
+from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pandas as pd
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save
+from transformers import AutoModel  # now, as importing it takes seconds
 
-from fuzzing import clips as clip_kinds
 from fuzzing import corpora, mutations
-from fuzzing.bench import REFUSED, RIGHT, STAGE2, TABLES, TRANSCRIPTS, Bench, Case, expect
-from fuzzing.mutations import bad_csv, bad_npy, bad_npz, bad_zip, to_npy
+from fuzzing.bench import REFUSED, RIGHT, STAGE2, TRANSCRIPTS, Bench, Case, expect
+from fuzzing.clips import odd_clip
 from meiju.cli import parse_config
-from meiju.config import ConfigError, CorpusConfig, as_settings, from_settings
+from meiju.config import CorpusConfig, as_settings, from_settings
 from meiju.data import folds, submission
 from meiju.data.corpus import LABELLED, read_corpus
-from meiju.data.labels import OFFICIAL, TASKS
+from meiju.data.labels import OFFICIAL, TASKS, LabelSet
 from meiju.evaluation import ensemble
-from meiju.features import frame_store, media, tracks
-from meiju.features.arrays import NpyFrames
-from meiju.features.base import Clip, NoFrames, read_media
+from meiju.features import frame_store, media
+from meiju.features.base import Clip, NoFrames
 from meiju.features.registry import make_encoder
 from meiju.pseudo import teachers
-from meiju.report import figures
-from meiju.report import page as report_page
+from meiju.report.page import flat_settings
 from meiju.run import Run
 from meiju.serving import outputs
 from meiju.serving.inputs import find_clips, problem_of
 from meiju.serving.predictor import Predictor
 from meiju.text import refine, transcription
 from meiju.training import members, workers
-from meiju.utils import files, hub, system
+from meiju.utils import hub
+from toy_models import write_bert
 from whole_clips import read_audio, read_frames
 
 
@@ -57,14 +50,15 @@ def corpus_table(case: Case) -> str:
     """A corpus with a bad table, or bad ones alone, or a bad clip's name."""
     rng, root = case.rng, case.folder / "corpus"
     shutil.copytree(case.bench.root, root, copy_function=os.link)
-    for part in sorted(TABLES) if rng.random() < 0.1 else [rng.choice(sorted(TABLES))]:
-        data = (root / TABLES[part]).read_bytes()
-        (root / TABLES[part]).unlink()
-        (root / TABLES[part]).write_bytes(bad_csv(data, rng) if rng.random() < 0.9 else b"")
+    tables = corpora.tables(root)
+    for path in tables if rng.random() < 0.1 else [rng.choice(tables)]:
+        data = path.read_bytes()
+        path.unlink()  # it is the bench's own, by a hard link
+        path.write_bytes(mutations.spoil(data, ".csv", case))
     name = f"{mutations.text(rng)}.mp4"
     if rng.random() < 0.1 and "/" not in name and not any("\ud800" <= c < "\udc80" for c in name):
         with suppress(OSError, ValueError):  # too long, or no name that this system knows
-            (root / "clips" / name).write_bytes(b"x")
+            (root / "Annotation" / name).write_bytes(b"x")
     labels = rng.choice(("official", "training-file"))
     corpus = read_corpus(CorpusConfig(root, labels=labels), needs_media=rng.random() < 0.5)
     clips = corpus.clips
@@ -79,7 +73,8 @@ def corpus_table(case: Case) -> str:
     expect([clip.sentence for clip in given] == list(clips.sentence), "a sentence is not read back as it was")
     names = list(corpus.part("testing").name)
     predictions = {t: rng.choices(corpus.labels[t], k=len(names)) for t in TASKS}
-    return _submit(case, pd.DataFrame(predictions, index=names), corpus.labels)
+    _check_submission(case.folder, pd.DataFrame(predictions, index=names), corpus.labels)
+    return RIGHT
 
 
 def corpus_folder(case: Case) -> str:
@@ -91,8 +86,7 @@ def corpus_folder(case: Case) -> str:
     labels = rng.choice(("official", "training-file"))
     corpus = read_corpus(CorpusConfig(root, labels=labels), needs_media=rng.random() < 0.8)
     read, whole = (clips[["name", "part", "sentence", *TASKS]] for clips in (corpus.clips, case.bench.run.corpus.clips))
-    same = read[TASKS[0]].str.casefold(), read[TASKS[1]].str.casefold()  # most clips decide how a label is spelt
-    read = read.assign(**dict(zip(TASKS, same, strict=True)))
+    read = read.assign(**{task: read[task].str.casefold() for task in TASKS})  # most clips decide how a label is spelt
     if any("Pool/" in remark for remark in corpus.remarks):  # no name of a pool: it is passed over and named
         whole = whole[whole.part != "unlabelled"].reset_index(drop=True)
     expect(read.equals(whole), "other clips than those of the corpus")
@@ -100,84 +94,116 @@ def corpus_folder(case: Case) -> str:
     return RIGHT
 
 
-def run_table(case: Case) -> str:
-    """A table that a run reads back, or that holds the sentences of clips."""
+def run_file(case: Case, ending: str) -> str:
+    """A file that a run reads back, or of which predict.py makes predictions."""
     own, clips = case.home(), case.bench.run.corpus.clips
-    run, training = own.run, case.bench.run.corpus.part("training")
-    transcripts, stream = run.folder(TRANSCRIPTS), run.stream_folder("audio")
-    (case.folder / "texts.csv").write_text("name,sentence\ntesting0,好\nother,走吧\n", encoding="utf-8")
-    clips[["name"]].assign(sentence="好", reason="").to_csv(case.folder / "transcription.csv", index=False)
-    gates = pd.DataFrame([[k, t, 1.0, 0.5, 0.9] for k in range(3) for t in TASKS])
-    gates.columns = ["fold", "task", "temperature", "threshold", "precision"]
-    pool = pd.DataFrame([(name, k) for k in range(3) for name in run.corpus.part("unlabelled").name])
-    pool.columns = ["name", "fold"]
-    for task in TASKS:
-        pool = pool.assign(**{task: "neutral", f"{task}_confidence": 0.5, f"{task}_accepted": True})
-    teachers.write(case.folder, pool, gates)
-
-    def read_sentences() -> None:
-        _check_sentences(clips, refine.as_clips(clips, transcripts))
-        _check_sentences(clips, list(transcription.fill(clips.assign(sentence=""), case.folder).itertuples()))
-
-    def read_folds() -> None:
-        read = folds.read(own.config.folds_path, training, n_folds=own.config.folds)
-        expect(list(read.name) == sorted(training.name) and read.fold.dtype.kind == "i", "no folds of these clips")
-        expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
-
-    def read_pseudo_labels() -> None:
-        read, _ = teachers.read(case.folder)
-        expect(all(read[f"{t}_confidence"].between(0, 1).all() for t in TASKS), "a confidence that is no probability")
-
-    def read_texts() -> None:
-        found, *_ = find_clips([own.root / "clips" / "testing0.mp4"], texts=case.folder / "texts.csv")
-        expect([clip.name for clip in found] == ["testing0"], "another clip than the one asked about")
-
-    readers = {
-        transcripts / "transcripts.csv": read_sentences,
-        case.folder / "transcription.csv": read_sentences,
-        own.config.folds_path: read_folds,
-        case.folder / "pseudo_labels.csv": read_pseudo_labels,
-        case.folder / "gates.csv": read_pseudo_labels,
-        case.folder / "texts.csv": read_texts,
-    }
-    readers |= {stream / "index.csv": lambda: _check_store(stream)}
-    path = case.rng.choice([*readers])
-    path.write_bytes(bad_csv(path.read_bytes(), case.rng))
-    readers[path]()
+    (own.home / "texts.csv").write_text("name,sentence\na,好\nother,走吧\n", encoding="utf-8")
+    clips[["name"]].assign(sentence="好", reason="").to_csv(own.home / "transcription.csv", index=False)
+    pattern = case.rng.choice([pattern for pattern in READERS if pattern.endswith(ending)])
+    path = case.rng.choice(sorted(own.home.glob(pattern)))
+    path.write_bytes(mutations.spoil(path.read_bytes(), ending, case))
+    READERS[pattern](own, path)
     return RIGHT
 
 
-def _check_sentences(clips: pd.DataFrame, read: list) -> None:
+def _sentences(own: Bench, path: Path) -> None:
+    clips = own.run.corpus.clips
+    if path.name == "transcripts.csv":
+        read = refine.as_clips(clips, path.parent)
+    else:
+        read = list(transcription.fill(clips.assign(sentence=""), path.parent).itertuples())
     expect([clip.name for clip in read] == list(clips.name), "other clips than the corpus has")
     expect(all(isinstance(clip.sentence, str) for clip in read), "a sentence that is no text")
 
 
-def npy(case: Case) -> str:
-    """Ready-made frames, one .npy a clip in a folder; and the frames of a store."""
-    if case.rng.random() < 0.3:
-        path = case.home().run.stream_folder("audio") / "frames.npy"
-        path.write_bytes(bad_npy(np.load(path), case))
-        _check_store(path.parent)
-        return RIGHT
-    (case.folder / "frames").mkdir()
-    for name, data in _ready_frames(case).items():
-        (case.folder / "frames" / name).write_bytes(data)
-    return _read_frames(case.folder / "frames", case)
+def _texts(own: Bench, path: Path) -> None:
+    found, *_ = find_clips([own.clip], texts=path)
+    expect([clip.name for clip in found] == [own.clip.stem], "another clip than the one asked about")
 
 
-def zip_features(case: Case) -> str:
-    """The same in a zip."""
-    (case.folder / "frames.zip").write_bytes(bad_zip(_ready_frames(case), case, like=".npy"))
-    return _read_frames(case.folder / "frames.zip", case)
+def _folds(own: Bench, path: Path) -> None:
+    training = own.run.corpus.part("training")
+    read = folds.read(path, training, n_folds=own.config.folds)
+    expect(list(read.name) == sorted(training.name) and read.fold.dtype.kind == "i", "no folds of these clips")
+    expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
 
 
-def _ready_frames(case: Case) -> dict[str, bytes]:
-    """Frames of clips a, b and c, about half of them bad."""
-    frames = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    return {f"{k}.npy": to_npy(frames) if case.rng.random() < 0.5 else bad_npy(frames, case) for k in "abc"}
+def _pseudo_labels(own: Bench, path: Path) -> None:
+    read, _ = teachers.read(path.parent)
+    expect(all(read[f"{t}_confidence"].between(0, 1).all() for t in TASKS), "a confidence that is no probability")
 
 
-def _read_frames(place: Path, case: Case) -> str:
+def _store(own: Bench, path: Path) -> None:
+    store = frame_store.load(path.parent)
+    spans = store.spans(list(store.index.index))
+    expect(bool((spans >= 0).all() and (spans <= len(store.frames)).all()), "clips with frames that are not there")
+    expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
+    expect(store.index.index.is_unique, "a clip that stands twice")
+    frame_store.describe("audio", store, Path("features"))
+
+
+def _done(own: Bench, path: Path) -> None:
+    expect(own.run.result(TRANSCRIPTS).is_dir(), "a step that is not done")
+
+
+def _members(own: Bench, path: Path) -> None:
+    names, labels = list(own.run.corpus.part("testing").name), own.run.corpus.labels
+    folder = own.run.folder(STAGE2)
+    probabilities = ensemble.soft_vote(folder, own.config, names)
+    for task in TASKS:
+        _check_probabilities(probabilities[task], len(labels[task]))
+    for member in members.plan(own.config, calibration=False):
+        members.trained_on(folder, member)
+    _check_submission(own.home, ensemble.as_labels(probabilities, names, labels), labels)
+
+
+def _weights(own: Bench, path: Path) -> None:
+    alike = [member for member in members.plan(own.config, calibration=False) if member.heads == 1]
+    network = workers.load_network(own.run.folder(STAGE2), alike, own.config.model)
+    expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
+
+
+def _predict(own: Bench, path: Path) -> None:
+    predictor = Predictor(own.model, device="cpu")
+    clips = [Clip("a", "你今天去哪里了呢", str(own.clip)), Clip("b", "好", ""), Clip("c", "", "")]
+    _check_predictions(predictor, predictor.predict(clips))
+
+
+# By pattern of the path below --home: how a file is read, with the checks of what comes of it.
+STEPS, STREAMS = "work/sample", "work/_shared/features"
+READERS: dict[str, Callable[[Bench, Path], None]] = {
+    "texts.csv": _texts,
+    "transcription.csv": _sentences,
+    f"{STEPS}/transcripts/*/transcripts.csv": _sentences,
+    f"{STEPS}/transcripts/*/done.json": _done,
+    f"{STEPS}/transcripts/*/[pr]*.json": _predict,
+    f"{STEPS}/transcripts/*/*.npz": _predict,
+    f"{STEPS}/pseudo/*/*.csv": _pseudo_labels,
+    f"{STEPS}/stage2/*/*.npz": _members,
+    f"{STEPS}/stage2/*/heads1-*.safetensors": _weights,
+    f"{STEPS}/stage2/*/*.safetensors": _predict,
+    f"{STREAMS}/*/index.csv": _store,
+    f"{STREAMS}/*/meta.json": _store,
+    f"{STREAMS}/*/frames.npy": _store,
+    f"{STREAMS}/*/encoder/*.json": _predict,
+    f"{STREAMS}/*/encoder/*.npz": _predict,
+    "folds/*.csv": _folds,
+    "submissions/*/model.json": _predict,
+}
+
+
+def ready_frames(case: Case) -> str:
+    """Ready-made frames, one .npy a clip, in a folder or a zip; about half of them are bad."""
+    rng, whole = case.rng, np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    entries = {f"{k}.npy": mutations.to_npy(whole) for k in "abc"}
+    if rng.random() < 0.5:
+        place = case.folder / "frames.zip"
+        place.write_bytes(mutations.spoil(mutations.to_zip(entries), ".zip", case))
+    else:
+        place = case.folder / "frames"
+        place.mkdir()
+        for name, data in entries.items():
+            (place / name).write_bytes(data if rng.random() < 0.5 else mutations.spoil(data, ".npy", case))
     encoder = make_encoder(f"npy:{place}", case.bench.config)
     encoder.fingerprint()
     clips = [Clip(name, "", "") for name in "abc"]
@@ -189,61 +215,19 @@ def _read_frames(place: Path, case: Case) -> str:
     return RIGHT
 
 
-def npy_folder(case: Case) -> str:
-    """Frames that are whole, but of any size, in a batch of one, or there twice: kept as they are, or refused."""
-    rng, place = case.rng, case.folder / "frames"
-    factor, double = rng.choice((1e-30, 1e-9, 1e-4, 1.0, 1e5, 1e30)), rng.random() < 0.2
-    clips = [Clip(name, "", "") for name in ("a", "b", "café")]
-    given = [factor * np.random.default_rng(k).normal(size=(3, 4)) for k in range(3)]
-    for clip, frames in zip(clips, given, strict=True):
-        path = place / clip.name / f"{unicodedata.normalize(rng.choice(('NFC', 'NFD')), clip.name)}.npy"
-        path.parent.mkdir(parents=True)
-        np.save(path, frames[None] if rng.random() < 0.3 else frames)
-    if double:
-        np.save(place / "a.npy", given[0])
-    encoder = make_encoder(f"npy:{place}", case.bench.config)
-    encoder.fit(clips, seed=0)
-    for frames, encoded in zip(given, encoder.encode(clips), strict=True):
-        kept, why = frame_store.checked(encoded, 4)
-        expect(len(kept) == 3 and not double, f"frames that are lost, or chosen from two files: {why}")
-        expect(np.allclose(kept * np.float64(encoder.unit), frames, rtol=2e-3, atol=1e-6 * factor), "other frames")
-    return RIGHT
-
-
-def npz(case: Case) -> str:
-    """The predictions of a member, or what an encoder has learnt."""
-    rng, own = case.rng, case.home()
-    run, config = own.run, own.config
-    if rng.random() < 0.5:
-        member = rng.choice(members.plan(config, calibration=False))
-        path = run.folder(STAGE2) / f"{member.stem}.npz"
-        path.write_bytes(bad_npz(path, case))
-        names = list(run.corpus.part("testing").name)
-        probabilities = ensemble.soft_vote(path.parent, config, names)
-        for task in TASKS:
-            _check_probabilities(probabilities[task], len(OFFICIAL[task]))
-        members.trained_on(path.parent, member)
-        return _submit(case, ensemble.as_labels(probabilities, names, OFFICIAL), OFFICIAL)
-    stream, name = rng.choice((("text", "tfidf_svd.npz"), ("visual", "face_geometry.npz")))
-    path = run.encoder_folder(stream) / name
-    path.write_bytes(bad_npz(path, case))
-    return _predict(own)
-
-
-def zip_submission(case: Case) -> str:
+def any_submission(case: Case) -> str:
     """A submission, as csv or zip."""
-    rng = case.rng
-    names = [f"clip{k}" for k in range(5)]
+    rng, names = case.rng, [f"clip{k}" for k in range(5)]
     rows = [submission.HEADER, *((n, rng.choice(OFFICIAL.emotion), rng.choice(OFFICIAL.intent)) for n in names)]
     data = "".join(",".join(row) + "\n" for row in rows).encode()
-    if rng.random() < 0.6:
-        data = bad_csv(data, rng)
     path = case.folder / rng.choice(("submission.zip", "submission.csv"))
-    path.write_bytes(data if path.suffix == ".csv" else bad_zip({submission.CSV_NAME: data}, case, like=".csv"))
+    data = data if path.suffix == ".csv" else mutations.to_zip({submission.CSV_NAME: data})
+    path.write_bytes(mutations.spoil(data, path.suffix, case) if rng.random() < 0.8 else data)
     problems = submission.check(path, names=names, emotions=OFFICIAL.emotion, intents=OFFICIAL.intent)
     expect(all(problem.isprintable() for problem in problems), "a problem that is not one line")
     if problems:
         return f"{REFUSED}: list of problems"
+    data = path.read_bytes()
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             expect(archive.namelist() == [submission.CSV_NAME], "more than the table is in the zip")
@@ -254,119 +238,43 @@ def zip_submission(case: Case) -> str:
     return RIGHT
 
 
-def mp4(case: Case) -> str:
-    """A damaged clip."""
-    path = case.folder / "a.mp4"
-    path.write_bytes(mutations.damage(case.bench.clip.read_bytes(), case.rng))
+def clip(case: Case) -> str:
+    """A clip that is damaged, or whose container says odd things."""
+    path, notes = odd_clip(case), []
     problem_of(path)
-    if case.rng.random() < 0.2:
-        predictor = Predictor(case.bench.model, device="cpu")
-        return _check_predictions(predictor, predictor.predict([Clip("a", "好吗", str(path))]))
-    match case.rng.randrange(3):
+    match case.rng.randrange(5):
         case 0:
-            pictures = read_frames(path, fps=2, size=16)
-            expect(pictures.shape[1:] == (16, 16, 3) and pictures.dtype == np.uint8, "pictures of another form")
+            predictor = Predictor(case.bench.model, device="cpu")
+            _check_predictions(predictor, predictor.predict([Clip("a", "好吗", str(path))]))
         case 1:
-            samples = read_audio(path)
-            expect(samples.ndim == 1 and samples.dtype == np.float32, "sound of another form")
+            squares = read_frames(path, fps=2, size=16, notes=notes)
+            expect(squares.shape[1:] == (16, 16, 3) and squares.dtype == np.uint8, "pictures of another form")
         case 2:
-            expect(media.read_seconds(path) >= 0, "a clip of less than no seconds")
+            pictures = media.pictures(path, fps=4, shorter=24, notes=notes)
+            expect(all(image.ndim == 3 and image.dtype == np.uint8 for image in pictures), "pictures of another form")
+        case 3:
+            samples = read_audio(path, notes=notes)
+            expect(samples.ndim == 1 and bool(np.isfinite(samples).all()), "sound of another form")
+        case 4:
+            seconds = media.read_seconds(path)
+            expect(0 <= seconds < 1e6, "a clip of no time, or of days")
+            expect(seconds < 10 or not path.read_bytes().startswith(b"ffconcat"), "a playlist was opened")
+    expect(all(note.isprintable() for note in notes), "a note that is not one line")
+    return "right, with a note" if notes else RIGHT
+
+
+def pretrained_model(case: Case) -> str:
+    """A pretrained model whose configuration, weights or vocabulary are bad."""
+    rng, folder = case.rng, case.folder / "model"
+    write_bert(folder, "你好")
+    path = folder / rng.choice(("config.json", "model.safetensors", "tokenizer.json"))
+    data = path.read_bytes()
+    if path.name == "config.json":  # without the numbers that decide how much memory a network takes
+        data = json.dumps({key: v for key, v in json.loads(data).items() if type(v) is not int}).encode()
+    path.write_bytes(mutations.spoil(data, path.suffix, case))
+    hub.load_tokenizer(str(folder))
+    hub.load(AutoModel, str(folder))
     return RIGHT
-
-
-def passing_error(case: Case) -> str:
-    """A clip on a drive that fails once: reported, or not met; read again, all of it is there."""
-    number, at, n_read = case.rng.choice(sorted(system.REMEDIES)), case.rng.randrange(1, 4), 0
-    real = tracks._Reader.read
-
-    def failing(file: tracks._Reader, size: int = -1) -> bytes:
-        nonlocal n_read
-        n_read += 1
-        if n_read == at:
-            raise OSError(number, os.strerror(number))
-        return real(file, size)
-
-    clip = Clip("a", "", str(case.bench.clip))
-    whole = read_media(clip, read_audio)
-    with mock.patch.object(tracks._Reader, "read", failing):
-        try:
-            read = read_media(clip, read_audio)
-        except system.Unreadable:
-            return "reported"
-    same = n_read < at and np.array_equal(read.frames, whole.frames)
-    expect(same, "an error of the drive is taken for one of the clip")
-    return RIGHT
-
-
-def lfs_pointer(case: Case) -> str:
-    """What git leaves in place of a clip, frames, a model, a table or a result that Git LFS has not fetched."""
-    folder, digest = case.folder, f"{case.rng.getrandbits(256):064x}"
-    readers = {
-        "a.mp4": lambda: problem_of(folder / "a.mp4"),
-        "a.npy": lambda: NpyFrames(str(folder)).encode([Clip("a", "", "")])[0],
-        "a.zip": lambda: NpyFrames(str(folder / "a.zip")),
-        "a.csv": lambda: find_clips([case.bench.clip], texts=folder / "a.csv"),
-        "a.json": lambda: files.read_json(folder / "a.json"),
-        "model.safetensors": lambda: hub.locate(str(folder)),
-    }
-    name = case.rng.choice([*readers])
-    (folder / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize 9\n")
-    (folder / "config.json").write_text("{}")
-    try:
-        message = str(readers[name]())
-    except (ConfigError, files.Damaged) as error:
-        message = str(error)
-    expect(files.LFS_POINTER in message, "a Git LFS pointer is called something else")
-    return f"named {name}"
-
-
-def safetensors(case: Case) -> str:
-    """A member's weights."""
-    rng, own = case.rng, case.home()
-    plan = members.plan(own.config, calibration=False)
-    folder = own.run.folder(STAGE2)
-    path = folder / members.weights_name(rng.choice(plan))
-    if rng.random() < 0.5:
-        path.write_bytes(mutations.damage(path.read_bytes(), rng))
-    else:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        state = load_file(path)
-        key = rng.choice(sorted(state))
-        changed = mutations.array(rng, state[key].numpy(), None)
-        if rng.random() < 0.2:
-            del state[key]
-        elif changed.dtype.kind in "fiub" and changed.dtype.isnative and not changed.dtype.fields:
-            state[key if rng.random() < 0.8 else "other"] = torch.from_numpy(changed.copy())
-        path.write_bytes(save(state, metadata))
-    if rng.random() < 0.5:
-        network = workers.load_network(folder, plan, own.config.model)
-        expect(all(p.isfinite().all() for p in network.parameters()), "weights that are not finite")
-        return RIGHT
-    return _predict(own)
-
-
-def json_file(case: Case) -> str:
-    """A run's model.json, done.json, meta.json and the other files of its kind."""
-    rng, own = case.rng, case.home()
-    run, text = own.run, own.run.encoder_folder("text")
-    model = own.model / "model.json"
-    restorer = [run.folder(TRANSCRIPTS) / name for name in ("restorer.json", "punctuation.json")]
-    others = [text / "fitted.json", text / "vocabulary.json", *restorer]
-    done, meta = run.folder(TRANSCRIPTS) / "done.json", run.stream_folder("audio") / "meta.json"
-    path = rng.choice([model, model, model, done, meta, *others])
-    if rng.random() < 0.4:
-        path.write_bytes(mutations.damage(path.read_bytes(), rng))
-    else:
-        changed = mutations.change(json.loads(path.read_text(encoding="utf-8")), rng)
-        path.write_text(json.dumps(changed, ensure_ascii=rng.random() < 0.5), encoding="utf-8")
-    if path == done:
-        expect(run.result(TRANSCRIPTS).is_dir(), "a step that is not done")
-        return RIGHT
-    if path == meta:
-        _check_store(path.parent)
-        return RIGHT
-    return _predict(own)
 
 
 def setting(case: Case) -> str:
@@ -377,7 +285,7 @@ def setting(case: Case) -> str:
         config = from_settings(mutations.change(json.loads(json.dumps(plain)), rng))
     else:
         flags = []
-        for name, value in rng.sample(sorted(report_page.flat_settings(plain).items()), k=rng.choice((1, 1, 2, 4))):
+        for name, value in rng.sample(sorted(flat_settings(plain).items()), k=rng.choice((1, 1, 2, 4))):
             odd = str(mutations.value(rng)) if rng.random() < 0.6 else mutations.text(rng)
             given = [odd] if rng.random() < 0.7 else [value, odd]
             flags += [mutations.text(rng) if rng.random() < 0.05 else f"--{name.replace('_', '-')}", *given]
@@ -391,15 +299,15 @@ def setting(case: Case) -> str:
 
 
 def sentence(case: Case) -> str:
-    """Any text as a sentence, a clip's name or a label: restored, encoded, predicted, answered and reported."""
+    """Any text as a sentence, a clip's name or a label: restored, encoded, predicted and answered."""
     rng = case.rng
     text, name = mutations.text(rng), mutations.text(rng)
     predictor = Predictor(case.bench.model, device="cpu")
     predictions = predictor.predict([Clip(name, text, "")])
-    restored, no_marks = predictions[0].clip.sentence, str.maketrans("", "", "，。？！")
-    expect(restored.translate(no_marks) == text.translate(no_marks), "more than marks was changed")
+    restored = predictions[0].clip.sentence
+    expect(_letters(restored) == _letters(text), "more than marks was changed")
     encoded = predictor.encoders["text"].encode([Clip(name, text, "")])[0]
-    expect(isinstance(encoded, NoFrames) == (not restored.strip()), "a sentence without frames")
+    expect(isinstance(encoded, NoFrames) == (not text.strip()), "a sentence without frames")
     records = outputs.as_records(predictions, {mutations.text(rng): mutations.text(rng)})
     for form, write in outputs.FORMATS.items():
         written = write(records)
@@ -411,31 +319,12 @@ def sentence(case: Case) -> str:
             expect({len(row) for row in table} == {len(table[0])}, "rows of other lengths")
             cells = [cell for row in table for cell in row if not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", cell)]
             expect(not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells), "a formula")
-    expect(_tags(text, name) == _tags("a", "b"), "a text has become part of the page")
-    if rng.random() < 0.03:  # drawing takes long
-        labels = [mutations.utf8(text), mutations.utf8(name) + "2"]  # tables are UTF-8, and labels come from them
-        figures.to_png(figures.confusion(labels, labels[::-1], labels, title="title"))
-    return _check_predictions(predictor, predictions)
+    _check_predictions(predictor, predictions)
+    return RIGHT
 
 
-# By name, in the order in which they take turns.
-KINDS: dict[str, Callable[[Case], str]] = {
-    make.__name__.replace("_", " "): make
-    for make in (
-        *(corpus_table, corpus_folder, run_table, npy, npy_folder, npz, zip_features, zip_submission, mp4),
-        *(clip_kinds.container, clip_kinds.model, passing_error, lfs_pointer),
-        *(safetensors, json_file, setting, sentence),
-    )
-}
-
-
-def _check_store(folder: Path) -> None:
-    store = frame_store.load(folder)
-    spans = store.spans(list(store.index.index))
-    expect(bool((spans >= 0).all() and (spans <= len(store.frames)).all()), "clips with frames that are not there")
-    expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
-    expect(store.index.index.is_unique, "a clip that stands twice")
-    frame_store.describe("audio", store, Path("features"))
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
 
 
 def _check_probabilities(p: np.ndarray, n_classes: int) -> None:
@@ -443,42 +332,30 @@ def _check_probabilities(p: np.ndarray, n_classes: int) -> None:
     expect(bool(np.isfinite(p).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)), "no probabilities")
 
 
-def _predict(own: Bench) -> str:
-    predictor = Predictor(own.model, device="cpu")
-    clips = [Clip("a", "你今天去哪里了呢", str(own.clip)), Clip("b", "好", ""), Clip("c", "", "")]
-    return _check_predictions(predictor, predictor.predict(clips))
-
-
-def _check_predictions(predictor: Predictor, predictions: list) -> str:
+def _check_predictions(predictor: Predictor, predictions: list) -> None:
     for prediction in predictions:
         for task in TASKS:
             expect(bool(prediction.probabilities[task]) == bool(prediction.streams), "a prediction of nothing")
             if prediction.streams:
                 probabilities = np.array([list(prediction.probabilities[task].values())])
                 _check_probabilities(probabilities, len(predictor.labels[task]))
-    return RIGHT
 
 
-def _submit(case: Case, predictions: pd.DataFrame, labels) -> str:
-    path = submission.write(predictions, case.folder / "out")
+def _check_submission(folder: Path, predictions: pd.DataFrame, labels: LabelSet) -> None:
+    path = submission.write(predictions, folder / "out")
     names = list(predictions.index)
     problems = submission.check(path, names=names, emotions=labels.emotion, intents=labels.intent)
     expect(not problems, f"a submission with problems: {problems}")
     with zipfile.ZipFile(path) as archive, archive.open(submission.CSV_NAME) as file:
         read = list(csv.reader(io.TextIOWrapper(file, "utf-8", newline=""), strict=True))[1:]
     expect(sorted(map(tuple, read)) == sorted(predictions.itertuples(name=None)), "a submission of other predictions")
-    return RIGHT
 
 
-@lru_cache(maxsize=100)
-def _tags(text: str, other: str) -> list[tuple]:
-    """The tags of a page with these texts."""
-    table = report_page.Table(text, other, pd.DataFrame({other: [text]}))
-    picture = report_page.Picture(other, text, "data:image/png;base64,AA")
-    section = report_page.Section(text, [other], [table, picture], link=(text, "ablation.md"))
-    html = report_page.render(title=text, intro=[text], sections=[section], made_with={text: other})
-    html.encode("utf-8")
-    tags, parser = [], HTMLParser()
-    parser.handle_starttag = lambda tag, attrs: tags.append((tag, tuple(name for name, _ in attrs)))
-    parser.feed(html)
-    return tags
+# By name, in the order in which they take turns.
+KINDS: dict[str, Callable[[Case], str]] = {
+    make.__name__.replace("_", " "): make
+    for make in (corpus_table, corpus_folder, ready_frames, any_submission, clip, pretrained_model, setting, sentence)
+}
+KINDS |= {
+    f"{ending} of a run": partial(run_file, ending=ending) for ending in sorted({Path(p).suffix for p in READERS})
+}

@@ -1,30 +1,41 @@
-"""Ways of damaging what a program reads: bytes, texts, arrays and JSON values. All randomness is handed in."""
+"""Ways of damaging what a program reads: bytes, texts, and what files hold. All randomness is handed in."""
 
 import csv
 import io
+import json
 import pickle
 import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from safetensors.torch import load, save
 
 if TYPE_CHECKING:
     from fuzzing.bench import Case
 
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "\t=1", "\r=1", "=cmd|' /C calc'!A0")
-MARKUP = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{ 7*7 }}", "&lt;b&gt;", "]]>", "<!--")
-PATHS = ("../../escaped", "/escaped", "..\\..\\escaped", "a/b", ".", "..", "con", ".hidden", "a:b", "~", "$HOME")
-ODD = ("", " ", "\x00", "\ufeff", "\ud800", "\udcff", "\u202e", "\u2028", "e\u0301" * 50, "👩\u200d👩\u200d👧")
-ODD += ("NaN", "None", "null", "1e999", "9" * 400, '"', "'", ",", "\n", "a\r\nb", "$x$", "$\\frac", "%s%n", "走" * 5000)
-ODD += ("nan", "-0", "TRUE")
-TEXTS = FORMULAS + MARKUP + PATHS + ODD
-
+TEXTS = (
+    *("=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "\t=1", "\r=1", "=cmd|' /C calc'!A0"),
+    *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{ 7*7 }}", "&lt;b&gt;", "]]>", "<!--"),
+    *("../../escaped", "/escaped", "..\\..\\escaped", "a/b", ".", "..", "con", ".hidden", "a:b", "~", "$HOME"),
+    *("", " ", "\x00", "\ufeff", "\ud800", "\udcff", "\u202e", "\u2028", "e\u0301" * 50, "👩\u200d👩\u200d👧"),
+    *("NaN", "None", "null", "1e999", "9" * 400, '"', "'", ",", "\n", "a\r\nb", "$x$", "$\\frac", "%s%n", "走" * 5000),
+    *("nan", "-0", "TRUE"),
+)
 NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"), True)
 VALUES = (None, [], {}, [[]], [None], {"": None}, [1, "a"], "", "x", *NUMBERS)
+DTYPES = ("f2", "f4", "f8", "i1", "i8", "u8", "?", "c16", "U3", "S3", "M8[s]", "V4", "f4,i4", ">f4", ">f8")
+HUGE = 300 * 2**20  # bytes that a bomb unpacks to
 
-DTYPES = ("f2", "f4", "f8", "i1", "i8", "u8", "?", "c16", "U3", "S3", "M8[s]", "O", "V4", "f4,i4", ">f4", ">f8")
+
+def spoil(data: bytes, ending: str, case: "Case") -> bytes:
+    """What a file of an ending holds, with bytes damaged, or whole and with something in it that is odd."""
+    if ending not in ODD or case.rng.random() < 0.3:
+        return damage(data, case.rng)
+    return ODD[ending](data, case)
 
 
 def damage(data: bytes, rng: random.Random) -> bytes:
@@ -50,16 +61,9 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 def text(rng: random.Random) -> str:
     """A text that somebody may mean ill with, or any characters at all, lone halves of surrogate pairs among them."""
-    match rng.randrange(4):
-        case 0:
-            return rng.choice(TEXTS)
-        case 1:
-            return rng.choice(TEXTS) + rng.choice(TEXTS)
-        case 2:
-            return "".join(
-                chr(rng.choice((rng.randrange(128), rng.randrange(0x110000)))) for _ in range(rng.randrange(40))
-            )
-    return "".join(rng.choice("今天你去哪里了吗好的 ，。？！,.?!ab1") for _ in range(rng.randrange(60)))
+    anything = (chr(rng.choice((rng.randrange(128), rng.randrange(0x110000)))) for _ in range(rng.randrange(40)))
+    usual = (rng.choice("今天你去哪里了吗好的 ，。？！,.?!ab1") for _ in range(rng.randrange(60)))
+    return rng.choice((rng.choice(TEXTS), rng.choice(TEXTS) + rng.choice(TEXTS), "".join(anything), "".join(usual)))
 
 
 def utf8(text: str) -> str:
@@ -75,38 +79,25 @@ def value(rng: random.Random) -> object:
 def change(tree: object, rng: random.Random) -> object:
     """A JSON value in which one place holds something else, is gone, or is new."""
     if isinstance(tree, dict) and tree and rng.random() < 0.85:
-        key = rng.choice(sorted(tree))
-        match rng.randrange(8):
-            case 0:
-                return {k: v for k, v in tree.items() if k != key}
-            case 1:
-                return tree | {utf8(text(rng)): value(rng)}
-        return tree | {key: change(tree[key], rng)}
+        key, new = rng.choice(sorted(tree)), utf8(text(rng))
+        without = {k: v for k, v in tree.items() if k != key}
+        return rng.choice((without, tree | {new: value(rng)}, *[tree | {key: change(tree[key], rng)}] * 6))
     if isinstance(tree, list) and tree and rng.random() < 0.7:
         k = rng.randrange(len(tree))
         return [*tree[:k], change(tree[k], rng), *tree[k + 1 :]]
     return value(rng)
 
 
-def array(rng: random.Random, like: np.ndarray, payload: object) -> np.ndarray:
-    """An array of another shape or kind, or with numbers in it that are none; one of objects holds `payload`."""
+def array(rng: random.Random, like: np.ndarray) -> np.ndarray:
+    """An array of another shape or kind, or with numbers in it that are none."""
     numbers = np.random.default_rng(rng.randrange(2**32))
-    match rng.randrange(5):
-        case 0:
-            return np.array(payload, dtype=object)
-        case 1:
-            shape = tuple(rng.choice((0, 1, 2, 3, *like.shape)) for _ in range(rng.randrange(4)))
-            return numbers.normal(size=shape).astype(like.dtype if like.dtype.kind == "f" else np.float32)
-        case 2:
-            dtype = rng.choice([d for d in DTYPES if d != "O"])
-            return np.zeros(like.shape, dtype)
-        case 3 if like.dtype.kind == "f" and like.size:
-            changed = like.copy()
-            bad = rng.choice((np.nan, np.inf, -np.inf, 6e4, np.finfo(like.dtype).max))
-            changed.reshape(-1)[rng.randrange(like.size)] = bad
-            return changed
-    axis = rng.randrange(like.ndim) if like.ndim else 0
-    return np.repeat(like, 2, axis=axis) if like.ndim and rng.random() < 0.5 else like[..., None]
+    dtype = like.dtype if like.dtype.kind == "f" else np.float32
+    spot = numbers.normal(size=like.shape).astype(dtype)
+    if spot.size:
+        spot.flat[rng.randrange(spot.size)] = rng.choice((np.nan, np.inf, -np.inf, 6e4, np.finfo(dtype).max))
+    shape = tuple(rng.choice((0, 1, 2, 3, *like.shape)) for _ in range(rng.randrange(4)))
+    other_kind, twice = np.zeros(like.shape, rng.choice(DTYPES)), np.repeat(like, 2, axis=-1) if like.ndim else like
+    return rng.choice((numbers.normal(size=shape).astype(dtype), other_kind, spot, twice, like[..., None]))
 
 
 class Payload:
@@ -119,82 +110,87 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-HUGE = 300 * 2**20  # bytes that a bomb unpacks to
-
-
-def bad_csv(data: bytes, rng: random.Random) -> bytes:
-    """A table with damaged bytes, or whole and with a cell that is odd, gone, or there twice."""
-    if rng.random() < 0.35:
-        return damage(data, rng)
-    rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
+def odd_csv(data: bytes, case: "Case") -> bytes:
+    """A table with cells and rows that are odd, gone, or there twice, in any encoding."""
+    rng, buffer = case.rng, io.StringIO(newline="")
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     for _ in range(rng.choice((1, 1, 3))):
         k = rng.randrange(len(rows))
         cells, j = rows[k], rng.randrange(max(1, len(rows[k])))
-        odd = text(rng) if rng.random() < 0.7 else str(rng.choice(NUMBERS))
-        other = [*cells[:j], utf8(odd), *cells[j + 1 :]]
-        rows[k : k + 1] = rng.choice(
-            ([cells, cells], [cells[:j] + cells[j + 1 :]], [[*cells, "x"]], [], [other], [other], [other], [other])
-        )
+        other = [*cells[:j], utf8(rng.choice((text(rng), text(rng), str(rng.choice(NUMBERS))))), *cells[j + 1 :]]
+        twice, shorter, longer = [cells, cells], [cells[:j] + cells[j + 1 :]], [[*cells, "x"]]
+        rows[k : k + 1] = rng.choice((twice, shorter, longer, [], *[[other]] * 4))
         if rng.random() < 0.1:
             rng.shuffle(rows)
         if not rows:
             return b""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, quoting=rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
-    writer.writerows(rows)
-    encoding = rng.choice(("utf-8",) * 6 + ("utf-8-sig", "utf-16", "gb18030"))
-    return buffer.getvalue().encode(encoding)
+    csv.writer(buffer, quoting=rng.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))).writerows(rows)
+    return buffer.getvalue().encode(rng.choice(("utf-8",) * 6 + ("utf-8-sig", "utf-16", "gb18030")))
 
 
-def bad_npy(like: np.ndarray, case: "Case") -> bytes:
-    """An array that is damaged, of another kind, a pickle, or smaller than it says."""
-    match case.rng.randrange(5):
+def odd_json(data: bytes, case: "Case") -> bytes:
+    changed = change(json.loads(data), case.rng)
+    return json.dumps(changed, ensure_ascii=case.rng.random() < 0.5).encode()
+
+
+def odd_npy(data: bytes, case: "Case") -> bytes:
+    """An array of another kind, a pickle or one of pickled objects, or smaller than it says."""
+    rng, buffer = case.rng, io.BytesIO()
+    match rng.randrange(5):
         case 0:
-            return damage(to_npy(like), case.rng)
-        case 1:
             return pickle.dumps(case.payload)
-        case 2:
-            shape = case.rng.choice(((10**12, 4), (2**62, 8), (-1, 4)))
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            buffer = io.BytesIO()
-            np.lib.format.write_array_header_1_0(buffer, header)
-            return buffer.getvalue() + bytes(64)
-    return to_npy(array(case.rng, like, case.payload))
-
-
-def bad_npz(path: Path, case: "Case") -> bytes:
-    """An archive of arrays in which bytes are damaged, or one array is of another kind, or gone."""
-    if case.rng.random() < 0.3:
-        return damage(path.read_bytes(), case.rng)
-    with np.load(path) as arrays:
-        entries = {f"{key}.npy": to_npy(arrays[key]) for key in arrays.files}
-        key = case.rng.choice(arrays.files)
-        entries[f"{key}.npy"] = bad_npy(arrays[key], case)
-    if case.rng.random() < 0.1:
-        del entries[f"{key}.npy"]
-    return to_zip(entries) if case.rng.random() < 0.8 else bad_zip(entries, case, like=".npy")
-
-
-def bad_zip(entries: dict[str, bytes], case: "Case", *, like: str) -> bytes:
-    """A zip that is damaged, or holds entries that would leave the folder, or unpack to more than anybody wants."""
-    rng, outside = case.rng, case.folder.parent / f"escaped{like}"
-    data = to_zip(entries)
-    match rng.randrange(6):
-        case 0:
-            return damage(data, rng)
         case 1:
-            name = rng.choice((f"../escaped{like}", f"../../escaped{like}", str(outside), f"..\\escaped{like}"))
-            return to_zip(entries | {name: b"x"})
+            shape = rng.choice(((10**12, 4), (2**62, 8), (-1, 4)))
+            np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            return buffer.getvalue() + bytes(64)
         case 2:
-            first = next(iter(entries))
-            above = rng.choice(("..", "../..", outside.parent))
-            return to_zip({f"{above}/{k}" if k == first else k: v for k, v in entries.items()})
-        case 3 if rng.random() < 0.02:  # unpacking takes long
-            return to_zip(entries | {next(iter(entries)): bytes(HUGE)}, zipfile.ZIP_DEFLATED)
-        case 4:
-            method = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
-            return damage(to_zip(entries, method), rng) if rng.random() < 0.5 else to_zip(entries, method)
-    return to_zip(entries | {f"{utf8(text(rng))}{like}": b"x"})
+            return to_npy(np.array(case.payload, dtype=object))
+    return to_npy(array(rng, np.load(io.BytesIO(data))))
+
+
+def odd_safetensors(data: bytes, case: "Case") -> bytes:
+    """Weights of which one is gone, has another name, or is another array."""
+    rng, state = case.rng, load(data)
+    # What else the header holds: its length, then JSON.
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
+    key = rng.choice(sorted(state))
+    changed = array(rng, state.pop(key).numpy())
+    if rng.random() < 0.8 and changed.dtype.kind in "fiub" and changed.dtype.isnative and not changed.dtype.fields:
+        state[rng.choice((key, key, key, "other"))] = torch.from_numpy(changed.copy())
+    return save(state, metadata)
+
+
+def odd_zip(data: bytes, case: "Case") -> bytes:
+    """An archive with an entry that is bad, gone, of an odd name, would leave the folder, or unpacks to too much."""
+    rng = case.rng
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    name, method = rng.choice(sorted(entries)), rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+    ending, outside = Path(name).suffix, case.folder.parent
+    match rng.randrange(8):
+        case 0:
+            climbing = (f"../escaped{ending}", f"../../escaped{ending}", f"{outside}/escaped", f"..\\escaped{ending}")
+            return to_zip(entries | {rng.choice(climbing): b"x"})
+        case 1:
+            above = rng.choice(("..", "../..", outside))
+            return to_zip({f"{above}/{k}" if k == name else k: v for k, v in entries.items()})
+        case 2:
+            return to_zip({k: v for k, v in entries.items() if k != name}, method)
+        case 3:
+            return to_zip(entries | {f"{utf8(text(rng))}{ending}": b"x"}, method)
+        case 4 if rng.random() < 0.1:  # unpacking takes long
+            return to_zip(entries | {name: bytes(HUGE)}, zipfile.ZIP_DEFLATED)
+    return to_zip(entries | {name: spoil(entries[name], ending, case)})
+
+
+ODD: dict[str, Callable[[bytes, "Case"], bytes]] = {
+    ".csv": odd_csv,
+    ".json": odd_json,
+    ".npy": odd_npy,
+    ".npz": odd_zip,
+    ".safetensors": odd_safetensors,
+    ".zip": odd_zip,
+}
 
 
 def to_zip(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

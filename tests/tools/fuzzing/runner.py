@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import cache
 from pathlib import Path
 
 from fuzzing.bench import REFUSED, Bench, Case
@@ -22,7 +22,7 @@ from meiju.utils.files import Damaged
 
 REFUSALS = (ConfigError, CorpusError, Damaged, MediaError, NotYet)
 SECONDS = 20.0  # that one input may take; on two cores at work most take a hundredth
-STARTING = 120.0  # seconds until a process has imported what it needs
+STARTING = 120.0  # seconds more for the first of a process, which imports what it needs
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def run_one(bench: Bench, arena: Path, seed: int, number: int) -> End:
     """Make the input of a number, read it, and say how that ended. `arena` is an empty folder, left empty."""
     kind, folder = kind_of(number), arena / "inner" / "input"
     folder.mkdir(parents=True)
-    before = _listing(bench.folder)
+    before = bench.files()
     try:
         # By both, so that each can be repeated alone.
         end = End(number, kind, _try(KINDS[kind], Case(bench, folder, random.Random(f"{seed}-{number}"))))
     except Exception as error:
         end = End(number, kind, type(error).__name__, "".join(traceback.format_exception(error)))
     written = [str(p) for p in arena.rglob("*") if p != folder.parent and not p.is_relative_to(folder)]
-    written += sorted(map(str, _listing(bench.folder) ^ before))
+    written += [str(entry) for entry in bench.files() ^ before]
     shutil.rmtree(arena)
     arena.mkdir()
     return End(number, kind, "written outside", f"files outside the input's folder: {written}") if written else end
@@ -59,48 +59,33 @@ def run_one(bench: Bench, arena: Path, seed: int, number: int) -> End:
 
 def run_all(bench: Bench, arena: Path, seed: int, numbers: range) -> Iterator[End]:
     """All numbers, in order. After one that hangs or crashes, a new process goes on with the next."""
-    context = multiprocessing.get_context("spawn")
-    while numbers:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(bench.folder, arena, seed, numbers, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        limit = STARTING
-        try:
-            while numbers:
-                if not ours.poll(limit):
-                    yield _lost(numbers[0], "hang", f"no end after {limit:.0f} seconds")
-                    numbers = numbers[1:]
-                    break
-                try:
-                    end = ours.recv()
-                except EOFError:
-                    process.join()
-                    yield _lost(numbers[0], "crash", f"the process ended with {process.exitcode}")
-                    numbers = numbers[1:]
-                    break
-                limit = SECONDS
-                if end is not None:
-                    yield end
-                    numbers = numbers[1:]
-        finally:
-            process.kill()
-            process.join()
-            ours.close()
-
-
-def _lost(number: int, how: str, wrong: str) -> End:
-    return End(number, kind_of(number), how, wrong)
-
-
-def _work(bench: Path, arena: Path, seed: int, numbers: range, ends: Connection) -> None:
-    own = Bench(bench)
-    shutil.rmtree(arena, ignore_errors=True)  # what a process left that was killed
-    arena.mkdir()
-    _ = own.run.corpus
-    ends.send(None)  # ready
+    pool, limit = None, 0.0
     for number in numbers:
-        ends.send(run_one(own, arena, seed, number))
+        if pool is None:
+            shutil.rmtree(arena, ignore_errors=True)  # what a process left that was ended
+            arena.mkdir()
+            pool, limit = multiprocessing.get_context("spawn").Pool(1), STARTING
+        try:
+            yield pool.apply_async(_work, (bench.root, bench.home, arena, seed, number)).get(SECONDS + limit)
+            limit = 0.0
+        except multiprocessing.TimeoutError:  # of a process that crashes, nothing is heard either
+            pool.terminate()
+            pool = None
+            yield End(number, kind_of(number), "hang or crash", f"no end after {SECONDS + limit:.0f} seconds")
+    if pool:
+        pool.terminate()
+
+
+def _work(root: Path, home: Path, arena: Path, seed: int, number: int) -> End:
+    return run_one(_opened(root, home), arena, seed, number)
+
+
+@cache
+def _opened(root: Path, home: Path) -> Bench:
+    """The bench with its corpus, read once."""
+    bench = Bench(root, home)
+    _ = bench.run.corpus
+    return bench
 
 
 def _try(make, case: Case) -> str:
@@ -117,7 +102,3 @@ def _try(make, case: Case) -> str:
             if error.code != 2:  # what a command line that is wrong ends with
                 raise AssertionError(f"the program ended with {error.code!r}") from error
             return f"{REFUSED}: by the command line"
-
-
-def _listing(folder: Path) -> set[tuple]:
-    return {(path, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
