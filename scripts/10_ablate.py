@@ -6,12 +6,13 @@ four head counts, for the full run of the comparison as well.
 
 Reads   work/_shared/features/, folds/<run>.csv
 Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of the run's settings>/: ablation.csv,
-        ablation.md
+        ablation.md, ablation.png
 Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper streams
 """
 
 from meiju.analysis import ablation, variants
 from meiju.cli import main
+from meiju.report import figures
 from meiju.utils import files
 
 
@@ -25,8 +26,10 @@ def ablate(run):
     table, out = ablation.table(run, found), run.ablation_folder
     files.write_text(out / "ablation.csv", table.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(table))
+    drawn = figures.differences(table, title="What each part is worth")
+    files.write_bytes(out / "ablation.png", figures.to_png(drawn))
     print(ablation.for_terminal(table))
-    print(f"written: {out / 'ablation.csv'}, {out / 'ablation.md'}")
+    print(f"written: {', '.join(str(out / name) for name in ('ablation.csv', 'ablation.md', 'ablation.png'))}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ TRUTH is a csv file with a column of clips' names (FileName, filename or name) a
 Reads   a submission.zip or submission.csv, and TRUTH
 Writes  nothing
 Run     .venv/bin/python scripts/score.py submissions/sample/submission.zip truth.csv --beside other/submission.csv
+Run     .venv/bin/python scripts/score.py submission.csv truth.csv --pseudo work/sample/pseudo/*/pseudo_labels.csv
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Arguments:
     """A csv file of names, emotions and intents."""
     beside: Path | None = None
     """A second submission for the same clips: its scores, and the difference with its interval."""
+    pseudo: Path | None = None
+    """pseudo_labels.csv of a run (step 06): how many of its accepted labels are right, where TRUTH has the pool's."""
 
 
 def score(arguments: Arguments) -> None:
@@ -38,6 +41,11 @@ def score(arguments: Arguments) -> None:
     print(scoring.table(scored).round(4).to_string(index=False))
     print("each class:")
     print(scoring.classes(scored).round(4).to_string(index=False))
+    if arguments.pseudo is not None:
+        tasks, classes, over = scoring.pool_precision(arguments.pseudo, arguments.truth)
+        print(f"accepted pseudo-labels, a fold, and the share of them that is right (95 % interval over {over}):")
+        print(tasks.round(4).to_string(index=False))
+        print(classes.round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from meiju import cli
 from meiju.presets import PRESETS
 from toy_run import SCRIPTS, run_script
 
@@ -21,12 +22,21 @@ def help_of(script: str, *arguments: str, capsys) -> str:
 
 
 @pytest.mark.parametrize("script", [*NUMBERED, "baseline.py", "check_submission.py"])
-def test_help_lists_the_presets_and_every_setting(script, capsys):
-    text = help_of(script, "sample", "--help", capsys=capsys)
+def test_help_lists_the_presets_and_shows_what_decides_the_step(script, capsys):
+    text = help_of(script, "--help", capsys=capsys)
     for preset, (meaning, _) in PRESETS.items():
         assert re.search(rf"^ +{preset} +{re.escape(meaning)}$", text, re.MULTILINE)
+    for name in cli.SHOWN_BY_HELP[script.removesuffix(".py")]:
+        assert f"--{name.replace('_', '-')}" in text
     for heading in ("Reads", "Writes", "Run"):
         assert re.search(rf"^  {heading} ", text, re.MULTILINE)
+
+
+def test_help_of_a_step_fits_a_screen_and_help_all_shows_every_setting(capsys):
+    text = help_of("04_make_folds.py", "--help", capsys=capsys)
+    assert "--train.lr" not in text
+    assert len(text.splitlines()) <= 40
+    text = help_of("04_make_folds.py", "sample", "--help-all", capsys=capsys)
     assert all(flag in text for flag in ("--train.lr", "--pseudo.gate", "--visual.fps", "--folds"))
 
 

@@ -26,9 +26,7 @@ TINY = FLAGS.split()
 
 
 def make_corpus(root: Path) -> None:
-    sample_corpus.make_sample(
-        root, n_training=60, n_validation=8, n_test=8, n_unlabelled=16, n_jobs=1, show_progress=False
-    )
+    sample_corpus.make_sample(root, sizes={"training": 60, "validation": 8, "testing": 8, "unlabelled": 16}, n_jobs=1)
 
 
 def make_run(home: Path, root: Path) -> None:

@@ -1,8 +1,10 @@
 """The command line: `<preset> --group.field value`, its help, and how a script ends."""
 
+import dataclasses
 import gc
 import sys
 import textwrap
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import NoReturn
 import pandas as pd
 import tyro
 
-from meiju.config import Config, ConfigError, require
+from meiju.config import Config, ConfigError, Flags, require
 from meiju.data.corpus import CorpusError
 from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
@@ -19,9 +21,31 @@ from meiju.utils import files, system
 from meiju.utils.compute import WorkersLost
 from meiju.utils.terminal import end_if_unread
 
+# What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
+COMPUTING = ("seed", "device", "jobs", "compute")
+SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
+    "00_make_sample": ("seed", "jobs"),
+    "01_transcribe": ("device", "speech"),
+    "02_refine_punctuation": ("seed", "device", "jobs", "punctuation", "punctuation_texts"),
+    "03_extract_features": (*COMPUTING, "streams", "text", "audio", "visual"),
+    "04_make_folds": ("seed", "folds", "folds_by", "corpus.labels"),
+    "05_train_stage1": (*COMPUTING, "streams", "model", "train"),
+    "06_pseudo_label": ("pseudo",),
+    "07_train_stage2": (*COMPUTING, "model", "train", "stage2"),
+    "08_ensemble": ("submit", "corpus.average"),
+    "09_report": (),
+    "10_ablate": (*COMPUTING, "variants", "model.heads", "train.seeds"),
+    "baseline": ("jobs", "streams", "folds", "corpus.average"),
+    "check_submission": ("corpus.labels",),
+}
+ALWAYS_SHOWN = ("run", "home", "corpus.root")
+
 
 def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
-    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program."""
+    """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
+
+    --help shows the settings that decide the script's step, --help-all every one.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     program = Path(sys.argv[0]).name
     if asks_for_help(arguments):
@@ -33,7 +57,7 @@ def parse_config(description: str | None, arguments: list[str] | None = None) ->
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
     """Whether a command line asks for help."""
-    return not {"-h", "--help"}.isdisjoint(arguments)
+    return not {"-h", "--help", "--help-all"}.isdisjoint(arguments)
 
 
 def show_help(program: str, description: str, arguments: Sequence[str] = ()) -> NoReturn:
@@ -43,10 +67,32 @@ def show_help(program: str, description: str, arguments: Sequence[str] = ()) -> 
     """
     preset = next((name for name in arguments if name in PRESETS), "custom")
     presets = f"  PRESET sets what no flag gives (the defaults below are those of {preset}):\n{_list_of_presets()}"
-    text, default = f"{description.rstrip()}\n{presets}", PRESETS[preset][1]
+    text, settings = f"{description.rstrip()}\n{presets}", PRESETS[preset][1]
+    shown = SHOWN_BY_HELP.get(Path(program.split()[0]).stem)
+    if shown is not None and "--help-all" not in arguments:
+        settings = _showing(settings, (*ALWAYS_SHOWN, *shown))
+        text += "\n  Below are the settings of this step; those of other steps are taken too (--help-all)."
     with end_if_unread():
-        tyro.cli(Config, prog=f"{program} PRESET", description=text, default=default, args=["--help"])
+        tyro.cli(type(settings), prog=f"{program} PRESET", description=text, default=settings, args=["--help"])
     raise SystemExit  # tyro has ended the program
+
+
+def _showing(settings: Config, names: Sequence[str]) -> Config:
+    """The same settings, of a kind of their own of which --help shows only those named."""
+    kind, fields, values = type(settings), [], {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        value = getattr(settings, name)
+        within = [other.removeprefix(f"{name}.") for other in names if other.startswith(f"{name}.")]
+        if name not in names and within:
+            value = _showing(value, within)
+            hint = Flags[type(value)]
+        elif name not in names:
+            hint = tyro.conf.Suppress[hint]
+        values[name] = value
+        fields.append((name, hint, dataclasses.field(default=None)))
+    shown = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
+    shown.__doc__ = kind.__doc__
+    return shown(**values)
 
 
 def _list_of_presets() -> str:

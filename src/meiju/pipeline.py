@@ -117,9 +117,15 @@ def train_stage2(run: Run) -> None:
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.needs_run("stage2"):
         from meiju.training import workers
+        from meiju.training.regression import REGRESSION_ROWS
 
         plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
-        workers.train(run.config, stage_data(run, teachers.accepted(pseudo)), plan, folder, stage=2, label="stage 2")
+        accepted = teachers.accepted(pseudo)
+        most = accepted.fold.value_counts().max() if len(accepted) else 0
+        if run.config.model.linear and most > REGRESSION_ROWS:
+            share = f"{REGRESSION_ROWS} of up to {most} pseudo-labelled clips"
+            print(f"logistic-regression heads learn from {share}, drawn at random")
+        workers.train(run.config, stage_data(run, accepted), plan, folder, stage=2, label="stage 2")
         run.finish("stage2", members.paths(plan, folder))
 
 

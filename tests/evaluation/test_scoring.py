@@ -9,6 +9,7 @@ from meiju.config import ConfigError
 from meiju.data import submission
 from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.evaluation import scoring
+from meiju.utils import files
 from toy_run import run_script
 
 N = 40
@@ -167,3 +168,43 @@ def test_the_script_prints_all_of_it_and_ends_with_plain_words(tmp_path, capsys)
         pass
     with pytest.raises(SystemExit, match=r"error: submission\.zip: holds nothing"):
         run_script("score.py", str(first), str(path))
+
+
+def pseudo_labels(truth, n_folds=3):
+    """Labels of a pool: in fold k, emotions of the first 4 + k clips are accepted, and all but k of them are right."""
+    tables = []
+    for fold in range(n_folds):
+        table = truth[["name", "emotion", "intent"]].assign(fold=fold, intent_accepted=False)
+        table["emotion_accepted"] = np.arange(len(table)) < 4 + fold
+        wrong = np.arange(len(table)) < fold
+        table.loc[wrong, "emotion"] = np.where(table.emotion[wrong] == "happy", "sad", "happy")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_the_precision_of_accepted_pseudo_labels_in_the_pool(tmp_path):
+    truth = true_labels().assign(speaker=[f"s{k % 5}" for k in range(N)])
+    path = tmp_path / "pseudo_labels.csv"
+    pseudo_labels(truth).to_csv(path, index=False)
+    tasks, classes, over = scoring.pool_precision(path, write_truth(tmp_path, truth.head(30)))
+    emotion, intent = tasks.itertuples(index=False)
+    assert (emotion.accepted, emotion.precision) == pytest.approx((5, 12 / 15))
+    assert emotion.low < emotion.precision < emotion.high
+    assert intent.accepted == 0
+    assert np.isnan(intent.precision)
+    assert over == "5 speakers"
+    assert set(classes.task) == {"emotion"}
+    assert np.average(classes.precision, weights=classes.accepted) == pytest.approx(12 / 15)
+
+
+def test_a_file_without_pseudo_labels_of_these_clips_is_refused(tmp_path):
+    path = tmp_path / "pseudo_labels.csv"
+    pseudo_labels(true_labels()).to_csv(path, index=False)
+    truth = write_truth(tmp_path, true_labels().replace({"name": {"clip": "other"}}, regex=True))
+    with pytest.raises(ConfigError, match="none of its clips is in"):
+        scoring.pool_precision(path, truth)
+    with pytest.raises(ConfigError, match="step 06 writes"):
+        scoring.pool_precision(tmp_path / "none.csv", truth)
+    path.write_text("name,fold\n")
+    with pytest.raises(files.Damaged):
+        scoring.pool_precision(path, truth)

@@ -9,7 +9,8 @@ from meiju.report.page import Table
 from meiju.run import Run
 from toy_run import TINY
 
-HEADINGS = ["Scores", "What stage 2 gains", "Classes", "Clips judged wrongly", "Pseudo-labels", "Settings"]
+HEADINGS = ["Scores", "What stage 2 gains", "Classes", "Folds", "Clips judged wrongly", "Pseudo-labels", "Confidence"]
+HEADINGS += ["Run time", "Settings"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,6 +83,14 @@ def test_errors_are_all_there_with_their_sentences_the_surest_first(sections, ru
     assert errors.sentence.tolist() == sentences[errors.name].tolist()
     shown = table(sections["Clips judged wrongly"], "Wrong emotions").frame
     assert shown.name.tolist() == own.name.head(build.SHOWN_ERRORS).tolist()
+
+
+def test_folds_have_the_scores_of_their_own_clips_and_steps_their_time(sections, run):
+    folds = table(sections["Folds"], "Scores by fold").frame
+    assert folds.clips.tolist() == run.folds.fold.value_counts().sort_index().tolist()
+    assert folds.JRBM.between(0, 1).all()
+    assert {"features", "stage1", "stage2"} <= set(table(sections["Run time"], "Time by step").frame.step)
+    assert [item.heading for item in sections["Confidence"].items] == ["Confidence of emotion", "Confidence of intent"]
 
 
 def test_a_second_stage_that_is_worse_is_named_first(run, pseudo, monkeypatch):

@@ -37,3 +37,18 @@ def test_nothing_is_logged_to_the_terminal(tmp_path, capfd):
 
 def test_peak_memory_is_in_bytes():
     assert 10 * 2**20 < log.peak_memory() < 2**40
+
+
+def test_the_cost_of_a_step_is_that_of_its_last_run(tmp_path):
+    for time, step, cost in (
+        ("1-1", "stage1", "INFO 12.5 s, at most 300 MB of memory in this process\n"),
+        ("1-2", "stage1", "INFO 7.0 s, at most 400 MB of memory in this process\n"),
+        ("1-3", "stage2", "INFO command: a step that is under way\n"),
+    ):
+        (tmp_path / f"{time}-{step}.log").write_text(cost, encoding="utf-8")
+    with log.kept(tmp_path, "report", {}):
+        pass
+    report, stage1 = log.costs(tmp_path).sort_values("step").to_numpy().tolist()
+    assert stage1 == ["stage1", 7.0, 400]
+    assert report[0] == "report"
+    assert report[2] > 10

@@ -1,4 +1,4 @@
-"""Scores submissions against a table of true labels.
+"""Scores submissions against a table of true labels, and the pseudo-labels of a pool whose labels are known.
 
 The table is a csv file with a column of clips' names and with emotion and intent, in any of the spellings that the
 tables of a corpus may have (`meiju.data.tables`). With a column speaker or dialogue, intervals are over these.
@@ -17,7 +17,7 @@ from meiju.data.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
 from meiju.data.tables import COLUMN_NAMES, Problem, format_problems, name_problems, read_table
 from meiju.data.units import Units, units_of
 from meiju.evaluation.metrics import SCORES, bootstrap, interval, joint_score, per_class
-from meiju.utils import spreadsheets
+from meiju.utils import files, spreadsheets
 
 AVERAGES = ("weighted", "micro")
 
@@ -134,3 +134,36 @@ def classes(scored: Scored) -> pd.DataFrame:
             of_task = of_task.join(found.add_prefix("beside_" if k else ""))
         tables.append(of_task)
     return pd.concat(tables, ignore_index=True)
+
+
+def pool_precision(path: Path, truth: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """How many of the accepted pseudo-labels in a file of step 06 are right, of the clips whose labels are known.
+
+    Returns a row per task (accepted: labels a fold; precision, low, high: the share of them that is right, over all
+    folds, and its 95 % interval), a row per task and predicted class, and what the interval is over. Raises ConfigError
+    where there is nothing to compare, and Damaged where the file is none of step 06.
+    """
+    if not path.is_file():
+        raise ConfigError(f"--pseudo: no file {path}; step 06 writes work/<run>/pseudo/<fingerprint>/pseudo_labels.csv")
+    with files.reading(path):
+        types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **{f"{t}_accepted": bool for t in TASKS}}
+        labelled = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
+    labelled = labelled.merge(_read_truth(truth), on="name", suffixes=("", "_true"))
+    if len(labelled) == 0:
+        raise ConfigError(f"{path.name}: none of its clips is in {truth.name}; nothing can be compared")
+    clips, n_folds = labelled.drop_duplicates("name").reset_index(drop=True), labelled.fold.nunique()
+    units, tasks, by_class = units_of(clips, "auto"), [], []
+    draws = units.draw(1000, 0)  # [draws, clips]
+    for task in TASKS:
+        rows = labelled[labelled[f"{task}_accepted"] & (labelled[f"{task}_true"] != "")].copy()
+        rows["right"] = _spelled(rows[task], sorted({*rows[f"{task}_true"]})) == rows[f"{task}_true"]
+        by_clip = rows.groupby("name").right.agg(["size", "sum"]).reindex(clips.name, fill_value=0)
+        with np.errstate(invalid="ignore"):
+            drawn = (draws @ by_clip["sum"].to_numpy()) / (draws @ by_clip["size"].to_numpy())
+        low, high = interval(rows.right.mean(), drawn[~np.isnan(drawn)], units) if len(rows) else (np.nan, np.nan)
+        tasks.append([task, len(rows) / n_folds, rows.right.mean(), low, high])
+        of_class = rows.groupby(task).right.agg(["size", "mean"]).rename_axis("class").reset_index()
+        by_class.append(of_class.assign(task=task, accepted=of_class["size"] / n_folds))
+    classes = pd.concat(by_class, ignore_index=True).rename(columns={"mean": "precision"})
+    table = pd.DataFrame(tasks, columns=["task", "accepted", "precision", "low", "high"])
+    return table, classes[["task", "class", "accepted", "precision"]], units.what

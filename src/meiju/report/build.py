@@ -10,7 +10,8 @@ from meiju.config import as_settings
 from meiju.data import folds
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
-from meiju.evaluation.metrics import per_class
+from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.evaluation.metrics import joint_score, per_class
 from meiju.evaluation.scores import ALL_HEADS, AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
 from meiju.pseudo import teachers
 from meiju.report import figures, page
@@ -52,8 +53,11 @@ def build(
         _scores(run, stages, submitted.name),
         _gain(run, stages, teachers.too_few(pseudo, len(run.folds), run.config.folds)),
         _classes(run, submitted),
+        _folds(run, submitted),
         _errors(errors, submitted.name),
         _pseudo_labels(run, pseudo, gates),
+        _confidence(run, stages[0]),
+        _costs(run),
         Section("Settings", [], [Table("All settings", "As the command line names them.", settings)]),
     ]
 
@@ -179,6 +183,17 @@ def _classes(run: Run, stage: Stage) -> Section:
     return Section("Classes", [], items)
 
 
+def _folds(run: Run, stage: Stage) -> Section:
+    _, truth, fold = next(scores.parts(run.corpus, run.folds))
+    predicted = stage.system(OUT_OF_FOLD).predicted
+    rows = []
+    for k in np.unique(fold):
+        own = [{task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)]
+        rows.append({"fold": str(k), "clips": (fold == k).sum(), **joint_score(*own, run.config.corpus.average)})
+    caption = f"Scores of {stage.name} on the training clips that each fold holds out, all head counts together."
+    return Section("Folds", [], [Table("Scores by fold", caption, pd.DataFrame(rows))])
+
+
 def _errors(errors: pd.DataFrame, stage: str) -> Section:
     items = []
     for task in TASKS:
@@ -216,3 +231,30 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Secti
     )
     caption = "Clips of which both tasks were accepted (mean over folds), beside the training clips."
     return Section("Pseudo-labels", text, [table, Picture("Accepted pairs", caption, figures.to_data_uri(drawn))])
+
+
+def _confidence(run: Run, stage: Stage) -> Section:
+    """Whether out-of-fold confidence can be believed, before and after a temperature that the other folds suit."""
+    _, truth, fold = next(scores.parts(run.corpus, run.folds))
+    items = []
+    for task in TASKS:
+        before = stage.system(OUT_OF_FOLD).probabilities[task]
+        after = np.empty_like(before)
+        for k in np.unique(fold):
+            own = fold == k
+            after[own] = calibrate(before[own], fit_temperature(before[~own], truth[task][~own]))
+        right = before.argmax(axis=1) == truth[task]
+        confidence = {"before": before.max(axis=1), "after": after.max(axis=1)}
+        drawn = figures.reliability(confidence, right, title=f"Confidence and accuracy of {task}, {stage.name}")
+        caption = (
+            "Share of right predictions out of fold, of ten groups of equally many clips by confidence, before and "
+            "after the temperature. On the line, confidence is what it says."
+        )
+        items.append(Picture(f"Confidence of {task}", caption, figures.to_data_uri(drawn)))
+    return Section("Confidence", [], items)
+
+
+def _costs(run: Run) -> Section:
+    caption = "The last run of each step, and the most memory of its main process, by the logs in work/."
+    table = Table("Time by step", caption, log.costs(run.config.work / "log"), {"seconds": "{:.1f}"})
+    return Section("Run time", [], [table])

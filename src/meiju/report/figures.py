@@ -15,10 +15,12 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
+from sklearn.calibration import calibration_curve
 
 DPI = 110
 WIDTH = 7.4  # inches, the width of the report's column at this resolution
 INK, MUTED, HATCH = "#22262b", "#6b7280", "#dfb0a0"
+BLUE, GREY = "#1f5582", "#a3a9b3"
 SHADES = LinearSegmentedColormap.from_list("shades", ["#f7f9fb", "#a9c6de", "#3f7cac", "#123b5d"])
 LABEL_WIDTH = 18  # characters
 # matplotlib draws what DejaVu Sans has no glyph for with the first of the others that is installed and has it.
@@ -95,6 +97,48 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
     figure.axes[0].set_ylabel("emotion")
     hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label="pair never seen in training")
     figure.legend(handles=[hatched], loc="outside lower center")
+    _headline(figure, title)
+    return figure
+
+
+@style()
+def reliability(confidence: dict[str, np.ndarray], right: np.ndarray, *, title: str) -> Figure:
+    """Accuracy by confidence, in ten groups of equally many clips.
+
+    confidence: by name, of each clip (N,) in [0, 1]; right: whether its likeliest class is the true one, (N,).
+    """
+    figure = Figure(figsize=(WIDTH, 4.2))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="--", label="confidence = accuracy")
+    for (name, of_clips), colour in zip(confidence.items(), (GREY, BLUE), strict=True):
+        share, mean = calibration_curve(right, of_clips.clip(0, 1), n_bins=10, strategy="quantile")
+        axes.plot(mean, share, color=colour, marker="o", markersize=5, label=f"{name} the temperature")
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="confidence (probability of the predicted class)")
+    axes.set_ylabel("accuracy (share of clips that are right)")
+    axes.legend(loc="upper left")
+    _headline(figure, title)
+    return figure
+
+
+@style()
+def differences(found: pd.DataFrame, *, title: str) -> Figure:
+    """Every variant's JRBM less that of the full run, with its 95 % interval, by part.
+
+    found: columns variant, part, d_JRBM, d_JRBM_low, d_JRBM_high, the full run first (see
+    `meiju.analysis.ablation.table`).
+    """
+    names = list(dict.fromkeys(found.variant))[1:]
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * len(names)))
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, linewidth=0.9)
+    for k, (part, rows) in enumerate(found.groupby("part", sort=False)):  # two at most
+        colour, shift, own = (BLUE, GREY)[k], (-0.14, 0.14)[k], rows.set_index("variant").loc[names]
+        reach = np.stack([own.d_JRBM - own.d_JRBM_low, own.d_JRBM_high - own.d_JRBM])
+        place = np.arange(len(names)) + shift
+        axes.errorbar(own.d_JRBM, place, xerr=reach, fmt="o", color=colour, markersize=4.5, elinewidth=1.3, label=part)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="JRBM less that of the full run, with 95 % intervals")
+    figure.legend(loc="outside lower center", ncols=2)
     _headline(figure, title)
     return figure
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+import re
 import resource
 import shlex
 import sys
@@ -12,7 +13,10 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
+
 PACKAGES = ("meiju", "torch", "transformers", "scikit-learn", "numpy", "pandas", "joblib", "av", "python-crfsuite")
+COST = re.compile(r"([\d.]+) s, at most (\d+) MB of memory in this process$")
 KILOBYTE = 1024 if sys.platform != "darwin" else 1  # bytes in the unit in which the system reports peak memory
 
 logger = logging.getLogger("meiju")
@@ -49,3 +53,13 @@ def kept(folder: Path, step: str, settings: dict) -> Iterator[None]:
 def peak_memory() -> int:
     """The most memory that this process has held so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+
+
+def costs(folder: Path) -> pd.DataFrame:
+    """What the last run of each step took, by the logs in a folder: columns step, seconds, MB (most memory)."""
+    rows = {}
+    for path in sorted(folder.glob("*.log")):  # their names begin with the time
+        cost = COST.search(path.read_text(encoding="utf-8").rstrip())
+        if cost:
+            rows[path.stem.split("-", 2)[2]] = (float(cost[1]), int(cost[2]))
+    return pd.DataFrame([(step, *cost) for step, cost in rows.items()], columns=["step", "seconds", "MB"])
