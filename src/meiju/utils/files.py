@@ -81,7 +81,7 @@ def sweep(folder: Path, pattern: str = "*") -> None:
         if not pid.isdecimal():
             continue  # not one of ours
         if name.endswith(f".{platform.node()}"):
-            abandoned = not psutil.pid_exists(int(pid))
+            abandoned = not _is_running(int(pid))
         else:
             abandoned = time.time() - part.stat().st_mtime > OLD
         if abandoned:
@@ -219,3 +219,11 @@ def is_lfs_pointer(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(LFS_START)) == LFS_START
     return False
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process works on; in a container, one that was killed may stay as a zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
