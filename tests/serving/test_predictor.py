@@ -55,18 +55,6 @@ def numbers(predictions) -> np.ndarray:
     return np.array([[*p.probabilities["emotion"].values(), *p.probabilities["intent"].values()] for p in predictions])
 
 
-def test_test_clips_get_the_submissions_labels_and_probabilities(home, predictor, testing):
-    answers = predictor.predict(testing)
-    out = home / "submissions" / "sample"
-    submitted = pd.read_csv(out / "submission.csv", index_col="filename").loc[[clip.name for clip in testing]]
-    assert [p.label("emotion") for p in answers] == list(submitted.emo_pred)
-    assert [p.label("intent") for p in answers] == list(submitted.int_pred)
-    table = pd.read_csv(out / "probabilities.csv", index_col="name").loc[submitted.index]
-    columns = [f"{task}_{label}" for task in TASKS for label in answers[0].probabilities[task]]
-    np.testing.assert_allclose(numbers(answers), table[columns], atol=5.1e-5)  # they are written with four digits
-    assert {p.streams for p in answers} == {("text", "audio", "visual")}
-
-
 def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor, testing):
     together = predictor.predict(testing)
     alone = np.concatenate([numbers(predictor.predict([clip])) for clip in testing])
@@ -208,31 +196,14 @@ def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path,
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["none", "--text", "x"], "there is no run none"),
-        (["sample", "a.mp4", "b.mp4", "--text", "x"], "--texts FILE"),
-        (["sample", "a.mp4", "--texts", "none.csv"], "none.csv"),
-    ],
-)
-def test_the_script_refuses_what_cannot_work_in_one_line(home, arguments, says):
-    with pytest.raises(SystemExit, match=says) as caught:
-        run_script("predict.py", *arguments, "--home", str(home))
-    assert str(caught.value).startswith("error: ")
-    assert "\n" not in str(caught.value)
+def test_the_script_refuses_what_cannot_work_in_one_line(home):
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*none\.csv[^\n]*$"):
+        run_script("predict.py", "sample", "a.mp4", "--texts", "none.csv", "--home", str(home))
 
 
-@pytest.fixture
-def listening(moved) -> Path:
-    """A run that would transcribe clips without a sentence, with a model that is not at hand."""
-    speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
-    return change_model(moved, settings={"speech": speech})
-
-
-def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):
-    path = write_clip(tmp_path / "a.mp4")
-    predictor = Predictor(listening, device="cpu")
+def test_a_missing_speech_model_is_named_where_it_is_needed(moved, tmp_path):
+    path, speech = write_clip(tmp_path / "a.mp4"), {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
+    predictor = Predictor(change_model(moved, settings={"speech": speech}), device="cpu")
     assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
     with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
         predictor.predict([Clip("a", "", path)])

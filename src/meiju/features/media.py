@@ -54,14 +54,13 @@ class Pieces:
         if self._kept is not None:
             yield from self._kept
             return
-        kept: list[np.ndarray] | None = []
+        kept: list[np.ndarray] = []
         notes: list[str] = []
         for piece in self._decode(notes=notes):
-            if kept is not None:
+            if len(kept) <= self._most:
                 kept.append(piece)
-                kept = kept if len(kept) <= self._most else None
             yield piece
-        self._kept = kept
+        self._kept = kept if len(kept) <= self._most else None
         self._notes += [note for note in notes if note not in self._notes]
 
 

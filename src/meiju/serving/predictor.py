@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,6 @@ from meiju.training.loop import predict
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, pick_device
 from meiju.utils.hub import MissingModel
-
-if TYPE_CHECKING:
-    from meiju.text.transcription import Transcriber
 
 CHUNK = 32  # clips that are encoded and judged together
 FEW = 8  # clips that are read before workers have started
@@ -142,7 +139,7 @@ class Predictor:
         return by_heads
 
     @cached_property
-    def _transcriber(self) -> "Transcriber":
+    def _transcriber(self) -> Any:
         from meiju.text.transcription import Transcriber  # imports transformers, which takes a second or two
 
         self._run.check_model(self.config.speech.model)
