@@ -131,13 +131,10 @@ def test_too_little_of_a_part_is_reported(tmp_path, bad, parts):
 
 def test_notes_on_clips_are_kept_and_counted(tmp_path):
     bad = {NAMES[k]: (Noted(frames_of(k), "no face"), None) for k in (3, 50)} | {NAMES[0]: (NoFrames("silent"), "")}
-    folder = tmp_path / "store"
-    store = extract(Fake(bad=bad), folder)
+    store = extract(Fake(bad=bad), tmp_path / "store")
     assert store.notes.name.tolist() == [NAMES[3], NAMES[50]]
-    assert store.missing.name.tolist() == [NAMES[0]]
-    assert "no face: 2 of 69 clips (2.9%)" in frame_store.describe("visual", store, folder)
-    start, stop = store.spans([NAMES[50]])[0]
-    np.testing.assert_array_equal(store.frames[start:stop], frames_of(50).astype(np.float16))
+    assert "no face: 2 of 69 clips (2.9%)" in frame_store.describe("visual", store, tmp_path)
+    np.testing.assert_array_equal(store.encoded(NAMES[50])[0], frames_of(50).astype(np.float16))
 
 
 @pytest.mark.parametrize("after", [(0,), (32,), (40, 35)])
@@ -213,7 +210,7 @@ def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, k
     encoder = kind()
     store = extract_changed(encoder, tmp_path / "second", changed)
     assert encoder.encoded == encoded
-    assert store.inputs[changed] == "another hash"
+    assert store.index.input[changed] == "another hash"
     assert contents(tmp_path / "second").keys() == undisturbed.keys()
     assert (tmp_path / "second" / "frames.npy").read_bytes() == undisturbed["frames.npy"]
     first = frame_store.load(tmp_path / "first")

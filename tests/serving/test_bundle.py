@@ -31,10 +31,6 @@ def read_plain(folder: Path) -> dict:
     return json.loads((folder / "model.json").read_text(encoding="utf-8"))
 
 
-def change_parts(folder: Path, parts: dict) -> None:
-    (folder / "model.json").write_text(json.dumps(read_plain(folder) | {"parts": parts}))
-
-
 def test_an_export_that_is_not_whole_is_refused_by_name(copy):
     for path in sorted(path for path in copy.rglob("*") if path.is_file() and path.name != "model.json"):
         whole = path.read_bytes()
@@ -56,28 +52,38 @@ def test_a_run_that_has_lost_a_file_is_neither_read_nor_copied(home, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
-@pytest.mark.parametrize(
-    ("part", "name", "message"),
-    [
+def test_a_model_json_that_is_damaged_or_does_not_fit_the_files_is_refused(copy):
+    def refused(text: str, message: str) -> None:
+        (copy / "model.json").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            Predictor(copy, device="cpu")
+
+    whole, parts = read_plain(copy), read_plain(copy)["parts"]
+    for text in ("", "[]", "{}", '{"format": 99}'):
+        refused(text, r"model\.json (cannot be read|has format (None|99) where .*); run scripts/run_all\.sh")
+    for key, value in (("parts", "text"), ("parts", {}), ("settings", None), ("classes", {"emotion": ["sad"]})):
+        refused(json.dumps(whole | {key: value}), r"model\.json is damaged .*run_all\.sh")
+    for settings, message in (
+        ({"magic": 1}, r"damaged \(.*magic"),
+        ({"model": whole["settings"]["model"] | {"width": 10**9}}, "cannot be loaded"),
+        ({"folds": 10**9}, r"damaged \(lists 6 members where its settings ask for 2000000000\)"),
+    ):
+        refused(json.dumps(whole | {"settings": whole["settings"] | settings}), message)
+    for part, name, message in (
         ("transcripts", "punctuation.json", "does not list transcripts/punctuation.json"),
         ("members", "heads1-seed0-fold0.safetensors", "lists 5 members where its settings ask for 6"),
         ("encoders/audio", "fitted.json", "does not list encoders/audio/fitted.json"),
-    ],
-)
-def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name, message):
-    parts = read_plain(copy)["parts"]
-    del parts[part]["files"][name]
-    (copy / part / name).unlink()
-    change_parts(copy, parts)
-    with pytest.raises(ConfigError, match=rf"model\.json is damaged \({re.escape(message)}\)"):
-        Predictor(copy, device="cpu")
+    ):
+        listed = {file: known for file, known in parts[part]["files"].items() if file != name}
+        change = {part: parts[part] | {"files": listed}}
+        refused(json.dumps(whole | {"parts": parts | change}), rf"damaged \({re.escape(message)}\)")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
 def test_files_outside_of_their_folder_are_refused(copy, name):
-    parts = read_plain(copy)["parts"]
-    parts["members"]["files"][name] = ""
-    change_parts(copy, parts)
+    model = read_plain(copy)
+    model["parts"]["members"]["files"][name] = ""
+    (copy / "model.json").write_text(json.dumps(model))
     with pytest.raises(ConfigError, match="outside of its folder"):
         export(copy, copy.with_name("other"))
 

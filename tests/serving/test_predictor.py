@@ -36,19 +36,13 @@ def moved(home, tmp_path) -> Path:
     return tmp_path / "moved"
 
 
-def change_model(home: Path, *, settings: dict | None = None, **changes) -> Path:
-    """The folder of a run whose model.json holds other values; settings: of its settings, by section.name."""
+def change_settings(home: Path, **settings) -> Path:
+    """The folder of a run whose model.json holds other settings."""
     path = home / "submissions" / "sample" / "model.json"
-    model = json.loads(path.read_text()) | changes
-    for name, value in (settings or {}).items():
-        *section, name = name.split(".")
-        (model["settings"][section[0]] if section else model["settings"])[name] = value
+    model = json.loads(path.read_text())
+    model["settings"] |= settings
     path.write_text(json.dumps(model))
     return path.parent
-
-
-def write_clip(path: Path, **tracks) -> str:
-    return str(write_noise(path, **tracks))
 
 
 def numbers(predictions) -> np.ndarray:
@@ -74,7 +68,7 @@ def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor,
     ],
 )
 def test_what_a_clip_lacks_is_not_used_and_reported(predictor, tmp_path, tracks, sentence, streams, reasons):
-    path = "" if tracks is None else write_clip(tmp_path / "a.mp4", **tracks)
+    path = "" if tracks is None else str(write_noise(tmp_path / "a.mp4", **tracks))
     (prediction,) = predictor.predict([Clip("a", sentence, path)])
     assert prediction.streams == streams
     assert prediction.missing == reasons
@@ -106,7 +100,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     def predict(place: Path):
         streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
         clips = [Clip(name, "好", "") for name in ("new", "other", "huge")]
-        return Predictor(change_model(moved, settings={"streams": streams}), device="cpu").predict(clips)
+        return Predictor(change_settings(moved, streams=streams), device="cpu").predict(clips)
 
     ready = tmp_path / "ready"
     ready.mkdir()
@@ -135,30 +129,6 @@ def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testin
     kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
     assert kinds == {".json", ".npz", ".safetensors"}
     assert str(home) not in (target / "model.json").read_text()
-
-
-def test_a_model_json_that_is_damaged_of_another_version_or_does_not_fit_the_files_is_refused(moved):
-    path = moved / "submissions" / "sample" / "model.json"
-    whole = path.read_text()
-
-    def refused(message: str) -> None:
-        with pytest.raises(ConfigError, match=message):
-            Predictor(find_run("sample", moved), device="cpu")
-        path.write_text(whole)
-
-    for text in ("", "[]", "{}", '{"format": 99}'):
-        path.write_text(text)
-        refused(r"model\.json (cannot be read|has format (None|99) where .*); run scripts/run_all\.sh")
-    for key, value in (("parts", "text"), ("parts", {}), ("settings", None), ("classes", {"emotion": ["sad"]})):
-        path.write_text(json.dumps(json.loads(whole) | {key: value}))
-        refused(r"model\.json is damaged .*run_all\.sh")
-    for settings, message in (
-        ({"magic": 1}, "magic"),
-        ({"model.width": 10**9}, "cannot be loaded"),
-        ({"folds": 10**9}, "lists 6 members where its settings ask for 2000000000"),
-    ):
-        change_model(moved, settings=settings)
-        refused(message)
 
 
 def test_runs_that_are_not_there_or_not_finished(home, tmp_path):
@@ -202,8 +172,9 @@ def test_the_script_refuses_what_cannot_work_in_one_line(home):
 
 
 def test_a_missing_speech_model_is_named_where_it_is_needed(moved, tmp_path):
-    path, speech = write_clip(tmp_path / "a.mp4"), {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
-    predictor = Predictor(change_model(moved, settings={"speech": speech}), device="cpu")
+    path = str(write_noise(tmp_path / "a.mp4"))
+    speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
+    predictor = Predictor(change_settings(moved, speech=speech), device="cpu")
     assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
     with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
         predictor.predict([Clip("a", "", path)])

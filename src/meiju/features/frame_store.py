@@ -11,12 +11,10 @@ and an extraction that was cut off goes on with the chunks that are not there. W
 of the others are taken over from an earlier store.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,11 +49,6 @@ class Store:
     def dim(self) -> int:
         """Width of a frame."""
         return self.frames.shape[1]
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        """By clip name, the hash of what its frames were made from."""
-        return self.index.input.to_dict()
 
     @property
     def missing(self) -> pd.DataFrame:
@@ -252,10 +245,10 @@ def _plan(encoder: Encoder, clips: Sequence[Clip], inputs: Mapping[str, str], kn
     A network sees a chunk as one batch, which decides the last digits: there, a chunk is taken over as a whole, from
     a store in which it was one, or not at all.
     """
-    plan = []
+    plan, before = [], known.index.input.to_dict() if known else {}
     for a in range(0, len(clips), encoder.chunk):
         chunk = clips[a : a + encoder.chunk]
-        new = chunk if known is None else [clip for clip in chunk if known.inputs.get(clip.name) != inputs[clip.name]]
+        new = chunk if known is None else [clip for clip in chunk if before.get(clip.name) != inputs[clip.name]]
         if known and not encoder.light:
             same_batch = list(known.index.index[a : a + len(chunk)]) == [clip.name for clip in chunk]
             new = chunk if new or not same_batch else []
@@ -303,13 +296,13 @@ def _encode_part(encoder: Encoder, clips: Sequence[Clip], parts: Path) -> None:
 def _write_part(path: Path, encoded: Encoded, dim: int) -> None:
     frames, notes = zip(*(checked(of_clip, dim) for of_clip in encoded), strict=True)
     with files.atomic_path(path) as part, part.open("wb") as file:
-        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=json.dumps(notes))
+        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=notes)
 
 
 def _read_part(path: Path) -> list[Checked]:
     with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         frames = np.split(arrays["frames"], np.cumsum(arrays["n"])[:-1])
-        return list(zip(frames, json.loads(str(arrays["notes"])), strict=True))
+        return list(zip(frames, arrays["notes"].tolist(), strict=True))
 
 
 def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> Checked:

@@ -46,13 +46,12 @@ class PretrainedText(Pretrained):
         return super().fingerprint() | {"modality": "text", "prefix": self.prefix, "pooling": self.pooling}
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        encoded: Encoded = [NoFrames("no sentence")] * len(clips)
         sentences = {k: self.prefix + clip.sentence.strip() for k, clip in enumerate(clips) if clip.sentence.strip()}
-        tokens: dict[int, list[int]] = {}
-        for k, sentence in sentences.items():
-            tokens[k] = self.tokenizer(sentence, truncation=True, max_length=self.most_tokens)["input_ids"]
-            if not tokens[k]:  # such as of an invisible character, where no token marks the beginning
-                encoded[k] = NoFrames("the model has no token for anything in the sentence")
+        options = {"truncation": True, "max_length": self.most_tokens}
+        tokens = {k: self.tokenizer(sentence, **options)["input_ids"] for k, sentence in sentences.items()}
+        # There are none of an invisible character, for example, where no token marks the beginning.
+        why = ("no sentence", "the model has no token for anything in the sentence")
+        encoded: Encoded = [NoFrames(why[k in tokens]) for k in range(len(clips))]
         readable = [k for k, ids in tokens.items() if ids]
         for batch in batches([len(tokens[k]) for k in readable], self.batch_tokens):
             numbers = [readable[b] for b in batch]

@@ -87,8 +87,16 @@ class Predictor:
         self.unusable: dict[str, str] = {}  # reason by stream
         parts = run.parts
         self._restorer = punctuation.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
-        for stream in self.config.encoders:
-            self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
+        for stream, name in self.config.encoders.items():
+            try:
+                self.encoders[stream] = make_encoder(name, self.config)
+            except ConfigError as error:
+                # Ready-made frames cover the corpus they were made of; elsewhere a clip can do without them.
+                if not name.startswith("npy:"):
+                    raise
+                self.unusable[stream] = str(error)
+            else:
+                frame_store.load_fitted(self.encoders[stream], parts[bundle.encoder_part(stream)].folder)
         self._members = self._load_members(parts[bundle.MEMBERS].folder)
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
@@ -113,19 +121,6 @@ class Predictor:
                 predictions += self._predict(chunk, read)
                 bar.update(len(chunk))
         return predictions
-
-    def _load_encoder(self, stream: str, folder: Path) -> None:
-        name = self.config.encoders[stream]
-        try:
-            encoder = make_encoder(name, self.config)
-        except ConfigError as error:
-            # Ready-made frames cover the corpus they were made of; elsewhere a clip can do without them.
-            if not name.startswith("npy:"):
-                raise
-            self.unusable[stream] = str(error)
-            return
-        frame_store.load_fitted(encoder, folder)
-        self.encoders[stream] = encoder
 
     def _load_members(self, folder: Path) -> dict[int, MemberNetwork]:
         """By number of heads, its members as one stacked network."""
@@ -205,9 +200,11 @@ class Predictor:
     def _vote(self, encoded_by_stream: dict[str, Encodings], n_clips: int) -> ensemble.Probabilities:
         """The mean over folds and seeds, then over head counts, as for the submission."""
         names = [str(k) for k in range(n_clips)]  # clips' own may stand twice
-        stores = {
-            stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in encoded_by_stream.items()
-        }
+        stores = {}
+        for stream, of_clips in encoded_by_stream.items():
+            lengths = np.array([len(frames) for frames, _ in of_clips])
+            index = pd.DataFrame({"start": lengths.cumsum() - lengths, "stop": lengths.cumsum()}, pd.Index(names))
+            stores[stream] = frame_store.Store(np.concatenate([frames for frames, _ in of_clips]), index, meta={})
         frames = Frames(stores, names, self.device)
         by_heads = []
         for heads, network in self._members.items():
@@ -216,10 +213,3 @@ class Predictor:
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads.append({task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS})
         return {task: np.mean([mean[task] for mean in by_heads], axis=0) for task in TASKS}
-
-
-def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:
-    """Frames of some clips, each [frames, dim], as a feature store in memory."""
-    stop = np.cumsum([len(f) for f in frames])
-    index = pd.DataFrame({"start": stop - [len(f) for f in frames], "stop": stop}, pd.Index(names))
-    return frame_store.Store(np.concatenate(frames), index, meta={})
