@@ -188,14 +188,6 @@ def test_the_sound_of_a_film_gives_the_frames_of_a_clips(models, clips, monkeypa
     np.testing.assert_allclose(film, whole, atol=1e-4 if most == 0 else 0.05)  # parts overlap there by a frame
 
 
-def test_the_pictures_of_a_film_give_the_frames_of_a_clips(models, clips, monkeypatch):
-    settings = VisualConfig(crop="frame", fps=5)
-    whole = encode(models / "clip", clips[:3], visual=settings)
-    monkeypatch.setattr(media, "KEPT_PICTURES", 1)
-    for film, wanted in zip(encode(models / "clip", clips[:3], visual=settings), whole, strict=True):
-        np.testing.assert_array_equal(film, wanted)
-
-
 def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
     sound = np.random.default_rng(1).normal(0, 0.1, RATE).astype(np.float32)  # its window is 1 s
     model = transformers.WhisperModel.from_pretrained(models / "whisper").eval().encoder

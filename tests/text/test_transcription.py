@@ -120,7 +120,7 @@ def test_only_clips_that_have_changed_are_transcribed_again(models, clips, tmp_p
     assert list(second.input) == list(changed.values())
 
 
-@pytest.mark.parametrize("torn", ["", '\n[{"name": "c4", "senten'])
+@pytest.mark.parametrize("torn", ["", '\n[["c4", "你'])
 def test_a_transcription_that_was_killed_goes_on(models, clips, tmp_path, monkeypatch, torn):
     whole = transcribe(models["ctc"], clips, tmp_path / "whole", device=CPU)
     batches, original, is_alive = [], Transcriber._batch, iter([True, True, False])

@@ -55,11 +55,6 @@ class Store:
         """The clips without the stream: name, reason."""
         return self.index.note[self.index.start == self.index.stop].rename("reason").reset_index()
 
-    @property
-    def notes(self) -> pd.DataFrame:
-        """Remarks on the frames of clips: name, note."""
-        return self.index.note[(self.index.start < self.index.stop) & (self.index.note != "")].reset_index()
-
     def spans(self, names: Sequence[str]) -> np.ndarray:
         """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
         return self.index.loc[list(names), ["start", "stop"]].to_numpy(copy=True)
@@ -92,9 +87,9 @@ def describe(stream: str, store: Store, folder: Path) -> str:
     """What a store holds, and the clips that lack the stream: the first few by name, all of them in index.csv."""
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
     missing = store.missing
-    n_there = len(store.index) - len(missing)
-    counts = store.notes.note.value_counts().head(SHOWN)
-    lines += [f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})" for note, n in counts.items()]
+    notes = store.index.note[store.index.start < store.index.stop]
+    counts = notes[notes != ""].value_counts().head(SHOWN)
+    lines += [f"  {note}: {n} of {len(notes)} clips ({n / len(notes):.1%})" for note, n in counts.items()]
     lines += [f"  missing: {clip.name}, {clip.reason}" for clip in missing.head(SHOWN).itertuples()]
     if len(missing) > SHOWN:
         lines.append(f"  and {len(missing) - SHOWN} more, see {folder / 'index.csv'}")

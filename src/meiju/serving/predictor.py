@@ -64,9 +64,6 @@ class Prediction:
         return "" if self.streams else f"nothing to go by ({reasons})"
 
 
-Encodings = list[frame_store.Checked]  # of one stream, for each clip
-
-
 class Predictor:
     """A run's restorer, encoders and members, read from the folder of its model.json.
 
@@ -187,7 +184,7 @@ class Predictor:
         sentences = [transcript.sentence for batch in batches for transcript in batch]
         return dict(zip(silent, sentences, strict=True))
 
-    def _encode(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Encodings:
+    def _encode(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> list[frame_store.Checked]:
         """Frames as the feature store keeps them; read: what each clip's readers made of it."""
         if stream in self.unusable:
             encoded = [NoFrames(self.unusable[stream])] * len(clips)
@@ -197,7 +194,7 @@ class Predictor:
             encoded = self.encoders[stream].encode(clips)
         return [frame_store.checked(frames, self._widths[stream]) for frames in encoded]
 
-    def _vote(self, encoded_by_stream: dict[str, Encodings], n_clips: int) -> ensemble.Probabilities:
+    def _vote(self, encoded_by_stream: dict[str, list[frame_store.Checked]], n_clips: int) -> ensemble.Probabilities:
         """The mean over folds and seeds, then over head counts, as for the submission."""
         names = [str(k) for k in range(n_clips)]  # clips' own may stand twice
         stores = {}

@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import opencc
@@ -40,8 +40,7 @@ CHUNK = 30  # seconds that a model without a window of its own reads at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
 
 
-@dataclass(frozen=True)
-class Transcript:
+class Transcript(NamedTuple):
     """What was said in a clip; where there is no sentence, the reason."""
 
     name: str
@@ -92,12 +91,12 @@ def transcribe(
         ):
             for batch in transcriber.transcribe(list(todo[["name", "path"]].itertuples(index=False))):
                 # One line a batch: half a line, left by a killed process, is passed over, and the batch done again.
-                file.write("\n" + json.dumps([vars(one) for one in batch], ensure_ascii=False))
+                file.write("\n" + json.dumps(batch, ensure_ascii=False))
                 file.flush()
                 transcribed |= {one.name: one for one in batch}
                 bar.update(len(batch))
-    table = pd.DataFrame([vars(transcribed[name]) for name in clips.name], columns=["name", "sentence", "reason"])
-    table["input"] = [inputs.get(name, "") for name in table.name]
+    rows = [(*transcribed[name], inputs.get(name, "")) for name in clips.name]
+    table = pd.DataFrame(rows, columns=["name", "sentence", "reason", "input"])
     files.write_text(folder / "transcription.csv", table.to_csv(index=False))
     files.write_json(folder / "meta.json", meta)
     return table
@@ -283,4 +282,4 @@ def _read_progress(path: Path) -> Iterator[Transcript]:
     """What an interrupted transcription has done."""
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
         with suppress(ValueError):
-            yield from (Transcript(**one) for one in json.loads(line))
+            yield from (Transcript(*one) for one in json.loads(line))
