@@ -75,10 +75,8 @@ def test_tfidf_svd_is_saved_and_loaded_without_pickles(tfidf, tmp_path):
 @pytest.mark.parametrize(
     ("sentences", "kinds"),
     [
-        (["really not sure", "sure, really", "not now"], ["characters", "words"]),
         (["정말 몰라요", "정말 좋아요", "안 좋아요"], ["characters", "words"]),
-        (["真的 不知道", "真的好 OK", "不好"], ["characters"]),
-        (["ほんとうに", "わからない", "カメラ"], ["characters"]),
+        (["ほんとうに", "わからない OK", "カメラ"], ["characters"]),
     ],
 )
 def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
