@@ -34,10 +34,6 @@ def sentence(text: str) -> Clip:
     return Clip("clip", text, "")
 
 
-def file(path: Path | str) -> Clip:
-    return Clip("clip", "", str(path))
-
-
 def reason(encoder, clip: Clip) -> str:
     (frames,) = encoder.encode([clip])
     assert isinstance(frames, NoFrames)
@@ -64,11 +60,6 @@ def test_sentences_are_one_frame_of_length_one_and_similar_ones_lie_closer(tfidf
     assert eat @ drink > eat @ wish + 0.2
 
 
-@pytest.mark.parametrize("text", ["", "\u3000"])
-def test_no_sentence_gives_no_frames(tfidf, text):
-    assert reason(tfidf, sentence(text)) == "no sentence"
-
-
 def test_tfidf_svd_is_saved_and_loaded_without_pickles(tfidf, tmp_path):
     tfidf.save(tmp_path)
     loaded = TfidfSvd(dim=5, ngrams=(1, 3))
@@ -84,10 +75,8 @@ def test_tfidf_svd_is_saved_and_loaded_without_pickles(tfidf, tmp_path):
 @pytest.mark.parametrize(
     ("sentences", "kinds"),
     [
-        (["really not sure", "sure, really", "not now"], ["characters", "words"]),
         (["정말 몰라요", "정말 좋아요", "안 좋아요"], ["characters", "words"]),
-        (["真的 不知道", "真的好 OK", "不好"], ["characters"]),
-        (["ほんとうに", "わからない", "カメラ"], ["characters"]),
+        (["ほんとうに", "わからない OK", "カメラ"], ["characters"]),
     ],
 )
 def test_words_are_counted_where_spaces_stand_between_them(sentences, kinds):
@@ -132,7 +121,8 @@ def test_the_number_of_threads_changes_no_byte_of_tfidf_svd():
     np.testing.assert_array_equal(*fitted)
 
 
-def test_tfidf_svd_without_sentences_is_refused():
+def test_tfidf_svd_without_sentences(tfidf):
+    assert reason(tfidf, sentence("\u3000")) == "no sentence"
     with pytest.raises(ConfigError, match="tfidf-svd needs sentences"):
         TfidfSvd(dim=4, ngrams=(1, 2)).fit([sentence(""), sentence("好")], seed=0)
 
@@ -161,21 +151,14 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def zipped(entries: dict[str, bytes], mode: str = "w", place: Path | None = None) -> bytes:
-    """The bytes of a zip with these entries; with a place, it is written or added to there."""
-    file = place or io.BytesIO()
-    with zipfile.ZipFile(file, mode, zipfile.ZIP_DEFLATED) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, data)
-    return b"" if place else file.getvalue()
-
-
-def add(place: Path, name: str, array: np.ndarray) -> None:
-    """One more array in a folder or zip of arrays."""
-    if place.is_dir():
-        np.save(place / f"{name}.npy", array)
+def add(place: Path, name: str, data: bytes) -> None:
+    """One more file in a folder or zip of arrays."""
+    if place.suffix == ".zip":
+        with zipfile.ZipFile(place, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{name}.npy", data)
     else:
-        zipped({f"{name}.npy": npy(array)}, "a", place)
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.npy").write_bytes(data)
 
 
 WHOLE = npy(np.ones((9, 3), np.float32))
@@ -183,12 +166,10 @@ BROKEN = {
     "objects": npy(np.array([Bomb()], dtype=object)),
     "pickle": pickle.dumps(Bomb()),
     "truncated": WHOLE[:-5],
-    "header": WHOLE[:40],
     "huge": WHOLE.replace(b"(9, 3)", b"(9999999999999, 3)"),
     "odd": WHOLE.replace(b"(9, 3)", b"(9, 3("),
     "empty": b"",
     "text": npy(np.array(["a", "b"])),
-    "archive": zipped({"a.npy": npy(np.ones(3))}),
     "width": npy(np.ones((2, 0), np.float32)),
 }
 
@@ -196,15 +177,10 @@ BROKEN = {
 @pytest.fixture(params=["folder", "zip"])
 def place(request, tmp_path) -> Path:
     """ARRAYS and BROKEN, below a folder or in a zip."""
-    contents = {name: npy(array) for name, array in ARRAYS.items()} | BROKEN
-    if request.param == "zip":
-        zipped({f"deep/{name}.npy": data for name, data in contents.items()}, place=tmp_path / "features.zip")
-        return tmp_path / "features.zip"
-    folder = tmp_path / "features" / "deep"
-    folder.mkdir(parents=True)
-    for name, data in contents.items():
-        (folder / f"{name}.npy").write_bytes(data)
-    return tmp_path / "features"
+    place = tmp_path / ("features.zip" if request.param == "zip" else "features")
+    for name, data in ({name: npy(array) for name, array in ARRAYS.items()} | BROKEN).items():
+        add(place, f"deep/{name}", data)
+    return place
 
 
 def named(*names: str) -> list[Clip]:
@@ -240,7 +216,7 @@ def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
 
 
 def test_two_files_of_one_name_are_no_choice_to_make(place):
-    add(place, "two", np.ones(3))
+    add(place, "two", npy(np.ones(3)))
     encoder = NpyFrames(str(place))
     encoder.fit(named("half"), seed=0)
     with pytest.raises(ConfigError, match=r"several files for 1 clips \(.*two.npy and .*two.npy\)"):
@@ -259,21 +235,10 @@ def test_what_lies_ready_is_known_by_its_contents(place, tmp_path):
     known = tmp_path / "known.json"
     before = NpyFrames(str(place)).contents(known)
     assert NpyFrames(str(place)).contents(known) == before
-    add(place, "more", np.ones(3))
+    add(place, "more", npy(np.ones(3)))
     after = NpyFrames(str(place)).contents(known)
     assert after.keys() - before.keys() == {"more"}
     assert {name: after[name] for name in before} == before
-
-
-def test_zip_with_damaged_data_gives_no_frames(tmp_path):
-    path = tmp_path / "features.zip"
-    arrays = {"a.npy": npy(np.random.default_rng(0).normal(size=(50, 3))), "b.npy": npy(np.ones((2, 3)))}
-    data = bytearray(zipped(arrays))
-    data[40:140] = b"\xff" * 100  # within the packed data of a.npy
-    path.write_bytes(data)
-    damaged, whole = NpyFrames(str(path)).encode(named("a", "b"))
-    assert isinstance(damaged, NoFrames)
-    assert whole.shape == (2, 3)
 
 
 # What clips hold
@@ -294,8 +259,9 @@ def test_clips_without_a_track_are_named_before_they_are_decoded(tmp_path, name,
         write_clip(tmp_path / k, *tracks, fps=8)
     (tmp_path / "damaged").write_bytes(b"no mp4 at all")
     encoder = make_encoder(name, CONFIG)
-    assert missing_input(encoder, [file(tmp_path / clip)]) == lack
-    assert missing_input(encoder, [file(tmp_path / clip), file(tmp_path / "both")]) == ""
+    one, both = (Clip(k, "", str(tmp_path / k)) for k in (clip, "both"))
+    assert missing_input(encoder, [one]) == lack
+    assert missing_input(encoder, [one, both]) == ""
 
 
 def test_sentences_and_arrays_that_no_clip_has_are_named(tmp_path):
@@ -326,13 +292,10 @@ def test_encoders_by_name():
     assert all(bool(encoder.track) == (encoder.source == "media") for encoder in made.values())
 
 
-@pytest.mark.parametrize("name", ["word2vec", "npy:", "hf:", "tfidf-svd:x"])
-def test_unknown_encoders_are_refused(name):
-    with pytest.raises(ConfigError, match="unknown encoder"):
-        make_encoder(name, CONFIG)
-
-
-def test_a_place_that_is_neither_folder_nor_zip_is_refused(tmp_path):
+def test_unknown_encoders_and_places_that_are_neither_folder_nor_zip_are_refused(tmp_path):
+    for name in ("word2vec", "npy:", "hf:", "tfidf-svd:x"):
+        with pytest.raises(ConfigError, match="unknown encoder"):
+            make_encoder(name, CONFIG)
     with pytest.raises(ConfigError, match="no folder or zip file"):
         make_encoder(f"npy:{tmp_path / 'nowhere'}", CONFIG)
     (tmp_path / "features.zip").write_bytes(b"no zip")

@@ -1,5 +1,7 @@
 """Memory does not grow with the length of a film, and its frames are those of a clip."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -26,30 +28,16 @@ def clip(tmp_path_factory) -> Clip:
     return Clip("film", "", str(path))
 
 
-def fitted(encoder, clip: Clip):
+@pytest.mark.parametrize("make", [partial(SmartTurn, max_frames=5), partial(FaceGeometry, fps=1)])
+def test_a_film_has_the_frames_of_a_clip(clip, monkeypatch, make):
+    encoder = make()
     encoder.fit([clip], seed=0)
-    return encoder
-
-
-ENCODERS = {
-    "smart-turn": lambda clip: SmartTurn(max_frames=5),
-    "face-geometry": lambda clip: fitted(FaceGeometry(fps=1), clip),
-}
-
-
-def frames_of(encoded) -> np.ndarray:
-    return encoded if isinstance(encoded, np.ndarray) else encoded.frames
-
-
-@pytest.mark.parametrize("name", list(ENCODERS))
-def test_a_film_has_the_frames_of_a_clip(clip, monkeypatch, name):
-    encoder = ENCODERS[name](clip)
     (whole,) = encoder.encode([clip])
     monkeypatch.setattr(media, "KEPT_PICTURES", 2)
     monkeypatch.setattr(media, "KEPT_SECONDS", 0)
     (film,) = encoder.encode([clip])
-    assert len(frames_of(film)) > 1
-    np.testing.assert_allclose(frames_of(film), frames_of(whole), atol=1e-5)
+    assert len(film.frames) > 1
+    np.testing.assert_allclose(film.frames, whole.frames, atol=1e-5)
 
 
 @pytest.mark.parametrize("crop", ["frame", "auto"])

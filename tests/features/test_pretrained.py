@@ -13,9 +13,10 @@ import transformers
 from meiju.config import AudioConfig, Config, ConfigError, TextConfig, VisualConfig
 from meiju.features import frame_store, media
 from meiju.features.base import Clip, NoFrames, Noted, batches
-from meiju.features.media import write_clip
+from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
 from meiju.utils import hub
+from toy_clips import write_noise
 from whole_clips import read_audio, read_frames
 
 RATE = 16_000
@@ -82,33 +83,20 @@ def models(tmp_path_factory) -> Path:
 def clips(tmp_path_factory) -> list[Clip]:
     """Clips of 0.9, 0.3 and 2.6 s with sound and pictures, one without sound, one without pictures."""
     folder = tmp_path_factory.mktemp("clips")
-    rng = np.random.default_rng(0)
-    made = []
-    for name, seconds, sound, pictures in (
-        ("a", 0.9, True, True),
-        ("b", 0.3, True, True),
-        ("c", 2.6, True, True),
-        ("silent", 0.5, False, True),
-        ("blind", 0.9, True, False),
-    ):
-        frames = rng.integers(0, 256, (round(10 * seconds), 48, 64, 3), dtype=np.uint8) if pictures else None
-        samples = rng.normal(0, 0.1, round(RATE * seconds)).astype(np.float32) if sound else None
-        path = folder / f"{name}.mp4"
-        write_clip(path, frames, samples, fps=10)
-        made.append(Clip(name, SENTENCES[len(made)], str(path)))
-    return made
+    seconds = {"a": 0.9, "b": 0.3, "c": 2.6, "silent": 0.5, "blind": 0.9}
+    for name, s in seconds.items():
+        tracks = {"sound": name != "silent", "pictures": name != "blind"}
+        write_noise(folder / f"{name}.mp4", n_pictures=round(10 * s), seconds=s, **tracks)
+    return [Clip(name, text, str(folder / f"{name}.mp4")) for name, text in zip(seconds, SENTENCES, strict=True)]
 
 
 def encoder_of(folder: Path, **groups):
     return make_encoder(f"hf:{folder}", Config("run", **groups))
 
 
-def arrays_of(encoded) -> list:
-    return [e if isinstance(e, NoFrames) else getattr(e, "frames", e) for e in encoded]
-
-
 def encode(folder: Path, clips: list[Clip], **groups) -> list:
-    return arrays_of(encoder_of(folder, **groups).encode(clips))
+    """Frames of each clip, or NoFrames."""
+    return [getattr(encoded, "frames", encoded) for encoded in encoder_of(folder, **groups).encode(clips)]
 
 
 def assert_alike(first: list, second: list, atol: float = 1e-5) -> None:
@@ -122,40 +110,22 @@ def assert_alike(first: list, second: list, atol: float = 1e-5) -> None:
 # Text
 
 
-@pytest.fixture(scope="module")
-def bert(models):
-    model = transformers.BertModel.from_pretrained(models / "bert")
-    return model.eval(), transformers.AutoTokenizer.from_pretrained(models / "bert")
-
-
-def test_a_token_is_a_frame_and_padding_none(models, clips, bert):
-    model, tokenizer = bert
-    encoded = encode(models / "bert", clips, text=TextConfig(layer=-1))
-    for clip, frames in zip(clips, encoded, strict=True):
-        if not clip.sentence:
-            assert str(frames) == "no sentence"
-            continue
-        with torch.inference_mode():  # one sentence at a time: no padding at all
-            alone = model(**tokenizer(clip.sentence, return_tensors="pt")).last_hidden_state[0]
-        assert frames.shape == (len(clip.sentence) + 2, 16)
-        np.testing.assert_allclose(frames, alone, atol=1e-5)
-
-
-def test_mean_of_the_last_four_layers_and_a_single_one(models, clips, bert):
-    model, tokenizer = bert
-    with torch.inference_mode():
-        states = model(**tokenizer(SENTENCES[0], return_tensors="pt"), output_hidden_states=True).hidden_states
-    (mean,) = encode(models / "bert", clips[:1], text=TextConfig(layer=None))
-    (second,) = encode(models / "bert", clips[:1], text=TextConfig(layer=2))
-    np.testing.assert_allclose(mean, torch.stack(states[-4:]).mean(dim=0)[0], atol=1e-5)
-    np.testing.assert_allclose(second, states[2][0], atol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["bert", "gpt"])
-def test_text_in_a_batch_gives_the_frames_it_gives_alone(models, clips, name):
-    together = encode(models / name, clips)
-    assert_alike([encode(models / name, [clip])[0] for clip in clips], together)
-    assert_alike(encode(models / name, clips, text=TextConfig(batch_tokens=1)), together)
+def test_a_token_is_a_frame_of_the_layers_asked_for_and_padding_none(models, clips, name):
+    model = transformers.AutoModel.from_pretrained(models / name).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(models / name)
+    last, second, mean = (encode(models / name, clips, text=TextConfig(layer=layer)) for layer in (-1, 2, None))
+    assert str(last[SENTENCES.index("")]) == "no sentence"
+    for k in (k for k, sentence in enumerate(SENTENCES) if sentence):
+        with torch.inference_mode():  # one sentence at a time: no padding at all
+            tokens = tokenizer(SENTENCES[k], return_tensors="pt")["input_ids"]
+            states = model(tokens, output_hidden_states=True).hidden_states
+            norm = model.ln_f if name == "gpt" else torch.nn.Identity()
+            states = [*map(norm, states[:-1]), states[-1]]
+        assert last[k].shape == (len(SENTENCES[k]) + 2, 16)
+        np.testing.assert_allclose(last[k], states[-1][0], atol=1e-5)
+        np.testing.assert_allclose(second[k], states[2][0], atol=1e-5)
+        np.testing.assert_allclose(mean[k], torch.stack(states[-4:]).mean(dim=0)[0], atol=1e-5)
 
 
 def test_a_sentence_without_tokens_has_no_frames(models, clips, monkeypatch):
@@ -204,27 +174,18 @@ def test_sound_is_the_lower_and_the_middle_third_of_the_layers(models, depth, la
     assert [list(band) for band in encoder_of(models / "hubert").usual_layers(depth)] == layers
 
 
-@pytest.mark.parametrize("name", ["hubert", "whisper"])
-@pytest.mark.parametrize("most", [0, 3])
+@pytest.mark.parametrize(("name", "most"), [("hubert", 0), ("whisper", 3)])
 def test_the_sound_of_a_film_gives_the_frames_of_a_clips(models, clips, monkeypatch, name, most):
     monkeypatch.setattr("meiju.features.pretrained_audio.BLOCK", 1)
     settings = AudioConfig(max_frames=most)
     (whole,) = encode(models / name, clips[2:3], audio=settings)
-    if (name, most) == ("hubert", 0):  # block by block
+    if name == "hubert":  # block by block
         n = len(read_audio(clips[2].path))
         assert len(whole) == sum(samples // 320 for samples in (RATE, RATE, n - 2 * RATE))
     monkeypatch.setattr(media, "KEPT_SECONDS", 0)
     (film,) = encode(models / name, clips[2:3], audio=settings)
     assert film.shape == whole.shape
     np.testing.assert_allclose(film, whole, atol=1e-4 if most == 0 else 0.05)  # parts overlap there by a frame
-
-
-def test_the_pictures_of_a_film_give_the_frames_of_a_clips(models, clips, monkeypatch):
-    settings = VisualConfig(crop="frame", fps=5)
-    whole = encode(models / "clip", clips[:3], visual=settings)
-    monkeypatch.setattr(media, "KEPT_PICTURES", 1)
-    for film, wanted in zip(encode(models / "clip", clips[:3], visual=settings), whole, strict=True):
-        np.testing.assert_array_equal(film, wanted)
 
 
 def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
@@ -237,8 +198,8 @@ def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
         states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
     for layer, state in ((-1, states[-1]), (3, states[3]), (None, usual_of_five(states))):
         encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
-        (frames,) = encoder.finish([Noted(sound, "")])
-        np.testing.assert_allclose(frames, state[0], atol=1e-5)
+        (encoded,) = encoder.finish([Noted(sound, "")])
+        np.testing.assert_allclose(encoded.frames, state[0], atol=1e-5)
 
 
 def test_whisper_encodes_the_sound_alone_and_no_window(models):
@@ -250,9 +211,9 @@ def test_whisper_encodes_the_sound_alone_and_no_window(models):
     convolution.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
     together = encoder.finish([Noted(sound, "") for sound in sounds])
     assert seen == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
-    assert [len(frames) for frames in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
-    for sound, frames in zip(sounds, together, strict=True):
-        np.testing.assert_allclose(frames, encoder.finish([Noted(sound, "")])[0], atol=1e-5)
+    assert [len(frames) for frames, _ in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
+    for sound, (frames, _) in zip(sounds, together, strict=True):
+        np.testing.assert_allclose(frames, encoder.finish([Noted(sound, "")])[0].frames, atol=1e-5)
 
 
 # Pictures
@@ -300,6 +261,12 @@ def test_pictures_are_processed_as_the_processor_does(models, tmp_path, settings
     torch.testing.assert_close(encoder.processed(torch.from_numpy(pictures)), wanted)
 
 
+def test_the_crop_decides_the_frames(models, clips):
+    made = [encoder_of(models / "vit", visual=VisualConfig(crop=crop)) for crop in ("auto", "face", "frame")]
+    assert len({str(encoder.fingerprint()) for encoder in made}) == 3
+    assert made[0].encode(clips[:1])[0].note == NO_FACE
+
+
 # What all share
 
 
@@ -307,7 +274,8 @@ def test_no_batch_decides_what_the_others_give(models, clips):
     sound = read_audio(clips[0].path)
     first, second = (encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3)) for _ in range(2))
     second.finish([Noted(np.full_like(sound, np.nan), "")])
-    np.testing.assert_array_equal(second.finish([Noted(sound, "")])[0], first.finish([Noted(sound, "")])[0])
+    after, alone = (encoder.finish([Noted(sound, "")])[0].frames for encoder in (second, first))
+    np.testing.assert_array_equal(after, alone)
 
 
 ENCODERS = ("smart-turn", "face-geometry", "hubert", "clip", "bert")
@@ -338,7 +306,8 @@ def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_pat
     encoder = make_encoder(
         f"hf:{models / name}" if (models / name).exists() else name, Config("run", visual=VisualConfig(fps=1))
     )
-    store = extract(encoder, list(corpus.values()), tmp_path)
+    every = list(corpus.values())
+    store = frame_store.extract(encoder, every, every, tmp_path, meta={}, seed=0, n_jobs=1, label="")
     broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
     broken += {"audio": ["silent"], "video": ["blind"]}.get(encoder.track, [])
     assert store.missing.name.tolist() == sorted(broken)
@@ -347,10 +316,6 @@ def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_pat
     start, stop = store.spans([clip for clip in corpus if clip.startswith("good")]).T
     assert len(set(stop - start)) == 1
     assert (stop > start).all()
-
-
-def extract(encoder, clips: list[Clip], folder: Path):
-    return frame_store.extract(encoder, clips, clips, folder, meta={}, seed=0, n_jobs=1, label="")
 
 
 def test_minilm_matches_sentence_transformers(monkeypatch):
@@ -375,15 +340,13 @@ def test_batches_hold_every_item_once_and_keep_to_their_budget():
     assert all(len({lengths[k] for k in batch}) == 1 for batch in batches(lengths, 100, equal=True))
 
 
-@pytest.mark.parametrize(
-    ("change", "differs"),
-    [({"text": TextConfig(layer=2)}, True), ({"text": TextConfig(max_frames=3)}, True), ({"seed": 5}, False)],
-)
-def test_settings_that_decide_frames_are_in_the_fingerprint(models, change, differs):
+def test_settings_that_decide_frames_are_in_the_fingerprint(models):
     plain = encoder_of(models / "bert").fingerprint()
     assert plain["transformers"] == transformers.__version__
     assert plain["files"] == hub.identity(str(models / "bert"))["files"]
-    assert (encoder_of(models / "bert", **change).fingerprint() != plain) is differs
+    for text in (TextConfig(layer=2), TextConfig(max_frames=3)):
+        assert encoder_of(models / "bert", text=text).fingerprint() != plain
+    assert encoder_of(models / "bert", seed=5).fingerprint() == plain
 
 
 def test_weights_of_another_model_are_refused(models, tmp_path):
@@ -401,12 +364,9 @@ def test_a_model_without_its_processor_is_refused_at_once(models, tmp_path, name
         encoder_of(tmp_path)
 
 
-def test_a_layer_that_is_not_there_is_refused(models):
+def test_a_layer_that_is_not_there_and_a_model_that_encodes_nothing_are_refused(models, tmp_path):
     with pytest.raises(ConfigError, match="layers 1 to 5"):
         encoder_of(models / "bert", text=TextConfig(layer=6))
-
-
-def test_a_model_that_encodes_nothing_is_refused(tmp_path):
     transformers.TimesformerConfig().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="timesformer"):
         encoder_of(tmp_path)

@@ -3,7 +3,7 @@ import pytest
 from transformers import WhisperFeatureExtractor
 
 from meiju.config import AudioConfig, Config
-from meiju.features.base import Clip, NoFrames
+from meiju.features.base import Clip
 from meiju.features.media import write_clip
 from meiju.features.registry import make_encoder
 from meiju.features.smart_turn import RATE, STEP, WINDOW, log_mel, states
@@ -40,24 +40,12 @@ def test_long_sound_is_encoded_window_by_window(tmp_path):
     np.testing.assert_array_equal(encoded.frames, np.concatenate([states(sound[:WINDOW]), states(sound[WINDOW:])]))
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> list[Clip]:
-    folder = tmp_path_factory.mktemp("clips")
-    write_clip(folder / "voice.mp4", None, glide(1.6), fps=8)
-    write_clip(folder / "pictures.mp4", np.zeros((4, 48, 48, 3), np.uint8), None, fps=4)
-    return [Clip(name, "", str(folder / f"{name}.mp4")) for name in ("voice", "pictures")]
-
-
-@pytest.mark.parametrize(("max_frames", "n"), [(32, 32), (500, 80), (0, 80)])
-def test_frames_are_pooled_over_time(clips, max_frames, n):
-    encoder = make_encoder("smart-turn", Config("run", audio=AudioConfig(max_frames=max_frames)))
-    voice, silent = encoder.encode(clips)
-    assert voice.frames.shape[1] == encoder.dim
-    assert abs(len(voice.frames) - n) <= 5  # the codec adds a moment
-    assert isinstance(silent, NoFrames)
-
-
-def test_pooling_keeps_the_mean_and_decides_the_fingerprint(clips):
-    few, all_ = (make_encoder("smart-turn", Config("run", audio=AudioConfig(max_frames=n))) for n in (1, 0))
-    np.testing.assert_allclose(few.encode(clips)[0].frames[0], all_.encode(clips)[0].frames.mean(axis=0), atol=1e-5)
-    assert few.fingerprint() != all_.fingerprint()
+def test_frames_are_pooled_over_time_which_keeps_the_mean_and_decides_the_fingerprint(tmp_path):
+    write_clip(tmp_path / "voice.mp4", None, glide(1.6), fps=8)
+    made = [make_encoder("smart-turn", Config("run", audio=AudioConfig(max_frames=n))) for n in (0, 500, 32, 1)]
+    every, *pooled = (encoder.encode([Clip("voice", "", str(tmp_path / "voice.mp4"))])[0].frames for encoder in made)
+    assert every.shape[1] == made[0].dim
+    assert abs(len(every) - 80) <= 5  # the codec adds a moment
+    assert [len(frames) for frames in pooled] == [len(every), 32, 1]
+    np.testing.assert_allclose(pooled[-1][0], every.mean(axis=0), atol=1e-5)
+    assert len({str(encoder.fingerprint()) for encoder in made}) == len(made)

@@ -47,23 +47,26 @@ def ask(home: Path, root: Path, folder: Path, run: str = "sample") -> pd.DataFra
 
 
 def assert_as_submitted(answers: pd.DataFrame, home: Path) -> None:
-    table = pd.read_csv(home / "submissions" / "sample" / "probabilities.csv", index_col="name").loc[answers.index]
+    out = home / "submissions" / "sample"
+    submitted = pd.read_csv(out / "submission.csv", index_col="filename").loc[answers.index]
+    assert answers[["emotion", "intent"]].to_numpy().tolist() == submitted[["emo_pred", "int_pred"]].to_numpy().tolist()
+    table = pd.read_csv(out / "probabilities.csv", index_col="name").loc[answers.index]
     asked = [{f"{t}_{label}": p for t, of in row.items() for label, p in of.items()} for row in answers.probabilities]
     np.testing.assert_allclose(pd.DataFrame(asked, answers.index)[table.columns], table, atol=FOUR_DIGITS)
 
 
-KINDS = {
-    "stripped": ["--punctuation", "stripped"],
-    "first stage": ["--submit", "stage1", "--model.heads", "2"],
-}
+def test_the_run_that_several_tests_share(home, root, tmp_path):
+    answers = ask(home, root, tmp_path)
+    assert_as_submitted(answers, home)
+    assert set(map(tuple, answers.streams)) == {("text", "audio", "visual")}
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_embedded_encoders(own, root, tmp_path, kind):
-    run_all(own, root, *KINDS[kind])
+@pytest.mark.parametrize("flags", [("--punctuation", "stripped"), ("--submit", "stage1", "--model.heads", "2")])
+def test_embedded_encoders(own, root, tmp_path, flags):
+    run_all(own, root, *flags)
     assert_as_submitted(ask(own, root, tmp_path), own)
     model = json.loads((own / "submissions/sample/model.json").read_text(encoding="utf-8"))
-    assert ("/stage1/" in model["parts"]["members"]["folder"]) == (kind == "first stage")
+    assert ("/stage1/" in model["parts"]["members"]["folder"]) == ("stage1" in flags)
 
 
 def test_a_pretrained_encoder_and_frames_made_elsewhere(own, root, bert, tmp_path):

@@ -27,32 +27,17 @@ def copy(exported, tmp_path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "model"))
 
 
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "model.json")
-
-
 def read_plain(folder: Path) -> dict:
     return json.loads((folder / "model.json").read_text(encoding="utf-8"))
 
 
-def change(folder: Path, **values) -> None:
-    (folder / "model.json").write_text(json.dumps(read_plain(folder) | values))
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (Path.unlink, "is missing"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has changed"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])), "has changed"),
-    ],
-)
-def test_an_export_that_is_not_whole_is_refused_by_name(copy, damage, says):
-    for path in files_of(copy):
+def test_an_export_that_is_not_whole_is_refused_by_name(copy):
+    for path in sorted(path for path in copy.rglob("*") if path.is_file() and path.name != "model.json"):
         whole = path.read_bytes()
-        damage(path)
-        with pytest.raises(ConfigError, match=f"not whole: {path} {says}; .*ask whoever made it"):
-            Predictor(copy, device="cpu")
+        for says, data in (("is missing", None), ("has changed", whole[:-1] + bytes([whole[-1] ^ 1]))):
+            path.unlink() if data is None else path.write_bytes(data)
+            with pytest.raises(ConfigError, match=f"not whole: {path} {says}; .*ask whoever made it"):
+                Predictor(copy, device="cpu")
         path.write_bytes(whole)
 
 
@@ -67,28 +52,38 @@ def test_a_run_that_has_lost_a_file_is_neither_read_nor_copied(home, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
-@pytest.mark.parametrize(
-    ("part", "name", "message"),
-    [
+def test_a_model_json_that_is_damaged_or_does_not_fit_the_files_is_refused(copy):
+    def refused(text: str, message: str) -> None:
+        (copy / "model.json").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            Predictor(copy, device="cpu")
+
+    whole, parts = read_plain(copy), read_plain(copy)["parts"]
+    for text in ("", "[]", "{}", '{"format": 99}'):
+        refused(text, r"model\.json (cannot be read|has format (None|99) where .*); run scripts/run_all\.sh")
+    for key, value in (("parts", "text"), ("parts", {}), ("settings", None), ("classes", {"emotion": ["sad"]})):
+        refused(json.dumps(whole | {key: value}), r"model\.json is damaged .*run_all\.sh")
+    for settings, message in (
+        ({"magic": 1}, r"damaged \(.*magic"),
+        ({"model": whole["settings"]["model"] | {"width": 10**9}}, "cannot be loaded"),
+        ({"folds": 10**9}, r"damaged \(lists 6 members where its settings ask for 2000000000\)"),
+    ):
+        refused(json.dumps(whole | {"settings": whole["settings"] | settings}), message)
+    for part, name, message in (
         ("transcripts", "punctuation.json", "does not list transcripts/punctuation.json"),
         ("members", "heads1-seed0-fold0.safetensors", "lists 5 members where its settings ask for 6"),
         ("encoders/audio", "fitted.json", "does not list encoders/audio/fitted.json"),
-    ],
-)
-def test_a_model_json_that_leaves_out_what_is_needed_is_refused(copy, part, name, message):
-    parts = read_plain(copy)["parts"]
-    del parts[part]["files"][name]
-    (copy / part / name).unlink()
-    change(copy, parts=parts)
-    with pytest.raises(ConfigError, match=rf"model\.json is damaged \({re.escape(message)}\)"):
-        Predictor(copy, device="cpu")
+    ):
+        listed = {file: known for file, known in parts[part]["files"].items() if file != name}
+        change = {part: parts[part] | {"files": listed}}
+        refused(json.dumps(whole | {"parts": parts | change}), rf"damaged \({re.escape(message)}\)")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname"])
 def test_files_outside_of_their_folder_are_refused(copy, name):
-    parts = read_plain(copy)["parts"]
-    parts["members"]["files"][name] = ""
-    change(copy, parts=parts)
+    model = read_plain(copy)
+    model["parts"]["members"]["files"][name] = ""
+    (copy / "model.json").write_text(json.dumps(model))
     with pytest.raises(ConfigError, match="outside of its folder"):
         export(copy, copy.with_name("other"))
 

@@ -36,35 +36,17 @@ def moved(home, tmp_path) -> Path:
     return tmp_path / "moved"
 
 
-def change_model(home: Path, *, settings: dict | None = None, **changes) -> Path:
-    """The folder of a run whose model.json holds other values; settings: of its settings, by section.name."""
+def change_settings(home: Path, **settings) -> Path:
+    """The folder of a run whose model.json holds other settings."""
     path = home / "submissions" / "sample" / "model.json"
-    model = json.loads(path.read_text()) | changes
-    for name, value in (settings or {}).items():
-        *section, name = name.split(".")
-        (model["settings"][section[0]] if section else model["settings"])[name] = value
+    model = json.loads(path.read_text())
+    model["settings"] |= settings
     path.write_text(json.dumps(model))
     return path.parent
 
 
-def write_clip(path: Path, **tracks) -> str:
-    return str(write_noise(path, **tracks))
-
-
 def numbers(predictions) -> np.ndarray:
     return np.array([[*p.probabilities["emotion"].values(), *p.probabilities["intent"].values()] for p in predictions])
-
-
-def test_test_clips_get_the_submissions_labels_and_probabilities(home, predictor, testing):
-    answers = predictor.predict(testing)
-    out = home / "submissions" / "sample"
-    submitted = pd.read_csv(out / "submission.csv", index_col="filename").loc[[clip.name for clip in testing]]
-    assert [p.label("emotion") for p in answers] == list(submitted.emo_pred)
-    assert [p.label("intent") for p in answers] == list(submitted.int_pred)
-    table = pd.read_csv(out / "probabilities.csv", index_col="name").loc[submitted.index]
-    columns = [f"{task}_{label}" for task in TASKS for label in answers[0].probabilities[task]]
-    np.testing.assert_allclose(numbers(answers), table[columns], atol=5.1e-5)  # they are written with four digits
-    assert {p.streams for p in answers} == {("text", "audio", "visual")}
 
 
 def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor, testing):
@@ -86,7 +68,7 @@ def test_a_clip_gets_the_same_alone_among_others_and_by_workers(home, predictor,
     ],
 )
 def test_what_a_clip_lacks_is_not_used_and_reported(predictor, tmp_path, tracks, sentence, streams, reasons):
-    path = "" if tracks is None else write_clip(tmp_path / "a.mp4", **tracks)
+    path = "" if tracks is None else str(write_noise(tmp_path / "a.mp4", **tracks))
     (prediction,) = predictor.predict([Clip("a", sentence, path)])
     assert prediction.streams == streams
     assert prediction.missing == reasons
@@ -118,7 +100,7 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
     def predict(place: Path):
         streams = ["text=tfidf-svd", f"audio=npy:{place}", "visual=face-geometry"]
         clips = [Clip(name, "好", "") for name in ("new", "other", "huge")]
-        return Predictor(change_model(moved, settings={"streams": streams}), device="cpu").predict(clips)
+        return Predictor(change_settings(moved, streams=streams), device="cpu").predict(clips)
 
     ready = tmp_path / "ready"
     ready.mkdir()
@@ -147,30 +129,6 @@ def test_an_exported_run_answers_alike_and_holds_no_data(home, predictor, testin
     kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
     assert kinds == {".json", ".npz", ".safetensors"}
     assert str(home) not in (target / "model.json").read_text()
-
-
-def test_a_model_json_that_is_damaged_of_another_version_or_does_not_fit_the_files_is_refused(moved):
-    path = moved / "submissions" / "sample" / "model.json"
-    whole = path.read_text()
-
-    def refused(message: str) -> None:
-        with pytest.raises(ConfigError, match=message):
-            Predictor(find_run("sample", moved), device="cpu")
-        path.write_text(whole)
-
-    for text in ("", "[]", "{}", '{"format": 99}'):
-        path.write_text(text)
-        refused(r"model\.json (cannot be read|has format (None|99) where .*); run scripts/run_all\.sh")
-    for key, value in (("parts", "text"), ("parts", {}), ("settings", None), ("classes", {"emotion": ["sad"]})):
-        path.write_text(json.dumps(json.loads(whole) | {key: value}))
-        refused(r"model\.json is damaged .*run_all\.sh")
-    for settings, message in (
-        ({"magic": 1}, "magic"),
-        ({"model.width": 10**9}, "cannot be loaded"),
-        ({"folds": 10**9}, "lists 6 members where its settings ask for 2000000000"),
-    ):
-        change_model(moved, settings=settings)
-        refused(message)
 
 
 def test_runs_that_are_not_there_or_not_finished(home, tmp_path):
@@ -208,31 +166,15 @@ def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path,
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["none", "--text", "x"], "there is no run none"),
-        (["sample", "a.mp4", "b.mp4", "--text", "x"], "--texts FILE"),
-        (["sample", "a.mp4", "--texts", "none.csv"], "none.csv"),
-    ],
-)
-def test_the_script_refuses_what_cannot_work_in_one_line(home, arguments, says):
-    with pytest.raises(SystemExit, match=says) as caught:
-        run_script("predict.py", *arguments, "--home", str(home))
-    assert str(caught.value).startswith("error: ")
-    assert "\n" not in str(caught.value)
+def test_the_script_refuses_what_cannot_work_in_one_line(home):
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*none\.csv[^\n]*$"):
+        run_script("predict.py", "sample", "a.mp4", "--texts", "none.csv", "--home", str(home))
 
 
-@pytest.fixture
-def listening(moved) -> Path:
-    """A run that would transcribe clips without a sentence, with a model that is not at hand."""
+def test_a_missing_speech_model_is_named_where_it_is_needed(moved, tmp_path):
+    path = str(write_noise(tmp_path / "a.mp4"))
     speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
-    return change_model(moved, settings={"speech": speech})
-
-
-def test_a_missing_speech_model_is_named_where_it_is_needed(listening, tmp_path):
-    path = write_clip(tmp_path / "a.mp4")
-    predictor = Predictor(listening, device="cpu")
+    predictor = Predictor(change_settings(moved, speech=speech), device="cpu")
     assert predictor.predict([Clip("a", "好", path), Clip("b", "", "")])[0].label("emotion")
     with pytest.raises(ConfigError, match=r"--speech\.model of the run: .*whisper.*; or give each clip its sentence"):
         predictor.predict([Clip("a", "", path)])

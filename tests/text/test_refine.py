@@ -34,13 +34,6 @@ def test_sentences_are_read_back_as_they_were(tmp_path):
     assert [clip.sentence for clip in refine.as_clips(clips, tmp_path)] == sentences
 
 
-def test_new_sentences_are_read_as_the_runs_own():
-    stripped = Config("sample", punctuation="stripped")
-    assert punctuation.load_restorer(stripped, Path("nowhere")) is None
-    assert refine.as_read(stripped, None, ["你好，世界！", ""]) == ["你好世界", ""]
-    assert refine.as_read(Config("sample", punctuation="none"), None, ["你好，世界！"]) == ["你好，世界！"]
-
-
 def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
     config = Config("sample", device="cpu")
     clips = pd.DataFrame({"name": ["a"], "sentence": ["好"], "part": "training"})

@@ -38,12 +38,6 @@ class Noted(NamedTuple):
 Encoded = list[np.ndarray | Noted | NoFrames]
 
 
-def noted(frames: np.ndarray, *notes: str) -> np.ndarray | Noted:
-    """Frames with the notes on them, or alone where there is no note."""
-    note = "; ".join(filter(None, notes))
-    return Noted(frames, note) if note else frames
-
-
 class Encoder(ABC):
     """Turns the clips of one stream into frames.
 

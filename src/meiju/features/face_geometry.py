@@ -1,6 +1,6 @@
 """Embedded visual encoder: the expression and the movement of a clip's main face."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,7 +81,22 @@ class FaceGeometry(Encoder):
         return read_media(clip, self._parts)
 
     def _parts(self, path: str, notes: list[str]) -> Parts:
-        return parts_of(pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes))
+        """What a clip's pictures show: the main face and its movement; scenes."""
+        found, small = [], []
+        read = pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)
+        for picture in read:
+            found.append(faces.find_faces(picture))
+            small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))
+        track = follow_main_face(found)
+        numbers = set(np.flatnonzero(track.found)[::EVERY].tolist()) if track else set()
+        described = [faces.describe(picture, track.faces[k]) for k, picture in enumerate(read) if k in numbers]
+        looks, strengths = zip(*described, strict=True) if described else ([], [])
+        return {
+            "face": np.array(looks, np.float32).reshape(-1, faces.N_FEATURES),
+            "blendshapes": np.array(strengths, np.float32).reshape(-1, faces.N_BLENDSHAPES),
+            "movement": _movement(track)[::EVERY] if track else np.zeros((0, 4), np.float32),
+            "scene": np.array(small).mean(axis=-1, dtype=np.float32).reshape(len(small), -1) / 255,
+        }
 
     def _frames(self, parts: Parts, notes: str) -> Noted | NoFrames:
         with_face = len(parts["face"]) > 0 and len(self.bases["face"]) > 0
@@ -94,23 +109,6 @@ class FaceGeometry(Encoder):
             for name, basis in self.bases.items()
         ]
         return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
-
-
-def parts_of(pictures: Iterable[np.ndarray]) -> Parts:
-    """What RGB pictures [H, W, 3] uint8, gone through twice, show: the main face and its movement; scenes."""
-    found, small = [], []
-    for picture in pictures:
-        found.append(faces.find_faces(picture))
-        small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))
-    track = follow_main_face(found)
-    numbers = set(np.flatnonzero(track.found)[::EVERY].tolist()) if track else set()
-    described = [faces.describe(picture, track.faces[k]) for k, picture in enumerate(pictures) if k in numbers]
-    return {
-        "face": np.array([look for look, _ in described], np.float32).reshape(-1, faces.N_FEATURES),
-        "blendshapes": np.array([strengths for _, strengths in described], np.float32).reshape(-1, faces.N_BLENDSHAPES),
-        "movement": _movement(track)[::EVERY] if track else np.zeros((0, 4), np.float32),
-        "scene": np.array(small).mean(axis=-1, dtype=np.float32).reshape(len(small), -1) / 255,
-    }
 
 
 def _movement(track: Track) -> np.ndarray:

@@ -1,11 +1,10 @@
 """Finds faces and describes them.
 
 Detector: BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047), first the model for faces that are near, and where it
-finds none the finer and slower one. Description: two networks of MediaPipe's Face Landmarker. One was trained to find
-478 points of a face's surface (Grishchenko et al. 2020, arXiv 2006.10962), and so to see eyes, brows and mouth in any
-light and on anybody; the other tells from these points the 52 blendshapes of a face (Grishchenko et al. 2023, arXiv
-2309.05782): how strongly it smiles, raises a brow, opens its mouth and so on. The files, under the Apache licence 2.0,
-come out of two packages (see meiju.utils.packaged) whose own code is not used: OpenCV runs them.
+finds none the finer and slower one. Description: two networks of MediaPipe's Face Landmarker. One finds 478 points of a
+face's surface (Grishchenko et al. 2020, arXiv 2006.10962); the other gives, from these points, the 52 blendshapes of a
+face (Grishchenko et al. 2023, arXiv 2309.05782): how strongly it smiles, raises a brow and so on. The files, under the
+Apache licence 2.0, come out of two packages (see meiju.utils.packaged); OpenCV runs them.
 """
 
 import functools

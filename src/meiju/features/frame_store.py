@@ -11,12 +11,10 @@ and an extraction that was cut off goes on with the chunks that are not there. W
 of the others are taken over from an earlier store.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,10 +27,13 @@ from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, run_jobs
 
-FILES = ("frames.npy", "index.csv", "meta.json")
+FILES = ("frames.npy", "index.csv", "meta.json", "encoder/fitted.json")
 COLUMNS = ["start", "stop", "input", "note"]
 MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
 SHOWN = 10  # missing clips named in the terminal; the file names all
+# How reasons begin where a clip has nothing to make frames of, rather than something that was lost; of the pool, for
+# which ready-made frames may never have been made, all that begin with "no ".
+ABSENT = ("no sentence", "there is no ", "there is neither ")
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,10 @@ class Store:
         """Width of a frame."""
         return self.frames.shape[1]
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        """By clip name, the hash of what its frames were made from."""
-        return self.index.input.to_dict()
-
     @property
     def missing(self) -> pd.DataFrame:
         """The clips without the stream: name, reason."""
         return self.index.note[self.index.start == self.index.stop].rename("reason").reset_index()
-
-    @property
-    def notes(self) -> pd.DataFrame:
-        """Remarks on the frames of clips: name, note."""
-        return self.index.note[(self.index.start < self.index.stop) & (self.index.note != "")].reset_index()
 
     def spans(self, names: Sequence[str]) -> np.ndarray:
         """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
@@ -96,9 +87,9 @@ def describe(stream: str, store: Store, folder: Path) -> str:
     """What a store holds, and the clips that lack the stream: the first few by name, all of them in index.csv."""
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
     missing = store.missing
-    n_there = len(store.index) - len(missing)
-    counts = store.notes.note.value_counts().head(SHOWN)
-    lines += [f"  {note}: {n} of {n_there} clips ({n / n_there:.1%})" for note, n in counts.items()]
+    notes = store.index.note[store.index.start < store.index.stop]
+    counts = notes[notes != ""].value_counts().head(SHOWN)
+    lines += [f"  {note}: {n} of {len(notes)} clips ({n / len(notes):.1%})" for note, n in counts.items()]
     lines += [f"  missing: {clip.name}, {clip.reason}" for clip in missing.head(SHOWN).itertuples()]
     if len(missing) > SHOWN:
         lines.append(f"  and {len(missing) - SHOWN} more, see {folder / 'index.csv'}")
@@ -114,22 +105,13 @@ def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> s
     lines, reasons = [], store.missing.set_index("name").reason
     for part, names in parts.items():
         without = reasons.reindex(names).dropna()
-        lost = without[[not _is_absence(reason, part) for reason in without]]
-        n_able = len(names) - len(without) + len(lost)
-        if len(lost) > MOST * n_able or (n_able == 0 < len(names) and part != "unlabelled"):
+        absent = ("no ", *ABSENT) if part == "unlabelled" else ABSENT
+        n_able = len(names) - sum(reason.startswith(absent) for reason in without)
+        n_lost = len(without) - (len(names) - n_able)
+        if n_lost > MOST * n_able or (n_able == 0 < len(names) and part != "unlabelled"):
             example = f"such as {without.index[0]}: {without.iloc[0]}"
             lines.append(f"{stream}: {len(without)} of {len(names)} {part} clips have no frames ({example})")
     return "\n".join(lines)
-
-
-def _is_absence(reason: str, part: str) -> bool:
-    """Whether a clip has nothing to make frames of, rather than something that was lost.
-
-    Files of ready-made frames are made for all clips, except perhaps for those of the pool.
-    """
-    return reason.startswith(("no sentence", "there is no ", "there is neither ")) or (
-        part == "unlabelled" and reason.startswith("no ")
-    )
 
 
 def extract(
@@ -153,16 +135,13 @@ def extract(
     which frames are taken over where meta and input are the same. Raises Busy where another process extracts the same.
     """
     fitted, parts = folder / "encoder", folder / "parts"
-    if is_whole(folder) and (fitted / "fitted.json").exists():  # perhaps other processes are here too
+    if _is_whole(folder):  # perhaps other processes are here too
         print(f"{label}: encoded before, see {folder}")
         load_fitted(encoder, fitted)
         return load(folder)
     inputs = inputs or {}
     fit_clips, encoder.n_jobs = _drawn(fit_clips, encoder.learns_from, seed), n_jobs
     with files.reserved(folder):
-        if is_whole(folder):  # what the encoder learnt has been lost
-            _fit_or_load(encoder, fit_clips, fitted, seed=seed)
-            return load(folder)
         (folder / "meta.json").unlink(missing_ok=True)
         files.sweep(folder)
         if encoder.learns:
@@ -174,8 +153,8 @@ def extract(
         _fit_or_load(encoder, fit_clips, fitted, seed=seed)
         plan = _plan(encoder, clips, inputs, known)
         if known:
-            n_new = sum(len(new) for _, new in plan)
-            print(f"{label}: {len(clips) - n_new} of {len(clips)} clips are as they were in {known.folder.name}")
+            n_kept = len(clips) - sum(len(new) for _, new in plan)
+            print(f"{label}: {n_kept} of {len(clips)} clips are as they were in {known.folder.name}")
         todo = [new for _, new in plan if new and not _part(parts, new).exists()]
         n_todo = sum(map(len, todo))
         with tqdm(total=len(clips), initial=len(clips) - n_todo, desc=label, unit="clip", disable=None) as bar:
@@ -188,8 +167,7 @@ def extract(
     return load(folder)
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether all files of a store are there; what the encoder learnt is not looked at."""
+def _is_whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in FILES)
 
 
@@ -237,7 +215,7 @@ def load_fitted(encoder: Encoder, folder: Path) -> None:
         encoder.load(folder)
         dim = files.read_json(folder / "fitted.json")["dim"]
         if type(dim) is not int or dim < 1 or encoder.dim not in (0, dim):
-            raise ValueError(f"frames of width {dim!r} where {encoder.dim or 'a number'} is wanted")
+            raise ValueError(f"frames of width {dim!r}")
         encoder.dim = dim
 
 
@@ -247,7 +225,7 @@ Plan = list[tuple[Sequence[Clip], Sequence[Clip]]]  # chunks of clips, and those
 
 def _find_earlier(folders: Sequence[Path], meta: dict) -> Store | None:
     """The newest whole store that was made by the same encoder, settings and code."""
-    whole = [folder for folder in folders if is_whole(folder) and (folder / "encoder" / "fitted.json").exists()]
+    whole = filter(_is_whole, folders)
     for folder in sorted(whole, key=lambda folder: (folder / "meta.json").stat().st_mtime_ns, reverse=True):
         with suppress(files.Damaged):
             store = load(folder)
@@ -262,10 +240,10 @@ def _plan(encoder: Encoder, clips: Sequence[Clip], inputs: Mapping[str, str], kn
     A network sees a chunk as one batch, which decides the last digits: there, a chunk is taken over as a whole, from
     a store in which it was one, or not at all.
     """
-    plan = []
+    plan, before = [], known.index.input.to_dict() if known else {}
     for a in range(0, len(clips), encoder.chunk):
         chunk = clips[a : a + encoder.chunk]
-        new = chunk if known is None else [clip for clip in chunk if known.inputs.get(clip.name) != inputs[clip.name]]
+        new = chunk if known is None else [clip for clip in chunk if before.get(clip.name) != inputs[clip.name]]
         if known and not encoder.light:
             same_batch = list(known.index.index[a : a + len(chunk)]) == [clip.name for clip in chunk]
             new = chunk if new or not same_batch else []
@@ -313,13 +291,13 @@ def _encode_part(encoder: Encoder, clips: Sequence[Clip], parts: Path) -> None:
 def _write_part(path: Path, encoded: Encoded, dim: int) -> None:
     frames, notes = zip(*(checked(of_clip, dim) for of_clip in encoded), strict=True)
     with files.atomic_path(path) as part, part.open("wb") as file:
-        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=json.dumps(notes))
+        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=notes)
 
 
 def _read_part(path: Path) -> list[Checked]:
     with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         frames = np.split(arrays["frames"], np.cumsum(arrays["n"])[:-1])
-        return list(zip(frames, json.loads(str(arrays["notes"])), strict=True))
+        return list(zip(frames, arrays["notes"].tolist(), strict=True))
 
 
 def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> Checked:

@@ -54,14 +54,13 @@ class Pieces:
         if self._kept is not None:
             yield from self._kept
             return
-        kept: list[np.ndarray] | None = []
+        kept: list[np.ndarray] = []
         notes: list[str] = []
         for piece in self._decode(notes=notes):
-            if kept is not None:
+            if len(kept) <= self._most:
                 kept.append(piece)
-                kept = kept if len(kept) <= self._most else None
             yield piece
-        self._kept = kept
+        self._kept = kept if len(kept) <= self._most else None
         self._notes += [note for note in notes if note not in self._notes]
 
 
@@ -158,14 +157,15 @@ def _blocks(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Ite
             waiting.append(piece)
             n_waiting += len(piece)
             if n_waiting > block:
-                whole, n_waiting = np.concatenate(waiting), n_waiting % block
-                waiting = [whole[len(whole) - n_waiting :]]
-                yield from whole[: len(whole) - n_waiting].reshape(-1, block)
+                *whole, rest = np.split(np.concatenate(waiting), range(block, n_waiting + 1, block))
+                waiting, n_waiting = [rest], len(rest)
+                yield from whole
     if not n_samples:
         raise MediaError("the audio track has no decodable sound")
     if n_bad:
         raise MediaError(f"the sound is not finite: {n_bad} of {n_samples} samples are no numbers")
-    yield from [rest for rest in [np.concatenate(waiting)] if len(rest)]
+    if n_waiting:
+        yield np.concatenate(waiting)
 
 
 def _sampled(track: Track, fps: float) -> Iterator[av.VideoFrame]:

@@ -20,7 +20,10 @@ NO_FACE = "no face found, so the whole picture is seen"
 
 @dataclass(frozen=True)
 class FaceSquares:
-    """Squares of that size around the face in each of some pictures, made anew each time they are gone through."""
+    """Squares of that size around the face in each of some pictures, turned until its eyes are level.
+
+    They are made anew each time they are gone through.
+    """
 
     pictures: Iterable[np.ndarray]
     faces: Sequence[faces.Face]
@@ -38,20 +41,12 @@ def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) ->
     return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
 
 
-def crop_to_face(pictures: Iterable[np.ndarray], size: int) -> FaceSquares | None:
-    """Squares around the main face of RGB pictures [H, W, 3] uint8, turned until its eyes are level.
-
-    Where a picture does not show it, the square lies between those before and after. None if no picture shows a face.
-    """
-    track = follow_main_face([faces.find_faces(picture) for picture in pictures])
-    return track and FaceSquares(pictures, track.faces, size)
-
-
 def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
     if crop != "frame":
         whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
-        of_face = crop_to_face(whole, size)
-        if of_face is not None:
+        track = follow_main_face([faces.find_faces(picture) for picture in whole])
+        if track:
+            of_face = FaceSquares(whole, track.faces, size)
             return list(of_face) if whole.is_short else of_face
         if crop == "face":
             raise NoFrames(MISSING_FACE)

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from meiju.config import AudioConfig, ConfigError
 from meiju.features import media
-from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, noted, read_media
+from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, read_media
 from meiju.features.media import Pieces
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
@@ -74,7 +74,7 @@ class PretrainedAudio(Pretrained):
             if isinstance(sound, Noted):
                 of_clip = [frames[b] for b, owner in enumerate(owners) if owner == k]
                 pooled = self.pool(torch.cat(of_clip)).numpy() if of_clip else self._film(sound.frames)
-                encoded[k] = noted(pooled, sound.note)
+                encoded[k] = Noted(pooled, sound.note)
         return encoded
 
     def _film(self, pieces: Pieces) -> np.ndarray:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from meiju.config import ConfigError, TextConfig
 from meiju.features.base import Clip, Encoded, NoFrames, batches
@@ -46,13 +45,12 @@ class PretrainedText(Pretrained):
         return super().fingerprint() | {"modality": "text", "prefix": self.prefix, "pooling": self.pooling}
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        encoded: Encoded = [NoFrames("no sentence")] * len(clips)
         sentences = {k: self.prefix + clip.sentence.strip() for k, clip in enumerate(clips) if clip.sentence.strip()}
-        tokens: dict[int, list[int]] = {}
-        for k, sentence in sentences.items():
-            tokens[k] = self.tokenizer(sentence, truncation=True, max_length=self.most_tokens)["input_ids"]
-            if not tokens[k]:  # such as of an invisible character, where no token marks the beginning
-                encoded[k] = NoFrames("the model has no token for anything in the sentence")
+        options = {"truncation": True, "max_length": self.most_tokens}
+        tokens = {k: self.tokenizer(sentence, **options)["input_ids"] for k, sentence in sentences.items()}
+        # There are none of an invisible character, for example, where no token marks the beginning.
+        why = ("no sentence", "the model has no token for anything in the sentence")
+        encoded: Encoded = [NoFrames(why[k in tokens]) for k in range(len(clips))]
         readable = [k for k, ids in tokens.items() if ids]
         for batch in batches([len(tokens[k]) for k in readable], self.batch_tokens):
             numbers = [readable[b] for b in batch]
@@ -65,7 +63,10 @@ class PretrainedText(Pretrained):
         padded = self.tokenizer.pad({"input_ids": tokens}, return_tensors="pt")
         hidden = self.hidden(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
         each = [h[: len(ids)].float() for h, ids in zip(hidden, tokens, strict=True)]
-        return [(_pool_tokens(h, self.pooling) if self.pooling else self.pool(h)).cpu().numpy() for h in each]
+        if self.pooling:
+            vectors = [h.mean(dim=0) if self.pooling == "mean" else h[0] for h in each]
+            each = [torch.nn.functional.normalize(vector, dim=0)[None] for vector in vectors]
+        return [self.pool(h).cpu().numpy() for h in each]
 
 
 def sentence_pooling(place: Path) -> str | None:
@@ -81,9 +82,3 @@ def sentence_pooling(place: Path) -> str | None:
     if pooling is None:
         raise ConfigError(f"--streams: {path} pools tokens neither by their mean nor by the first of them")
     return pooling
-
-
-def _pool_tokens(hidden: Tensor, pooling: str) -> Tensor:
-    """Token states [T, dim] to one vector [1, dim] of length 1."""
-    vector = hidden.mean(dim=0) if pooling == "mean" else hidden[0]
-    return torch.nn.functional.normalize(vector, dim=0)[None]

@@ -81,7 +81,9 @@ class PretrainedVisual(Pretrained):
         if self.projected:
             return self.network(pixel_values=pixels).image_embeds.float().cpu()
         hidden = self.hidden(pixel_values=pixels)  # (N, tokens, dim)
-        return (hidden[:, 0] if self._has_token else hidden.mean(dim=1)).float().cpu()
+        names = [name for name, _ in self.network.named_parameters()]
+        has_token = any(name.endswith(("cls_token", "class_embedding")) for name in names)
+        return (hidden[:, 0] if has_token else hidden.mean(dim=1)).float().cpu()
 
     def processed(self, pictures: Tensor) -> Tensor:
         """What the processor makes of pictures (N, size, size, 3) uint8: (N, 3, crop_to, crop_to) float32.
@@ -98,11 +100,6 @@ class PretrainedVisual(Pretrained):
             mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in channels)
             pixels = (pixels - mean) / std
         return pixels
-
-    @property
-    def _has_token(self) -> bool:
-        """Whether the first token is a class token."""
-        return any(name.endswith(("cls_token", "class_embedding")) for name, _ in self.network.named_parameters())
 
 
 def _side(size) -> int:

@@ -44,6 +44,9 @@ def _pretrained(config: Config, model: str) -> Encoder:
     import transformers
 
     from meiju.features.pretrained import modality_of
+    from meiju.features.pretrained_audio import PretrainedAudio
+    from meiju.features.pretrained_text import PretrainedText
+    from meiju.features.pretrained_visual import PretrainedVisual
 
     settings = hub.load(transformers.AutoConfig, model)
     modality = modality_of(settings)
@@ -51,15 +54,5 @@ def _pretrained(config: Config, model: str) -> Encoder:
         raise ConfigError(
             f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
         )
-    device = pick_device(config.device)
-    if modality == "text":
-        from meiju.features.pretrained_text import PretrainedText
-
-        return PretrainedText(model, config.text, device)
-    if modality == "audio":
-        from meiju.features.pretrained_audio import PretrainedAudio
-
-        return PretrainedAudio(model, config.audio, device)
-    from meiju.features.pretrained_visual import PretrainedVisual
-
-    return PretrainedVisual(model, config.visual, device)
+    make = {"text": PretrainedText, "audio": PretrainedAudio, "visual": PretrainedVisual}[modality]
+    return make(model, getattr(config, modality), pick_device(config.device))

@@ -1,10 +1,9 @@
 """Embedded audio encoder: the hidden layers of a small network that was trained on conversations.
 
 Smart Turn v3.2 (Daily, BSD-2-Clause) classifies whether somebody has finished speaking. It is the encoder of Whisper
-tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages. That takes
-melody, pace and voice, and its lower layers predict emotion better than descriptors of the voice do (docs/encoders.md,
-Sound). The file comes out of the package pipecat-ai (see meiju.utils.packaged), whose own code is not used: ONNX
-Runtime runs it.
+tiny (Radford et al. 2022, arXiv 2212.04356) with a small head, trained on conversations in 23 languages; its lower
+layers predict emotion better than descriptors of the voice do (docs/encoders.md, Sound). The file comes out of the
+package pipecat-ai (see meiju.utils.packaged); ONNX Runtime runs it.
 """
 
 import functools

@@ -214,25 +214,18 @@ class Track:
 
     def _from_nearby(self) -> Iterator[Timed]:
         """The frames from a little before the excerpt on or, where the file cannot be sought in, from its start."""
-        sought = False
-        if not self.container.format.flags & Flags.no_timestamps.value:
-            for ahead in AHEAD:
-                if self.start > ahead and self._seek(self.start - ahead):
-                    timed, sought = self._timed(math.nan), True
-                    first = next(timed, None)
-                    if first and first[0] <= self.start:
-                        return chain([first], timed)
-        if sought:
-            self.container.seek(0)
+        for ahead in () if self.container.format.flags & Flags.no_timestamps.value else AHEAD:
+            if self.start > ahead:
+                try:  # from a key frame at or before that time
+                    self.container.seek((self.container.start_time or 0) + round((self.start - ahead) * av.time_base))
+                except av.FFmpegError:
+                    continue
+                timed = self._timed(math.nan)
+                first = next(timed, None)
+                if first and first[0] <= self.start:
+                    return chain([first], timed)
+                self.container.seek(0)
         return self._timed(0.0)
-
-    def _seek(self, seconds: float) -> bool:
-        """Let the file be read on from a key frame at or before a time; whether that can be done."""
-        try:
-            self.container.seek((self.container.start_time or 0) + round(seconds * av.time_base))
-        except av.FFmpegError:
-            return False
-        return True
 
     def _timed(self, begin: float) -> Iterator[Timed]:
         """When each frame begins (the first at `begin`, without time stamps) and ends, in seconds, and the frame."""

@@ -8,7 +8,6 @@ relative to model.json, and a list of files in it; other files there are not rea
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -38,18 +37,6 @@ class Part(NamedTuple):
     folder: Path
     hashes: dict[str, str]
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the files, one by one."""
-        for name, known in self.hashes.items():
-            path = self.folder / name
-            with system.reading(path):
-                if not path.is_file():
-                    yield f"{path} is missing"
-                elif files.is_lfs_pointer(path):
-                    yield f"{path} {files.LFS_POINTER}"
-                elif files.file_digest(path) != known:
-                    yield f"{path} has changed"
-
 
 @dataclass(frozen=True)
 class Bundle:
@@ -68,10 +55,6 @@ class Bundle:
     made_up: bool = False
 
     def __post_init__(self):
-        for task in TASKS:
-            names = self.labels[task]
-            named = all(isinstance(name, str) and name for name in names)
-            require(named and 0 < len(set(names)) == len(names), f"the classes of {task} are no different names")
         # Before the members are listed one by one: settings that ask for a billion of them must not.
         n_members = len(self.config.model.heads) * self.config.train.seeds * self.config.folds
         n_listed = len(self.parts[MEMBERS].hashes)
@@ -85,8 +68,13 @@ class Bundle:
     def check(self) -> None:
         """Raise ConfigError naming a file that is missing or changed, and the remedy."""
         for part in self.parts.values():
-            for problem in part.problems():
-                raise ConfigError(f"the run is not whole: {problem}; {REMEDY}")
+            for name, known in part.hashes.items():
+                path = part.folder / name
+                with system.reading(path):
+                    require(path.is_file(), f"the run is not whole: {path} is missing; {REMEDY}")
+                    require(not files.is_lfs_pointer(path), f"{path} {files.LFS_POINTER}")
+                    is_same = files.file_digest(path) == known
+                    require(is_same, f"the run is not whole: {path} has changed; {REMEDY}")
 
     def check_model(self, model: str) -> None:
         """Raise ConfigError where a pretrained model is not at hand, or not the one that the run used."""

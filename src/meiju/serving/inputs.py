@@ -1,6 +1,6 @@
 """What is asked of a run: clips named one by one or by their folder, and their sentences."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from meiju.config import ConfigError, require
@@ -54,7 +54,10 @@ def find_clips(
             return [Clip("text", text, "")], {}, []
         return [Clip(clip.name, text, clip.path) for clip in clips.values()], problems, remarks
     if texts is not None and clips:
-        remarks += _unused(texts, sentences, {clip.name for clip in clips.values()})
+        rows = sorted(sentences.keys() - {clip.name for clip in clips.values()})
+        found = f"--texts: {texts} names none of the clips; names are the files' without folder and extension"
+        require(len(rows) < len(sentences), found)
+        remarks += [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
     return list(clips.values()), problems, remarks
 
 
@@ -71,14 +74,6 @@ def problem_of(path: Path) -> str:
     except MediaError as error:
         return f"cannot be read: {error}"
     return ""
-
-
-def _unused(texts: Path, sentences: Mapping[str, str], names: set[str]) -> list[str]:
-    """A remark on rows that name no clip. Raises ConfigError where none names one."""
-    rows = [name for name in sentences if name not in names]
-    found = f"--texts: {texts} names none of the clips; names are the files' without folder and extension"
-    require(len(rows) < len(sentences), found)
-    return [f"--texts: {len(rows)} rows name none of the clips ({examples(rows)})"] if rows else []
 
 
 def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str]) -> Iterator[Path]:

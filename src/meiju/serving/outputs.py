@@ -23,15 +23,12 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
     predictions = [*predictions, *(Prediction(Clip("", "", p), nothing, (), {}) for p in problems if p not in known)]
     records = []
     for prediction in predictions:
-        clip = prediction.clip.path or prediction.clip.name
-        probabilities = {
-            task: {label: round(p, 6) for label, p in prediction.probabilities[task].items()} for task in TASKS
-        }
+        clip, by_task = prediction.clip.path or prediction.clip.name, prediction.probabilities
         records.append(
             {
                 "clip": clip,
                 **{task: prediction.label(task) or None for task in TASKS},
-                "probabilities": probabilities,
+                "probabilities": {task: {label: round(p, 6) for label, p in by_task[task].items()} for task in TASKS},
                 "streams": list(prediction.streams),
                 "missing": prediction.missing,
                 "notes": prediction.notes,
@@ -54,14 +51,9 @@ def as_csv(records: Sequence[dict]) -> str:
     rows = []
     for record in records:
         probabilities = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
-        cells = {
-            "streams": "+".join(record["streams"]),
-            "missing": _by_stream(record["missing"]),
-            "notes": _by_stream(record["notes"]),
-            "sentence": record["sentence"],
-            "transcribed": record["transcribed"],
-            "problem": record["problem"],
-        }
+        cells = {"streams": "+".join(record["streams"])}
+        cells |= {key: _by_stream(record[key]) for key in ("missing", "notes")}
+        cells |= {key: record[key] for key in ("sentence", "transcribed", "problem")}
         rows.append({key: record[key] for key in ("clip", *TASKS)} | cells | probabilities)
     return spreadsheets.as_csv(pd.DataFrame(rows))
 

@@ -76,9 +76,13 @@ def answer(predictor: Predictor, path: str | None, sentence: str) -> Answer:
     if not path and not sentence.strip():
         return None, None, "Drop a clip, or type a sentence, first."
     try:
-        problem = _problem_of(Path(path)) if path else ""
-        if problem or len(sentence) > MAX_CHARACTERS:
-            return None, None, problem or f"The sentence is too long: it has more than {MAX_CHARACTERS} characters."
+        if len(sentence) > MAX_CHARACTERS:
+            return None, None, f"The sentence is too long: it has more than {MAX_CHARACTERS} characters."
+        problem = problem_of(Path(path)) if path else ""
+        if path and not problem and read_seconds(path) > MAX_SECONDS:  # its packets are looked at, none is decoded
+            problem = f"is too long: it plays more than {MAX_SECONDS:.0f} seconds"
+        if problem:
+            return None, None, f"{Path(path).name}: {problem}"
         (prediction,) = predictor.predict([Clip("", sentence, path or "")])
     except (ConfigError, Unreadable) as error:
         return None, None, f"No answer: {error}"
@@ -86,14 +90,6 @@ def answer(predictor: Predictor, path: str | None, sentence: str) -> Answer:
         return None, None, f"No answer: {prediction.problem}"
     emotions, intents = (prediction.probabilities[task] for task in TASKS)
     return emotions, intents, _in_words(prediction)
-
-
-def _problem_of(path: Path) -> str:
-    """Why a clip is not answered, or ""; its packets are looked at, none is decoded. Raises Unreadable."""
-    problem = problem_of(path)
-    if not problem and read_seconds(path) > MAX_SECONDS:
-        problem = f"is too long: it plays more than {MAX_SECONDS:.0f} seconds"
-    return problem and f"{path.name}: {problem}"
 
 
 def _in_words(prediction: Prediction) -> str:

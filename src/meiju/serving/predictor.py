@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,6 @@ from meiju.training.loop import predict
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, pick_device
 from meiju.utils.hub import MissingModel
-
-if TYPE_CHECKING:
-    from meiju.text.transcription import Transcriber
 
 CHUNK = 32  # clips that are encoded and judged together
 FEW = 8  # clips that are read before workers have started
@@ -67,9 +64,6 @@ class Prediction:
         return "" if self.streams else f"nothing to go by ({reasons})"
 
 
-Encodings = list[frame_store.Checked]  # of one stream, for each clip
-
-
 class Predictor:
     """A run's restorer, encoders and members, read from the folder of its model.json.
 
@@ -90,8 +84,16 @@ class Predictor:
         self.unusable: dict[str, str] = {}  # reason by stream
         parts = run.parts
         self._restorer = punctuation.load_restorer(self.config, parts[bundle.TRANSCRIPTS].folder)
-        for stream in self.config.encoders:
-            self._load_encoder(stream, parts[bundle.encoder_part(stream)].folder)
+        for stream, name in self.config.encoders.items():
+            try:
+                self.encoders[stream] = make_encoder(name, self.config)
+            except ConfigError as error:
+                # Ready-made frames cover the corpus they were made of; elsewhere a clip can do without them.
+                if not name.startswith("npy:"):
+                    raise
+                self.unusable[stream] = str(error)
+            else:
+                frame_store.load_fitted(self.encoders[stream], parts[bundle.encoder_part(stream)].folder)
         self._members = self._load_members(parts[bundle.MEMBERS].folder)
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
@@ -117,19 +119,6 @@ class Predictor:
                 bar.update(len(chunk))
         return predictions
 
-    def _load_encoder(self, stream: str, folder: Path) -> None:
-        name = self.config.encoders[stream]
-        try:
-            encoder = make_encoder(name, self.config)
-        except ConfigError as error:
-            # Ready-made frames cover the corpus they were made of; elsewhere a clip can do without them.
-            if not name.startswith("npy:"):
-                raise
-            self.unusable[stream] = str(error)
-            return
-        frame_store.load_fitted(encoder, folder)
-        self.encoders[stream] = encoder
-
     def _load_members(self, folder: Path) -> dict[int, MemberNetwork]:
         """By number of heads, its members as one stacked network."""
         by_heads = {}
@@ -142,7 +131,7 @@ class Predictor:
         return by_heads
 
     @cached_property
-    def _transcriber(self) -> "Transcriber":
+    def _transcriber(self) -> Any:
         from meiju.text.transcription import Transcriber  # imports transformers, which takes a second or two
 
         self._run.check_model(self.config.speech.model)
@@ -195,7 +184,7 @@ class Predictor:
         sentences = [transcript.sentence for batch in batches for transcript in batch]
         return dict(zip(silent, sentences, strict=True))
 
-    def _encode(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> Encodings:
+    def _encode(self, stream: str, clips: Sequence[Clip], read: Sequence[dict[str, Any]]) -> list[frame_store.Checked]:
         """Frames as the feature store keeps them; read: what each clip's readers made of it."""
         if stream in self.unusable:
             encoded = [NoFrames(self.unusable[stream])] * len(clips)
@@ -205,12 +194,14 @@ class Predictor:
             encoded = self.encoders[stream].encode(clips)
         return [frame_store.checked(frames, self._widths[stream]) for frames in encoded]
 
-    def _vote(self, encoded_by_stream: dict[str, Encodings], n_clips: int) -> ensemble.Probabilities:
+    def _vote(self, encoded_by_stream: dict[str, list[frame_store.Checked]], n_clips: int) -> ensemble.Probabilities:
         """The mean over folds and seeds, then over head counts, as for the submission."""
         names = [str(k) for k in range(n_clips)]  # clips' own may stand twice
-        stores = {
-            stream: _store([frames for frames, _ in of_clips], names) for stream, of_clips in encoded_by_stream.items()
-        }
+        stores = {}
+        for stream, of_clips in encoded_by_stream.items():
+            lengths = np.array([len(frames) for frames, _ in of_clips])
+            index = pd.DataFrame({"start": lengths.cumsum() - lengths, "stop": lengths.cumsum()}, pd.Index(names))
+            stores[stream] = frame_store.Store(np.concatenate([frames for frames, _ in of_clips]), index, meta={})
         frames = Frames(stores, names, self.device)
         by_heads = []
         for heads, network in self._members.items():
@@ -219,10 +210,3 @@ class Predictor:
                 raise ConfigError(f"the run's weights for {heads} heads are damaged: they give no finite numbers")
             by_heads.append({task: np.exp(predicted[task].astype(np.float64)).mean(axis=0) for task in TASKS})
         return {task: np.mean([mean[task] for mean in by_heads], axis=0) for task in TASKS}
-
-
-def _store(frames: list[np.ndarray], names: list[str]) -> frame_store.Store:
-    """Frames of some clips, each [frames, dim], as a feature store in memory."""
-    stop = np.cumsum([len(f) for f in frames])
-    index = pd.DataFrame({"start": stop - [len(f) for f in frames], "stop": stop}, pd.Index(names))
-    return frame_store.Store(np.concatenate(frames), index, meta={})

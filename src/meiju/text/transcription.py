@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import opencc
@@ -40,8 +40,7 @@ CHUNK = 30  # seconds that a model without a window of its own reads at once
 PIECE, EDGE = 300, 10  # seconds of a film that are in memory at once, and in the last of which it is cut where quiet
 
 
-@dataclass(frozen=True)
-class Transcript:
+class Transcript(NamedTuple):
     """What was said in a clip; where there is no sentence, the reason."""
 
     name: str
@@ -79,6 +78,7 @@ def transcribe(
     Raises MissingModel, and ConfigError for a language that the model does not know.
     """
     inputs, meta = inputs or {}, meta or {}
+    folder.mkdir(parents=True, exist_ok=True)
     progress = folder / "transcribed.jsonl"
     transcribed = {one.name: one for one in (*_transcribed_before(earlier, inputs, meta), *_read_progress(progress))}
     todo = clips[~clips.name.isin(transcribed)]
@@ -90,13 +90,13 @@ def transcribe(
             tqdm(total=len(clips), initial=n_before, desc="transcription", unit="clip", disable=None) as bar,
         ):
             for batch in transcriber.transcribe(list(todo[["name", "path"]].itertuples(index=False))):
-                # One line a batch: half a line, left by a killed process, is dropped, and the batch done again whole.
-                file.write(json.dumps([vars(one) for one in batch], ensure_ascii=False) + "\n")
+                # One line a batch: half a line, left by a killed process, is passed over, and the batch done again.
+                file.write("\n" + json.dumps(batch, ensure_ascii=False))
                 file.flush()
                 transcribed |= {one.name: one for one in batch}
                 bar.update(len(batch))
-    table = pd.DataFrame([vars(transcribed[name]) for name in clips.name], columns=["name", "sentence", "reason"])
-    table["input"] = [inputs.get(name, "") for name in table.name]
+    rows = [(*transcribed[name], inputs.get(name, "")) for name in clips.name]
+    table = pd.DataFrame(rows, columns=["name", "sentence", "reason", "input"])
     files.write_text(folder / "transcription.csv", table.to_csv(index=False))
     files.write_json(folder / "meta.json", meta)
     return table
@@ -278,13 +278,8 @@ def _simplifies(speech: SpeechConfig) -> bool:
     return speech.simplified and speech.language == "zh"
 
 
-def _read_progress(path: Path) -> list[Transcript]:
-    """What an interrupted transcription has done; what it left of a line is cut off."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return []
-    whole = path.read_bytes()
-    whole = whole[: whole.rfind(b"\n") + 1]
-    with path.open("r+b") as file:
-        file.truncate(len(whole))
-    return [Transcript(**one) for line in whole.decode("utf-8").split("\n") if line for one in json.loads(line)]
+def _read_progress(path: Path) -> Iterator[Transcript]:
+    """What an interrupted transcription has done."""
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        with suppress(ValueError):
+            yield from (Transcript(*one) for one in json.loads(line))

@@ -3,9 +3,6 @@
 What such a model reads: every Chinese character is a word of its own, and so is every run of other letters and digits;
 a word's mark is read off its last piece. Long sentences are read in windows that overlap by half, and each place is
 decided in the window that shows most on both sides of it.
-
-A space beside a Chinese character stands for a mark, most likely. Such models do not see it, so a mark only needs to be
-a tenth as likely as none there.
 """
 
 import itertools
@@ -18,12 +15,13 @@ import transformers
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from meiju.config import ConfigError
+from meiju.config import require
 from meiju.text.punctuation.base import MARKS, Parsed, Restorer, evaluate, is_hint, is_letter
 from meiju.utils import hub
 
-GAP_ODDS = 0.1  # a mark is set at such a space if it is this likely, compared with none
-
+# A space beside a Chinese character most likely stands for a mark, and such models do not see it: there, a mark is set
+# if it is this likely, compared with none.
+GAP_ODDS = 0.1
 WINDOW = 256  # pieces that are read at once, at most
 BATCH = 64  # windows
 TRIED = 500  # sentences on which it is measured whether a model wants special tokens
@@ -38,7 +36,7 @@ NAMES = (
 
 
 def marks_of_labels(names: Sequence[str]) -> list[str]:
-    """The mark that each label of a model stands for, or "" for none. Raises ConfigError if no label does for any.
+    """The mark that each label of a model stands for, or "" for none. Raises ConfigError where all or none do.
 
     Understood are marks themselves, full-width or ASCII, and their English or Chinese names, with any prefix or suffix:
     'S-，', 'COMMA', 'B-？', '.U'. A label beginning with 'I-' is a place inside a clause, which no mark follows.
@@ -47,10 +45,8 @@ def marks_of_labels(names: Sequence[str]) -> list[str]:
     for name in names:
         label = "" if name.startswith("I-") else name.lower()
         marks.append(next((mark for mark, pattern in NAMES if re.search(pattern, label)), ""))
-    if not any(marks):
-        raise ConfigError(f"--punctuation: none of the model's labels names a mark; they are {', '.join(names)}")
-    if all(marks):
-        raise ConfigError(f"--punctuation: the model has no label for no mark; its labels are {', '.join(names)}")
+    for is_amiss, what in ((not any(marks), "a mark"), (all(marks), "no mark")):
+        require(not is_amiss, f"--punctuation: none of the model's labels names {what}; they are {', '.join(names)}")
     return marks
 
 

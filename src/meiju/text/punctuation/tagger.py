@@ -29,7 +29,11 @@ class Tagger:
 
         items: the attributes of each; those that are not known count for nothing.
         """
-        scores = self._scores(items)
+        known = [[self.attributes[attribute] for attribute in item if attribute in self.attributes] for item in items]
+        ends = np.cumsum([0, *map(len, known)])
+        total = np.cumsum(self.state[list(itertools.chain(*known))], axis=0)  # [attributes of all items, labels]
+        total = np.concatenate([np.zeros((1, len(self.labels))), total])
+        scores = total[ends[1:]] - total[ends[:-1]]  # [T, labels]
         # Constant factors cancel out, so each step is scaled to what a float holds.
         potential = np.exp(scores - scores.max(axis=1, keepdims=True))
         transition = np.exp(self.transition - self.transition.max())
@@ -69,11 +73,3 @@ class Tagger:
         for (before, label), weight in model.transitions.items():
             transition[column[before], column[label]] = weight
         return cls(list(column), list(row), state, transition)
-
-    def _scores(self, items: Sequence[Collection[str]]) -> np.ndarray:
-        """The sum of the weights of each item's attributes, [T, labels]."""
-        known = [[self.attributes[attribute] for attribute in item if attribute in self.attributes] for item in items]
-        ends = np.cumsum([0, *map(len, known)])
-        total = np.cumsum(self.state[list(itertools.chain(*known))], axis=0)  # [attributes of all items, labels]
-        total = np.concatenate([np.zeros((1, len(self.labels))), total])
-        return total[ends[1:]] - total[ends[:-1]]
