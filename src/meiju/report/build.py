@@ -11,7 +11,7 @@ from meiju.data import folds
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
 from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.metrics import joint_score, per_class
+from meiju.evaluation.metrics import per_class
 from meiju.evaluation.scores import ALL_HEADS, AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
 from meiju.pseudo import teachers
 from meiju.report import figures, page
@@ -185,11 +185,7 @@ def _classes(run: Run, stage: Stage) -> Section:
 
 def _folds(run: Run, stage: Stage) -> Section:
     _, truth, fold = next(scores.parts(run.corpus, run.folds))
-    predicted = stage.system(OUT_OF_FOLD).predicted
-    rows = []
-    for k in np.unique(fold):
-        own = [{task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)]
-        rows.append({"fold": str(k), "clips": (fold == k).sum(), **joint_score(*own, run.config.corpus.average)})
+    rows = scores.scores_by_fold(truth, stage.system(OUT_OF_FOLD), fold, run.config.corpus.average)
     caption = f"Scores of {stage.name} on the training clips that each fold holds out, all head counts together."
     return Section("Folds", [], [Table("Scores by fold", caption, pd.DataFrame(rows))])
 
