@@ -202,7 +202,7 @@ DAMAGES = {
 def test_weights_that_do_not_belong_are_named(trained, tmp_path, reason):
     folder = shutil.copytree(trained, tmp_path / "members")
     path = folder / "heads1-seed0-fold1.safetensors"
-    weights, metadata = load_file(path), {"shape": workers.read_shape(folder, [ONE]).to_json()}
+    weights, metadata = load_file(path), {"shape": workers.read_weights(folder, [ONE])[0].to_json()}
     DAMAGES[reason](weights, metadata)
     save_file(weights, path, metadata)
     if reason == "other names or sizes":  # in all files: refused before memory is taken for huge streams
