@@ -149,10 +149,11 @@ def _done(own: Bench, path: Path) -> None:
 def _members(own: Bench, path: Path) -> None:
     names, labels = list(own.run.corpus.part("testing").name), own.run.corpus.labels
     folder = own.run.folder(STAGE2)
-    probabilities = ensemble.soft_vote(folder, own.config, names)
+    plan = members.plan(own.config, calibration=False)
+    probabilities = ensemble.mean_over(folder, plan, names)
     for task in TASKS:
         _check_probabilities(probabilities[task], len(labels[task]))
-    for member in members.plan(own.config, calibration=False):
+    for member in plan:
         members.trained_on(folder, member)
     _check_submission(own.home, ensemble.as_labels(probabilities, names, labels), labels)
 
