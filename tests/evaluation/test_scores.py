@@ -99,23 +99,6 @@ def test_an_interval_says_what_it_covers():
     assert (first[["d_E", "d_E_low", "d_JRBM_low", "d_JRBM_high", "d_log_loss", "d_log_loss_high"]] == 0).all()
 
 
-def test_an_interval_over_speakers_says_so_and_is_wider_where_they_differ():
-    rng = np.random.default_rng(0)
-    truth, known = clips(rng, 200)
-    speaker = np.arange(200) // 20
-    helped = {t: known[t] + (3 * (speaker < 5))[:, None] * np.eye(k)[truth[t]] for t, k in CLASSES.items()}
-    systems = [first_seed(trained(rng, one, bias=0)) for one in (known, helped)]
-    by_clips, by_speakers = (
-        compare(truth, systems, units=units, n_draws=200).iloc[1]
-        for units in (Units.clips(200), Units(speaker, "10 speakers"))
-    )
-    assert (by_clips.interval, by_speakers.interval) == (OVER_CLIPS, "over 10 speakers alone")
-    assert by_speakers.d_JRBM == by_clips.d_JRBM
-    for name in ("JRBM", *LOG_LOSSES):
-        wide, narrow = (row[f"d_{name}_high"] - row[f"d_{name}_low"] for row in (by_speakers, by_clips))
-        assert wide > 1.5 * narrow
-
-
 def test_the_log_loss_is_that_of_scikit_learn_at_the_best_temperature():
     rng = np.random.default_rng(0)
     truth, known = clips(rng, 400)

@@ -200,14 +200,6 @@ def test_targets_of_weight_0_have_no_influence(frames, kind, weight):
     assert differ(train(frames, [one(False)]), train(frames, [one(True)])) == (weight > 0)
 
 
-def test_members_with_different_numbers_of_steps_are_refused(frames):
-    uneven = [MemberData(rows_of(NUMBERS[:8]), None, 0), MemberData(rows_of(NUMBERS[:9]), None, 1)]
-    with pytest.raises(ValueError, match="same number of steps"):
-        train(frames, uneven)
-    with pytest.raises(ValueError, match="number of steps and batches"):
-        train(frames, [three_members(True)[0], three_members(False)[1]])
-
-
 @pytest.mark.parametrize(("n", "ratio", "expected"), [(40, 0.5, 4), (10, 1, 2), (1, 1, 1)])
 def test_pseudo_labelled_clips_come_no_more_often_than_labelled_ones(n, ratio, expected):
     one = MemberData(rows_of(NUMBERS[:40]), pseudo_of(np.resize(NUMBERS, n)), 0)
