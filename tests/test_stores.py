@@ -208,15 +208,3 @@ def test_frames_and_transcriptions_are_named_by_what_decides_them(tmp_path):
         shared / stores.name_of("features", streams["text"], "text"),
         shared / stores.name_of("transcription", speech),
     }
-
-
-def test_other_stores_are_those_of_the_same_stream(tmp_path):
-    names = ("features/text-012", "features/text-345", "features/text-2-012", "features/audio-012")
-    text, older, _, audio = (tmp_path / name for name in names)
-    first, second = (tmp_path / "transcription" / name for name in ("012", "345"))
-    for folder in (*(tmp_path / name for name in names), first, second):
-        folder.mkdir(parents=True)
-    assert older in stores.others(text)
-    assert audio not in stores.others(text)
-    assert stores.others(audio) == []
-    assert stores.others(first) == [second]

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,11 +35,23 @@ def require(ok: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def require_pretrained(group: str, settings: object, *, batch: str) -> None:
-    """Check the settings of hf: encoders that the groups text, audio and visual share."""
-    require(settings.layer != 0, f"--{group}.layer counts from 1, or from -1 backwards; got 0")
-    size = getattr(settings, batch)
-    require(size >= 1, f"--{group}.{batch.replace('_', '-')} is at least 1; got {size}")
+POSITIVE, AT_LEAST_1, LAYER = "above 0", "at least 1", "counted from 1, or from -1 backwards"
+NOT_NEGATIVE, SHARE, SHARE_OR_1 = "not negative", "a share in [0, 1)", "a share in [0, 1]"
+RANGES: dict[str, Callable[[float], bool]] = {
+    POSITIVE: lambda value: value > 0,
+    AT_LEAST_1: lambda value: value >= 1,
+    LAYER: lambda value: value != 0,
+    NOT_NEGATIVE: lambda value: value >= 0,
+    SHARE: lambda value: 0 <= value < 1,
+    SHARE_OR_1: lambda value: 0 <= value <= 1,
+}
+
+
+def require_within(settings: object, group: str = "", /, **ranges: str) -> None:
+    """Refuse a setting of a group outside its range, one of RANGES; what is None is not looked at."""
+    for name, range_ in ranges.items():
+        value, flag = getattr(settings, name), f"--{group}{name.replace('_', '-')}"
+        require(value is None or RANGES[range_](value), f"{flag} is {range_}; got {value}")
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,7 @@ class TextConfig:
     """Tokens of a batch of hf: encoders, padding included."""
 
     def __post_init__(self):
-        require_pretrained("text", self, batch="batch_tokens")
-        require(self.max_frames >= 0, f"--text.max-frames is not negative; got {self.max_frames}")
-        require(self.dim >= 1, f"--text.dim is at least 1; got {self.dim}")
+        require_within(self, "text.", layer=LAYER, dim=AT_LEAST_1, max_frames=NOT_NEGATIVE, batch_tokens=AT_LEAST_1)
         low, high = self.ngrams
         require(1 <= low <= high, f"--text.ngrams are two lengths, 1 <= shortest <= longest; got {self.ngrams}")
 
@@ -90,8 +101,7 @@ class AudioConfig:
     """Seconds of sound of a batch of hf: encoders, padding included."""
 
     def __post_init__(self):
-        require_pretrained("audio", self, batch="batch_seconds")
-        require(self.max_frames >= 0, f"--audio.max-frames is not negative; got {self.max_frames}")
+        require_within(self, "audio.", layer=LAYER, max_frames=NOT_NEGATIVE, batch_seconds=AT_LEAST_1)
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class VisualConfig:
     """Pictures of a batch of hf: encoders."""
 
     def __post_init__(self):
-        require_pretrained("visual", self, batch="batch_frames")
+        require_within(self, "visual.", layer=LAYER, batch_frames=AT_LEAST_1)
         require(0 < self.fps <= 60, f"--visual.fps is above 0 and at most 60 frames per second; got {self.fps}")
 
 
@@ -135,7 +145,7 @@ class SpeechConfig:
             re.fullmatch(r"[a-z]+", self.language) is not None,
             f"--speech.language is a language such as zh or en, or auto; got {self.language!r}",
         )
-        require(self.batch_size >= 1, f"--speech.batch-size is at least 1; got {self.batch_size}")
+        require_within(self, "speech.", batch_size=AT_LEAST_1)
 
 
 @dataclass(frozen=True)
@@ -162,17 +172,12 @@ class ModelConfig:
     """Weight of the logistic-regression head, on pooled frames, in a member's probabilities; 0 is no head."""
 
     def __post_init__(self):
-        require(len(self.heads) > 0, "--model.heads needs at least one number")
-        require(len(set(self.heads)) == len(self.heads), f"--model.heads are all different; got {self.heads}")
-        for heads in self.heads:
-            require(
-                heads >= 1 and self.width % heads == 0,
-                f"--model.heads must divide --model.width {self.width}; got {heads}",
-            )
-        for name in ("input_dropout", "dropout", "branch_dropout", "modality_dropout"):
-            rate = getattr(self, name)
-            require(0 <= rate < 1, f"--model.{name.replace('_', '-')} is a share in [0, 1); got {rate}")
-        require(0 <= self.linear < 1, f"--model.linear is a share in [0, 1); got {self.linear}")
+        different = 0 < len(set(self.heads)) == len(self.heads)
+        require(different, f"--model.heads are one number or several, all different; got {self.heads}")
+        divide = all(heads >= 1 and self.width % heads == 0 for heads in self.heads)
+        require(divide, f"--model.heads must divide --model.width {self.width}; got {self.heads}")
+        shares = ("input_dropout", "dropout", "branch_dropout", "modality_dropout", "linear")
+        require_within(self, "model.", **dict.fromkeys(shares, SHARE))
 
 
 @dataclass(frozen=True)
@@ -204,16 +209,11 @@ class TrainConfig:
     """Average the weights at the ends of this many last epochs; 1 uses the last epoch alone."""
 
     def __post_init__(self):
-        for name in ("seeds", "epochs", "batch_size", "together", "average_epochs"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"--train.{name.replace('_', '-')} is at least 1; got {value}")
+        counts = ("seeds", "epochs", "batch_size", "together", "average_epochs")
+        require_within(self, "train.", **dict.fromkeys(counts, AT_LEAST_1), lr=POSITIVE, class_weights=SHARE_OR_1)
+        require_within(self, "train.", warmup=SHARE, label_smoothing=SHARE)
+        require_within(self, "train.", weight_decay=NOT_NEGATIVE, auxiliary=NOT_NEGATIVE)
         require(self.average_epochs <= self.epochs, "--train.average-epochs is at most --train.epochs")
-        require(self.lr > 0, f"--train.lr is above 0; got {self.lr}")
-        require(0 <= self.warmup < 1, f"--train.warmup is a share of all steps, in [0, 1); got {self.warmup}")
-        require(self.weight_decay >= 0, f"--train.weight-decay is not negative; got {self.weight_decay}")
-        require(0 <= self.label_smoothing < 1, f"--train.label-smoothing is in [0, 1); got {self.label_smoothing}")
-        require(0 <= self.class_weights <= 1, f"--train.class-weights is in [0, 1]; got {self.class_weights}")
-        require(self.auxiliary >= 0, f"--train.auxiliary is not negative; got {self.auxiliary}")
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Stage2Config:
     """Start from the weights of the stage-1 member of the same fold, heads and seed instead of from scratch."""
 
     def __post_init__(self):
-        require(self.weight >= 0, f"--stage2.weight is not negative; got {self.weight}")
+        require_within(self, "stage2.", weight=NOT_NEGATIVE)
         require(0 < self.ratio <= 16, f"--stage2.ratio is above 0 and at most 16; got {self.ratio}")
 
 
@@ -327,8 +327,7 @@ class Config:
         except re.error as error:
             raise ConfigError(f"--folds-by is no regular expression: {error}; got {self.folds_by!r}") from None
         require(len(self.variants) > 0, "--variants needs at least one name, or all")
-        require(self.jobs >= 0, f"--jobs is not negative; got {self.jobs}")
-        require(self.seed >= 0, f"--seed is not negative; got {self.seed}")
+        require_within(self, jobs=NOT_NEGATIVE, seed=NOT_NEGATIVE)
         require(len(self.encoders) == len(self.streams), "--streams name a stream twice; each needs a name of its own")
 
     @property

@@ -138,7 +138,9 @@ def make_submission(run: Run) -> None:
 
     config, corpus, out = run.config, run.corpus, run.folder("submission")
     names = list(corpus.part("testing").name)
-    probabilities = ensemble.soft_vote(run.result(config.submit), config, names)
+    # There are as many members of each head count, so this is the multi-head voting of arXiv 2501.06215.
+    chosen = members.plan(config, calibration=False)
+    probabilities = ensemble.mean_over(run.result(config.submit), chosen, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = scores.table(read_stages(run), config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
@@ -148,7 +150,7 @@ def make_submission(run: Run) -> None:
         out,
         config,
         corpus.labels,
-        encoders={stream: run.encoder_folder(stream) for stream in config.encoders},
+        encoders={stream: run.stream_folder(stream) / "encoder" for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
         longest=_longest(run),

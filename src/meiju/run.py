@@ -8,6 +8,7 @@ and report are in submissions/<run>, which holds the results of one set of setti
 
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -19,7 +20,7 @@ import pandas as pd
 from meiju import stores
 from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_settings
 from meiju.data import folds
-from meiju.data.corpus import PARTS, Corpus, rare_classes, read_corpus
+from meiju.data.corpus import Corpus, rare_classes, read_corpus
 from meiju.data.tables import format_problems
 from meiju.features.base import Clip, Encoder
 from meiju.features.material import missing_input
@@ -121,14 +122,13 @@ class Run:
 
         Such a stream would be found to be empty after long work, or members would judge by what they never saw.
         """
-        lacking: dict[str, list[str]] = {}
-        for part in (part for part in PARTS if part != "unlabelled" and len(self.corpus.part(part))):
-            rows = self.corpus.part(part)[["name", "sentence", "path"]]
-            clips = [Clip(*row) for row in rows.itertuples(index=False)]
-            for stream, encoder in self.encoders.items():
+        lacking: dict[str, list[str]] = defaultdict(list)
+        for part in ("training", "validation", "testing"):
+            clips = [Clip(*row) for row in self.corpus.part(part)[["name", "sentence", "path"]].itertuples(index=False)]
+            for stream, encoder in self.encoders.items() if clips else ():
                 lack = "" if encoder.source == "sentence" and self.transcribes else missing_input(encoder, clips)
                 if lack:
-                    lacking.setdefault(stream, []).append(f"no {part} clip {lack}")
+                    lacking[stream].append(f"no {part} clip {lack}")
         if lacking:
             left = [f"{stream}={name}" for stream, name in self.config.encoders.items() if stream not in lacking]
             remedy = f"leave it out with --streams {' '.join(left)}" if left else "there is nothing to learn from"
@@ -151,10 +151,6 @@ class Run:
         """Where the transcription lies, or will lie."""
         return self.config.shared / stores.name_of("transcription", self.cache_key("transcription"))
 
-    def encoder_folder(self, stream: str) -> Path:
-        """Where the fitted encoder of a stream lies."""
-        return self.stream_folder(stream) / "encoder"
-
     @property
     def ablation_folder(self) -> Path:
         """Where the ablation of a run with these settings lies, or will lie."""
@@ -169,15 +165,15 @@ class Run:
         self.result("features")
         return {stream: self.stream_folder(stream) for stream in self.config.encoders}
 
+    def contents(self, encoder: Encoder) -> dict[str, str]:
+        """By clip name, a hash of the file that an encoder of media or of ready-made frames reads."""
+        return self.media if encoder.source == "media" else encoder.contents(self.known_files)
+
     def clip_inputs(self, encoder: Encoder, clips: Sequence[Clip]) -> dict[str, str]:
         """By clip name, a hash of what an encoder reads of it."""
-        match encoder.source:
-            case "sentence":
-                return {clip.name: files.digest(clip.sentence) for clip in clips}
-            case "media":
-                known = self.media
-            case _:
-                known = encoder.contents(self.known_files)
+        if encoder.source == "sentence":
+            return {clip.name: files.digest(clip.sentence) for clip in clips}
+        known = self.contents(encoder)
         return {clip.name: known.get(clip.name, "") for clip in clips}
 
     def needs_run(self, step: str) -> bool:

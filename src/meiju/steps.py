@@ -45,19 +45,9 @@ def _features_key(run: "Run") -> dict:
 
 
 def _stream_key(run: "Run", stream: str) -> dict:
-    encoder = run.encoders[stream]
-    match encoder.source:
-        case "sentence":
-            source = run.cache_key("transcripts")
-        case "media":
-            source = files.digest(run.media)
-        case _:
-            source = files.digest(encoder.contents(run.known_files))
-    return {
-        **encoder_key(run, stream),
-        "clips": run.corpus.fingerprint("name", "part"),
-        "source": source,
-    }
+    encoder, clips = run.encoders[stream], run.corpus.fingerprint("name", "part")
+    source = run.cache_key("transcripts") if encoder.source == "sentence" else files.digest(run.contents(encoder))
+    return {**encoder_key(run, stream), "clips": clips, "source": source}
 
 
 def encoder_key(run: "Run", stream: str) -> dict:
@@ -96,8 +86,7 @@ def _stage1_key(run: "Run") -> dict:
 
 def _pseudo_key(run: "Run") -> dict:
     members = {"heads": list(run.config.model.heads), "seeds": run.config.train.seeds}
-    stage1, pseudo = run.cache_key("stage1"), as_settings(run.config.pseudo)
-    return {"stage1": stage1, **members, "pseudo": pseudo}
+    return {"stage1": run.cache_key("stage1"), **members, "pseudo": as_settings(run.config.pseudo)}
 
 
 def _stage2_key(run: "Run") -> dict:
@@ -107,18 +96,14 @@ def _stage2_key(run: "Run") -> dict:
 def _submission_key(run: "Run") -> dict:
     config = run.config
     chosen = {"submit": config.submit, "average": config.corpus.average}
-    return {"stage2": run.cache_key("stage2"), **chosen, **_kept_together(run)}
+    alike = {"folds by": config.folds_by, "groups": run.corpus.fingerprint("name", *GROUPS)}  # decides intervals
+    return {"stage2": run.cache_key("stage2"), **chosen, **alike}
 
 
 def _report_key(run: "Run") -> dict:
     ablation = run.ablation_folder / "ablation.csv"
     known = files.file_digest(ablation) if ablation.exists() else None
     return {"submission": run.cache_key("submission"), "ablation": known}
-
-
-def _kept_together(run: "Run") -> dict:
-    """Whose clips are alike, which decides intervals."""
-    return {"folds by": run.config.folds_by, "groups": run.corpus.fingerprint("name", *GROUPS)}
 
 
 @dataclass(frozen=True)

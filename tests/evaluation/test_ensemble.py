@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 from meiju.config import Config, ConfigError, ModelConfig, TrainConfig
 from meiju.data.labels import OFFICIAL, TASKS, LabelSet
 from meiju.evaluation import ensemble
+from meiju.training import members
 from meiju.training.members import Member
 from meiju.utils import files
 
@@ -38,10 +39,10 @@ def write_members(folder):
 
 
 def test_mean_over_members_in_the_order_asked_for(tmp_path):
-    members = [Member(1, 0, (0,)), Member(2, 1, (0,))]
-    predictions = [write_member(tmp_path, members[0], NAMES), write_member(tmp_path, members[1], NAMES[::-1])]
+    chosen = [Member(1, 0, (0,)), Member(2, 1, (0,))]
+    predictions = [write_member(tmp_path, chosen[0], NAMES), write_member(tmp_path, chosen[1], NAMES[::-1])]
     asked = ["clip_5", "clip_0", "clip_8"]
-    found = ensemble.mean_over(tmp_path, members, asked)
+    found = ensemble.mean_over(tmp_path, chosen, asked)
     for task in TASKS:
         expected = [(predictions[0][name][task] + predictions[1][name][task]) / 2 for name in asked]
         np.testing.assert_allclose(found[task], expected)
@@ -70,13 +71,14 @@ def test_a_fold_without_members_is_refused(tmp_path):
 def test_other_parts_are_predicted_by_all_members(tmp_path):
     predictions = write_members(tmp_path)
     groups = ensemble.other_parts(tmp_path, CONFIG, NAMES)
-    found, vote = ensemble.mean_of(groups), ensemble.soft_vote(tmp_path, CONFIG, NAMES)
+    plan = members.plan(CONFIG, calibration=False)
+    found, vote = ensemble.mean_of(groups), ensemble.mean_over(tmp_path, plan, NAMES)
     assert groups[0].n_seeds == 2
     for task in TASKS:
         expected = np.array([[one[name][task] for name in NAMES] for one in predictions.values()]).mean(axis=0)
         np.testing.assert_allclose(found[task], expected, rtol=1e-6)
         np.testing.assert_allclose(vote[task], expected)
-    of_nothing = ensemble.soft_vote(tmp_path, CONFIG, [])  # a corpus without a Testing part has nothing to hand in
+    of_nothing = ensemble.mean_over(tmp_path, plan, [])  # a corpus without a Testing part has nothing to hand in
     assert {task: p.shape for task, p in of_nothing.items()} == {"emotion": (0, 3), "intent": (0, 2)}
 
 

@@ -72,16 +72,6 @@ def test_bootstrap_draws_are_scores_of_resampled_clips(average):
             assert draw == pytest.approx(2 * e * i / (e + i) if e + i else 0)
 
 
-def test_bootstrap_is_paired():
-    truth, (first, second) = systems()
-    units = Units.clips(60)
-    draws = bootstrap(truth, [first, second, first], "weighted", units=units, n_draws=50)["JRBM"]
-    np.testing.assert_array_equal(draws[0] - draws[2], 0)
-    assert np.std(draws[0]) > 0
-    alone = bootstrap(truth, [second], "weighted", units=units, n_draws=50)["JRBM"]
-    np.testing.assert_array_equal(draws[1], alone[0])
-
-
 def test_groups_are_drawn_as_a_whole_and_log_losses_with_the_same_draws():
     truth, predictions = systems()
     group = np.arange(60) // 6

@@ -12,7 +12,7 @@ from meiju.data.units import Units
 from meiju.evaluation import ensemble, scores
 from meiju.evaluation.ensemble import FoldPredictions
 from meiju.evaluation.metrics import LOG_LOSSES, joint_score
-from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, VALIDATION, System, decide
+from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, VALIDATION, System
 from meiju.training import members
 from toy_corpus import LABELS, N_FOLDS, PARTS, draw_members, make_corpus, make_folds
 
@@ -43,7 +43,7 @@ def trained(rng, known, *, n_folds=3, n_seeds=2, bias=1.5, lift=0.0, truth=None)
             noise = bias * rng.normal(size=(1, n_seeds, 1, n_classes))
             probabilities[task] = softmax(known[task][rows] + better + noise, axis=-1).astype(np.float32)
         groups.append(FoldPredictions(rows, np.array([1]), probabilities))
-    return System(ensemble.mean_of(groups), groups, AS_THEY_ARE)
+    return System(ensemble.mean_of(groups), AS_THEY_ARE, groups)
 
 
 def first_seed(system):
@@ -99,23 +99,6 @@ def test_an_interval_says_what_it_covers():
     assert (first[["d_E", "d_E_low", "d_JRBM_low", "d_JRBM_high", "d_log_loss", "d_log_loss_high"]] == 0).all()
 
 
-def test_an_interval_over_speakers_says_so_and_is_wider_where_they_differ():
-    rng = np.random.default_rng(0)
-    truth, known = clips(rng, 200)
-    speaker = np.arange(200) // 20
-    helped = {t: known[t] + (3 * (speaker < 5))[:, None] * np.eye(k)[truth[t]] for t, k in CLASSES.items()}
-    systems = [first_seed(trained(rng, one, bias=0)) for one in (known, helped)]
-    by_clips, by_speakers = (
-        compare(truth, systems, units=units, n_draws=200).iloc[1]
-        for units in (Units.clips(200), Units(speaker, "10 speakers"))
-    )
-    assert (by_clips.interval, by_speakers.interval) == (OVER_CLIPS, "over 10 speakers alone")
-    assert by_speakers.d_JRBM == by_clips.d_JRBM
-    for name in ("JRBM", *LOG_LOSSES):
-        wide, narrow = (row[f"d_{name}_high"] - row[f"d_{name}_low"] for row in (by_speakers, by_clips))
-        assert wide > 1.5 * narrow
-
-
 def test_the_log_loss_is_that_of_scikit_learn_at_the_best_temperature():
     rng = np.random.default_rng(0)
     truth, known = clips(rng, 400)
@@ -124,7 +107,7 @@ def test_the_log_loss_is_that_of_scikit_learn_at_the_best_temperature():
         return {task: softmax(scale * known[task], axis=1) for task in TASKS}
 
     def mean(probabilities, temperature):
-        return sum(loss.mean() for loss in scores.log_losses(truth, probabilities, temperature).values())
+        return sum(loss.mean() for loss in System(probabilities, temperature).losses(truth).values())
 
     def of_sklearn(probabilities):
         return {t: metrics.log_loss(truth[t], p, labels=range(CLASSES[t])) for t, p in probabilities.items()}
@@ -214,23 +197,23 @@ def test_the_table_has_a_row_per_part_stage_and_head_count_and_one_for_all(stage
     assert list(zip(table.part, table.stage, table.heads, strict=True)) == expected
     assert list(table.system[:3]) == ["1 head", "2 heads", "all heads, mean"]
     assert list(table.n_clips) == [PARTS["training"]] * 6 + [PARTS["validation"]] * 6
-    last = table.iloc[5]
+    last, together = table.iloc[5], stages[1].system(OUT_OF_FOLD)
     truth = scores.truth_of(TOY, "training", FOLDS.name)
-    score = joint_score(truth, decide(stages[1].system(OUT_OF_FOLD).probabilities), CONFIG.corpus.average)
+    score = joint_score(truth, together.predicted, CONFIG.corpus.average)
     assert tuple(score.values()) == (last.E, last.I, last.JRBM)
     for name in ("JRBM", "log_loss"):
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[f"{name}_high"] >= table[name]).all()
     assert set(table.over) == {"clips"}
-    losses = scores.log_losses(truth, stages[1].system(OUT_OF_FOLD).probabilities, stages[1].temperature[ALL_HEADS])
+    losses = together.losses(truth)
     assert [last.log_loss_emotion, last.log_loss_intent] == pytest.approx([losses[task].mean() for task in TASKS])
     assert last.log_loss == pytest.approx(last.log_loss_emotion + last.log_loss_intent)
-    decided, fold = decide(stages[1].system(OUT_OF_FOLD).probabilities), FOLDS.fold.to_numpy()
-    own = [
-        joint_score(*({t: of[t][fold == k] for t in TASKS} for of in (truth, decided)), "weighted")["JRBM"]
-        for k in range(N_FOLDS)
-    ]
-    assert last.fold_std == pytest.approx(np.std(own, ddof=1))
+    fold, predicted = FOLDS.fold.to_numpy(), together.predicted
+    by_fold = pd.DataFrame(scores.scores_by_fold(truth, together, fold, "weighted"))
+    for k in range(N_FOLDS):
+        own = ({task: of[task][fold == k] for task in TASKS} for of in (truth, predicted))
+        assert by_fold.JRBM[k] == joint_score(*own, "weighted")["JRBM"]
+    assert last.fold_std == pytest.approx(by_fold.JRBM.std())
     assert table[table.part == VALIDATION].fold_std.isna().all()
 
 
@@ -250,7 +233,7 @@ def test_validation_is_calibrated_by_what_suits_out_of_fold(folders, stages):
     clips = TOY.clips.copy()
     clips.loc[clips.part == "validation", "emotion"] = "calm"
     other = scores.read_stage("stage 2", CONFIG, replace(TOY, clips=clips), FOLDS, folders["stage 2"])
-    assert other.temperature == stages[1].temperature
+    assert other.system(VALIDATION).temperature == stages[1].system(VALIDATION).temperature
 
 
 def test_what_the_second_stage_gains_is_the_difference_of_the_scores(stages):

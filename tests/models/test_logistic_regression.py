@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from meiju.data.labels import TASKS
 from meiju.models.layers import Batch, InputSpec
-from meiju.models.logistic_regression import PRIOR, LogisticRegressionHead, one_class_per_row
+from meiju.models.logistic_regression import PRIOR, LogisticRegressionHead
 
 SHAPE = InputSpec({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
 N, T, P = 40, 5, 6 + 2 * 4
@@ -84,13 +84,6 @@ def test_soft_targets_are_learnt_as_they_are():
     coefficients = linear.weight_emotion[0].numpy() / deviation("emotion")[:, None]
     gradient = x.T @ (weight["emotion"][:, None] * (p - targets["emotion"])) + coefficients
     np.testing.assert_allclose(gradient, 0, atol=0.01)
-
-
-def test_a_row_of_several_classes_becomes_one_row_per_class():
-    row, label, share = one_class_per_row(
-        np.array([[0, 1, 0], [0.25, 0, 0.75], [0.5, 0.5, 0]]), np.array([2.0, 4.0, 0])
-    )
-    assert list(zip(row, label, share, strict=True)) == [(0, 1, 2), (1, 0, 1), (1, 2, 3)]
 
 
 def test_clips_of_weight_zero_teach_nothing():

@@ -15,12 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from meiju.cli import main
 from meiju.data import folds
 from meiju.data.corpus import UNSCORED_PARTS
 from meiju.data.labels import TASKS
 from meiju.features.base import Clip, Encoder, Noted
 from meiju.features.registry import make_encoder
-from meiju.run import Run, main
+from meiju.run import Run
 from meiju.text import refine
 
 DRAWS = 3  # of the folds

@@ -107,18 +107,20 @@ class Bench:
         self.config, self.frames, self.split, self.seed = config, frames, split, seed
         self.weights: dict[tuple, dict[str, torch.Tensor]] = {}  # of stage 1, where warm starts begin
 
-    def train(
-        self, jobs: dict[tuple[int, ...], Rows | None], clips: np.ndarray, way: Way | None = None
-    ) -> dict[tuple, Probabilities]:
-        """By the folds that a member holds out, its predictions on `clips`. jobs: pseudo-labelled rows or none."""
-        config, way = self.config, way or Way(everything)
+    def train(self, jobs: dict[tuple[int, ...], Rows | None], way: Way | None = None) -> dict[tuple, Probabilities]:
+        """By the folds that a member holds out, its predictions of all clips. jobs: pseudo-labelled rows or none."""
+        config, split, way = self.config, self.split, way or Way(everything)
         dropout = way.modality_dropout or config.model.modality_dropout
         model = dataclasses.replace(config.model, modality_dropout=dropout)
-        data = {held_out: self._data(held_out, pseudo) for held_out, pseudo in jobs.items()}
-        alike, predictions = defaultdict(list), {}
-        for key, one in data.items():
-            n_beside = n_pseudo(one, config.train.batch_size, RATIO)
-            alike[n_steps(config.train, len(one.labelled)), n_beside].append(key)
+        data, alike, predictions = {}, defaultdict(list), {}
+        for held_out, pseudo in jobs.items():
+            rows = split.labelled[~np.isin(split.fold, held_out)]
+            labels = {task: split.labels[task][rows] for task in TASKS}
+            labelled = hard_rows(rows, labels, split.classes, config.train.class_weights)
+            seed = int(np.random.SeedSequence([self.seed, pseudo is not None, *held_out]).generate_state(1)[0])
+            data[held_out] = MemberData(labelled, pseudo, seed)
+            n_beside = n_pseudo(data[held_out], config.train.batch_size, RATIO)
+            alike[n_steps(config.train, len(labelled)), n_beside].append(held_out)
         for chosen in [keys[k : k + TOGETHER] for keys in alike.values() for k in range(0, len(keys), TOGETHER)]:
             members, start = [data[key] for key in chosen], None
             if way.warm_start:
@@ -127,48 +129,38 @@ class Bench:
             network = train_members(
                 self.frames, members, model, config.train, heads=config.model.heads[0], pseudo_ratio=RATIO, start=start
             )
-            predicted, weights = predict(network, self.frames, clips), network.weights()
+            predicted, weights = predict(network, self.frames, np.arange(len(self.frames))), network.weights()
             for e, key in enumerate(chosen):
                 predictions[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
                 if jobs[key] is None:
                     self.weights.setdefault(key, {name: w[e].clone() for name, w in weights.items()})
         return predictions
 
-    def _data(self, held_out: tuple[int, ...], pseudo: Rows | None) -> MemberData:
-        split = self.split
-        rows = split.labelled[~np.isin(split.fold, held_out)]
-        labels = {task: split.labels[task][rows] for task in TASKS}
-        labelled = hard_rows(rows, labels, split.classes, self.config.train.class_weights)
-        seed = int(np.random.SeedSequence([self.seed, pseudo is not None, *held_out]).generate_state(1)[0])
-        return MemberData(labelled, pseudo, seed)
-
     def stage1(self) -> Teachers:
-        split = self.split
-        clips = np.concatenate([split.labelled, split.pool, split.test])
-        n, n_pool = len(split.labelled), len(split.pool)
-        every = range(N_FOLDS)
-        held_out = [*((k,) for k in every), *combinations(every, 2)]
-        predictions = self.train(dict.fromkeys(held_out), clips)
+        split, every = self.split, range(N_FOLDS)
+        predictions = self.train(dict.fromkeys([*((k,) for k in every), *combinations(every, 2)]))
         temperature = []
-        for k in every:
-            of_pair = {j: predictions[tuple(sorted((k, j)))] for j in every if j != k}  # calibration models
-            rows = np.flatnonzero(split.fold != k)
-            probabilities = {task: np.stack([of_pair[split.fold[i]][task][i] for i in rows]) for task in TASKS}
-            truth = {task: split.labels[task][split.labelled[rows]] for task in TASKS}
-            temperature.append({task: fit_temperature(probabilities[task], truth[task]) for task in TASKS})
-        test = _mean([_part(predictions[k,], slice(n + n_pool, None)) for k in every])
-        pool = [_part(predictions[k,], slice(n, n + n_pool)) for k in every]
-        return Teachers(pool, temperature, self._out_of_fold(predictions), test)
+        for k in every:  # by the calibration models
+            rows = [(row, fold) for row, fold in zip(split.labelled, split.fold, strict=True) if fold != k]
+            truth = {task: split.labels[task][[row for row, _ in rows]] for task in TASKS}
+            p = {t: np.stack([predictions[tuple(sorted((k, fold)))][t][row] for row, fold in rows]) for t in TASKS}
+            temperature.append({task: fit_temperature(p[task], truth[task]) for task in TASKS})
+        return Teachers(self._of_pool(predictions), temperature, *self._scored(predictions))
 
-    def _out_of_fold(self, predictions: dict[tuple, Probabilities]) -> Probabilities:
-        """Of each labelled clip, by the member that held out its fold."""
-        by_clip = [_part(predictions[fold,], i) for i, fold in enumerate(self.split.fold)]
-        return {task: np.stack([p[task] for p in by_clip]) for task in TASKS}
+    def _of_pool(self, predictions: dict[tuple, Probabilities]) -> list[Probabilities]:
+        return [{task: predictions[k,][task][self.split.pool] for task in TASKS} for k in range(N_FOLDS)]
+
+    def _scored(self, predictions: dict[tuple, Probabilities]) -> tuple[Probabilities, Probabilities]:
+        """Of each labelled clip, by the member that held out its fold; of test clips, the mean of all members."""
+        split = self.split
+        rows = list(zip(split.labelled, split.fold, strict=True))
+        own = {task: np.stack([predictions[fold,][task][row] for row, fold in rows]) for task in TASKS}
+        test = {t: np.mean([predictions[k,][t][split.test] for k in range(N_FOLDS)], axis=0) for t in TASKS}
+        return own, test
 
     def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, dict[str, float]]:
         """Predictions of labelled clips by members that held them out, and of test clips; the pool's precision."""
-        split, n = self.split, len(self.split.labelled)
-        clips = np.concatenate([split.labelled, split.pool, split.test])
+        split = self.split
         for _ in range(way.rounds):
             jobs, right = {}, defaultdict(list)
             for k in range(N_FOLDS):
@@ -182,19 +174,9 @@ class Bench:
                 rows = Rows(split.pool, {t: p.astype(np.float32) for t, p in targets.items()}, weight)
                 taken = np.flatnonzero(sum(weight.values()) > 0)
                 jobs[k,] = rows.take(taken) if len(taken) else None
-            predictions = self.train(jobs, clips, way)
-            pool = [_part(predictions[k,], slice(n, n + len(split.pool))) for k in range(N_FOLDS)]
-            teachers = dataclasses.replace(teachers, pool=pool)
-        test = _mean([_part(one, slice(n + len(split.pool), None)) for one in predictions.values()])
-        return self._out_of_fold(predictions), test, {f"precision_{task}": np.mean(right[task]) for task in TASKS}
-
-
-def _part(probabilities: Probabilities, rows: slice | int) -> Probabilities:
-    return {task: p[rows] for task, p in probabilities.items()}
-
-
-def _mean(several: list[Probabilities]) -> Probabilities:
-    return {task: np.mean([one[task] for one in several], axis=0) for task in TASKS}
+            predictions = self.train(jobs, way)
+            teachers = dataclasses.replace(teachers, pool=self._of_pool(predictions))
+        return *self._scored(predictions), {f"precision_{task}": np.mean(right[task]) for task in TASKS}
 
 
 def _calibrated(teachers: Teachers, fold: int) -> Probabilities:

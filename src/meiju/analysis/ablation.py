@@ -10,7 +10,7 @@ from meiju import pipeline
 from meiju.analysis.variants import FULL, Variant
 from meiju.evaluation import scores
 from meiju.evaluation.metrics import SCORES
-from meiju.evaluation.scores import OUT_OF_FOLD, System
+from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, System
 from meiju.run import Run
 from meiju.training import members, workers
 
@@ -29,7 +29,7 @@ def carry_out(run: Run, variant: Variant) -> dict[str, System]:
         folder, plan = varied.folder("stage1"), members.plan(varied.config, calibration=False)
         workers.train(varied.config, pipeline.stage_data(varied), plan, folder, stage=1, label="stage 1")
     stage = scores.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
-    return {part: stage.system(part) for part in stage.groups}
+    return stage.systems[ALL_HEADS]
 
 
 def table(run: Run, found: list[tuple[Variant, dict[str, System]]]) -> pd.DataFrame:
@@ -43,11 +43,9 @@ def table(run: Run, found: list[tuple[Variant, dict[str, System]]]) -> pd.DataFr
     for part, truth, _ in scores.parts(run.corpus, run.folds):
         systems = [by_part[part] for _, by_part in found]
         named = pd.DataFrame([{"variant": v.name, "what": v.what, "part": part} for v, _ in found])
-        predictions, losses = [system.predicted for system in systems], [system.losses(truth) for system in systems]
-        scored = scores.score_rows(truth, predictions, losses, average, units[part]).drop(columns="fold_std")
-        tables.append(
-            pd.concat([named, scored, scores.differences(truth, systems, average, units=units[part])], axis=1)
-        )
+        scored = scores.score_rows(truth, systems, average, units[part]).drop(columns="fold_std")
+        compared = scores.differences(truth, systems, average, units=units[part])
+        tables.append(pd.concat([named, scored, compared], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
 from meiju.evaluation.ensemble import Probabilities
-from meiju.evaluation.scores import OUT_OF_FOLD, VALIDATION
+from meiju.evaluation.scores import OUT_OF_FOLD, VALIDATION, System
 from meiju.features import frame_store
 from meiju.run import Run
 
@@ -45,7 +45,8 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
         predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(x["validation"])])
     temperature = scores.temperatures(truth, predicted[OUT_OF_FOLD])
     named = {"stage": NAME, "system": "logistic regression", "heads": ""}
-    table = scores.score_systems([(named, predicted, temperature)], run.config, run.corpus, run.folds)
+    systems = {part: System(p, temperature) for part, p in predicted.items()}
+    table = scores.score_systems([(named, systems)], run.config, run.corpus, run.folds)
     return table, predicted["testing"]
 
 

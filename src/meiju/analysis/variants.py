@@ -24,9 +24,51 @@ class Variant:
 
 def all_variants(config: Config) -> dict[str, Variant]:
     """Every variant of a run by name, the run itself (FULL) first; none of the others has its settings."""
-    variants = [*_pseudo(config), *_fusion(config), *_punctuation(config), *_streams(config)]
-    full = Variant(FULL, FULL, "the run as it is", config)
-    return {v.name: v for v in (full, *(v for v in variants if v.config != config or not v.pseudo))}
+    variants = {FULL: Variant(FULL, FULL, "the run as it is", config)}
+
+    def add(group: str, name: str, what: str, *, supervised: bool = False, **changes) -> None:
+        # changes: by setting its value, or by group of settings those that are other ones
+        new = {key: replace(getattr(config, key), **to) if isinstance(to, dict) else to for key, to in changes.items()}
+        varied = replace(config, **new)
+        if varied != config or supervised:
+            variants[name] = Variant(name, group, what, varied, not supervised)
+
+    def fused(fusion: str, heads: tuple[int, ...]) -> dict:
+        seeds = max(1, len(every) // len(heads)) * config.train.seeds
+        return {"model": {"fusion": fusion, "heads": heads}, "train": {"seeds": seeds}}
+
+    every, first = config.model.heads, config.model.heads[:1]
+    one, only = {"model": {"heads": first}, "train": {"seeds": 1}}, "labelled clips only"
+    add("pseudo", "supervised-one-model", f"{only}, one model ({first[0]} heads)", supervised=True, **one)
+    add("pseudo", "supervised", f"{only}, all members", supervised=True)
+    add("pseudo", "gate-soft", "the whole pool, calibrated probabilities as targets", pseudo={"gate": "soft"})
+    paper = {"gate": "paper", "threshold": 0.99}
+    add("pseudo", "gate-paper", "accepted above 0.99 as the networks say it", pseudo=paper)
+    add("pseudo", "warm-start", "stage 2 from the stage-1 weights", stage2={"warm_start": True})
+
+    add("fusion", "concat", "tokens side by side (no heads, more seeds)", **fused("concat", first))
+    add("fusion", "late", "one classifier per stream, averaged (no heads, more seeds)", **fused("late", first))
+    add("fusion", "attention", "no interaction of tasks", **fused("attention", every))
+    add("fusion", "interactive", "tasks interact", **fused("interactive", every))
+    for heads in sorted({1, 2, 4, 8, *every}):
+        if config.model.width % heads == 0:
+            what = f"interactive, {heads} heads only, more seeds"
+            add("fusion", f"heads-{heads}", what, **fused("interactive", (heads,)))
+    add("fusion", "network-alone", "members without their logistic-regression head", model={"linear": 0.0})
+    alike = "all streams weigh the same for both tasks"
+    add("fusion", "equal-stream-weights", alike, model={"weigh_streams": False})
+
+    add("punctuation", "punctuation-stripped", "all marks removed", punctuation="stripped")
+    add("punctuation", "punctuation-given", "transcripts as given", punctuation="none")
+    add("punctuation", "punctuation-refined", "punctuation restored", punctuation="crf")
+
+    streams = dict(zip(config.encoders, config.streams, strict=True))
+    for name, stream in streams.items():
+        add("streams", f"only-{name}", f"{name} alone", streams=(stream,))
+    for name in streams if len(streams) > 2 else ():  # of two streams, leaving one out is the other alone
+        others = tuple(stream for other, stream in streams.items() if other != name)
+        add("streams", f"without-{name}", f"without {name}", streams=others)
+    return variants
 
 
 def choose(config: Config, names: Sequence[str]) -> list[Variant]:
@@ -41,85 +83,3 @@ def choose(config: Config, names: Sequence[str]) -> list[Variant]:
             )
     wanted = {FULL, *names}
     return [v for v in known.values() if "all" in wanted or v.name in wanted or v.group in wanted]
-
-
-def _pseudo(config: Config) -> list[Variant]:
-    def pseudo(name: str, what: str, **changes) -> Variant:
-        return Variant(name, "pseudo", what, replace(config, pseudo=replace(config.pseudo, **changes)))
-
-    warm = replace(config.stage2, warm_start=True)
-    one = replace(config, model=replace(config.model, heads=config.model.heads[:1]), train=_seeds(config, 1))
-    heads = config.model.heads[0]
-    return [
-        Variant("supervised-one-model", "pseudo", f"labelled clips only, one model ({heads} heads)", one, False),
-        Variant("supervised", "pseudo", "labelled clips only, all members", config, False),
-        pseudo("gate-soft", "the whole pool, calibrated probabilities as targets", gate="soft"),
-        pseudo("gate-paper", "accepted above 0.99 as the networks say it", gate="paper", threshold=0.99),
-        Variant("warm-start", "pseudo", "stage 2 from the stage-1 weights", replace(config, stage2=warm)),
-    ]
-
-
-def _fusion(config: Config) -> list[Variant]:
-    def variant(name: str, what: str, fusion: str, heads: tuple[int, ...]) -> Variant:
-        model = replace(config.model, fusion=fusion, heads=heads)
-        train = _seeds(config, max(1, len(config.model.heads) // len(heads)) * config.train.seeds)
-        return Variant(name, "fusion", what, replace(config, model=model, train=train))
-
-    first, every = config.model.heads[:1], config.model.heads
-    single = [h for h in sorted({1, 2, 4, 8, *every}) if config.model.width % h == 0]
-    return [
-        variant("concat", "tokens side by side (no heads, more seeds)", "concat", first),
-        variant("late", "one classifier per stream, averaged (no heads, more seeds)", "late", first),
-        variant("attention", "no interaction of tasks", "attention", every),
-        variant("interactive", "tasks interact", "interactive", every),
-        *(variant(f"heads-{h}", f"interactive, {h} heads only, more seeds", "interactive", (h,)) for h in single),
-        Variant(
-            "network-alone",
-            "fusion",
-            "members without their logistic-regression head",
-            replace(config, model=replace(config.model, linear=0.0)),
-        ),
-        Variant(
-            "equal-stream-weights",
-            "fusion",
-            "all streams weigh the same for both tasks",
-            replace(config, model=replace(config.model, weigh_streams=False)),
-        ),
-    ]
-
-
-def _punctuation(config: Config) -> list[Variant]:
-    kinds = {
-        "stripped": ("stripped", "all marks removed"),
-        "given": ("none", "transcripts as given"),
-        "refined": ("crf", "punctuation restored"),
-    }
-    return [
-        Variant(f"punctuation-{name}", "punctuation", what, replace(config, punctuation=kind))
-        for name, (kind, what) in kinds.items()
-    ]
-
-
-def _streams(config: Config) -> list[Variant]:
-    streams = dict(zip(config.encoders, config.streams, strict=True))
-    if len(streams) == 1:
-        return []
-    alone = [
-        Variant(f"only-{name}", "streams", f"{name} alone", replace(config, streams=(stream,)))
-        for name, stream in streams.items()
-    ]
-    # Of two streams, leaving one out is the other alone.
-    left_out = [] if len(streams) == 2 else list(streams)
-    return alone + [
-        Variant(
-            f"without-{name}",
-            "streams",
-            f"without {name}",
-            replace(config, streams=tuple(s for other, s in streams.items() if other != name)),
-        )
-        for name in left_out
-    ]
-
-
-def _seeds(config: Config, seeds: int):
-    return replace(config.train, seeds=seeds)

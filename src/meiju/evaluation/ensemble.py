@@ -125,14 +125,6 @@ def rescaled(drawn: np.ndarray) -> np.ndarray:
     return 1 / n_seeds + np.sqrt(n_seeds / (n_seeds - 1)) * (drawn - 1 / n_seeds)
 
 
-def soft_vote(folder: Path, config: Config, names: Sequence[str]) -> Probabilities:
-    """The mean probabilities of all members of a stage, of clips that none of them trained on.
-
-    There are as many members of each head count, so this is the multi-head voting of arXiv 2501.06215.
-    """
-    return mean_over(folder, members.plan(config, calibration=False), names)
-
-
 def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
     """The likeliest labels: columns emotion and intent, indexed by clip name."""
     wrong = [task for task in TASKS if probabilities[task].shape[1] != len(labels[task])]

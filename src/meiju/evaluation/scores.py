@@ -1,7 +1,7 @@
 """Scores of a run's systems, and differences between systems: out of fold and on Validation."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,43 +31,31 @@ AND_SEEDS, ALONE = "and seeds", "alone"  # how the text ends that says what the 
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
-
-    groups[part]: the members' probabilities. by_heads[part][heads]: their mean over the members of one head count, or
-    with ALL_HEADS over all of them. Clips are in the order of `folds` and of the validation part.
-    temperature[heads][task]: see `log_losses`.
-    """
-
-    name: str
-    groups: dict[str, list[FoldPredictions]]
-    by_heads: dict[str, dict[int | str, Probabilities]]
-    temperature: dict[int | str, dict[str, float]]
-
-    def system(self, part: str) -> "System":
-        """All members together, for one part."""
-        return System(self.by_heads[part][ALL_HEADS], self.groups[part], self.temperature[ALL_HEADS])
-
-
-@dataclass(frozen=True)
 class System:
-    """Predictions for one part, to be compared with others: probabilities by task [N, K], and the members.
+    """Predictions for one part, to be compared with others: probabilities by task [N, K], and the members, if known.
 
-    temperature[task]: see `log_losses`.
+    temperature[task] is the one that suits the system out of fold.
     """
 
     probabilities: Probabilities
-    groups: list[FoldPredictions]
     temperature: dict[str, float]
+    groups: list[FoldPredictions] = field(default_factory=list)
 
     @property
     def predicted(self) -> dict[str, np.ndarray]:
         """The likeliest class numbers [N] of each task."""
-        return decide(self.probabilities)
+        return {task: self.probabilities[task].argmax(axis=1) for task in TASKS}
 
     def losses(self, truth: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The log-loss of each clip by task [N]."""
-        return log_losses(truth, self.probabilities, self.temperature)
+        """The log-loss of each clip by task [N], after the temperature.
+
+        Lower is better. F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it;
+        this is less so. The temperature, so that members that are only surer, or less sure, do not differ.
+        """
+        return {
+            task: -np.log(np.maximum(calibrate(p, self.temperature[task])[np.arange(len(p)), truth[task]], 1e-12))
+            for task, p in self.probabilities.items()
+        }
 
     @property
     def has_seeds(self) -> bool:
@@ -80,18 +68,33 @@ class System:
         return sum((group.n_seeds - 1) * len(group.heads) for group in self.groups)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """The predictions of the members of a stage, by part (OUT_OF_FOLD and, where the corpus has it, VALIDATION).
+
+    systems[heads][part]: the members of one head count, or with ALL_HEADS all of them. Clips are in the order of
+    `folds` and of the validation part.
+    """
+
+    name: str
+    systems: dict[int | str, dict[str, System]]
+
+    def system(self, part: str) -> System:
+        """All members together, for one part."""
+        return self.systems[ALL_HEADS][part]
+
+
 def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> Stage:
     """Gather the predictions of a finished stage."""
     groups = {OUT_OF_FOLD: ensemble.out_of_fold(folder, config, folds)}
     if len(corpus.part("validation")):
         groups[VALIDATION] = ensemble.other_parts(folder, config, list(corpus.part("validation").name))
-    by_heads = {
-        part: {n: ensemble.mean_of(own, n) for n in config.model.heads} | {ALL_HEADS: ensemble.mean_of(own)}
-        for part, own in groups.items()
-    }
-    truth = truth_of(corpus, "training", folds.name)
-    temperature = {heads: temperatures(truth, predicted) for heads, predicted in by_heads[OUT_OF_FOLD].items()}
-    return Stage(name, groups, by_heads, temperature)
+    truth, systems = truth_of(corpus, "training", folds.name), {}
+    for heads in (*config.model.heads, ALL_HEADS):
+        means = {part: ensemble.mean_of(own, None if heads == ALL_HEADS else heads) for part, own in groups.items()}
+        temperature = temperatures(truth, means[OUT_OF_FOLD])
+        systems[heads] = {part: System(mean, temperature, groups[part]) for part, mean in means.items()}
+    return Stage(name, systems)
 
 
 def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -100,34 +103,22 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
     Columns stage, system, heads, part, and those of `score_rows`.
     """
     systems = [
-        (
-            {"stage": stage.name, "system": _system(heads), "heads": heads},
-            {part: predicted[heads] for part, predicted in stage.by_heads.items()},
-            temperature,
-        )
+        ({"stage": stage.name, "system": _system(heads), "heads": heads}, by_part)
         for stage in stages
-        for heads, temperature in stage.temperature.items()
+        for heads, by_part in stage.systems.items()
     ]
     return score_systems(systems, config, corpus, folds)
 
 
 def score_systems(
-    systems: Sequence[tuple[dict, dict[str, Probabilities], dict[str, float]]],
-    config: Config,
-    corpus: Corpus,
-    folds: pd.DataFrame,
+    systems: Sequence[tuple[dict, dict[str, System]]], config: Config, corpus: Corpus, folds: pd.DataFrame
 ) -> pd.DataFrame:
-    """The scores of systems, a row per part and system.
-
-    systems: of each, the columns that name it, its probabilities by part and its temperature by task.
-    """
+    """The scores of systems, a row per part and system. systems: the columns that name each, and itself by part."""
     tables, units = [], units_by_part(config, corpus, folds)
     for part, truth, fold in parts(corpus, folds):
-        named = pd.DataFrame([columns | {"part": part} for columns, _, _ in systems])
-        predictions = [decide(probabilities[part]) for _, probabilities, _ in systems]
-        losses = [log_losses(truth, probabilities[part], temperature) for _, probabilities, temperature in systems]
-        scored = score_rows(truth, predictions, losses, config.corpus.average, units[part], fold)
-        tables.append(pd.concat([named, scored], axis=1))
+        named = pd.DataFrame([columns | {"part": part} for columns, _ in systems])
+        own = [by_part[part] for _, by_part in systems]
+        tables.append(pd.concat([named, score_rows(truth, own, config.corpus.average, units[part], fold)], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -146,56 +137,46 @@ def majority(config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFram
     shares = {task: np.bincount(training[task], minlength=len(corpus.labels[task])) / len(folds) for task in TASKS}
     name = "always " + ", ".join(corpus.labels[task][share.argmax()] for task, share in shares.items())
     always = {
-        part: {task: np.tile(share, (len(truth[task]), 1)) for task, share in shares.items()}
+        part: System({t: np.tile(share, (len(truth[t]), 1)) for t, share in shares.items()}, dict.fromkeys(TASKS, 1.0))
         for part, truth, _ in parts(corpus, folds)
     }
-    named = {"stage": "majority", "system": name, "heads": ""}
-    return score_systems([(named, always, dict.fromkeys(TASKS, 1.0))], config, corpus, folds)
+    return score_systems([({"stage": "majority", "system": name, "heads": ""}, always)], config, corpus, folds)
 
 
 def score_rows(
-    truth: dict[str, np.ndarray],
-    predictions: Sequence[dict[str, np.ndarray]],
-    losses: Sequence[dict[str, np.ndarray]],
-    average: str,
-    units: Units,
-    fold: np.ndarray | None = None,
+    truth: dict[str, np.ndarray], systems: Sequence[System], average: str, units: Units, fold: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """The scores of some systems, a row each, from their class numbers [N] and log-losses [N] by task.
+    """The scores of some systems, a row each. truth: class numbers [N] by task; fold: of each clip [N], where known.
 
     Columns n_clips, E, I, JRBM, JRBM_low and JRBM_high, log_loss_emotion, log_loss_intent, log_loss (their sum),
     log_loss_low and log_loss_high, over (what these 95 % intervals resample, in words), fold_std (standard deviation of
-    JRBM over folds; NaN where `fold` is None, on Validation).
+    JRBM over folds; NaN without folds, on Validation).
     """
-    drawn = bootstrap(truth, predictions, average, units=units, losses=losses)
+    drawn = _bootstrap(truth, systems, average, units)
     rows = []
-    for k, predicted in enumerate(predictions):
+    for k, system in enumerate(systems):
         row: dict[str, float | int | str] = {"n_clips": len(truth[TASKS[0]])}
-        for name, value in _values(truth, predicted, losses[k], average).items():
+        for name, value in _values(truth, system, average).items():
             row[name] = value
             if name in ("JRBM", "log_loss"):
                 row[f"{name}_low"], row[f"{name}_high"] = interval(value, drawn[name][k], units)
-        rows.append(row | {"over": units.what, "fold_std": _fold_sd(truth, predicted, fold, average)})
+        by_fold = [] if fold is None else [row["JRBM"] for row in scores_by_fold(truth, system, fold, average)]
+        rows.append(row | {"over": units.what, "fold_std": np.std(by_fold, ddof=1) if by_fold else np.nan})
     return pd.DataFrame(rows)
+
+
+def scores_by_fold(truth: dict[str, np.ndarray], system: System, fold: np.ndarray, average: str) -> list[dict]:
+    """A row per fold: fold, clips, E, I and JRBM of the clips that it holds out. fold: of each clip [N]."""
+    predicted, rows = system.predicted, []
+    for k in np.unique(fold):
+        own = [{task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)]
+        rows.append({"fold": str(k), "clips": (fold == k).sum(), **joint_score(*own, average)})
+    return rows
 
 
 def temperatures(truth: dict[str, np.ndarray], probabilities: Probabilities) -> dict[str, float]:
     """The temperature of each task that suits a system's out-of-fold probabilities best."""
     return {task: fit_temperature(probabilities[task], truth[task]) for task in TASKS}
-
-
-def log_losses(
-    truth: dict[str, np.ndarray], probabilities: Probabilities, temperature: dict[str, float]
-) -> dict[str, np.ndarray]:
-    """The log-loss of each clip by task [N], after the temperature that suits the system out of fold.
-
-    Lower is better. F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this
-    is less so. The temperature, so that members that are only surer, or less sure, do not differ.
-    """
-    return {
-        task: -np.log(np.maximum(calibrate(p, temperature[task])[np.arange(len(p)), truth[task]], 1e-12))
-        for task, p in probabilities.items()
-    }
 
 
 def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
@@ -208,7 +189,7 @@ def gains(before: Stage, after: Stage, config: Config, corpus: Corpus, folds: pd
     for part, truth, _ in parts(corpus, folds):
         both = [stage.system(part) for stage in (before, after)]
         found = differences(truth, both, config.corpus.average, units=units[part]).iloc[1]
-        values = [_values(truth, s.predicted, s.losses(truth), config.corpus.average) for s in both]
+        values = [_values(truth, system, config.corpus.average) for system in both]
         for name in ("JRBM", *LOG_LOSSES):
             row = {"part": part, "score": name, before.name: values[0][name], after.name: values[1][name]}
             row |= {"difference": found[f"d_{name}"], "low": found[f"d_{name}_low"], "high": found[f"d_{name}_high"]}
@@ -257,10 +238,9 @@ def differences(
     Applied Statistics 1, 386-411), so the interval is rather too wide, by a factor of up to 1.4. Left out is what all
     members of a fold share: its training clips and its pseudo-labels; so are the split into folds and the corpus.
     """
-    predicted, losses = [s.predicted for s in systems], [s.losses(truth) for s in systems]
-    drawn = bootstrap(truth, predicted, average, units=units, losses=losses, n_draws=n_draws, seed=seed)
+    drawn = _bootstrap(truth, systems, average, units, n_draws=n_draws, seed=seed)
     over_seeds = [_over_seeds(truth, system, average, n_draws, [seed, k]) for k, system in enumerate(systems)]
-    values = [_values(truth, *both, average) for both in zip(predicted, losses, strict=True)]
+    values = [_values(truth, system, average) for system in systems]
     rows = []
     for k, system in enumerate(systems):
         has_seeds = systems[0].has_seeds and system.has_seeds
@@ -280,11 +260,6 @@ def differences(
 def is_beyond_chance(low: float, high: float, covers: str) -> bool:
     """Whether a difference may be called one: its interval leaves out 0, and covers the chance of training."""
     return covers.endswith(AND_SEEDS) and (low > 0 or high < 0)
-
-
-def decide(probabilities: Probabilities) -> dict[str, np.ndarray]:
-    """The likeliest class numbers [N] of each task."""
-    return {task: probabilities[task].argmax(axis=1) for task in TASKS}
 
 
 def parts(corpus: Corpus, folds: pd.DataFrame) -> Iterator[tuple[str, dict[str, np.ndarray], np.ndarray | None]]:
@@ -340,24 +315,20 @@ def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, flo
     return tuple(variances)
 
 
-def _values(truth: dict, predicted: dict, losses: dict, average: str) -> dict[str, float]:
+def _bootstrap(truth: dict, systems: Sequence[System], average: str, units: Units, **options) -> dict[str, np.ndarray]:
+    """Of each score the draws [systems, n_draws]; see `bootstrap`."""
+    predicted, losses = [s.predicted for s in systems], [s.losses(truth) for s in systems]
+    return bootstrap(truth, predicted, average, units=units, losses=losses, **options)
+
+
+def _values(truth: dict, system: System, average: str) -> dict[str, float]:
     """E, I, JRBM and the LOG_LOSSES."""
+    losses = system.losses(truth)
     means = [float(losses[task].mean()) for task in TASKS]
-    return joint_score(truth, predicted, average) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
+    return joint_score(truth, system.predicted, average) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
 
 
 def _system(heads: int | str) -> str:
     if heads == ALL_HEADS:
         return "all heads, mean"
     return f"{heads} head{'s' * (heads > 1)}"
-
-
-def _fold_sd(truth: dict, predicted: dict, fold: np.ndarray | None, average: str) -> float:
-    """Standard deviation of JRBM over folds; NaN where the clips have none."""
-    if fold is None:
-        return float("nan")
-    by_fold = [
-        joint_score(*({task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)), average)["JRBM"]
-        for k in np.unique(fold)
-    ]
-    return float(np.std(by_fold, ddof=1))

@@ -91,21 +91,6 @@ class Classifier(nn.Module):
         return self.output(self.dropout(nn.functional.gelu(self.hidden(x))))
 
 
-class Concat(nn.Module):
-    """Tokens of all streams side by side; a missing stream is zeros."""
-
-    def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
-        super().__init__()
-        self.tokens = Tokens(members, spec, config, random)
-        d_in = len(spec.streams) * config.width
-        self.classify = nn.ModuleDict({t: Classifier(members, d_in, spec.classes[t], config, random) for t in TASKS})
-
-    def forward(self, batch: Batch) -> Logits:
-        tokens, _ = self.tokens(batch)
-        main = {task: self.classify[task](tokens[:, :, k].flatten(start_dim=2)) for k, task in enumerate(TASKS)}
-        return Logits(main)
-
-
 class Late(nn.Module):
     """Each stream decides alone; a clip without any stream gets the mean of each classifier's guess at nothing."""
 
@@ -161,13 +146,8 @@ class TaskInteraction(nn.Module):
 
     def forward(self, own: Tensor, other: Tensor, present: Tensor) -> Tensor:
         # own, other: (E, B, S, D), present: (E, B, S)
-        gate, attended = self.look(own, other, present)
-        return own + gate * attended
-
-    def look(self, own: Tensor, other: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """How far the gate of each unit is open, in (0, 1), and what waits before it: (E, B, S, D) each."""
         attended = self.drop(self.attention(own, other, present))
-        return self.gate(torch.cat([own, attended], dim=-1)).sigmoid(), attended
+        return own + self.gate(torch.cat([own, attended], dim=-1)).sigmoid() * attended
 
 
 class BranchDropout(nn.Module):
@@ -190,15 +170,16 @@ class BranchDropout(nn.Module):
 
 
 class Interactive(nn.Module):
-    """Attention over streams, then gated attention between the tasks; `Attentive` is the same without the latter."""
+    """Attention over streams, then gated attention between the tasks; the classes below do without one or both."""
 
-    interact = True
+    attend = interact = True
 
     def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
         d_flat = len(spec.streams) * config.width
         self.tokens = Tokens(members, spec, config, random)
-        self.within = nn.ModuleDict({t: ModalityAttention(members, config, heads, random) for t in TASKS})
+        if self.attend:
+            self.within = nn.ModuleDict({t: ModalityAttention(members, config, heads, random) for t in TASKS})
         self.classify = nn.ModuleDict({t: Classifier(members, d_flat, spec.classes[t], config, random) for t in TASKS})
         if self.interact:
             self.between = nn.ModuleDict({t: TaskInteraction(members, config, heads, random) for t in TASKS})
@@ -206,17 +187,19 @@ class Interactive(nn.Module):
 
     def forward(self, batch: Batch) -> Logits:
         tokens, present = self.tokens(batch)  # (E, B, tasks, S, D), (E, B, S)
-        own = {task: self.within[task](tokens[:, :, k], present) for k, task in enumerate(TASKS)}
-        if not self.interact:
-            main = {task: self.classify[task](_side_by_side(x, present)) for task, x in own.items()}
-            return Logits(main)
-        emotion, intent = TASKS
-        fused = {
-            emotion: self.between[emotion](own[emotion], own[intent], present),
-            intent: self.between[intent](own[intent], own[emotion], present),
-        }
-        main = {task: self.classify[task](_side_by_side(x, present)) for task, x in fused.items()}
-        auxiliary = {task: self.auxiliary[task](_side_by_side(x, present)) for task, x in own.items()}
+        own = fused = {task: tokens[:, :, k] for k, task in enumerate(TASKS)}
+        if self.attend:
+            own = fused = {task: self.within[task](x, present) for task, x in own.items()}
+        if self.interact:
+            other = dict(zip(TASKS, TASKS[::-1], strict=True))
+            fused = {task: self.between[task](x, own[other[task]], present) for task, x in own.items()}
+
+        def side_by_side(x: Tensor) -> Tensor:
+            # Zeros for streams that are not there. Each keeps its place, which serves better than the tokens' mean.
+            return (x * present[..., None]).flatten(start_dim=2)
+
+        main = {task: self.classify[task](side_by_side(x)) for task, x in fused.items()}
+        auxiliary = {task: self.auxiliary[task](side_by_side(own[task])) for task in TASKS if self.interact}
         return Logits(main, auxiliary)
 
 
@@ -226,12 +209,10 @@ class Attentive(Interactive):
     interact = False
 
 
+class Concat(Interactive):
+    """Tokens of all streams side by side."""
+
+    attend = interact = False
+
+
 FUSIONS = {"interactive": Interactive, "attention": Attentive, "late": Late, "concat": Concat}
-
-
-def _side_by_side(x: Tensor, present: Tensor) -> Tensor:
-    """Tokens one after another, zeros for those that are not there: (E, B, S, D), (E, B, S) -> (E, B, S * D).
-
-    Each stream keeps its own place, which serves the classifier better than the tokens' mean.
-    """
-    return (x * present[..., None]).flatten(start_dim=2)

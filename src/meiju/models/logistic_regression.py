@@ -59,9 +59,21 @@ class LogisticRegressionHead(nn.Module):
         return torch.cat(pooled, dim=-1), torch.cat(there, dim=-1)
 
     def set_moments(self, member: int, pooled: np.ndarray, there: np.ndarray) -> None:
-        """Set a member's centre and scale by rows [N, P], as from `pool`."""
-        centre, scale = self._moments(pooled, there)
-        self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(scale)
+        """Set a member's centre and scale by rows [N, P], as from `pool`.
+
+        Then every stream has a mean squared length of 1: all weigh alike at first. A value that does not vary has a
+        scale of 0, and takes no part in its stream's length.
+        """
+        n = np.maximum(there.sum(axis=0), 1)
+        centre = np.where(there, pooled, 0).sum(axis=0) / n
+        variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
+        scales = []
+        for stream, its, mean in zip(self.dims, *map(self.by_stream, (variance, centre)), strict=True):
+            varies = its > CONSTANT * np.maximum(mean**2, its.max())
+            # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are random.
+            length = np.full_like(its, its.sum()) if stream in self.single else its * np.count_nonzero(varies)
+            scales.append(np.where(varies, 1 / np.sqrt(np.where(varies, length, 1)), 0))
+        self.centre[member], self.scale[member] = torch.from_numpy(centre), torch.from_numpy(np.concatenate(scales))
 
     def standardise(self, member: int, pooled: np.ndarray, there: np.ndarray) -> np.ndarray:
         """Rows [N, P], as from `pool`, by the member's centre and scale."""
@@ -84,28 +96,15 @@ class LogisticRegressionHead(nn.Module):
         for task in TASKS:
             # A coefficient of variance v is one of variance 1 on values that are sqrt(v) times as large.
             deviation = np.sqrt(PRIOR * np.repeat(variances[task], widths)).astype(x.dtype)
-            row, label, share = one_class_per_row(targets[task], weight[task])
+            # Cross-entropy is linear in its target: a row with shares of several classes equals as many rows, each of
+            # one class and weighted by its share.
+            share = targets[task] * weight[task][:, None]
+            row, label = np.nonzero(share)
             scaled = x[row]
             scaled *= deviation  # in place: with a large pool, rows are many megabytes
-            weights, bias = _logistic(scaled, label, share, n_classes=targets[task].shape[1])
+            weights, bias = _logistic(scaled, label, share[row, label], n_classes=share.shape[1])
             getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights * deviation[:, None])
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
-
-    def _moments(self, pooled: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Centre and scale [1, P], such that every stream has a mean squared length of 1: all weigh alike at first.
-
-        A value that does not vary has a scale of 0, and takes no part in its stream's length.
-        """
-        n = np.maximum(there.sum(axis=0), 1)
-        centre = np.where(there, pooled, 0).sum(axis=0) / n
-        variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
-        scales = []
-        for stream, its, mean in zip(self.dims, *map(self.by_stream, (variance, centre)), strict=True):
-            varies = its > CONSTANT * np.maximum(mean**2, its.max())
-            # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are random.
-            length = np.full_like(its, its.sum()) if stream in self.single else its * np.count_nonzero(varies)
-            scales.append(np.where(varies, 1 / np.sqrt(np.where(varies, length, 1)), 0))
-        return centre[None], np.concatenate(scales)[None]
 
     def _width(self, stream: str) -> int:
         return self.dims[stream] * (1 if stream in self.single else 2)
@@ -114,17 +113,6 @@ class LogisticRegressionHead(nn.Module):
     def _standardised(pooled, there, centre, scale):
         """What is not there lies at the mean."""
         return (pooled - centre) * scale * there
-
-
-def one_class_per_row(targets: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of one class each that have the cross-entropy of targets [N, K] with weight [N]: row number, class, weight.
-
-    Cross-entropy is linear in its target, so a row with shares of several classes equals as many rows, each of one
-    class and weighted by its share. A one-hot row stays one; of weight 0 none is left.
-    """
-    share = targets * weight[:, None]
-    row, label = np.nonzero(share)
-    return row, label, share[row, label]
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -53,10 +53,6 @@ class MemberNetwork(nn.Module):
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take over what `weights` gave. Raises RuntimeError where names or shapes differ."""
-        self.load_state_dict({_name_in_module(name): weight for name, weight in weights.items()})
-
-
-def _name_in_module(name: str) -> str:
-    if name.startswith(HEAD_KEYS):
-        return f"regression.{name.removeprefix(HEAD_KEYS)}"
-    return f"fusion.{name}"
+        head = {name for name in weights if name.startswith(HEAD_KEYS)}
+        renamed = {name: f"regression.{name.removeprefix(HEAD_KEYS)}" for name in head}
+        self.load_state_dict({renamed.get(name, f"fusion.{name}"): weight for name, weight in weights.items()})

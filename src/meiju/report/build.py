@@ -8,10 +8,11 @@ import pandas as pd
 from meiju import pipeline
 from meiju.config import as_settings
 from meiju.data import folds
+from meiju.data.corpus import PARTS
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
 from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.metrics import joint_score, per_class
+from meiju.evaluation.metrics import per_class
 from meiju.evaluation.scores import ALL_HEADS, AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
 from meiju.pseudo import teachers
 from meiju.report import figures, page
@@ -35,9 +36,15 @@ def write(run: Run) -> None:
 
 def render(run: Run, sections: list[Section]) -> str:
     """The report as one HTML page."""
+    config, sizes = run.config, run.corpus.clips.part.value_counts()
+    counts = ", ".join(f"{sizes.get(part, 0)} {part}" for part in PARTS)
+    members = f"{config.folds} folds, heads {', '.join(map(str, config.model.heads))}, seeds: {config.train.seeds}"
+    intro = [f"Clips: {counts}. Streams: {', '.join(config.streams)}. Members: {members}."]
+    if sample_corpus.is_sample(config.corpus.root):
+        intro.insert(0, "This is the made-up sample corpus: its scores say nothing about the challenge.")
     made_with = {package: version(package) for package in log.PACKAGES}
-    title = f"Emotion and intent: run {run.config.run}"
-    return page.render(title=title, intro=_intro(run), sections=sections, made_with=made_with)
+    title = f"Emotion and intent: run {config.run}"
+    return page.render(title=title, intro=intro, sections=sections, made_with=made_with)
 
 
 def build(
@@ -84,52 +91,33 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     return pd.concat(tables).sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
-def _intro(run: Run) -> list[str]:
-    config, sizes = run.config, run.corpus.clips.part.value_counts()
-    counts = ", ".join(f"{sizes.get(part, 0)} {part}" for part in ("training", "validation", "testing", "unlabelled"))
-    members = f"{config.folds} folds, heads {', '.join(map(str, config.model.heads))}, seeds: {config.train.seeds}"
-    intro = [f"Clips: {counts}. Streams: {', '.join(config.streams)}. Members: {members}."]
-    if sample_corpus.is_sample(config.corpus.root):
-        intro.insert(0, "This is the made-up sample corpus: its scores say nothing about the challenge.")
-    return intro
-
-
 def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
     table = scores.table(stages, run.config, run.corpus, run.folds)
     shown = scores.summary(table, run.config, run.corpus, run.folds)
     shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
-    ablation = run.ablation_folder / "ablation.md"
-    link = ablation.relative_to(run.folder("report")).as_posix()
-    return Section(
-        "Scores",
-        [
-            f"E and I are the F1 of emotion and of intent, class average ({run.config.corpus.average}). JRBM is "
-            "their harmonic mean, 2EI / (E + I). All lie between 0 and 1.",
-            "Out-of-fold scores are of training clips, each judged by members that never saw it. "
-            + (
-                "Nothing was trained, calibrated or chosen on Validation."
-                if VALIDATION in set(table.part)
-                else "The corpus has no Validation part."
-            ),
-            "What the score out of fold says of test clips: "
-            + " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by)),
-        ],
-        [
-            Table(
-                "All systems",
-                f"Bold: {submitted}, whose members predict the submission, all head counts together. Majority: the "
-                f"score of always taking the commonest class of the training part. {page.explain(shown)}",
-                page.score_frame(shown),
-                strong=frozenset(shown.index[shown.stage == submitted]),
-            ),
-            Table(
-                "Every head count",
-                "Scores of the members of one head count.",
-                page.score_frame(table[table.heads != ALL_HEADS]),
-            ),
-        ],
-        link=("What each part of the system is worth (ablation)", link) if ablation.exists() else None,
+    has_validation = VALIDATION in set(table.part)
+    untouched = "Nothing was trained, calibrated or chosen on Validation."
+    forecast = " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by))
+    text = [
+        f"E and I are the F1 of emotion and of intent, class average ({run.config.corpus.average}). JRBM is their "
+        "harmonic mean, 2EI / (E + I). All lie between 0 and 1.",
+        "Out-of-fold scores are of training clips, each judged by members that never saw it. "
+        + (untouched if has_validation else "The corpus has no Validation part."),
+        f"What the score out of fold says of test clips: {forecast}",
+    ]
+    caption = (
+        f"Bold: {submitted}, whose members predict the submission, all head counts together. Majority: the score of "
+        f"always taking the commonest class of the training part. {page.explain(shown)}"
     )
+    strong = frozenset(shown.index[shown.stage == submitted])
+    every = page.score_frame(table[table.heads != ALL_HEADS])
+    tables = [
+        Table("All systems", caption, page.score_frame(shown), strong=strong),
+        Table("Every head count", "Scores of the members of one head count.", every),
+    ]
+    ablation = run.ablation_folder / "ablation.md"
+    link = ("What each part of the system is worth (ablation)", ablation.relative_to(run.folder("report")).as_posix())
+    return Section("Scores", text, tables, link=link if ablation.exists() else None)
 
 
 def _gain(run: Run, stages: list[Stage], too_few: str) -> Section:
@@ -137,16 +125,14 @@ def _gain(run: Run, stages: list[Stage], too_few: str) -> Section:
         return Section("What stage 2 gains", [too_few])
     found = scores.gains(*stages, run.config, run.corpus, run.folds)
     beyond = [scores.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
+    covers = (
+        "With one seed nothing tells how far another random start would have led: a gain of this size may be chance "
+        "even where the 95 % interval leaves out 0. With --train.seeds 2 or more, the interval covers seeds as well."
+    )
     if found.interval.str.endswith(AND_SEEDS).all():
         covers = (
             "The 95 % interval allows for other clips, speakers or dialogues, as it says, and for other random starts "
             "of the members. Bold where it leaves out 0."
-        )
-    else:
-        covers = (
-            "With one seed nothing tells how far another random start would have led, and a gain of this size may be "
-            "chance even where the 95 % interval leaves out 0. With --train.seeds 2 or more, the interval covers the "
-            "seeds as well."
         )
     table = Table(
         "Gain",
@@ -172,24 +158,15 @@ def _classes(run: Run, stage: Stage) -> Section:
                 figure = figures.confusion(*named, labels[task], title=title, task=task)
         frame = pd.concat(found)[[task, "part", "support", "precision", "recall", "F1"]]
         formats = dict.fromkeys(("precision", "recall", "F1"), SHORT)
-        items += [
-            Table(f"F1 of each {task}", f"{stage.name.capitalize()} by true {task}.", frame, formats),
-            Picture(
-                f"Confusion of {task}",
-                "Colour: share of the true class's clips in %. Numbers: clips.",
-                figures.to_data_uri(figure),
-            ),
-        ]
+        items.append(Table(f"F1 of each {task}", f"{stage.name.capitalize()} by true {task}.", frame, formats))
+        caption = "Colour: share of the true class's clips in %. Numbers: clips."
+        items.append(Picture(f"Confusion of {task}", caption, figures.to_data_uri(figure)))
     return Section("Classes", [], items)
 
 
 def _folds(run: Run, stage: Stage) -> Section:
     _, truth, fold = next(scores.parts(run.corpus, run.folds))
-    predicted = stage.system(OUT_OF_FOLD).predicted
-    rows = []
-    for k in np.unique(fold):
-        own = [{task: of[task][fold == k] for task in TASKS} for of in (truth, predicted)]
-        rows.append({"fold": str(k), "clips": (fold == k).sum(), **joint_score(*own, run.config.corpus.average)})
+    rows = scores.scores_by_fold(truth, stage.system(OUT_OF_FOLD), fold, run.config.corpus.average)
     caption = f"Scores of {stage.name} on the training clips that each fold holds out, all head counts together."
     return Section("Folds", [], [Table("Scores by fold", caption, pd.DataFrame(rows))])
 
@@ -215,20 +192,16 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Secti
         "accepted (mean over folds)."
         for task in TASKS
     ]
-    table = Table(
-        "Gates",
+    caption = (
         "By fold: the temperature, the confidence asked for after it, and the share of right labels among the rows "
-        "that pass, which neither the teachers nor the calibration models saw. In a pool with another mix of labels it "
-        "can be lower.",
-        gates,
-        {"temperature": SHORT, "threshold": "{:.4f}", "precision": SHORT},
+        "that pass, which neither teachers nor calibration models saw. In a pool with another mix of labels it can be "
+        "lower."
     )
+    table = Table("Gates", caption, gates, {"temperature": SHORT, "threshold": "{:.4f}", "precision": SHORT})
     both = pseudo[pseudo.emotion_accepted & pseudo.intent_accepted]
-    drawn = figures.accepted_pairs(
-        teachers.pair_counts(both, n_folds, run.corpus),
-        teachers.pair_counts(run.corpus.part("training"), 1, run.corpus),
-        title="Pairs of emotion and intent",
-    )
+    known, counted = run.corpus.part("training"), teachers.pair_counts
+    pairs = counted(both, n_folds, run.corpus), counted(known, 1, run.corpus)
+    drawn = figures.accepted_pairs(*pairs, title="Pairs of emotion and intent")
     caption = "Clips of which both tasks were accepted (mean over folds), beside the training clips."
     return Section("Pseudo-labels", text, [table, Picture("Accepted pairs", caption, figures.to_data_uri(drawn))])
 
@@ -246,10 +219,8 @@ def _confidence(run: Run, stage: Stage) -> Section:
         right = before.argmax(axis=1) == truth[task]
         confidence = {"before": before.max(axis=1), "after": after.max(axis=1)}
         drawn = figures.reliability(confidence, right, title=f"Confidence and accuracy of {task}, {stage.name}")
-        caption = (
-            "Share of right predictions out of fold, of ten groups of equally many clips by confidence, before and "
-            "after the temperature. On the line, confidence is what it says."
-        )
+        caption = "Share of right predictions out of fold, of ten groups of equally many clips by confidence, before "
+        caption += "and after the temperature. On the line, confidence is what it says."
         items.append(Picture(f"Confidence of {task}", caption, figures.to_data_uri(drawn)))
     return Section("Confidence", [], items)
 

@@ -117,16 +117,6 @@ class Frames:
         return mean.float(), torch.where(varies, std, 0.0).float()
 
 
-def step_bytes(frames: Frames, n_clips: int, width: int) -> int:
-    """About how much memory a training step of one member takes, with batches of so many clips and tokens so wide.
-
-    Nearly all of it is one float32 per value of a frame, for the frames as they are, standardised and masked and for a
-    gradient, and per unit of a frame, for what the layers before the pooling keep for theirs.
-    """
-    lengths = {stream: min(longest, MAX_FRAMES) for stream, longest in frames.longest.items()}
-    return 4 * n_clips * sum(lengths[stream] * (4 * dim + 10 * width) for stream, dim in frames.dims.items())
-
-
 @dataclass(frozen=True)
 class Rows:
     """Clips to learn from: clip numbers [N], targets[task] [N, K] (rows sum to 1), weight[task] [N] in the loss."""

@@ -36,9 +36,7 @@ def train_members(
     network with its weights averaged over the ends of the last epochs (Izmailov et al. 2018, section 3).
     """
     shapes = {(n_steps(config, len(one.labelled)), n_pseudo(one, config.batch_size, pseudo_ratio)) for one in data}
-    if len(shapes) != 1:
-        raise ValueError(f"members that train together need the same number of steps and batches; got {shapes}")
-    total, n_pseudo_per_step = shapes.pop()
+    ((total, n_pseudo_per_step),) = shapes
     random = MemberRandom([one.seed for one in data], frames.device)
     classes = {task: data[0].labelled.targets[task].shape[1] for task in TASKS}
     network = MemberNetwork(InputSpec(frames.dims, frames.single, classes), model, heads=heads, random=random)

@@ -1,7 +1,7 @@
 """Trains the members of a stage in worker processes, and loads them as stacked networks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from meiju.features import frame_store
 from meiju.features.frame_store import Store
 from meiju.models.layers import InputSpec, NoRandom
 from meiju.models.network import MemberNetwork
-from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps, step_bytes
+from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
 from meiju.training.loop import predict, train_members
 from meiju.training.members import Member, missing, weights_name
 from meiju.utils import files
@@ -65,28 +65,22 @@ def train(config: Config, data: StageData, members: list[Member], folder: Path, 
             bar.update(len(todo[k]))
 
 
-def load_weights(folder: Path, members: Sequence[Member]) -> dict[str, Tensor]:
-    """The weights of members of one head count, stacked: each [E, ...] in the order of `members`."""
-    states = []
-    for member in members:
-        path = folder / weights_name(member)
-        with files.reading(path), safe_open(path, framework="pt") as file:
-            states.append({key: file.get_tensor(key) for key in sorted(file.keys())})
-            if not all(weight.is_floating_point() and weight.isfinite().all() for weight in states[-1].values()):
-                raise ValueError("weights that are no finite numbers")
-    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
+def read_weights(folder: Path, members: Sequence[Member]) -> tuple[InputSpec, dict[str, Tensor]]:
+    """What members of one head count were trained on, which must be the same, and their weights.
 
-
-def read_shape(folder: Path, members: Sequence[Member]) -> InputSpec:
-    """The streams and classes that members were trained on, as their weights' files tell it; all must tell the same."""
-    shapes = []
+    These are stacked: each [E, ...] in the order of `members`. Raises Damaged where a file is not whole.
+    """
+    shapes, states = [], []
     for member in members:
         path = folder / weights_name(member)
         with files.reading(path), safe_open(path, framework="pt") as file:
             shapes.append(InputSpec.from_json((file.metadata() or {})["shape"]))
-            if shapes[-1] != shapes[0] or list(shapes[-1].streams) != list(shapes[0].streams):
+            if shapes[-1].to_json() != shapes[0].to_json():
                 raise ValueError(f"other streams or classes than in {weights_name(members[0])}")
-    return shapes[0]
+            states.append({key: file.get_tensor(key) for key in sorted(file.keys())})
+            if not all(weight.is_floating_point() and weight.isfinite().all() for weight in states[-1].values()):
+                raise ValueError("weights that are no finite numbers")
+    return shapes[0], {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 
 def load_network(
@@ -98,7 +92,7 @@ def load_network(
     """
     (heads,) = {member.heads for member in members}
     with files.reading(folder):
-        shape, weights = read_shape(folder, members), load_weights(folder, members)
+        shape, weights = read_weights(folder, members)
         # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
         with torch.device("meta"):
             wanted = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), "meta")).weights()
@@ -114,7 +108,7 @@ Group = list[tuple[Member, MemberData]]
 
 
 def group_members(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
-    """Members that train together: same heads, seed, number of steps and batches; at most `_group_size` of them.
+    """Members that train together: same heads, seed, number of steps and batches; on a GPU as many as fit.
 
     Who trains with whom is decided by the plan and the device alone, never by what is done already. More head counts or
     seeds leave the groups of the others as they are, so what is done stays done, to the last digit.
@@ -128,24 +122,24 @@ def group_members(config: Config, data: StageData, members: list[Member], stage:
         alike.setdefault(key, []).append((member, member_data))
     groups = []
     for (*_, per_step), those in alike.items():
-        size = _group_size(config, data, those, config.train.batch_size + per_step, device)
+        size = config.train.together or TOGETHER_ON_CPU
+        if config.train.together is None and device != "cpu":
+            size = _most_on_gpu(config, data, config.train.batch_size + per_step)
+            size = min(size, math.ceil(len(those) / torch.cuda.device_count()))  # each GPU gets as many
         groups += [those[k : k + size] for k in range(0, len(those), size)]
     return groups
 
 
-def _group_size(config: Config, data: StageData, alike: Group, n_clips: int, device: str) -> int:
-    """How many of these members, whose steps have `n_clips` clips, train side by side.
+def _most_on_gpu(config: Config, data: StageData, n_clips: int) -> int:
+    """How many members GPU_SHARE of its memory holds, with `n_clips` clips in a step; at least 1.
 
-    More of them keep a GPU busier, so there it is an equal part for each GPU, as far as a part of its memory goes.
+    Nearly all that a step takes is one float32 per value of a frame, for the frames as they are, standardised and
+    masked and for a gradient, and per unit of a frame, for what the layers before the pooling keep for theirs.
     """
-    if config.train.together is not None:
-        return config.train.together
-    if device == "cpu":
-        return TOGETHER_ON_CPU
-    frames = Frames(data.load_stores(), list(data.clips.name))
-    memory = GPU_SHARE * torch.cuda.get_device_properties(0).total_memory
-    fit = int(memory / step_bytes(frames, n_clips, config.model.width))
-    return max(1, min(fit, math.ceil(len(alike) / torch.cuda.device_count())))
+    frames, width = Frames(data.load_stores(), list(data.clips.name)), config.model.width
+    values = sum(min(frames.longest[s], MAX_FRAMES) * (4 * dim + 10 * width) for s, dim in frames.dims.items())
+    memory = torch.cuda.get_device_properties(0).total_memory
+    return max(1, int(GPU_SHARE * memory / (4 * n_clips * values)))
 
 
 def _member_data(config: Config, data: StageData, member: Member, stage: int) -> MemberData:
@@ -176,14 +170,11 @@ def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows:
     classes = {task: len(data.labels[task]) for task in TASKS}
     rows = hard_rows(number[table.name].to_numpy(), accepted, classes, power=0.0)
     if config.pseudo.gate == "soft":
-        rows = replace(rows, targets={task: _soft_targets(table, task, data.labels) for task in TASKS})
+        for task in TASKS:
+            soft = table[[probability_column(task, label) for label in data.labels[task]]].to_numpy(np.float32)
+            taken = table[f"{task}_accepted"].to_numpy()[:, None]
+            rows.targets[task] = soft / soft.sum(axis=1, keepdims=True) * taken
     return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
-
-
-def _soft_targets(table: pd.DataFrame, task: str, labels: LabelSet) -> np.ndarray:
-    """The probabilities of accepted pseudo-labels [N, K]; zeros where the task is not accepted."""
-    probabilities = table[[probability_column(task, label) for label in labels[task]]].to_numpy(np.float32)
-    return probabilities / probabilities.sum(axis=1, keepdims=True) * table[f"{task}_accepted"].to_numpy()[:, None]
 
 
 def train_group(config: Config, data: StageData, group: Group, folder: Path, device: str, number: int) -> None:
@@ -193,15 +184,16 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     else:
         device = f"{device}:{number % torch.cuda.device_count()}"
     members, learns_from = [member for member, _ in group], [member_data for _, member_data in group]
-    stores = data.load_stores()
     names = data.clips.name.to_numpy().astype(str)
-    frames = Frames(stores, list(names), device)
+    frames = Frames(data.load_stores(), list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio
-    start = None if data.start is None else load_weights(data.start, members)
+    _, start = (None, None) if data.start is None else read_weights(data.start, members)
     network = train_members(
         frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
     )
-    asked = _asked_clips(data, members)
+    asked = np.arange(len(names))
+    if len(members[0].held_out) > 1:  # of calibration models, only what they say of labelled clips is needed
+        asked = np.flatnonzero(data.clips.part == "training")
     log_probabilities = predict(network, frames, asked)
     for e, (member, member_data) in enumerate(group):
         trained_on = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
@@ -214,10 +206,3 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
         # Last: a member whose predictions lie there is whole.
         with files.atomic_path(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
             np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
-
-
-def _asked_clips(data: StageData, members: Iterable[Member]) -> np.ndarray:
-    """Numbers of the clips to predict: all of them, but only labelled ones where two folds are held out."""
-    if all(len(member.held_out) == 1 for member in members):
-        return np.arange(len(data.clips))
-    return np.flatnonzero(data.clips.part == "training")
