@@ -39,7 +39,6 @@ PART_WORDS = {
     "unlabelled": r"unlabell?ed|noannotation",
 }
 TABLE_SUFFIXES = (".csv", ".tsv")
-SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
@@ -194,9 +193,6 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
             remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
             remedy = WITHOUT.get(part, remedy)
             problems.append(Problem(str(root), None, f"no table of {part} clips", remedy, warning=part in WITHOUT))
-            sheets = [p for p in tree.files if p.suffix.lower() in SPREADSHEETS and part in _part_of_words(p.stem)]
-            remedy = "save it as csv in the encoding UTF-8"
-            problems += [Problem(str(sheet.relative_to(root)), None, "is not read", remedy) for sheet in sheets]
     return tables
 
 
