@@ -101,7 +101,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     files.sweep(out)
     _place(clips, out)
     for stream, arrays in found.arrays.items():
-        write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
+        _write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
     clips = _keep_labels(clips, settings)
     _leave_out_unseen(clips)
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
@@ -118,10 +118,9 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
 
 def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
     mark = out / MARK
-    prepared = mark.read_text(encoding="utf-8") if mark.is_file() else ""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and prepared != name:
-        what = f"holds the corpus {prepared}" if prepared else "is there, and was not written by this script"
-        raise ConfigError(f"--out: {out} {what}; name another folder")
+    is_ours = mark.is_file() and mark.read_text(encoding="utf-8") == name
+    if not is_ours and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out: {out} is there, and was not written for {name}; name another folder")
     here, there = out.resolve(), source.resolve()
     require(
         not (there.is_relative_to(here) or here.is_relative_to(there)),
@@ -209,13 +208,9 @@ def _require_sound_or_pictures(path: Path) -> None:
         raise MediaError("it lasts no time")
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
-    """Write a zip of <name>.npy, as npy: streams read it; one that holds the same names already is kept."""
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
+    """Write a zip of <name>.npy, as npy: streams read it."""
     wanted = {f"{name}.npy": name for name in sorted(names) if name in arrays}
-    if path.exists():
-        with files.reading(path), zipfile.ZipFile(path) as archive:
-            if archive.namelist() == list(wanted):
-                return
     with files.atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
         for entry, name in tqdm(wanted.items(), desc=path.stem, unit="clip", disable=None):
             buffer = io.BytesIO()
