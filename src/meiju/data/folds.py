@@ -149,7 +149,7 @@ def describe(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
 
 def write(folds: pd.DataFrame, path: Path) -> None:
     """Write name, fold; the file appears whole or not at all."""
-    files.sweep(path.parent, path.name)
+    files.sweep(path.parent)
     files.write_text(path, folds.to_csv(index=False))
 
 

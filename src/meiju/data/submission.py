@@ -105,14 +105,12 @@ def _contents(path: Path) -> tuple[str, bytes | None, list[str]]:
         return "", None, [f"{path}: no such file; write the submission first"]
     if files.is_lfs_pointer(path):
         return "", None, [f"{path.name}: {files.LFS_POINTER}"]
-    match path.suffix.lower():
-        case ".csv":
-            with system.reading(path):
-                return path.name, path.read_bytes(), []
-        case ".zip":
-            return f"{path.name}/{CSV_NAME}", *_unzip(path)
-        case _:
-            return "", None, [f"{path.name}: neither .csv nor .zip; hand in the zip"]
+    if path.suffix.lower() == ".zip":
+        return f"{path.name}/{CSV_NAME}", *_unzip(path)
+    if path.suffix.lower() != ".csv":
+        return "", None, [f"{path.name}: neither .csv nor .zip; hand in the zip"]
+    with system.reading(path):
+        return path.name, path.read_bytes(), []
 
 
 def _unzip(path: Path) -> tuple[bytes | None, list[str]]:

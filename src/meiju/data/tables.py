@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -83,10 +83,8 @@ def format_problems(problems: Iterable[Problem]) -> list[str]:
     for group in groups.values():
         lines += map(str, group[:SHOWN])
         if len(group) > SHOWN:
-            one, more = group[0], len(group) - SHOWN
-            place = f"{one.file}: " if one.row is not None else ""
-            warning = "warning: " if one.warning else ""
-            lines.append(spreadsheets.one_line(f"{warning}{place}and {more} more of this kind: {one.kind}"))
+            more = f"and {len(group) - SHOWN} more of this kind"
+            lines.append(str(replace(group[0], row=None, what=more, remedy=group[0].kind)))
     return lines
 
 

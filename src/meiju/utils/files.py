@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from tqdm import tqdm
 from meiju.utils import system
 
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what a drive says that has none
-OLD = 24 * 3600  # seconds; another machine's temporary file that is older is taken for abandoned
 LFS_POINTER = "is a Git LFS pointer: git lfs pull"
 LFS_WHY = "the file itself was not fetched"
 LFS_START = b"version https://git-lfs.github.com/spec/"
@@ -66,17 +64,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def sweep(folder: Path, pattern: str = "*") -> None:
-    """Remove temporary files anywhere below a folder: of processes that have ended and, of other machines, old ones."""
-    for part in folder.rglob(f"{pattern}.*.part"):
-        name, _, pid = part.stem.rpartition(".")
-        if not pid.isdecimal():
-            continue  # not one of ours
-        if name.endswith(f".{platform.node()}"):
-            abandoned = not _is_running(int(pid))
-        else:
-            abandoned = time.time() - part.stat().st_mtime > OLD
-        if abandoned:
+def sweep(folder: Path) -> None:
+    """Remove temporary files anywhere below a folder: those of processes of this machine that have ended."""
+    for part in folder.rglob(f"*.{platform.node()}.*.part"):
+        pid = part.stem.rpartition(".")[2]
+        if pid.isdecimal() and not _is_running(int(pid)):
             part.unlink(missing_ok=True)
 
 
