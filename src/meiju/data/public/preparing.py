@@ -170,15 +170,14 @@ def _place(clips: pd.DataFrame, out: Path) -> None:
     stems = [Path(media.name).stem for media in wanted.media] if "start" in clips else wanted.name
     names = [f"clips/{s}{Path(m.name).suffix.lower()}" for s, m in zip(stems, wanted.media, strict=True)]
     clips["file"] = pd.Series(names, wanted.index, dtype=object).reindex(clips.index, fill_value="")
-    sources: dict[str, Media] = dict(zip(names, wanted.media, strict=True))
+    sources = dict(zip(names, wanted.media, strict=True))
     damaged = {}
     for file, media in tqdm(sources.items(), desc="clips", unit="clip", disable=None if sources else True):
         try:
             link(media, out / file)
         except MediaError as error:
             damaged[file] = f"damaged: {error}"
-    broken = clips.file.isin(damaged)
-    clips.loc[broken, "why"] = clips.file[broken].map(damaged)
+    clips["why"] = clips.why.mask(clips.file.isin(damaged), clips.file.map(damaged))
 
 
 def link(media: Media, target: Path) -> None:
@@ -243,18 +242,20 @@ def _reasons(clips: pd.DataFrame) -> list[str]:
 def _readme(
     name: str, corpus: PublicCorpus, clips: pd.DataFrame, notes: list[str], settings: Settings, truth: Path
 ) -> str:
-    draw = f"{settings.labelled} training clips have labels, drawn in a {settings.mix} mix with seed {settings.seed}."
-    drawn = [] if settings.labelled is None else [draw]
-    protocol = ["Parts as published."] if settings.published else []
-    kept = clips[clips.why == ""]
+    drawn = settings.labelled is not None
     lines = [f"# {name}: {corpus.what}", "", f"Source: {corpus.source}", f"Licence: {corpus.licence}"]
-    lines += [*protocol, *notes, *drawn, "", "## Clips", ""]
+    lines += ["Parts as published."] if settings.published else []
+    lines += notes
+    if drawn:
+        how = f"drawn in a {settings.mix} mix with seed {settings.seed}"
+        lines.append(f"{settings.labelled} training clips have labels, {how}.")
+    lines += ["", "## Clips", ""]
     for part in TABLES:
         rows = _kept(clips, part)
         groups = [f"{rows[c].nunique()} {c}s" for c in ("speaker", "dialogue") if (rows[c] != "").any()]
         lines.append(f"- {part}: " + ", ".join([f"{len(rows)} clips", *groups]))
     for task in TASKS:
-        counts = kept[kept.part == "training"][task].value_counts()
+        counts = _kept(clips, "training")[task].value_counts()
         lines.append(f"- {task} of training clips: " + ", ".join(f"{label} {n}" for label, n in counts.items()))
     lines += ["", f"Labels of testing{' and unlabelled' if drawn else ''} clips: {truth.name}, beside this folder."]
     lines += ["", "## Left out", "", *([f"- {line}" for line in _reasons(clips)] or ["nothing"])]
