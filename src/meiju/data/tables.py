@@ -89,13 +89,7 @@ def format_problems(problems: Iterable[Problem]) -> list[str]:
 
 
 def read_table(
-    path: Path,
-    file: str,
-    part: str,
-    problems: list[Problem],
-    *,
-    needed: tuple[str, ...],
-    may_be_empty: bool = False,
+    path: Path, file: str, part: str, problems: list[Problem], *, needed: tuple[str, ...], may_be_empty: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows of one csv file, and the heads of columns that have no known meaning. Adds what is wrong to `problems`.
 
@@ -245,19 +239,18 @@ def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, p
 
     A quote that is not closed takes in all rows up to the next one, and the table is valid csv all the same.
     """
-    known = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}
+    known = {_pattern(cells[name]) for _, cells in rows if name < len(cells)} - {""}
+
+    def names_clip(text: str) -> bool:
+        return _pattern(text) in known or clip_name(text) != visible(text)
+
     for row, cells in rows:
         lines = [re.split(f"[{spreadsheets.SEPARATORS}]", line) for cell in cells for line in cell.splitlines()[1:]]
-        names = [piece for line in lines if len(line) > 1 for piece in line if _is_name(piece, known)]
+        names = [piece for line in lines if len(line) > 1 for piece in line if names_clip(piece.strip())]
         if names:
             what = f"a quote opened here takes in the rows after it, the first of them that of {names[0].strip()[:40]}"
             remedy = 'close the quote; a quotation mark inside a quoted sentence is doubled ("")'
             problems.append(Problem(file, row, what, remedy))
-
-
-def _is_name(text: str, known: set[str]) -> bool:
-    text = text.strip()
-    return bool(text) and (_pattern(text) in known or clip_name(text) != visible(text))
 
 
 def _pattern(name: str) -> str:

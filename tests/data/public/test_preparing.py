@@ -2,7 +2,6 @@
 
 import os
 import re
-import zipfile
 
 import pandas as pd
 import pytest
@@ -121,14 +120,6 @@ def test_a_corpus_within_its_source_and_labels_within_the_corpus_are_refused(cli
         prepare_toy(clips, source, source / "out")
     with pytest.raises(ConfigError, match="--truth"):
         prepare("toy", toy_corpus(clips), source, tmp_path / "out", tmp_path / "out" / "truth.csv", Settings())
-
-
-def test_a_clip_in_a_zip_is_copied(clips, source, tmp_path):
-    with zipfile.ZipFile(source / "clips.zip", "w") as archive:
-        archive.write(source / "clip0.mp4", "clip0.mp4")
-    clips.loc[0, "media"] = zipfile.Path(source / "clips.zip", "clip0.mp4")
-    prepare_toy(clips, source, tmp_path / "out")
-    assert (tmp_path / "out" / "clips" / "clip0.mp4").read_bytes() == (source / "clip0.mp4").read_bytes()
 
 
 def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, capsys):
