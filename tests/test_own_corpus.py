@@ -1,7 +1,5 @@
 """All steps on a corpus as people have it: clips of one film, no Validation, a test clip that was never delivered."""
 
-import csv
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from meiju.config import SHARED
 from meiju.features.media import write_clip
 from toy_run import STEPS, run_script
+from toy_tables import write_tables
 
 FLAGS = [
     *("--jobs", "1", "--device", "cpu", "--folds", "3", "--model.heads", "1", "--model.width", "8"),
@@ -23,7 +22,6 @@ WORDS = ["好吧", "我走了", "你怎么来了", "谢谢你", "真的吗"]
 def done(tmp_path_factory):
     """The home of the finished run."""
     root, home = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("home")
-    (root / "Annotation").mkdir()
     noise = np.random.default_rng(0).normal(0, 0.1, 16000 * 12).astype(np.float32)
     write_clip(root / "ep01.mp4", None, noise, fps=8)
     for k in (0, 1, 2):
@@ -34,9 +32,7 @@ def done(tmp_path_factory):
         "Training": [["FileName", "start", "end", "Subtitle", "emotion", "intent"], *training],
         "Testing": [["FileName", "Subtitle"], *([f"x{k}.mp4", "" if k == 3 else WORDS[k]] for k in range(4))],
     }
-    for part, rows in tables.items():
-        with (root / "Annotation" / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+    write_tables(root, **tables)
     for step in STEPS:
         run_script(f"{step}.py", "custom", "--home", str(home), "--corpus.root", str(root), *FLAGS)
     arguments = ["custom", "--home", str(home), "--corpus.root", str(root)]

@@ -1,7 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from meiju.config import ConfigError
 from meiju.data import folds
@@ -108,12 +107,6 @@ def test_what_folds_keep_together_is_told():
     assert "nothing is kept together" in folds.describe(drawn, training, "none")
 
 
-def test_a_clip_that_no_fold_holds_out_is_noticed(monkeypatch):
-    monkeypatch.setattr(MultilabelStratifiedKFold, "split", lambda *_: [(None, np.arange(3)), (None, np.arange(3, 9))])
-    with pytest.raises(AssertionError, match="no fold"):
-        draw(make_corpus())
-
-
 def grouped(column, n_groups=20, n=300):
     """A corpus whose training clips have a value in `column`, clip k that of group k % n_groups."""
     corpus = make_corpus(n)
@@ -143,10 +136,10 @@ def test_a_group_can_be_read_from_names_or_left_aside():
 @pytest.mark.parametrize(
     ("n", "by", "message"),
     [
-        (4, "auto", "4 training clips cannot fill 5 folds"),
+        (4, "auto", "4 different clips or groups of them .* cannot fill 5 folds"),
         (300, "speaker", "300 training clips have no speaker, such as clip_0000"),
         (300, "^other", "300 training clips have no group of names"),
-        (300, "^clip", "1 different values of group of names cannot fill 5 folds"),
+        (300, "^clip", "1 different clips or groups of them .* cannot fill 5 folds"),
     ],
 )
 def test_groups_that_cannot_be_folds_are_refused(n, by, message):

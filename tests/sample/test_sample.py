@@ -60,26 +60,13 @@ def test_no_modality_always_shows_the_label(many, modality):
         assert 0.3 < agreement < 0.95
 
 
-def test_only_training_sentences_have_marks(many):
+def test_only_training_sentences_have_marks_and_some_are_empty(many):
     given = many[many.sentence != ""]
     marked = given.sentence.str.contains(f"[{sample_corpus.MARKS}]")
-    assert marked[given.part == "training"].all()
-    assert not marked[given.part != "training"].any()
-    assert (given.sentence == given.sentence.str.strip()).all()
-
-
-def test_questions_end_in_question_marks_and_subtitles_have_spaces_for_marks(many):
-    asked = many.text_intent == "questioning"
-    assert many.punctuated[asked].str.contains("？").all()
-    assert not many.punctuated[~asked].str.contains("？").any()
+    assert (marked == (given.part == "training")).all()
+    assert many[many.sentence == ""].part.value_counts().to_dict() == {"training": 2, "unlabelled": 5}
+    assert (many.punctuated.str.contains("？") == (many.text_intent == "questioning")).all()
     assert sample_corpus.subtitle("天哪！你去哪儿了？我走了。") == "天哪 你去哪儿了 我走了"
-
-
-def test_some_subtitles_are_empty():
-    clips = sample_corpus.plan(0, {"training": 240, "unlabelled": 400})
-    empty = clips[clips.sentence == ""]
-    assert empty.part.value_counts().to_dict() == {"training": 1, "unlabelled": 5}
-    assert (empty.punctuated != "").all()
 
 
 def test_the_corpus_is_the_plan_in_the_official_layout(corpus):

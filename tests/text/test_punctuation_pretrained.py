@@ -39,8 +39,7 @@ def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-ï¼Œ", "S-ã
             column = next((n for n, label in enumerate(labels) if mark and label.endswith(mark)), 0)
             network.bert.embeddings.word_embeddings.weight[k, column] = 1
         network.classifier.weight[range(len(labels)), range(len(labels))] = scale
-    with hub.quietly():
-        network.save_pretrained(folder)
+    network.save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
     return str(folder)
 

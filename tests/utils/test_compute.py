@@ -72,12 +72,9 @@ def test_jobs_that_kill_every_worker_end_in_a_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_the_error_of_a_job_is_reported_as_it_is(tmp_path, n_jobs):
+def test_the_error_of_a_job_is_reported_as_it_is_and_no_jobs_are_no_error(tmp_path, n_jobs):
     with pytest.raises(ConfigError, match="job 2 cannot be done"):
         run(fails, tmp_path, n_jobs=n_jobs)
-
-
-def test_no_jobs_start_no_workers(tmp_path):
     assert list(run_jobs(ComputeConfig("dask"), square, [], n_jobs=0, folder=tmp_path)) == []
 
 

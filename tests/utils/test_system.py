@@ -22,7 +22,6 @@ from meiju.features.media import MediaError, read_seconds
 from meiju.features.smart_turn import SmartTurn
 from meiju.serving.inputs import find_clips
 from meiju.utils import files, hub, system
-from meiju.utils.clip_files import walk
 from meiju.utils.system import Unreadable
 from toy_clips import write_noise
 from whole_clips import read_audio, read_frames
@@ -45,13 +44,9 @@ def of_av(number: int) -> Exception:
 
 
 def while_handled(number: int) -> Exception:
-    try:
-        try:
-            raise os_error(number)
-        except OSError:
-            raise zipfile.BadZipFile("bad") from None
-    except zipfile.BadZipFile as error:
-        return error
+    error = zipfile.BadZipFile("bad")
+    error.__context__ = os_error(number)
+    return error
 
 
 @pytest.mark.parametrize("wrapped", [os_error, of_av, while_handled])
@@ -62,25 +57,19 @@ def test_an_error_of_the_system_ends_a_script_in_one_line_whatever_library_wraps
         raise wrapped(number)
 
 
-def numpy_error() -> MemoryError:
-    with pytest.raises(MemoryError) as caught:
-        np.empty(2**50)  # as a damaged header may ask for
-    return caught.value
-
-
 @pytest.mark.parametrize(
     "error",
-    [
-        numpy_error(),
-        of_av(errno.ENOENT),
-        os_error(errno.EINVAL),
-        of_av(INVALID_DATA),
-        zipfile.BadZipFile("bad"),
-        ValueError("5"),
-    ],
+    [of_av(errno.ENOENT), os_error(errno.EINVAL), of_av(INVALID_DATA), zipfile.BadZipFile("bad"), ValueError("5")],
 )
 def test_what_is_missing_or_damaged_is_not_the_systems(error):
     assert not system.is_system_error(error)
+
+
+def test_an_array_larger_than_any_memory_is_damage_and_one_that_lacks_memory_is_not():
+    for size, lacks in ((2**50, False), (2**20, True)):
+        error = MemoryError()
+        error.shape = (size,)  # as numpy's error has it
+        assert system.is_system_error(error) == lacks
 
 
 def test_what_helps_fits_what_was_done(tmp_path):
@@ -98,12 +87,6 @@ def test_a_path_that_is_none_is_told_in_one_line(name):
         raise os_error(number, "/x/y")
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), KeyError("x")])
-def test_a_script_shows_where_other_errors_come_from(error):
-    with pytest.raises(type(error)), cli.plain_end():
-        raise error
-
-
 # What reads clips.
 
 
@@ -115,13 +98,12 @@ def clip(tmp_path) -> Path:
 def fail_in_av(monkeypatch, number: int, name: str = "clip.mp4") -> None:
     """libav alone cannot open the file of that name, or all files."""
     real = av.open
+    monkeypatch.setattr(av, "open", lambda path, *args, **options: real(check(path), *args, **options))
 
-    def failing(file, *args, **kwargs):
-        if name in str(file):
+    def check(path):
+        if name in str(path):
             raise of_av(number)
-        return real(file, *args, **kwargs)
-
-    monkeypatch.setattr(av, "open", failing)
+        return path
 
 
 def clip_of(path: Path) -> Clip:
@@ -145,17 +127,10 @@ def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch, number
         read(clip)
 
 
-@pytest.mark.parametrize("at", [1, 3, 6])
+@pytest.mark.parametrize("at", [1, 6])
 def test_a_drive_that_fails_midway_does_not_end_the_clip(clip, monkeypatch, at):
-    times = iter(range(1, 1000))
-
-    class Failing(tracks._Reader):
-        def read(self, size=-1):
-            if next(times) == at:
-                raise os_error(errno.EIO)
-            return super().read(size)
-
-    monkeypatch.setattr(tracks, "_Reader", Failing)
+    read, times = tracks._Reader.read, iter(range(1, 1000))
+    monkeypatch.setattr(tracks._Reader, "read", lambda *args: failing() if next(times) == at else read(*args))
     with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
         read_audio(clip)
 
@@ -206,18 +181,15 @@ def test_a_file_that_cannot_be_hashed_is_named(clip, monkeypatch):
 @pytest.mark.parametrize("packed", [False, True])
 def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monkeypatch, packed):
     np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
-    place = tmp_path
+    place = tmp_path / "frames.zip" if packed else tmp_path
     if packed:
-        place = tmp_path / "frames.zip"
         with zipfile.ZipFile(place, "w") as archive:
             archive.write(tmp_path / "a.npy", "a.npy")
     encoder = NpyFrames(str(place))
-    with monkeypatch.context() as patch:
-        patch.setattr(zipfile.ZipFile, "read", failing)
-        patch.setattr(Path, "read_bytes", failing)
-        with pytest.raises(Unreadable, match="cannot read"):
-            encoder.encode([Clip("a", "", "")])
-    assert isinstance(encoder.encode([Clip("a", "", "")])[0], np.ndarray)
+    for kind, reads in ((zipfile.ZipFile, "read"), (Path, "read_bytes")):
+        monkeypatch.setattr(kind, reads, failing)
+    with pytest.raises(Unreadable, match="cannot read"):
+        encoder.encode([Clip("a", "", "")])
 
 
 def test_a_model_that_cannot_be_read_is_not_missing(tmp_path):
@@ -234,38 +206,31 @@ def test_a_model_that_cannot_be_read_is_not_missing(tmp_path):
 
 def refuse(monkeypatch, name: str) -> None:
     """Folders and files whose names begin so may not be read, as if another user owned them."""
-    scandir, read_bytes = os.scandir, Path.read_bytes
 
-    def checked(real, path):
+    def checked(path):
         if Path(path).name.startswith(name):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real(path)
+            raise os_error(errno.EACCES, str(path))
+        return path
 
-    monkeypatch.setattr(os, "scandir", lambda path: checked(scandir, path))
-    monkeypatch.setattr(Path, "read_bytes", lambda path: checked(read_bytes, path))
+    scandir, read_bytes = os.scandir, Path.read_bytes
+    monkeypatch.setattr(os, "scandir", lambda path: scandir(checked(path)))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read_bytes(checked(path)))
 
 
-def test_a_folder_of_another_user_is_passed_over_and_named(tmp_path, monkeypatch):
-    for path in (tmp_path / "lost+found" / "x.mp4", tmp_path / "a.mp4"):
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+def test_a_folder_of_another_user_is_passed_over_and_named_but_not_the_folder_itself(tmp_path, monkeypatch):
+    (tmp_path / "lost+found").mkdir()
     refuse(monkeypatch, "lost+found")
-    assert list(walk(tmp_path).files) == [tmp_path / "a.mp4"]
     _, _, remarks = find_clips([tmp_path])
     assert f"passed over: {tmp_path / 'lost+found'} (Permission denied; make it readable)" in remarks
-
-
-def test_the_folder_itself_must_be_readable_and_its_drive_there(tmp_path, monkeypatch):
     refuse(monkeypatch, tmp_path.name)
     with pytest.raises(Unreadable, match="make it readable"):
-        walk(tmp_path)
+        find_clips([tmp_path])
 
 
 def test_a_corpus_passes_over_a_closed_folder_and_names_a_closed_table(root, monkeypatch):
-    with monkeypatch.context() as patch:
-        refuse(patch, "NoAnnotation")
-        corpus = read_corpus(CorpusConfig(root), needs_media=True)
-        assert "NoAnnotation: is passed over: Permission denied (make it readable)" in str(corpus.warnings[0])
+    refuse(monkeypatch, "NoAnnotation")
+    corpus = read_corpus(CorpusConfig(root), needs_media=True)
+    assert "NoAnnotation: is passed over: Permission denied (make it readable)" in str(corpus.warnings[0])
     refuse(monkeypatch, "Training_")
     with pytest.raises(Unreadable, match=r"Training_.*csv: Permission denied; make it readable"):
         read_corpus(CorpusConfig(root), needs_media=True)

@@ -10,7 +10,6 @@ import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +38,6 @@ PART_WORDS = {
     "unlabelled": r"unlabell?ed|noannotation",
 }
 TABLE_SUFFIXES = (".csv", ".tsv")
-SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,10 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
 
     needs_media: whether a clip without a media file is an error, or only a warning (its features are read elsewhere).
     """
-    root = _find_root(config.root)
+    root = config.root
+    if root is None or not root.is_dir():
+        what = "is missing" if root is None else f"{root} is not a folder"
+        raise CorpusError([Problem("--corpus.root", None, what, "give the corpus' folder, e.g. .../Track1/Mandarin")])
     tree = walk(root)
     problems = [
         Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", warning=True)
@@ -139,29 +140,6 @@ def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
     return remarks
 
 
-def _find_root(root: Path | None) -> Path:
-    """The folder that holds Annotation/: `root` itself, or the only such folder below it."""
-    if root is None:
-        problem = Problem("--corpus.root", None, "is missing", "give the corpus' folder, e.g. .../Track1/Mandarin")
-        raise CorpusError([problem])
-    if not root.is_dir():
-        raise CorpusError([Problem(str(root), None, "is not a folder", "check --corpus.root")])
-    if _has_annotation(root):
-        return root
-    folders = [path for path in sorted(root.glob("*/")) + sorted(root.glob("*/*/")) if path.is_dir()]
-    below = [path for path in folders if _has_annotation(path)]
-    if len(below) > 1:
-        names = ", ".join(str(path) for path in below)
-        raise CorpusError([Problem(str(root), None, "holds several corpora", f"give one of {names} as --corpus.root")])
-    return below[0] if below else root
-
-
-def _has_annotation(folder: Path) -> bool:
-    with suppress(PermissionError):  # another user's lost+found
-        return any(path.name.casefold() == "annotation" and path.is_dir() for path in folder.iterdir())
-    return False
-
-
 def _part_of_words(name: str) -> set[str]:
     """The parts that a file's or folder's name speaks of."""
     words = re.findall(r"[a-z]+", re.sub("no[_ -]", "no", name.casefold()))
@@ -170,7 +148,7 @@ def _part_of_words(name: str) -> set[str]:
 
 def _pool_folders(tree: Tree, root: Path) -> list[Path]:
     """The folders of unlabelled clips, NoAnnotation as the organisers call it, each by its path and its real one."""
-    named = [path for path in tree.folders if path.parent == root and _part_of_words(path.name) == {"unlabelled"}]
+    named = [path for path in tree.folders if path != root and _part_of_words(path.name) == {"unlabelled"}]
     return named + [tree.folders[path] for path in named]
 
 
@@ -187,16 +165,14 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
         paths = _likely([*candidates[part].values()], root)
         if len(paths) > 1:
             names = examples([path.relative_to(root) for path in paths])
-            problems.append(Problem(str(root), None, f"several tables for {part}: {names}", "leave one of them"))
+            remedy = "give the folder of one corpus, or leave one of them"
+            problems.append(Problem(str(root), None, f"several tables for {part}: {names}", remedy))
         elif paths:
             tables[part] = paths[0]
         elif part != "unlabelled":
             remedy = f"put a csv file named like {part.capitalize()}_transcription.csv into {root / 'Annotation'}"
             remedy = WITHOUT.get(part, remedy)
             problems.append(Problem(str(root), None, f"no table of {part} clips", remedy, warning=part in WITHOUT))
-            sheets = [p for p in tree.files if p.suffix.lower() in SPREADSHEETS and part in _part_of_words(p.stem)]
-            remedy = "save it as csv in the encoding UTF-8"
-            problems += [Problem(str(sheet.relative_to(root)), None, "is not read", remedy) for sheet in sheets]
     return tables
 
 

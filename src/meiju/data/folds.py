@@ -27,10 +27,14 @@ def draw(corpus: Corpus, *, n_folds: int, by: str, seed: int) -> pd.DataFrame:
     sentence is long enough to tell them apart. Raises ConfigError where clips or groups do not fill the folds.
     """
     training = corpus.part("training").sort_values("name", ignore_index=True)
-    if len(training) < n_folds:
-        raise ConfigError(f"--folds: {len(training)} training clips cannot fill {n_folds} folds")
-    what, group_of_clip = group(training, by)
-    fold = _draw_groups(training, what, group_of_clip, n_folds, seed) if what else _draw_clips(training, n_folds, seed)
+    what, groups = group(training, by)
+    groups = groups if what else _same_words(training)
+    if groups.nunique() < n_folds:
+        together = f"{groups.nunique()} different clips or groups of them (--folds-by {by})"
+        raise ConfigError(f"--folds: {together} cannot fill {n_folds} folds; give fewer folds")
+    fold = (_draw_groups if what else _draw_clips)(training, groups, n_folds, seed)
+    if set(fold) != set(range(n_folds)):
+        raise ConfigError("--folds: groups of very different sizes leave a fold empty; give fewer folds")
     return pd.DataFrame({"name": training.name, "fold": fold})
 
 
@@ -84,12 +88,7 @@ def forecast(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> list[str]:
     ]
 
 
-def _draw_groups(training: pd.DataFrame, what: str, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
-    if groups.nunique() < n_folds:
-        raise ConfigError(
-            f"--folds: {groups.nunique()} different values of {what} cannot fill {n_folds} folds; give fewer folds, "
-            "or --folds-by none"
-        )
+def _draw_groups(training: pd.DataFrame, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
     from sklearn.model_selection import StratifiedGroupKFold
 
     pair = training.emotion + "\x1f" + training.intent
@@ -99,29 +98,22 @@ def _draw_groups(training: pd.DataFrame, what: str, groups: pd.Series, n_folds: 
         warnings.filterwarnings("ignore", "The least populated class")  # describe() tells how even the folds are
         for number, (_, held_out) in enumerate(splitter.split(pair, pair, groups)):
             fold[held_out] = number
-    if set(fold) != set(range(n_folds)):
-        raise ConfigError(f"--folds: {what} of very different sizes leave a fold empty; give fewer folds")
     return fold
 
 
-def _draw_clips(training: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
+def _draw_clips(training: pd.DataFrame, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
 
-    groups = _same_words(training)
     pair = training.emotion + "\x1f" + training.intent
     one_hot = np.hstack(
         [pd.get_dummies(labels, dtype=np.int64) for labels in (training.emotion, training.intent, pair)]
     )
     # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
     first = np.unique(groups, return_index=True)[1]
-    if len(first) < n_folds:
-        raise ConfigError(f"--folds: {len(first)} different sentences cannot fill {n_folds} folds")
     splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     fold_of_group = np.full(len(first), -1)
     for fold, (_, held_out) in enumerate(splitter.split(first[:, None], one_hot[first])):
         fold_of_group[held_out] = fold
-    if (fold_of_group < 0).any():
-        raise AssertionError(f"{(fold_of_group < 0).sum()} sentences were drawn into no fold")
     return fold_of_group[groups]
 
 
@@ -157,7 +149,7 @@ def describe(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> str:
 
 def write(folds: pd.DataFrame, path: Path) -> None:
     """Write name, fold; the file appears whole or not at all."""
-    files.sweep(path.parent, path.name)
+    files.sweep(path.parent)
     files.write_text(path, folds.to_csv(index=False))
 
 
@@ -178,11 +170,11 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
     return folds.sort_values("name", ignore_index=True)
 
 
-def _same_words(training: pd.DataFrame) -> np.ndarray:
+def _same_words(training: pd.DataFrame) -> pd.Series:
     """Group number of each clip: clips of one long sentence and one label pair share it, marks and case aside."""
     words = ["".join(c for c in s.casefold() if unicodedata.category(c)[0] in "LN") for s in training.sentence]
     keys = [
         f"{text}\x1f{emotion}\x1f{intent}" if len(text) >= SAME_WORDS_LENGTH else f"\x1f{name}"
         for text, emotion, intent, name in zip(words, training.emotion, training.intent, training.name, strict=True)
     ]
-    return pd.factorize(np.array(keys))[0]
+    return pd.Series(pd.factorize(np.array(keys))[0])

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,15 +30,10 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
     """Write `folder`/submission.csv and .zip, and return the path of the zip.
 
     predictions: indexed by the clip's name without extension, columns `emotion` and `intent` (label names).
-    The same predictions give the same bytes. Raises ValueError on a clip named twice, or without a name or a label.
+    The same predictions give the same bytes.
     """
-    rows = list(predictions[["emotion", "intent"]].itertuples(name=None))
-    for row in rows:
-        if not all(isinstance(cell, str) and cell for cell in row):
-            raise ValueError(f"a clip needs a name, an emotion and an intent, all as text; got {row}")
-    if not predictions.index.is_unique:
-        raise ValueError(f"clips predicted twice: {examples(list(predictions.index[predictions.index.duplicated()]))}")
     text = io.StringIO()
+    rows = predictions[["emotion", "intent"]].itertuples(name=None)
     csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
     data = text.getvalue().encode("utf-8")
     for name, content in ((CSV_NAME, data), (ZIP_NAME, _zipped(data))):
@@ -62,8 +57,11 @@ def check(
     where, data, problems = _contents(path)
     if data is None:
         return problems
-    classes = dict(zip(HEADER[1:], (tuple(emotions), tuple(intents)), strict=True))
-    return problems + _csv_problems(where, data, set(names), set(others), classes)
+    rows, wrong = _rows(where, data)
+    if rows is not None:
+        classes = dict(zip(HEADER[1:], (emotions, intents), strict=True))
+        wrong += _row_problems(where, rows, set(names), {*names, *others}, classes)
+    return problems + wrong
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -107,47 +105,35 @@ def _contents(path: Path) -> tuple[str, bytes | None, list[str]]:
         return "", None, [f"{path}: no such file; write the submission first"]
     if files.is_lfs_pointer(path):
         return "", None, [f"{path.name}: {files.LFS_POINTER}"]
-    match path.suffix.lower():
-        case ".csv":
-            with system.reading(path):
-                return path.name, path.read_bytes(), []
-        case ".zip":
-            return f"{path.name}/{CSV_NAME}", *_unzip(path)
-        case _:
-            return "", None, [f"{path.name}: neither .csv nor .zip; hand in the zip"]
+    if path.suffix.lower() == ".zip":
+        return f"{path.name}/{CSV_NAME}", *_unzip(path)
+    if path.suffix.lower() != ".csv":
+        return "", None, [f"{path.name}: neither .csv nor .zip; hand in the zip"]
+    with system.reading(path):
+        return path.name, path.read_bytes(), []
 
 
 def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
     """The bytes of submission.csv in a zip (None if it cannot or must not be read), and what is wrong with the zip."""
-    problems = []
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            if names != [CSV_NAME]:
-                entries = f"{len(names)} entries ({examples(_quoted(names))})" if names else "nothing"
-                problems.append(f"{path.name}: holds {entries}; zip {CSV_NAME} alone, at the root of the zip")
-            # One in a folder is read too, so that one check names every problem.
-            name = min((name for name in names if PurePosixPath(name).name == CSV_NAME), key=len, default=None)
-            if name and archive.getinfo(name).file_size > SIZE_LIMIT:
-                problems.append(f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB; it was not read")
-            elif name:
-                return archive.read(name), problems
+            if CSV_NAME in names and archive.getinfo(CSV_NAME).file_size > SIZE_LIMIT:
+                return None, [f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB; it was not read"]
+            data = archive.read(CSV_NAME) if CSV_NAME in names else None
     except ZIP_ERRORS as error:
         if system.is_system_error(error):
             raise system.unreadable(path, error) from error
         reason = str(error) or "cut short"
-        problems = [f"{path.name}: not a readable zip ({reason}); zip {CSV_NAME} again, without a password"]
-    return None, problems
+        return None, [f"{path.name}: not a readable zip ({reason}); zip {CSV_NAME} again, without a password"]
+    held = _quoted(names) if names else "nothing"
+    alone = f"{path.name}: holds {held}; zip {CSV_NAME} alone, at the root of the zip"
+    return data, [] if names == [CSV_NAME] else [alone]
 
 
-def _csv_problems(
-    where: str, data: bytes, names: set[str], others: set[str], classes: dict[str, tuple[str, ...]]
-) -> list[str]:
-    """What is wrong with the bytes of a csv file; names, others: see `check`.
-
-    classes: the label names allowed in each column.
-    """
-    problems, rows, line, wanted = [], [], 1, ",".join(HEADER)
+def _rows(where: str, data: bytes) -> tuple[list[tuple[int, list[str]]] | None, list[str]]:
+    """The rows below the header of a csv file, each with its line, and what is wrong; None if it is no table."""
+    rows, line, problems = [], 1, []
     if data.startswith(codecs.BOM_UTF8):
         problems.append(f"{where}, line 1: begins with a byte-order mark; save as UTF-8 without BOM")
         data = data.removeprefix(codecs.BOM_UTF8)
@@ -158,29 +144,24 @@ def _csv_problems(
             line = reader.line_num + 1  # where the next row begins: a quoted cell may hold line breaks
     except UnicodeDecodeError as error:
         line = len(re.findall(rb"\r\n|\r|\n", data[: error.start])) + 1
-        return [*problems, f"{where}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save as UTF-8"]
+        return None, [*problems, f"{where}, line {line}: not UTF-8; save as UTF-8"]
     except csv.Error as error:
         reason = f"in the row that begins on line {line}: {error}"
-        return [*problems, f"{where}: not a comma-separated table ({reason}); write it with a csv library"]
-    if not rows:
-        return [*problems, f"{where}: empty; the first line must be {wanted}"]
-    line, header = rows[0]
+        return None, [*problems, f"{where}: not a comma-separated table ({reason}); write it with a csv library"]
+    header = rows[0][1] if rows else []
     if tuple(header) != HEADER:
-        what = f"the header is {','.join(header)[:60]!r}; keep three columns, {wanted}, and no index"
-        if header and header[0] in names | others:
-            what = f"no header; add {wanted} above it"
-        return [*problems, f"{where}, line {line}: {what}"]
-    return problems + _row_problems(where, rows[1:], names, others, classes)
+        remedy = f"the first line must be {','.join(HEADER)}, and there is no index"
+        return None, [*problems, f"{where}, line 1: the header is {','.join(header)[:60]!r}; {remedy}"]
+    return rows[1:], problems
 
 
 def _row_problems(
-    where: str,
-    rows: list[tuple[int, list[str]]],
-    names: set[str],
-    others: set[str],
-    classes: dict[str, tuple[str, ...]],
+    where: str, rows: list[tuple[int, list[str]]], names: set[str], known: set[str], classes: dict[str, Sequence[str]]
 ) -> list[str]:
-    """What is wrong with the rows (line, cells) below the header: one message for each kind of problem."""
+    """What is wrong with the rows below the header: one message for each kind of problem.
+
+    names: the clips that need a row; known: those that may have one; classes: the label names allowed in each column.
+    """
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)  # by problem and remedy: lines, and what stands there
     lines_of: dict[str, list[int]] = defaultdict(list)
     for line, cells in rows:
@@ -189,12 +170,12 @@ def _row_problems(
             continue
         name, *labels = cells
         lines_of[name].append(line)
-        if name not in names | others:
+        if name not in known:
             found["not a clip to predict; names are without folder and extension"].append((line, name))
-        for (column, known), label in zip(classes.items(), labels, strict=True):
-            if label not in known and (known or not label.strip()):
-                allowed = f"one of {', '.join(known)}" if known else "a label"
-                found[f"unknown {column}; write {allowed}"].append((line, label))
+        for (column, allowed), label in zip(classes.items(), labels, strict=True):
+            if label not in allowed and (allowed or not label.strip()):
+                remedy = f"one of {', '.join(allowed)}" if allowed else "a label"
+                found[f"unknown {column}; write {remedy}"].append((line, label))
     for name, lines in lines_of.items():
         if len(lines) > 1:
             found["more than once; keep one line per clip"] += [(line, name) for line in lines]
@@ -202,15 +183,13 @@ def _row_problems(
     for problem, cells in found.items():
         lines, texts = zip(*sorted(cells), strict=True)
         what, _, remedy = problem.partition("; ")
-        place = f"{where}, line{'s' * (len(lines) > 1)} {examples(list(dict.fromkeys(lines)))}"
-        problems.append(f"{place}: {what} ({examples(_quoted(texts))}); {remedy}")
+        problems.append(f"{where}, line {examples(list(dict.fromkeys(lines)))}: {what} ({_quoted(texts)}); {remedy}")
     missing = sorted(names - lines_of.keys())
     if missing:
-        count = "1 clip is missing" if len(missing) == 1 else f"{len(missing)} clips are missing"
-        problems.append(f"{where}: {count} ({examples(_quoted(missing))}); add a line for each")
+        problems.append(f"{where}: no line for {len(missing)} of {len(names)} clips ({_quoted(missing)}); add them")
     return problems
 
 
-def _quoted(texts: Iterable[str]) -> list[str]:
-    """Different cells, each as one short line: quotes around it, line breaks and control characters spelled out."""
-    return [repr(text if len(text) <= 60 else text[:59] + "…") for text in dict.fromkeys(texts)]
+def _quoted(texts: Iterable[str]) -> str:
+    """The first different cells, each as one short line: in quotes, with control characters spelled out."""
+    return examples([repr(text[:60]) for text in dict.fromkeys(texts)])

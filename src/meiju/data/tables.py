@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -83,21 +83,13 @@ def format_problems(problems: Iterable[Problem]) -> list[str]:
     for group in groups.values():
         lines += map(str, group[:SHOWN])
         if len(group) > SHOWN:
-            one, more = group[0], len(group) - SHOWN
-            place = f"{one.file}: " if one.row is not None else ""
-            warning = "warning: " if one.warning else ""
-            lines.append(spreadsheets.one_line(f"{warning}{place}and {more} more of this kind: {one.kind}"))
+            more = f"and {len(group) - SHOWN} more of this kind"
+            lines.append(str(replace(group[0], row=None, what=more, remedy=group[0].kind)))
     return lines
 
 
 def read_table(
-    path: Path,
-    file: str,
-    part: str,
-    problems: list[Problem],
-    *,
-    needed: tuple[str, ...],
-    may_be_empty: bool = False,
+    path: Path, file: str, part: str, problems: list[Problem], *, needed: tuple[str, ...], may_be_empty: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows of one csv file, and the heads of columns that have no known meaning. Adds what is wrong to `problems`.
 
@@ -247,19 +239,18 @@ def _report_swallowed(rows: list[tuple[int, list[str]]], name: int, file: str, p
 
     A quote that is not closed takes in all rows up to the next one, and the table is valid csv all the same.
     """
-    known = {_pattern(cells[name]) for _, cells in rows if name < len(cells)}
+    known = {_pattern(cells[name]) for _, cells in rows if name < len(cells)} - {""}
+
+    def names_clip(text: str) -> bool:
+        return _pattern(text) in known or clip_name(text) != visible(text)
+
     for row, cells in rows:
         lines = [re.split(f"[{spreadsheets.SEPARATORS}]", line) for cell in cells for line in cell.splitlines()[1:]]
-        names = [piece for line in lines if len(line) > 1 for piece in line if _is_name(piece, known)]
+        names = [piece for line in lines if len(line) > 1 for piece in line if names_clip(piece.strip())]
         if names:
             what = f"a quote opened here takes in the rows after it, the first of them that of {names[0].strip()[:40]}"
             remedy = 'close the quote; a quotation mark inside a quoted sentence is doubled ("")'
             problems.append(Problem(file, row, what, remedy))
-
-
-def _is_name(text: str, known: set[str]) -> bool:
-    text = text.strip()
-    return bool(text) and (_pattern(text) in known or clip_name(text) != visible(text))
 
 
 def _pattern(name: str) -> str:

@@ -131,7 +131,7 @@ def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelS
     if wrong:
         task = wrong[0]
         what = f"the predictions know {probabilities[task].shape[1]} {task} classes, the corpus {len(labels[task])}"
-        raise files.Damaged(what, "delete the run's folder in work/ and give the same commands again")
+        raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
     decided = {task: labels.decode(task, probabilities[task].argmax(axis=1)) for task in TASKS}
     return pd.DataFrame(decided, index=pd.Index(names, name="name"))
 

@@ -71,7 +71,7 @@ def as_table(records: Sequence[dict]) -> str:
         note = "; ".join(filter(None, [*transcript, problem, _by_stream(record["notes"])]))
         row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
         rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
-    lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)], [False] * len(rows[0]))
+    lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)])
     return "".join(f"{line}\n" for line in lines)
 
 

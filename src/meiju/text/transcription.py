@@ -227,14 +227,14 @@ class Transcriber:
         # On a CPU each clip takes 2.7 GB of large-v3 beside its weights: what the decoder keeps of 30 seconds of sound,
         # for each of the pipeline's five beams. On a GPU it is half of that.
         together = len(sounds) if self.whisper and self.pipe.device.type != "cpu" else 1
-        with hub.quietly(), torch.inference_mode():
+        with torch.inference_mode():
             results = self.pipe(sounds, batch_size=together, generate_kwargs=self.options)
         return [result["text"] for result in results]
 
     def _long_text(self, sound: np.ndarray) -> str:
         """Text of a sound longer than the window: Whisper goes on by its time stamps, others by overlapping cuts."""
         how = {"return_timestamps": True} if self.whisper else {"chunk_length_s": CHUNK}
-        with hub.quietly(), torch.inference_mode():
+        with torch.inference_mode():
             return self.pipe(sound, generate_kwargs=self.options, **how)["text"]
 
     def _sentence(self, text: str) -> tuple[str, str]:

@@ -100,11 +100,6 @@ def visible(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
     return "".join(c for c in unicodedata.normalize(form, text) if unicodedata.category(c) != "Cf")
 
 
-def loose(name: str) -> str:
-    """What names have in common that differ in case, or in zeros lost by a spreadsheet."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", name.casefold())
-
-
 def examples(items: Sequence[object], *, shown: int = SHOWN) -> str:
     """The first few, and how many more there are."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""

@@ -185,19 +185,14 @@ OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
 
 @contextmanager
 def _cluster(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    if config.backend == "dask":
-        with _dask(config.address, n_jobs, folder) as run:
-            yield run
-    else:
+    """Processes of this machine, by loky or Dask; or all workers of a Dask cluster, also those that join later."""
+    if config.backend != "dask":
         # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
         yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS, **_followers())(calls)
-
-
-@contextmanager
-def _dask(address: str | None, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    """All workers of a cluster, also those that join later; or a cluster of `n_jobs` processes on this machine."""
+        return
     from distributed import Client, LocalCluster
 
+    address = config.address
     # Any free port: two runs may have a cluster at once.
     options = {"memory_limit": None, "dashboard_address": ":0", "silence_logs": logging.ERROR}
     with ExitStack() as stack:

@@ -8,10 +8,8 @@ import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 import psutil
@@ -20,21 +18,13 @@ from tqdm import tqdm
 from meiju.utils import system
 
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what a drive says that has none
-OLD = 24 * 3600  # seconds; another machine's temporary file that is older is taken for abandoned
 LFS_POINTER = "is a Git LFS pointer: git lfs pull"
 LFS_WHY = "the file itself was not fetched"
 LFS_START = b"version https://git-lfs.github.com/spec/"
 
 
 class Damaged(RuntimeError):
-    """A result that cannot be read: what is wrong with which file, and what to do."""
-
-    def __init__(self, what: str, remedy: str):
-        super().__init__(what, remedy)
-        self.what = what
-
-    def __str__(self) -> str:
-        return "; ".join(self.args)
+    """A result that cannot be read; the message says what is wrong with which file, and what to do."""
 
 
 class Busy(RuntimeError):
@@ -74,17 +64,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def sweep(folder: Path, pattern: str = "*") -> None:
-    """Remove temporary files anywhere below a folder: of processes that have ended and, of other machines, old ones."""
-    for part in folder.rglob(f"{pattern}.*.part"):
-        name, _, pid = part.stem.rpartition(".")
-        if not pid.isdecimal():
-            continue  # not one of ours
-        if name.endswith(f".{platform.node()}"):
-            abandoned = not _is_running(int(pid))
-        else:
-            abandoned = time.time() - part.stat().st_mtime > OLD
-        if abandoned:
+def sweep(folder: Path) -> None:
+    """Remove temporary files anywhere below a folder: those of processes of this machine that have ended."""
+    for part in folder.rglob(f"*.{platform.node()}.*.part"):
+        pid = part.stem.rpartition(".")[2]
+        if pid.isdecimal() and not _is_running(int(pid)):
             part.unlink(missing_ok=True)
 
 
@@ -108,17 +92,12 @@ def reserved(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-            _warn_of_no_locks(error.strerror)
+            remedy = "start no second run of this name before this one has ended"
+            print(f"warning: files cannot be locked here ({error.strerror}); {remedy}", file=sys.stderr)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()
         yield
-
-
-@cache
-def _warn_of_no_locks(reason: str) -> None:  # once
-    remedy = "start no second run of this name before this one has ended"
-    print(f"warning: files cannot be locked here ({reason}); {remedy}", file=sys.stderr)
 
 
 @contextmanager
@@ -135,14 +114,14 @@ def reading(path: Path, *, delete: Path | None = None) -> Iterator[None]:
         raise
     except Exception as error:  # numpy, pandas, zipfile and json raise a dozen kinds for damaged data
         if is_lfs_pointer(path):
-            raise Damaged(f"{path} {LFS_POINTER}", LFS_WHY) from error
+            raise Damaged(f"{path} {LFS_POINTER}; {LFS_WHY}") from error
         # A damaged archive can lead its reader to a position before its start, which is an "invalid argument".
         is_lost = delete is not None and isinstance(error, FileNotFoundError)
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL) and not is_lost:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise Damaged(
-            f"{path} is damaged or was not written by this run ({reason})",
+            f"{path} is damaged or was not written by this run ({reason}); "
             f"delete {delete or 'it'} and give the same commands again: only what is missing is computed again",
         ) from error
 

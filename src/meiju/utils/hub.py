@@ -5,7 +5,6 @@ there is a network; if not, one message says what is missing and how to fetch it
 """
 
 import functools
-import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -66,25 +65,8 @@ def identity(model: str) -> dict:
         return {"model": model, "commit": _description(model).sha}
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Switch off the progress bars and warnings of transformers."""
-    import transformers  # takes a second, and to find or identify a model needs none of it
-
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity(logging.ERROR)
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
-
-
 def load(kind: type, model: str, **options):
-    """`kind.from_pretrained` of a located model, quietly. Raises MissingModel as `loading` does.
+    """`kind.from_pretrained` of a located model. Raises MissingModel as `loading` does.
 
     Python code that comes with a model is never run, and weights are never unpickled into other objects than tensors.
     """
@@ -95,10 +77,16 @@ def load(kind: type, model: str, **options):
 
 @contextmanager
 def loading(model: str, place: str, kind: str) -> Iterator[None]:
-    """Raise MissingModel if a model's files are missing or damaged, or it needs code of its own."""
+    """Raise MissingModel if a model's files are missing or damaged, or it needs code of its own.
+
+    From the first model on, transformers prints neither progress bars nor warnings.
+    """
+    import transformers  # takes a second, and to find or identify a model needs none of it
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
-        with quietly():
-            yield
+        yield
     except Exception as error:  # libraries below raise a dozen kinds for files that are damaged or meant ill
         if system.is_system_error(error):
             raise system.unreadable(place, error) from error

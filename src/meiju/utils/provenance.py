@@ -36,6 +36,7 @@ LIBRARIES = {
 }
 
 Symbol = tuple[str, str]  # a module, and a name that it defines
+CONSTANT = ast.Assign | ast.AnnAssign | ast.AugAssign
 
 
 @cache
@@ -54,9 +55,10 @@ def code_of(*roots: str) -> dict[str, str]:
     while waiting:
         module, name = symbol = waiting.pop()
         top = module.partition(".")[0]
-        if top in LIBRARIES:
-            libraries[top] = _version(LIBRARIES[top])
-        if top != PACKAGE.name or symbol in seen or (module in NO_RESULTS and not _is_constant(module, name)):
+        if top in LIBRARIES and top not in libraries:
+            libraries[top] = version(LIBRARIES[top])
+        passes_on = module in NO_RESULTS and not isinstance(_definitions(module).get(name), CONSTANT)
+        if top != PACKAGE.name or symbol in seen or passes_on:
             continue
         seen.add(symbol)
         if name in _definitions(module):
@@ -77,7 +79,7 @@ def _tree(module: str) -> ast.Module:
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
-            node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+            node.body = [s for s in node.body if not _is_text(s)] or [ast.Pass()]
         if isinstance(node, ast.AnnAssign):  # a name without a value needs one to be a statement
             node.annotation = ast.Constant(None)
         elif isinstance(node, ast.arg):
@@ -88,8 +90,7 @@ def _tree(module: str) -> ast.Module:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    value = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
 
 
 @cache
@@ -99,15 +100,11 @@ def _definitions(module: str) -> dict[str, ast.stmt]:
     for node in _tree(module).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] = node
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        elif isinstance(node, CONSTANT):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
             found |= dict.fromkeys(names, node)
     return found
-
-
-def _is_constant(module: str, name: str) -> bool:
-    return isinstance(_definitions(module).get(name), ast.Assign | ast.AnnAssign | ast.AugAssign)
 
 
 @cache
@@ -128,9 +125,6 @@ def _imports(module: str) -> dict[str, Symbol]:
 def _is_module(name: str) -> bool:
     path = PACKAGE.parent / name.replace(".", "/")
     return name.startswith(f"{PACKAGE.name}.") and (path.is_dir() or path.with_suffix(".py").is_file())
-
-
-_version = cache(version)  # looks it up in a file
 
 
 @cache

@@ -7,15 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Rows of cells as lines of aligned columns; `right`: which columns are set flush right."""
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of aligned columns."""
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        gaps = [" " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)]
-        cells = [gap + cell if flush else cell + gap for cell, gap, flush in zip(row, gaps, right, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    padded = [[c + " " * (size - width(c)) for c, size in zip(row, widths, strict=True)] for row in rows]
+    return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def width(text: str) -> int:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from meiju.config import ConfigError
-from meiju.data.public.mc_eiu import utterances
 from meiju.data.tables import CorpusError
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip
@@ -30,7 +29,7 @@ def source(tmp_path):
             for kind, values in {
                 "emotion_label": np.eye(7)[k % 3],
                 "intent_label": np.eye(9)[k % 2],
-                "int2name": np.array(names if cv == "1" else names[:1]),
+                "int2name": np.array(names if cv == "1" else names[:1], dtype=bytes),
             }.items():
                 np.save(source / "target" / cv / f"{s}_{kind}.npy", values)
     return source
@@ -59,12 +58,6 @@ def test_features_become_streams(source, h5py, tmp_path):
     assert zips == {"A-wav2vec.zip", "V-manet.zip", "L-roberta.zip"}
     (frames,) = NpyFrames(str(tmp_path / "out" / "features" / "A-wav2vec.zip")).encode([Clip("07_1_1", "", None)])
     assert np.array_equal(frames, np.full((2, 5), 4))
-
-
-def test_labels_are_one_hot_and_names_may_be_bytes():
-    clips = utterances(np.eye(7)[[6]], np.eye(9)[[8]], np.array([[b"1_2_3"]]), part="training")
-    labels = clips.iloc[0][["name", "emotion", "intent", "dialogue"]].tolist()
-    assert labels == ["1_2_3", "emotion-6", "intent-8", "1_2"]
 
 
 def test_without_h5py_the_remedy_is_reported(source, tmp_path, monkeypatch):

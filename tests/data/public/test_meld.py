@@ -1,5 +1,7 @@
 """A tiny MELD with EMOTyDA's acts, in the files and with the quirks of their owners."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -69,11 +71,7 @@ def test_the_parts_do_not_depend_on_the_seed_of_the_labelled_clips(tables, tmp_p
 
 
 def test_clips_of_three_splits_are_distinguished(tables, tmp_path):
-    source = tmp_path / "source"
-    for table in tables.rglob("*.csv"):
-        write_to = source / table.relative_to(tables)
-        write_to.parent.mkdir(parents=True, exist_ok=True)
-        write_to.write_bytes(table.read_bytes())
+    source = shutil.copytree(tables, tmp_path / "source")
     for split, n in {"train": N_DIALOGUES, "dev": 2, "test": 3}.items():
         for k in range(n * N_UTTERANCES):
             toy_clip(source / FOLDER[split] / f"dia{k // 3}_utt{k % 3}.mp4")
@@ -102,9 +100,7 @@ def test_everything_that_misses_is_reported_at_once(tmp_path):
 
 
 def test_packed_clips_are_not_taken_for_sentences_alone(tables, tmp_path):
-    (tables / "train.tar.gz").write_bytes(b"")
-    try:
-        with pytest.raises(CorpusError, match="is packed"):
-            prepared("meld", tables, tmp_path / "out")
-    finally:
-        (tables / "train.tar.gz").unlink()
+    source = shutil.copytree(tables, tmp_path / "source")
+    (source / "train.tar.gz").write_bytes(b"")
+    with pytest.raises(CorpusError, match="is packed"):
+        prepared("meld", source, tmp_path / "out")

@@ -101,7 +101,7 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
     files.sweep(out)
     _place(clips, out)
     for stream, arrays in found.arrays.items():
-        write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
+        _write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
     clips = _keep_labels(clips, settings)
     _leave_out_unseen(clips)
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
@@ -118,10 +118,9 @@ def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Pat
 
 def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
     mark = out / MARK
-    prepared = mark.read_text(encoding="utf-8") if mark.is_file() else ""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and prepared != name:
-        what = f"holds the corpus {prepared}" if prepared else "is there, and was not written by this script"
-        raise ConfigError(f"--out: {out} {what}; name another folder")
+    is_ours = mark.is_file() and mark.read_text(encoding="utf-8") == name
+    if not is_ours and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out: {out} is there, and was not written for {name}; name another folder")
     here, there = out.resolve(), source.resolve()
     require(
         not (there.is_relative_to(here) or here.is_relative_to(there)),
@@ -171,15 +170,14 @@ def _place(clips: pd.DataFrame, out: Path) -> None:
     stems = [Path(media.name).stem for media in wanted.media] if "start" in clips else wanted.name
     names = [f"clips/{s}{Path(m.name).suffix.lower()}" for s, m in zip(stems, wanted.media, strict=True)]
     clips["file"] = pd.Series(names, wanted.index, dtype=object).reindex(clips.index, fill_value="")
-    sources: dict[str, Media] = dict(zip(names, wanted.media, strict=True))
+    sources = dict(zip(names, wanted.media, strict=True))
     damaged = {}
     for file, media in tqdm(sources.items(), desc="clips", unit="clip", disable=None if sources else True):
         try:
             link(media, out / file)
         except MediaError as error:
             damaged[file] = f"damaged: {error}"
-    broken = clips.file.isin(damaged)
-    clips.loc[broken, "why"] = clips.file[broken].map(damaged)
+    clips["why"] = clips.why.mask(clips.file.isin(damaged), clips.file.map(damaged))
 
 
 def link(media: Media, target: Path) -> None:
@@ -209,13 +207,9 @@ def _require_sound_or_pictures(path: Path) -> None:
         raise MediaError("it lasts no time")
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
-    """Write a zip of <name>.npy, as npy: streams read it; one that holds the same names already is kept."""
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
+    """Write a zip of <name>.npy, as npy: streams read it."""
     wanted = {f"{name}.npy": name for name in sorted(names) if name in arrays}
-    if path.exists():
-        with files.reading(path), zipfile.ZipFile(path) as archive:
-            if archive.namelist() == list(wanted):
-                return
     with files.atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
         for entry, name in tqdm(wanted.items(), desc=path.stem, unit="clip", disable=None):
             buffer = io.BytesIO()
@@ -248,18 +242,20 @@ def _reasons(clips: pd.DataFrame) -> list[str]:
 def _readme(
     name: str, corpus: PublicCorpus, clips: pd.DataFrame, notes: list[str], settings: Settings, truth: Path
 ) -> str:
-    draw = f"{settings.labelled} training clips have labels, drawn in a {settings.mix} mix with seed {settings.seed}."
-    drawn = [] if settings.labelled is None else [draw]
-    protocol = ["Parts as published."] if settings.published else []
-    kept = clips[clips.why == ""]
+    drawn = settings.labelled is not None
     lines = [f"# {name}: {corpus.what}", "", f"Source: {corpus.source}", f"Licence: {corpus.licence}"]
-    lines += [*protocol, *notes, *drawn, "", "## Clips", ""]
+    lines += ["Parts as published."] if settings.published else []
+    lines += notes
+    if drawn:
+        how = f"drawn in a {settings.mix} mix with seed {settings.seed}"
+        lines.append(f"{settings.labelled} training clips have labels, {how}.")
+    lines += ["", "## Clips", ""]
     for part in TABLES:
         rows = _kept(clips, part)
         groups = [f"{rows[c].nunique()} {c}s" for c in ("speaker", "dialogue") if (rows[c] != "").any()]
         lines.append(f"- {part}: " + ", ".join([f"{len(rows)} clips", *groups]))
     for task in TASKS:
-        counts = kept[kept.part == "training"][task].value_counts()
+        counts = _kept(clips, "training")[task].value_counts()
         lines.append(f"- {task} of training clips: " + ", ".join(f"{label} {n}" for label, n in counts.items()))
     lines += ["", f"Labels of testing{' and unlabelled' if drawn else ''} clips: {truth.name}, beside this folder."]
     lines += ["", "## Left out", "", *([f"- {line}" for line in _reasons(clips)] or ["nothing"])]
