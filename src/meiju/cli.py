@@ -123,7 +123,7 @@ def plain_end(interrupted: str = "interrupted; the same command continues from h
             names_file = isinstance(error, OSError) and None not in (error.errno, error.filename)
             if not (names_file or system.is_system_error(error)):
                 raise
-            raise SystemExit(f"error: {system.told(error)}") from None
+            raise SystemExit(f"error: {system.describe(error)}") from None
         except KeyboardInterrupt:
             raise SystemExit(interrupted) from None
 

@@ -76,7 +76,7 @@ def unreadable(path: str | Path, error: BaseException) -> Unreadable:
     return Unreadable(f"cannot read {path}: {os.strerror(number)}; {REMEDIES[number]}")
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error of the system, or of a path that cannot be one, in one line: what, where, and what helps."""
     number = errno_of(error) or error.errno
     remedy = REMEDIES.get(number, f"see to that path, and {AGAIN}")  # gone, too long, a file where a folder is wanted
