@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -92,12 +93,17 @@ def reserved(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-            remedy = "start no second run of this name before this one has ended"
-            print(f"warning: files cannot be locked here ({error.strerror}); {remedy}", file=sys.stderr)
+            _warn_of_no_locks(error.strerror)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()
         yield
+
+
+@cache
+def _warn_of_no_locks(reason: str) -> None:  # once
+    remedy = "start no second run of this name before this one has ended"
+    print(f"warning: files cannot be locked here ({reason}); {remedy}", file=sys.stderr)
 
 
 @contextmanager
