@@ -73,10 +73,12 @@ def test_an_array_larger_than_any_memory_is_damage_and_one_that_lacks_memory_is_
 
 
 def test_what_helps_fits_what_was_done(tmp_path):
-    assert "--train.together" in system.describe(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert "--train.together" in system.describe(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    )
     assert "writable" in system.describe(os_error(errno.EACCES, "/work/x"))
-    told = r"clip\.mp4: Permission denied; make it readable, and"
-    with pytest.raises(Unreadable, match=told), system.reading(tmp_path / "clip.mp4"):
+    message = r"clip\.mp4: Permission denied; make it readable, and"
+    with pytest.raises(Unreadable, match=message), system.reading(tmp_path / "clip.mp4"):
         raise os_error(errno.EACCES)
 
 
