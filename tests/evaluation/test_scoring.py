@@ -95,6 +95,15 @@ def test_a_truth_in_the_fields_usual_forms_is_read(tmp_path):
         pd.testing.assert_frame_equal(scoring.table(scoring.read(path, [file])), expected)
 
 
+def test_the_interval_of_a_score_stays_between_0_and_1(tmp_path):
+    truth = true_labels().assign(speaker=[f"s{k % 4}" for k in range(N)])
+    all_right = predicted(truth, 1, share=1)
+    wrong_for_one = all_right.assign(emotion=all_right.emotion.where((truth.speaker != "s0").to_numpy(), "sad"))
+    table = scoring.table(score(tmp_path, truth, wrong_for_one))
+    assert table.low.between(0, 1).all()
+    assert table.high.max() == 1
+
+
 def test_rows_of_other_parts_are_left_out(tmp_path):
     truth = true_labels()
     predictions = predicted(truth, 1)

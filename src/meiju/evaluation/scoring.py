@@ -117,6 +117,8 @@ def table(scored: Scored) -> pd.DataFrame:
             for column, (value, draws) in found.items():
                 start = "" if column == "value" else f"{column}_"
                 low, high = interval(value, draws, scored.units)
+                if column != "difference":  # of a handful of speakers, it would reach beyond what a score can be
+                    low, high = np.clip((low, high), 0, 1)
                 row |= {column: value, f"{start}low": low, f"{start}high": high}
             rows.append(row)
     return pd.DataFrame(rows)
