@@ -151,7 +151,11 @@ def test_a_step_is_to_be_done_until_it_is_finished(tmp_path, capsys):
     assert run.result("transcripts") == run.folder("transcripts")
     assert not make(tmp_path).needs_run("transcripts")
     assert "transcripts: done before with these settings" in capsys.readouterr().out
-    assert make(tmp_path, "--punctuation", "none").needs_run("transcripts")
+    other = make(tmp_path, "--punctuation", "none")
+    assert other.needs_run("transcripts")
+    assert "transcripts: 1 results of other settings, inputs or code are not used" in capsys.readouterr().out
+    assert run.variant(dataclasses.replace(other.config, seed=1)).needs_run("transcripts")
+    assert capsys.readouterr().out == ""  # of an ablation's variants, others are no news
 
 
 def test_a_step_that_is_under_way_is_reserved_and_logged(tmp_path):

@@ -201,7 +201,8 @@ class Run:
         elif STEPS[step].published:
             self._clear_submission_folder(step)
         else:
-            if others := sorted(folder.parent.glob(f"*/{self._marker(step).name}")):
+            others = list(folder.parent.glob(f"*/{self._marker(step).name}"))
+            if others and not self._quiet:
                 what = f"{len(others)} results of other settings, inputs or code are not used"
                 print(f"{step}: {what}, see {folder.parent}")
             files.write_json(folder / stores.BEGUN, self._record(step))
