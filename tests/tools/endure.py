@@ -45,7 +45,7 @@ def require_end(process: subprocess.Popen, home: Path, seconds: float | None = N
 def results(home: Path) -> dict[str, bytes]:
     """Every file of a run that is a result, by its path, without what tells one run's clips from another's.
 
-    That is the folder and, as a drawn clip's time of change counts, the fingerprints.
+    That is the folder, the run time in the report and, as a drawn clip's time of change counts, the fingerprints.
     """
     contents = {}
     for path in home.rglob("*"):
@@ -53,6 +53,8 @@ def results(home: Path) -> dict[str, bytes]:
             content = path.read_bytes().replace(str(home).encode(), b"")
             if path.suffix == ".json":
                 content = re.sub(rb"[0-9a-f]{12,}", b"#", content)
+            if path.stem == "report":
+                content = re.sub(rb'<h2>Run time.*?</section>|(?<=report.html": )\d+', b"", content, flags=re.DOTALL)
             contents[re.sub("[0-9a-f]{12}", "#", str(path.relative_to(home)))] = content
     return contents
 
