@@ -78,6 +78,8 @@ def test_a_text_without_words_is_no_sentence(tmp_path, sentence, has_words):
     assert spoken(sentence) == (sentence if has_words else "")
     corpus = read(tmp_path, Testing=f"FileName,Subtitle\nx1,{sentence}\n")
     assert corpus.part("testing").sentence.item() == spoken(sentence)
+    told = ["Annotation/Testing.csv: 1 sentences hold no words but ♪ or a remark in brackets (they count as none)"]
+    assert [str(one).removeprefix("warning: ") for one in corpus.warnings] == ([] if has_words else told)
 
 
 @pytest.mark.parametrize(

@@ -338,9 +338,11 @@ def test_links_are_followed_and_circles_of_them_end(tmp_path):
     (root / "NoAnnotation").symlink_to("Pool")
     (root / "Pool" / "round").symlink_to("..")
     (root / "Training" / "t9.mp4").symlink_to("nowhere.mp4")
-    clips = open_corpus(root).clips
-    assert clips.name.tolist() == ["p1", *NAMES]
-    assert (clips.path != "").all()
+    corpus = open_corpus(root)
+    assert corpus.clips.name.tolist() == ["p1", *NAMES]
+    assert (corpus.clips.path != "").all()
+    (broken,) = corpus.warnings
+    assert str(broken).startswith("warning: Training/t9.mp4: is passed over: a link to nothing")
 
 
 def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):

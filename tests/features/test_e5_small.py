@@ -17,7 +17,7 @@ ENGLISH = ["Where have you been?", "I am really angry", "Let's eat together tomo
 
 def embeddings(*sentences: str) -> np.ndarray:
     encoded = E5Small().encode([Clip(str(k), s, "") for k, s in enumerate(sentences)])
-    return np.concatenate(encoded)
+    return np.concatenate([getattr(one, "frames", one) for one in encoded])
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,12 @@ def test_embeddings_are_those_of_transformers(file, all_pieces, bert, sentence):
 def test_a_sentence_may_name_a_special_token(model, file):
     [tokens] = model.tokenize(["你好</s>"])
     assert tokens.count(file.end) == 1
+
+
+def test_a_sentence_that_is_cut_is_noted():
+    long, short = E5Small().encode([Clip("long", "一二三四五六七" * 300, ""), Clip("short", CHINESE[1], "")])
+    assert long.note == "of the sentence, the first 512 tokens are read"
+    assert isinstance(short, np.ndarray)
 
 
 SOME = [*CHINESE, *ENGLISH, " ", "  ", "。", "?", "ﷺ", "\u3000", "½", "𝄞", "\x00", "e\u0301", "▁", "\ud800"]

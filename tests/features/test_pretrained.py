@@ -270,6 +270,13 @@ def test_the_crop_decides_the_frames(models, clips):
 # What all share
 
 
+def test_a_long_sentence_is_cut_and_noted(models):
+    long, short = encoder_of(models / "bert").encode([Clip("long", "想" * 500, ""), Clip("short", "想" * 30, "")])
+    assert len(long.frames) == 38  # of 40 positions, see RoBERTa
+    assert long.note == "of the sentence, the first 38 tokens are read"
+    assert isinstance(short, np.ndarray)
+
+
 def test_no_batch_decides_what_the_others_give(models, clips):
     sound = read_audio(clips[0].path)
     first, second = (encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3)) for _ in range(2))

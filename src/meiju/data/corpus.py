@@ -100,7 +100,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         raise CorpusError([Problem("--corpus.root", None, what, "give the corpus' folder, e.g. .../Track1/Mandarin")])
     tree = walk(root)
     problems = [
-        Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", warning=True)
+        Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", True, "passed over")
         for path, why in tree.closed.items()
     ]
     csv_files = _find_tables(tree, root, problems)

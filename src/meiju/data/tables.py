@@ -121,7 +121,12 @@ def read_table(
         _report_swallowed(rows, columns["name"], file, problems)
     table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
     unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
-    return table.assign(part=part, file=file, sentence=table.sentence.map(spoken).astype(str)), unread
+    said = table.sentence.map(spoken).astype(str)
+    n_unsaid = ((said == "") & (table.sentence.str.strip() != "")).sum()
+    if n_unsaid:
+        what = f"{n_unsaid} sentences hold no words but ♪ or a remark in brackets"
+        problems.append(Problem(file, None, what, "they count as none", warning=True))
+    return table.assign(part=part, file=file, sentence=said), unread
 
 
 def spoken(sentence: str) -> str:
@@ -151,7 +156,7 @@ def read_sentences(path: Path) -> dict[str, str]:
         raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
     problems: list[Problem] = []
     table, _ = read_table(path, path.name, "sentences", problems, needed=("name", "sentence"))
-    problems += name_problems(table)
+    problems = [problem for problem in problems if not problem.warning] + name_problems(table)
     if problems:
         raise CorpusError(problems)
     return dict(zip(table.name, table.sentence, strict=True))

@@ -38,6 +38,11 @@ class Noted(NamedTuple):
 Encoded = list[np.ndarray | Noted | NoFrames]
 
 
+def noted_if_cut(frames: np.ndarray, n_tokens: int, most: int) -> np.ndarray | Noted:
+    """The frames of a sentence; with a note where it has as many tokens as a network reads, as it was cut then."""
+    return Noted(frames, f"of the sentence, the first {most} tokens are read") if n_tokens == most else frames
+
+
 class Encoder(ABC):
     """Turns the clips of one stream into frames.
 

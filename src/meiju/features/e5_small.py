@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches, noted_if_cut
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
 
@@ -59,7 +59,7 @@ class E5Small(Encoder):
             for k, by_layer in zip(batch, model.embed([tokens[k] for k in batch]), strict=True):
                 _, middle, upper = np.split(by_layer, 3)
                 frame = np.concatenate([middle.mean(axis=0), upper.mean(axis=0)])
-                encoded[spoken[k]] = frame[None]
+                encoded[spoken[k]] = noted_if_cut(frame[None], len(tokens[k]), model.most_tokens)
         return encoded
 
     def close(self) -> None:
@@ -133,6 +133,11 @@ class Model:
         special = {file.begin, file.end, file.unknown}
         self._numbers = {piece: k for k, piece in enumerate(file.pieces) if k not in special}
 
+    @property
+    def most_tokens(self) -> int:
+        """As many tokens as the network reads of a sentence."""
+        return self._file.positions
+
     def normalise(self, sentence: str) -> str:
         """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""
         whole = re.sub("[\ud800-\udfff]", "\ufffd", sentence)  # half of a surrogate pair is no character
@@ -150,7 +155,7 @@ class Model:
         rarest = min(range(len(scores)), key=scores.__getitem__)
         held = [self._file.unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
         tokenizer = Tokenizer(models.Unigram([(pieces[number], scores[number]) for number in held], unk_id=0))
-        room, begin, end = self._file.positions - 2, self._file.begin, self._file.end
+        room, begin, end = self.most_tokens - 2, self._file.begin, self._file.end
         return [[begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), end] for text in texts]
 
     def embed(self, tokens: list[list[int]]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from meiju.config import ConfigError, TextConfig
-from meiju.features.base import Clip, Encoded, NoFrames, batches
+from meiju.features.base import Clip, Encoded, NoFrames, batches, noted_if_cut
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -55,7 +55,7 @@ class PretrainedText(Pretrained):
         for batch in batches([len(tokens[k]) for k in readable], self.batch_tokens):
             numbers = [readable[b] for b in batch]
             for k, frames in zip(numbers, self._frames([tokens[k] for k in numbers]), strict=True):
-                encoded[k] = frames
+                encoded[k] = noted_if_cut(frames, len(tokens[k]), self.most_tokens)
         return encoded
 
     @torch.inference_mode()

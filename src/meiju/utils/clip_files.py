@@ -31,7 +31,7 @@ EXCERPT = re.compile(r"#t=(\d+\.\d{3}),(\d+\.\d{3})$")  # no clip's file has suc
 class Tree:
     """What lies below a folder: its files, sorted, and its folders, each with the place that it is really at.
 
-    closed: what this user may not look into, such as a lost+found, and why.
+    closed: what cannot be looked into, such as another user's lost+found or a link to nothing, and why.
     """
 
     files: dict[Path, Path] = field(default_factory=dict)
@@ -60,6 +60,8 @@ def walk(root: Path) -> Tree:
             try:
                 if path.is_file():
                     tree.files[path] = Path(os.path.realpath(path)) if path.is_symlink() else real / path.name
+                elif not path.exists():
+                    tree.closed[path] = "a link to nothing"
             except OSError as error:
                 note(error)
         seen.add(real)
