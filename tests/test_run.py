@@ -109,6 +109,13 @@ def test_other_folds_another_order_of_the_classes_and_a_gpu_decide_stage_1(home,
     assert changed(usual, make(home)) == ORDER[ORDER.index("stage1") :]
 
 
+def test_the_parts_that_may_be_learnt_from_decide_frames_and_what_is_made_of_them(home, usual, monkeypatch):
+    before = make(home).stream_folder("visual")
+    monkeypatch.setattr("meiju.steps.UNSCORED_PARTS", ("training", "unlabelled", "validation"))
+    assert changed(usual, make(home)) == ORDER
+    assert make(home).stream_folder("visual") != before
+
+
 def test_a_clip_without_a_sentence_is_transcribed_where_there_is_a_model(home):
     silent = corpus_with("sentence", "", "testing")
     silent.clips.loc[silent.clips.sentence == "", "path"] = "a.mp4"

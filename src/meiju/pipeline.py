@@ -144,6 +144,9 @@ def make_submission(run: Run) -> None:
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
     table = scores.table(read_stages(run), config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
+    reads_media = any(encoder.source == "media" for encoder in run.encoders.values())
+    paths = list(corpus.part("training").path) if reads_media else []
+    longest = max(map_in_workers(material.length, paths, n_jobs=config.n_jobs), default=0.0)
     by_clip = ensemble.as_table(probabilities, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
     bundle.write_model(
@@ -153,18 +156,11 @@ def make_submission(run: Run) -> None:
         encoders={stream: run.stream_folder(stream) / "encoder" for stream in config.encoders},
         transcripts=run.result("transcripts"),
         stage=run.result(config.submit),
-        longest=_longest(run),
+        longest=longest,
         made_up=sample_corpus.is_sample(config.corpus.root),
     )
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
-
-
-def _longest(run: Run) -> float:
-    """Seconds of the longest training clip; 0 where no stream reads media."""
-    if all(encoder.source != "media" for encoder in run.encoders.values()):
-        return 0.0
-    return max(map_in_workers(material.length, list(run.corpus.part("training").path), n_jobs=run.config.n_jobs))
 
 
 def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":

@@ -232,9 +232,8 @@ class Run:
     def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
         if step not in self._keys:
-            specific = STEPS[step].cache_key(self)
-            code = provenance.code_of(f"meiju.{STEPS[step].function}")
-            self._keys[step] = {"step": step, "seed": self.config.seed, "code": code, **specific}
+            code = provenance.code_of(*(f"meiju.{root}" for root in STEPS[step].code))
+            self._keys[step] = {"step": step, "seed": self.config.seed, "code": code, **STEPS[step].cache_key(self)}
         return self._keys[step]
 
     def _record(self, step: str) -> dict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meiju.config import ConfigError, as_settings
+from meiju.data.corpus import UNSCORED_PARTS
 from meiju.data.labels import TASKS
 from meiju.data.tables import GROUPS
 from meiju.text import punctuation
@@ -32,9 +33,10 @@ def _transcripts_key(run: "Run") -> dict:
         if not path.is_file():
             raise ConfigError(f"--punctuation-texts: no file {path}")
     return {
+        "learns from": list(UNSCORED_PARTS),
         "sentences": run.corpus.fingerprint("name", "part", "sentence"),
         "transcription": run.cache_key("transcription") if run.transcribes else None,
-        "filled in": {"code": provenance.code_of("meiju.text.transcription.fill")} if run.transcribes else None,
+        "filled in": {"code": provenance.code_of("meiju.text.transcription:fill")} if run.transcribes else None,
         "restorer": punctuation.fingerprint(config),
         "texts": [files.file_digest(path) for path in config.punctuation_texts],
     }
@@ -53,10 +55,10 @@ def _stream_key(run: "Run", stream: str) -> dict:
 def encoder_key(run: "Run", stream: str) -> dict:
     """What decides the frames of a stream, besides the clips."""
     encoder = run.encoders[stream]
-    kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
     return {
         "seed": run.config.seed,
-        "code": provenance.code_of("meiju.features.frame_store.extract", kind),
+        "code": provenance.code_of("meiju.features.frame_store", type(encoder).__module__),
+        "learns from": list(UNSCORED_PARTS),
         "encoder": encoder.fingerprint(),
     }
 
@@ -108,24 +110,40 @@ def _report_key(run: "Run") -> dict:
 
 @dataclass(frozen=True)
 class Step:
-    """One numbered script: its file, the function of this package that does it, and what decides its results.
+    """One numbered script: its file, the code of this package that it runs, and what else decides its results.
 
+    code: of pipeline.py, its own functions; and modules that these do not import themselves.
     published: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
     """
 
     script: str
-    function: str
+    code: tuple[str, ...]
     cache_key: Callable[["Run"], dict]
     published: bool = False
 
 
 STEPS = {
-    "transcription": Step("01_transcribe.py", "pipeline.transcribe", _transcription_key),
-    "transcripts": Step("02_refine_punctuation.py", "pipeline.refine_transcripts", _transcripts_key),
-    "features": Step("03_extract_features.py", "pipeline.extract_features", _features_key),
-    "stage1": Step("05_train_stage1.py", "pipeline.train_stage1", _stage1_key),
-    "pseudo": Step("06_pseudo_label.py", "pipeline.label_pool", _pseudo_key),
-    "stage2": Step("07_train_stage2.py", "pipeline.train_stage2", _stage2_key),
-    "submission": Step("08_ensemble.py", "pipeline.make_submission", _submission_key, published=True),
-    "report": Step("09_report.py", "report.build.write", _report_key, published=True),
+    "transcription": Step("01_transcribe.py", ("pipeline:transcribe",), _transcription_key),
+    "transcripts": Step("02_refine_punctuation.py", ("pipeline:refine_transcripts", "text.refine"), _transcripts_key),
+    "features": Step(
+        "03_extract_features.py", ("pipeline:extract_features", "features.frame_store", "text.refine"), _features_key
+    ),
+    "stage1": Step("05_train_stage1.py", ("pipeline:train_stage1", "pipeline:stage_data"), _stage1_key),
+    "pseudo": Step("06_pseudo_label.py", ("pipeline:label_pool", "pseudo.teachers"), _pseudo_key),
+    "stage2": Step(
+        "07_train_stage2.py", ("pipeline:train_stage2", "pipeline:stage_data", "pseudo.teachers"), _stage2_key
+    ),
+    "submission": Step(
+        "08_ensemble.py",
+        (
+            "pipeline:make_submission",
+            "pipeline:read_stages",
+            "data.submission",
+            "evaluation.scores",
+            "features.material",
+        ),
+        _submission_key,
+        published=True,
+    ),
+    "report": Step("09_report.py", ("report.build",), _report_key, published=True),
 }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meiju.features.media import MediaError
+from meiju.features.tracks import MediaError
 
 
 @dataclass(frozen=True)
