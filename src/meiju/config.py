@@ -367,13 +367,9 @@ class Config:
         return self.home / "submissions" / self.run
 
 
-def as_settings(value: object) -> object:
-    """A configuration as plain JSON values; paths become strings."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: as_settings(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [as_settings(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
+def as_settings(settings: object) -> dict:
+    """A configuration, or a group of it, as plain JSON values; paths become strings."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
 def from_settings(settings: object) -> Config:

@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -56,9 +56,9 @@ class Run:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
             remarks = [*format_problems(self._corpus.warnings), *self._corpus.remarks]
-            _say_once("\n".join([*remarks, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
+            _print_once("\n".join([*remarks, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
             if not self._quiet:
-                _say_once(self._corpus.describe(), sys.stdout)
+                _print_once(self._corpus.describe(), sys.stdout)
         return self._corpus
 
     @property
@@ -295,11 +295,8 @@ class Run:
                     path.unlink(missing_ok=True)
 
 
-_said: set[str] = set()
-
-
-def _say_once(text: str, stream: TextIO) -> None:
-    """Print lines, unless this process did: run_all carries out all steps in one, and each reads the corpus."""
-    if text and text not in _said:
-        _said.add(text)
+@cache
+def _print_once(text: str, stream: TextIO) -> None:
+    """Print lines, once a process: run_all carries out all steps in one, and each reads the corpus."""
+    if text:
         print(*map(spreadsheets.one_line, text.splitlines()), sep="\n", file=stream)

@@ -63,16 +63,6 @@ def encoder_key(run: "Run", stream: str) -> dict:
     }
 
 
-def _taught_by(run: "Run") -> dict:
-    """Folds, labels and device."""
-    return {
-        "folds": files.digest(run.folds.to_dict("list")),
-        "labels": run.corpus.fingerprint("name", "part", *TASKS),
-        "classes": {task: list(run.corpus.labels[task]) for task in TASKS},
-        "device": device_type(run.config.device),
-    }
-
-
 def _stage1_key(run: "Run") -> dict:
     # Head counts and seeds do not decide what one member learns: their members lie side by side.
     model, train = as_settings(run.config.model), as_settings(run.config.train)
@@ -82,7 +72,10 @@ def _stage1_key(run: "Run") -> dict:
         "streams in order": list(run.config.encoders),  # that of the network's tokens
         "model": model,
         "train": train,
-        **_taught_by(run),
+        "folds": files.digest(run.folds.to_dict("list")),
+        "labels": run.corpus.fingerprint("name", "part", *TASKS),
+        "classes": {task: list(run.corpus.labels[task]) for task in TASKS},
+        "device": device_type(run.config.device),
     }
 
 

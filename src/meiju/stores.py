@@ -49,9 +49,7 @@ def remove(folder: Path, home: Path) -> None:
     with files.reserved(folder):
         if folder in users(home):  # looked at once more, now that nobody can begin to write there
             raise files.Busy(f"a run uses {folder} by now")
-        aside = folder.with_name(f".{folder.name}.removed")  # or it would be found half removed
-        folder.rename(aside)
-        shutil.rmtree(aside)
+        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.removed")))  # or it would be found half removed
 
 
 def _named_by(cache_key: object) -> Iterator[str]:
