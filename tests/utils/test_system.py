@@ -17,7 +17,7 @@ from meiju.data.corpus import CorpusError, read_corpus
 from meiju.data.submission import check
 from meiju.features import frame_store, material, tracks
 from meiju.features.arrays import NpyFrames
-from meiju.features.base import Clip, NoFrames, read_media
+from meiju.features.base import Clip, read_media
 from meiju.features.media import MediaError, read_seconds
 from meiju.features.smart_turn import SmartTurn
 from meiju.serving.inputs import find_clips
@@ -26,11 +26,9 @@ from meiju.utils.system import Unreadable
 from toy_clips import write_noise
 from whole_clips import read_audio, read_frames
 
-NAMES = ("EIO", "EACCES", "ENOTCONN", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENOSPC")
-ERRNOS = [pytest.param(getattr(errno, name), id=name) for name in NAMES]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 INVALID_DATA = 1094995529  # libav's own number for damage
-TOLD = "is a Git LFS pointer: git lfs pull"
+CALLED = "is a Git LFS pointer: git lfs pull"
 
 
 def os_error(number: int, place: str | None = None) -> OSError:
@@ -49,44 +47,35 @@ def while_handled(number: int) -> Exception:
     return error
 
 
+def of_numpy(size: int) -> MemoryError:
+    error = MemoryError()
+    error.shape = (size,)
+    return error
+
+
 @pytest.mark.parametrize("wrapped", [os_error, of_av, while_handled])
-@pytest.mark.parametrize("number", ERRNOS)
-def test_an_error_of_the_system_ends_a_script_in_one_line_whatever_library_wraps_it(number, wrapped):
+@pytest.mark.parametrize("name", ["EIO", "EACCES", "ENOTCONN", "ETIMEDOUT", "ENOMEM", "EMFILE", "ENOSPC"])
+def test_an_error_of_the_system_ends_a_script_in_one_line_whatever_library_wraps_it(name, wrapped):
+    number = getattr(errno, name)
     assert system.errno_of(wrapped(number)) == number
     with pytest.raises(SystemExit, match=rf"^error: {os.strerror(number)}[^\n]*; [^\n]+$"), cli.plain_end():
         raise wrapped(number)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [of_av(errno.ENOENT), os_error(errno.EINVAL), of_av(INVALID_DATA), zipfile.BadZipFile("bad"), ValueError("5")],
-)
-def test_what_is_missing_or_damaged_is_not_the_systems(error):
-    assert not system.is_system_error(error)
-
-
-def test_an_array_larger_than_any_memory_is_damage_and_one_that_lacks_memory_is_not():
-    for size, lacks in ((2**50, False), (2**20, True)):
-        error = MemoryError()
-        error.shape = (size,)  # as numpy's error has it
-        assert system.is_system_error(error) == lacks
+def test_what_is_missing_or_damaged_is_not_the_systems():
+    for error in (of_av(errno.ENOENT), os_error(errno.EINVAL), of_av(INVALID_DATA), ValueError("5"), of_numpy(2**50)):
+        assert not system.is_system_error(error)
+    assert system.is_system_error(of_numpy(2**20))  # an array that another machine could hold
 
 
 def test_what_helps_fits_what_was_done(tmp_path):
-    assert "--train.together" in system.describe(
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    )
+    assert "--train.together" in system.describe(torch.OutOfMemoryError("CUDA out of memory."))
     assert "writable" in system.describe(os_error(errno.EACCES, "/work/x"))
     message = r"clip\.mp4: Permission denied; make it readable, and"
     with pytest.raises(Unreadable, match=message), system.reading(tmp_path / "clip.mp4"):
         raise os_error(errno.EACCES)
-
-
-@pytest.mark.parametrize("name", ["ENOTDIR", "ENAMETOOLONG"])
-def test_a_path_that_is_none_is_told_in_one_line(name):
-    number = getattr(errno, name)
-    with pytest.raises(SystemExit, match=f"^error: {os.strerror(number)}: /x/y; see to that path"), cli.plain_end():
-        raise os_error(number, "/x/y")
+    with pytest.raises(SystemExit, match=r"^error: Not a directory: /x/y; see to that path"), cli.plain_end():
+        raise os_error(errno.ENOTDIR, "/x/y")
 
 
 # What reads clips.
@@ -112,21 +101,16 @@ def clip_of(path: Path) -> Clip:
     return Clip(path.stem, "", str(path))
 
 
-READERS = [
-    read_audio,
-    lambda path: read_frames(path, fps=5, size=32),
-    read_seconds,
-    lambda path: read_media(clip_of(path), read_audio),
-    lambda path: material.missing_input(SmartTurn(max_frames=4), [clip_of(path)]),
-]
-
-
-@pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
-def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch, number, read):
-    fail_in_av(monkeypatch, number)
-    with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
-        read(clip)
+def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch):
+    fail_in_av(monkeypatch, errno.EIO)
+    for read in (
+        lambda path: read_frames(path, fps=5, size=32),
+        read_seconds,
+        lambda path: read_media(clip_of(path), read_audio),
+        lambda path: material.missing_input(SmartTurn(max_frames=4), [clip_of(path)]),
+    ):
+        with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
+            read(clip)
 
 
 @pytest.mark.parametrize("at", [1, 6])
@@ -137,10 +121,8 @@ def test_a_drive_that_fails_midway_does_not_end_the_clip(clip, monkeypatch, at):
         read_audio(clip)
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EIO, errno.ENOMEM])
-def test_numbers_by_which_libav_speaks_of_damage_stay_damage(clip, monkeypatch, number):
-    assert isinstance(read_media(clip_of(clip.with_name("gone")), read_audio), NoFrames)
-    fail_in_av(monkeypatch, number, name="")
+def test_numbers_by_which_libav_speaks_of_damage_stay_damage(clip, monkeypatch):
+    fail_in_av(monkeypatch, errno.EIO, name="")
     with pytest.raises(MediaError, match="not decodable"):
         read_audio(clip)
 
@@ -180,18 +162,15 @@ def test_a_file_that_cannot_be_hashed_is_named(clip, monkeypatch):
         files.content_hashes([clip], clip.parent / "known.json", label="clips")
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monkeypatch, packed):
+def test_frames_that_lie_ready_and_cannot_be_read_are_not_missing(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
-    place = tmp_path / "frames.zip" if packed else tmp_path
-    if packed:
-        with zipfile.ZipFile(place, "w") as archive:
-            archive.write(tmp_path / "a.npy", "a.npy")
-    encoder = NpyFrames(str(place))
-    for kind, reads in ((zipfile.ZipFile, "read"), (Path, "read_bytes")):
-        monkeypatch.setattr(kind, reads, failing)
-    with pytest.raises(Unreadable, match="cannot read"):
-        encoder.encode([Clip("a", "", "")])
+    with zipfile.ZipFile(tmp_path / "frames.zip", "w") as archive:
+        archive.write(tmp_path / "a.npy", "a.npy")
+    monkeypatch.setattr(zipfile.ZipFile, "read", failing)
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    for place in (tmp_path, tmp_path / "frames.zip"):
+        with pytest.raises(Unreadable, match="cannot read"):
+            NpyFrames(str(place)).encode([Clip("a", "", "")])
 
 
 def test_a_model_that_cannot_be_read_is_not_missing(tmp_path):
@@ -268,7 +247,7 @@ def read_submission(path: Path):
 )
 def test_a_git_lfs_pointer_is_called_that_everywhere(tmp_path, name, read):
     (tmp_path / name).write_bytes(POINTER)
-    with pytest.raises(Exception, match=TOLD):
+    with pytest.raises(Exception, match=CALLED):
         read(tmp_path / name)
 
 
@@ -276,5 +255,5 @@ def test_a_corpus_of_git_lfs_pointers_is_refused(tmp_path, root):
     copy = shutil.copytree(root, tmp_path / "corpus")
     for path in copy.rglob("*.mp4"):
         path.write_bytes(POINTER)
-    with pytest.raises(CorpusError, match=TOLD):
+    with pytest.raises(CorpusError, match=CALLED):
         read_corpus(CorpusConfig(copy), needs_media=True)
