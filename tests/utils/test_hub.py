@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import constants
-from transformers import AutoFeatureExtractor, AutoModel, BertConfig, BertModel
+from transformers import AutoModel, BertConfig, BertModel
 
 from fuzzing.mutations import Payload
 from local_hub import LocalHub
@@ -55,23 +55,15 @@ def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
     assert set(hub.identity(str(copy))["files"]) == {"config.json", "model.safetensors"}
 
 
-@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/no such folder", "a/b/c", "", ".."])
+@pytest.mark.parametrize("model", ["./nowhere", "~/no such folder", "a/b/c", ".."])
 def test_what_is_neither_folder_nor_id_is_reported(model):
     for find in (hub.locate, hub.identity):
         with pytest.raises(hub.MissingModel, match=r"neither a folder nor a |holds no config\.json"):
             find(model)
 
 
-def test_a_model_in_the_cache_needs_no_network(cache, folder):
-    place = snapshot(cache, folder)
-    assert hub.locate(ID) == str(place)
-    assert hub.identity(ID) == {"model": ID, "commit": COMMIT}
-    assert isinstance(hub.load(AutoModel, ID), BertModel)
-
-
-@pytest.mark.parametrize("leave_out", ["config.json", "model.safetensors"])
-def test_a_model_that_is_not_whole_in_the_cache_is_missing(cache, folder, leave_out):
-    snapshot(cache, folder, leave_out)
+def test_a_model_without_its_configuration_is_missing(cache, folder):
+    snapshot(cache, folder, "config.json")
     with pytest.raises(hub.MissingModel):
         hub.locate(ID)
 
@@ -183,11 +175,6 @@ def test_a_model_that_asks_for_consent_or_is_not_there_is_distinguished(local):
         hub.locate(ID)
 
 
-def test_what_cannot_be_loaded_is_named_with_the_reason(folder):
-    with pytest.raises(hub.MissingModel, match=r"cannot be loaded .* as AutoFeatureExtractor: .*preprocessor"):
-        hub.load(AutoFeatureExtractor, str(folder))
-
-
 def test_a_model_without_a_vocabulary_gets_no_made_up_tokenizer(folder, tmp_path):
     with pytest.raises(hub.MissingModel, match=r"no tokenizer: .*vocab\.txt"):
         hub.load_tokenizer(str(folder))
@@ -219,7 +206,7 @@ def test_weights_that_would_run_code_are_refused(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "model.safetensors").unlink()
     torch.save({"weight": Payload(tmp_path / "ran")}, copy / "pytorch_model.bin")
-    with pytest.raises(hub.MissingModel, match="cannot be loaded") as caught:
+    with pytest.raises(hub.MissingModel, match=r"cannot be loaded .* as AutoModel: ") as caught:
         hub.load(AutoModel, str(copy))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
