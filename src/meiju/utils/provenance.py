@@ -64,6 +64,11 @@ def _read(name: str) -> tuple[str, list[str]]:
     tree = _WithoutDocstrings().visit(ast.parse(_path(module).read_bytes()))
     if function:
         (tree,) = [node for node in tree.body if getattr(node, "name", None) == function]
+    return files.digest(ast.unparse(tree)), imports_of(tree)
+
+
+def imports_of(tree: ast.AST) -> list[str]:
+    """The modules that statements import, also those inside functions."""
     imports: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -71,7 +76,7 @@ def _read(name: str) -> tuple[str, list[str]]:
         elif isinstance(node, ast.ImportFrom):
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             imports += [name if _path(name) else node.module for name in inner]
-    return files.digest(ast.unparse(tree)), imports
+    return imports
 
 
 def _path(module: str) -> Path | None:
