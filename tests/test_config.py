@@ -13,7 +13,7 @@ def parse(*arguments: str) -> Config:
 
 
 def refusal(capsys, *arguments: str) -> str:
-    """What is said of arguments that are refused, be it by an exit or a ConfigError."""
+    """What is printed where arguments are refused, be it by an exit or a ConfigError."""
     with pytest.raises((SystemExit, ConfigError)) as caught:
         parse(*arguments)
     if isinstance(caught.value, SystemExit):
@@ -30,10 +30,9 @@ def test_preset_without_flags_is_the_preset(preset):
 
 
 def test_challenge_presets_score_as_their_track_does():
-    averages = {name: PRESETS[name][1].corpus.average for name in PRESETS if name.startswith("track")}
-    assert averages == {
-        f"track{k}-{of}": a for k, a in ((1, "weighted"), (2, "micro")) for of in ("mandarin", "english")
-    }
+    for language in ("mandarin", "english"):
+        assert PRESETS[f"track1-{language}"][1].corpus.average == "weighted"
+        assert PRESETS[f"track2-{language}"][1].corpus.average == "micro"
 
 
 def test_flags_override_the_preset_and_nothing_else():
@@ -55,20 +54,9 @@ def test_flags_override_the_preset_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["sample", "--no-such-flag", "1"], "--no-such-flag"),
-        (["sample", "--train.no-such-flag", "1"], "--train.no-such-flag"),
-        (["no-such-preset"], "no-such-preset"),
-    ],
-)
-def test_unknown_words_are_refused(capsys, arguments, named):
-    assert named in refusal(capsys, *arguments)
-
-
-@pytest.mark.parametrize(
     ("flag", "values"),
     [
+        ("--no-such-flag", ["1"]),
         ("--train.lr", ["0"]),
         ("--train.lr", ["fast"]),
         ("--train.average-epochs", ["17"]),
@@ -76,7 +64,6 @@ def test_unknown_words_are_refused(capsys, arguments, named):
         ("--train.class-weights", ["1.5"]),
         ("--model.heads", ["3"]),
         ("--model.heads", ["2", "2"]),
-        ("--model.linear", ["1"]),
         ("--text.ngrams", ["3", "2"]),
         ("--visual.fps", ["0"]),
         ("--pseudo.threshold", ["1.01"]),
@@ -85,22 +72,17 @@ def test_unknown_words_are_refused(capsys, arguments, named):
         ("--speech.language", ["<|zh|>"]),
         ("--speech.model", [""]),
         ("--punctuation", ["bert"]),
-        ("--run", ["../x"]),
         ("--folds", ["2"]),
         ("--variants", []),
         ("--jobs", ["-1"]),
+        ("--streams", []),
+        ("--streams", ["tfidf-svd"]),
+        ("--streams", ["../t=smart-turn"]),
+        ("--streams", ["t=smart-turn", "t=tfidf-svd"]),
     ],
 )
 def test_bad_values_are_refused_by_the_flags_name(capsys, flag, values):
     assert flag in refusal(capsys, "custom", flag, *values)
-
-
-@pytest.mark.parametrize(
-    "streams",
-    [[], ["tfidf-svd"], ["t="], ["../t=smart-turn"], ["t=smart-turn", "t=tfidf-svd"]],
-)
-def test_streams_that_are_not_name_and_encoder_are_refused(capsys, streams):
-    assert "--streams" in refusal(capsys, "sample", "--streams", *streams)
 
 
 @pytest.mark.parametrize("run", ["../x", ".", "", "a/b", "a\\b", "_shared", "a\n", "x" * 101])

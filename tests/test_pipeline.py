@@ -1,6 +1,5 @@
 """The whole pipeline on a tiny sample, and the guard of its leak-free protocol."""
 
-import errno
 import os
 import shutil
 import signal
@@ -19,7 +18,6 @@ from meiju.data import submission
 from meiju.data.corpus import read_corpus
 from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.run import Run
-from meiju.utils import files
 from toy_run import SCRIPTS, STEPS, TINY, run_step
 
 
@@ -55,7 +53,7 @@ def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
 
 
 def files_that_steps_read(home: Path) -> list[Path]:
-    """All files of a run but locks, logs, caches and the marks of begun and finished steps."""
+    """All files of a run but locks, logs, caches and the markers of begun and finished steps."""
     found = [*home.glob("folds/*"), *home.glob("submissions/sample/**/*"), *home.glob("work/*/*/**/*")]
     no_results = (".", "done", "submission.json", "report.json")
     existing = (path for path in found if path.is_file() and path.parent.name != "log")
@@ -85,7 +83,7 @@ def test_training_by_two_workers_that_is_killed_goes_on_to_the_same_bytes(home, 
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_step_08_says_over_what_its_intervals_are_and_what_out_of_fold_is_worth(home, root, capsys, monkeypatch):
+def test_step_08_prints_over_what_its_intervals_are_and_what_out_of_fold_is_worth(home, root, capsys, monkeypatch):
     monkeypatch.setattr("meiju.evaluation.scores.warn_of_loss", lambda gains: "Worse: --submit stage1.")
     run_step("08_ensemble", home, root)
     out = capsys.readouterr().out
@@ -217,18 +215,3 @@ def test_a_copied_home_touched_clips_and_rows_in_another_order_are_known_again(h
 def times(home: Path) -> dict[Path, int]:
     """When each file below work/ was last written."""
     return {path: path.stat().st_mtime_ns for path in (home / "work").rglob("*") if path.is_file()}
-
-
-def test_what_the_system_refuses_ends_in_one_line_with_the_file(home, root, tmp_path, monkeypatch):
-    write = files.write_text
-
-    def refused(path, text):
-        if path.name != "transcripts.csv":
-            return write(path, text)
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr("meiju.utils.files.write_text", refused)
-    with pytest.raises(SystemExit, match=r"error: No space left on device: .*transcripts\.csv; .*make room"):
-        run_step("02_refine_punctuation", tmp_path, root, "--punctuation", "none")
-    (log,) = tmp_path.glob("work/sample/log/*-transcripts.log")
-    assert "Traceback" in log.read_text(encoding="utf-8")
