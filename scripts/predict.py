@@ -60,12 +60,9 @@ class Arguments:
 
     def __post_init__(self):
         asked = bool(self.clips) or self.text is not None
-        alone = [flag for flag, given in (("--serve", self.serve), ("--export", self.export is not None)) if given]
-        require(asked or alone, "name clips, a folder of clips, or a sentence with --text")
-        given = asked or self.texts is not None or self.output is not None or len(alone) > 1
-        require(
-            not (alone and given), f"{' and '.join(alone)}: takes no clips, sentences or --output, and stands alone"
-        )
+        what = "name clips, a folder of clips or a sentence with --text; or --serve or --export, which stand alone"
+        require(asked + self.serve + (self.export is not None) == 1, what)
+        require(asked or (self.texts, self.output) == (None, None), what)
         require(0 < self.port < 65536, f"--port is between 1 and 65535; got {self.port}")
         is_file = self.output is None or not self.output.exists() or self.output.is_file()
         require(is_file, f"--output: {self.output} is no file; without --output, the answer is printed")
@@ -80,9 +77,8 @@ def main(arguments: Arguments) -> None:
             print(f"pretrained models are not copied; it needs {', '.join(exported.models)}")
         return
     if arguments.serve:
-        if importlib.util.find_spec("gradio") is None:
-            install = ".venv/bin/python -m pip install -r requirements-serve.txt"
-            raise ConfigError(f"--serve needs packages that are not installed; {install}")
+        install = ".venv/bin/python -m pip install -r requirements-serve.txt"
+        require(importlib.util.find_spec("gradio") is not None, f"--serve needs packages that are missing; {install}")
         predictor = _load(folder, arguments.device)
         from meiju.serving import page  # gradio takes seconds to import, and nothing else needs it
 

@@ -47,8 +47,7 @@ def locate(model: str) -> str:
     """
     if _is_folder(model):
         return str(_folder(model))
-    cached = _cached(model)
-    return str(cached or _download(model))
+    return str(_cached(model) or _download(model))
 
 
 def identity(model: str) -> dict:
