@@ -21,10 +21,7 @@ inside() (
 install() {
     # Some have `user = yes` in pip.conf.
     inside -m pip install --quiet --quiet --no-compile --no-user "$@" && return
-    case "${HTTPS_PROXY:-${https_proxy:-${ALL_PROXY:-${all_proxy:-}}}}" in
-        socks*) stop "pip failed, and it cannot use a SOCKS proxy; set HTTPS_PROXY to one of HTTP, http://HOST:PORT" ;;
-        *) stop "pip failed, as it says above; the same command continues from here" ;;
-    esac
+    stop "pip failed, as it says above (it cannot use a SOCKS proxy); the same command continues from here"
 }
 
 for list in "$@" "$models"; do

@@ -223,11 +223,9 @@ class Run:
         lost = self._lost(step)
         if lost == []:
             return self.folder(step)
-        again = f"run {SCRIPTS}/{STEPS[step].script}"
-        if lost is None:
-            script = STEPS[step].script.removesuffix(".py")
-            raise NotYet(f"step {script} has not been done with these settings; {again} first, with the same arguments")
-        raise NotYet(f"{lost[0]} is missing or truncated; {again} again, with the same arguments")
+        script = STEPS[step].script
+        why = f"{lost[0]} is missing or truncated" if lost else f"{script} has not been run with these settings"
+        raise NotYet(f"{why}; run {SCRIPTS}/{script} with the same arguments")
 
     def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
