@@ -55,11 +55,10 @@ def test_workers_leave_an_interruption_to_the_main_process(tmp_path):
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
-@pytest.mark.parametrize("wanted", ["auto", "cpu"])
-@pytest.mark.parametrize("torch_version", ["2.13.0", "2.13.0+cpu"])
-def test_the_device_is_known_without_torch_where_that_has_no_cuda(wanted, torch_version, monkeypatch):
-    monkeypatch.setattr(compute, "version", lambda _: torch_version)
-    assert compute.device_type(wanted) == compute.pick_device(wanted).type
+def test_the_device_is_known_without_torch_where_that_has_no_cuda(monkeypatch):
+    for torch_version in ("2.13.0", "2.13.0+cpu"):
+        monkeypatch.setattr(compute, "version", lambda _, named=torch_version: named)
+        assert compute.device_type("auto") == compute.pick_device("auto").type
 
 
 def test_jobs_that_kill_every_worker_end_in_a_remedy(tmp_path):
@@ -113,9 +112,8 @@ def test_a_cluster_of_one_core_is_waited_for(tmp_path, capsys):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_map_in_workers_is_in_order_and_can_be_left_early(n_jobs):
-    assert list(map_in_workers(math.sqrt, [k * k for k in range(50)], n_jobs=n_jobs)) == list(range(50))
-    results = map_in_workers(math.sqrt, range(1000), n_jobs=n_jobs)
-    assert next(results) == 0
+    results = map_in_workers(math.sqrt, [k * k for k in range(1000)], n_jobs=n_jobs)
+    assert [next(results) for _ in range(50)] == list(range(50))
     results.close()
     with pytest.raises(ValueError, match=r"domain|nonnegative"):
         list(map_in_workers(math.sqrt, [1, -1], n_jobs=n_jobs))

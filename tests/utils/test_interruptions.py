@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -37,32 +38,21 @@ with plain_end():
 @pytest.fixture
 def toy(tmp_path):
     """Starts a script with two workers, in a session of its own; gives it and its workers when these are at work."""
-    started = []
+    with ExitStack() as ends:
 
-    def start(in_a_map: bool = False) -> tuple[subprocess.Popen, list[psutil.Process]]:
-        code = TOY.format(script=str(SCRIPTS / "05_train_stage1.py"), folder=str(tmp_path), map=in_a_map)
-        command = [sys.executable, "-c", code]
-        # As from a terminal, though these tests may run under nohup.
-        hears_hangups = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
-        main = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_hangups
-        )
-        started.append(main)
-        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
-        return main, [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
+        def start(in_a_map: bool = False) -> tuple[subprocess.Popen, list[psutil.Process]]:
+            code = TOY.format(script=str(SCRIPTS / "05_train_stage1.py"), folder=str(tmp_path), map=in_a_map)
+            # As from a terminal, though these tests may run under nohup.
+            as_usual = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+            options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True, "preexec_fn": as_usual}
+            main = ends.enter_context(subprocess.Popen([sys.executable, "-c", code], **options))
+            ends.callback(main.kill)
+            while len(list(tmp_path.iterdir())) < 2:
+                assert main.poll() is None
+                time.sleep(0.05)
+            return main, [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
 
-    yield start
-    for main in started:
-        if main.poll() is None:
-            os.killpg(main.pid, signal.SIGKILL)
-        main.communicate()
-
-
-def wait_until(holds, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+        yield start
 
 
 @pytest.mark.parametrize(
@@ -76,8 +66,7 @@ def test_a_signal_ends_the_script_and_its_workers_in_one_line(toy, send, number)
     _, output = main.communicate(timeout=60)
     assert output == "interrupted; the same command continues from here\n"
     assert main.returncode == 1
-    psutil.wait_procs(workers, timeout=20)
-    assert not any(worker.is_running() for worker in workers)
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
 @pytest.mark.parametrize("in_a_map", [False, True])
