@@ -34,16 +34,6 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub"
 
 
-def snapshot(cache: Path, folder: Path, *leave_out: str) -> Path:
-    """Put the files of a folder into the cache, as a download does."""
-    repository = cache / "models--somebody--tiny-bert"
-    ignore = shutil.ignore_patterns(*leave_out)
-    place = shutil.copytree(folder, repository / "snapshots" / COMMIT, ignore=ignore)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
-    return place
-
-
 def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("not read")
@@ -62,14 +52,12 @@ def test_what_is_neither_folder_nor_id_is_reported(model):
             find(model)
 
 
-def test_a_model_without_its_configuration_is_missing(cache, folder):
-    snapshot(cache, folder, "config.json")
-    with pytest.raises(hub.MissingModel):
-        hub.locate(ID)
-
-
-def test_shards_are_all_needed(cache, folder):
-    place = snapshot(cache, folder, "model.safetensors")
+def test_shards_and_the_configuration_are_all_needed(cache, folder):
+    repository = cache / "models--somebody--tiny-bert"
+    place = shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)  # as a download does
+    (place / "model.safetensors").unlink()
     index = '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
     (place / "model.safetensors.index.json").write_text(index)
     (place / "model-00001-of-00002.safetensors").touch()
@@ -77,6 +65,9 @@ def test_shards_are_all_needed(cache, folder):
         hub.locate(ID)
     (place / "model-00002-of-00002.safetensors").touch()
     assert hub.locate(ID) == str(place)
+    (place / "config.json").unlink()
+    with pytest.raises(hub.MissingModel):
+        hub.locate(ID)
 
 
 def test_a_missing_model_is_named_with_the_cache_and_how_to_fetch_it(cache):
