@@ -1,6 +1,5 @@
 """A corpus of a few clips without files, folds of it, and predictions of members that are drawn instead of learnt."""
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -63,21 +62,20 @@ def draw_members(folder: Path, chosen: Iterable[Member], corpus: Corpus, folds: 
     for member in chosen:
         rng = np.random.default_rng([member.heads, member.seed, *member.held_out])
         # Members of the calibration, which hold out several folds, predict labelled clips alone.
-        unseen = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
+        predicted = np.isin(fold, member.held_out) | (np.isnan(fold) & (len(member.held_out) == 1))
         logits = {}
         for task in TASKS:
             number = corpus.labels.encode(task, clips[task])
             number = np.where(number < 0, np.arange(len(clips)) % len(corpus.labels[task]), number)
             lean = knows * np.eye(len(corpus.labels[task]))[number]
-            logits[task] = (rng.normal(size=lean.shape) + lean)[unseen]
-        seen = ~np.isnan(fold) & ~np.isin(fold, member.held_out)
-        write_member(folder, member, clips.name[unseen], clips.name[seen], logits)
+            logits[task] = (rng.normal(size=lean.shape) + lean)[predicted]
+        trained_on = ~np.isnan(fold) & ~np.isin(fold, member.held_out)
+        write_member(folder, member, clips.name[predicted], clips.name[trained_on], logits)
 
 
 def make_store(clips: dict[str, np.ndarray]) -> Store:
     """A store of the given frames by name, in that order."""
     n_frames = [len(frames) for frames in clips.values()]
     stop = np.cumsum(n_frames)
-    table = pd.DataFrame({"name": list(clips), "start": stop - n_frames, "stop": stop})
-    index = pd.read_csv(io.StringIO(table.to_csv(index=False))).set_index("name")  # as features.load has it
+    index = pd.DataFrame({"name": list(clips), "start": stop - n_frames, "stop": stop}).set_index("name")
     return Store(np.concatenate(list(clips.values())).astype(np.float16), index, {})

@@ -131,7 +131,7 @@ def plain_end(interrupted: str = "interrupted; the same command continues from h
 def help_text(docstring: str | None) -> str:
     """A script's docstring with its Reads, Writes and Run indented, which is how they keep their own lines.
 
-    Empty where Python was told to drop docstrings (PYTHONOPTIMIZE=2).
+    Empty where Python drops docstrings (PYTHONOPTIMIZE=2).
     """
     prose, heading, table = (docstring or "").partition("\nReads ")
     return prose.rstrip() + textwrap.indent(heading + table.rstrip(), "  ")

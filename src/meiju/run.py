@@ -118,10 +118,7 @@ class Run:
         return made
 
     def require_material(self) -> None:
-        """Raise ConfigError where no clip of a part that is learnt from or scored has what a stream reads.
-
-        Such a stream would be found to be empty after long work, or members would judge by what they never saw.
-        """
+        """Raise ConfigError where no clip of a part that is learnt from or scored has what a stream reads."""
         lacking: dict[str, list[str]] = defaultdict(list)
         for part in ("training", "validation", "testing"):
             clips = [Clip(*row) for row in self.corpus.part(part)[["name", "sentence", "path"]].itertuples(index=False)]
@@ -158,10 +155,7 @@ class Run:
 
     @property
     def stores(self) -> dict[str, Path]:
-        """Where the store of each stream lies. Raises NotYet without them.
-
-        In the settings' order, which is that of the network's tokens.
-        """
+        """Where the store of each stream lies, in the order of the network's tokens. Raises NotYet without them."""
         self.result("features")
         return {stream: self.stream_folder(stream) for stream in self.config.encoders}
 
@@ -177,11 +171,10 @@ class Run:
         return {clip.name: known.get(clip.name, "") for clip in clips}
 
     def needs_run(self, step: str) -> bool:
-        """Whether a step is still to be done; if it was done with these settings, inputs and code, says so.
+        """Whether a step is still to be done; if it was done with these settings, inputs and code, prints so.
 
-        Until the step ends, its log is written and its folder is locked. If result files are missing or truncated, this
-        is reported and the rest is removed, so that the step computes them again; so are results of other settings in
-        submissions/<run>. Raises Busy if another process runs the step.
+        Until the step ends, its log is written and its folder is locked. What is left of damaged results is removed,
+        and so are results of other settings in submissions/<run>. Raises Busy if another process runs the step.
         """
         folder = self.folder(step)
         if self._lost(step) != []:
@@ -209,11 +202,7 @@ class Run:
         return True
 
     def finish(self, step: str, products: Iterable[Path]) -> None:
-        """Mark a step as done, beside the settings that produced it.
-
-        products: the files that later steps or people read. By their sizes it is seen later whether one was lost or
-        cut.
-        """
+        """Mark a step as done, with the sizes of the files that later steps or people read: these show what is lost."""
         sizes = {path.relative_to(self.config.home.absolute()).as_posix(): path.stat().st_size for path in products}
         files.write_json(self._marker(step), self._record(step) | {"files": sizes})
         self.under_way.close()
@@ -242,26 +231,20 @@ class Run:
         return self.config.shared / "known-files.json"
 
     def _marker(self, step: str) -> Path:
-        """The file that says that a step is done, with the settings that produced its results.
-
-        Members of all head counts and seeds lie side by side in stage 1, so its marker names those asked for.
-        """
+        """The file that marks a step as done, with the settings that produced its results."""
         if STEPS[step].published:
             return self.config.submission_dir / f"{step}.json"
+        if step != "stage1":
+            return self.folder(step) / "done.json"
+        # Members of all head counts and seeds lie side by side, so the marker names those asked for.
         heads = "+".join(map(str, self.config.model.heads))
-        name = f"done-heads{heads}-seeds{self.config.train.seeds}.json" if step == "stage1" else "done.json"
-        return self.folder(step) / name
+        return self.folder(step) / f"done-heads{heads}-seeds{self.config.train.seeds}.json"
 
     def _lost(self, step: str) -> list[Path] | None:
-        """Files of a finished step that are gone or have another size; None if it was never done with these settings.
-
-        What lies in submissions/<run> is replaced by other settings' results, so look whose they are.
-        """
+        """Files of a finished step that are gone or have another size; None if these settings never finished it."""
         marker = self._marker(step)
-        if not marker.exists():
-            return None
-        done = files.read_json(marker)
-        if done.get("cache key") != self.cache_key(step):
+        done = files.read_json(marker) if marker.exists() else {}
+        if done.get("cache key") != self.cache_key(step):  # in submissions/<run>, that of other settings
             return None
         with files.reading(marker):
             sizes = {self.config.home.absolute() / path: int(size) for path, size in done["files"].items()}

@@ -45,7 +45,7 @@ def walk(root: Path) -> Tree:
     Hidden files, such as the ._x.csv that macOS puts into zips, are left out. Raises Unreadable where the system lets
     nothing be read.
     """
-    tree, seen = Tree(), set()
+    tree, visited = Tree(), set()
 
     def note(error: OSError) -> None:
         path = Path(error.filename)
@@ -55,8 +55,8 @@ def walk(root: Path) -> Tree:
 
     for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
         real = tree.folders[Path(folder)] = Path(os.path.realpath(folder))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".")) if real not in seen else []
-        for path in [Path(folder, name) for name in names if not name.startswith(".") and real not in seen]:
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".")) if real not in visited else []
+        for path in [Path(folder, name) for name in names if not name.startswith(".") and real not in visited]:
             try:
                 if path.is_file():
                     tree.files[path] = Path(os.path.realpath(path)) if path.is_symlink() else real / path.name
@@ -64,7 +64,7 @@ def walk(root: Path) -> Tree:
                     tree.closed[path] = "a link to nothing"
             except OSError as error:
                 note(error)
-        seen.add(real)
+        visited.add(real)
     tree.files = dict(sorted(tree.files.items()))
     return tree
 

@@ -21,8 +21,8 @@ from meiju.utils import files, system
 
 # Otherwise, loading a checkpoint without safetensors starts its conversion on the hub, from a background thread.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-# Plain downloads, which firewalls and mirrors let through. Where the storage of Xet cannot be reached, nothing is heard
-# of it for minutes, and then no other way is tried. HF_HUB_DISABLE_XET=0 asks for it.
+# Plain downloads, which firewalls and mirrors let through. Where the storage of Xet cannot be reached, it waits for
+# minutes, and then no other way is tried. HF_HUB_DISABLE_XET=0 asks for it.
 if "HF_HUB_DISABLE_XET" not in os.environ:
     constants.HF_HUB_DISABLE_XET = True
 
@@ -151,8 +151,8 @@ def _cached(model: str) -> Path | None:
 def _download(model: str) -> Path:
     """Fetch one set of weights and what is read beside it, at the commit that is the main one now.
 
-    A download that was broken off goes on: a file that is whole in the cache is not fetched again, and which commit is
-    the main one is written there when all is. Files follow one another, because Ctrl+C would wait for those beside.
+    Files follow one another, weights last, and then the commit is noted as the main one: so what was broken off is not
+    taken for whole, and Ctrl+C waits for nothing. (huggingface_hub.snapshot_download keeps no such order.)
     """
     with _reachable(model):
         info = _description(model)
