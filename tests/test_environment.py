@@ -15,11 +15,11 @@ from meiju.utils import files
 from toy_run import SCRIPTS
 
 
-def python(code: str, script: str = "predict.py", **environment: str) -> subprocess.CompletedProcess:
-    """Run code as a script of the repository would."""
-    code = f"import sys; sys.argv = [{str(SCRIPTS / script)!r}]; {code}"
-    variables = os.environ | environment
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, env=variables, check=False)
+def python(code: str, redirected: str = "", **environment: str) -> subprocess.CompletedProcess:
+    """Run code as a script of the repository would, by a shell that redirects its output."""
+    code = f"import sys; sys.argv = [{str(SCRIPTS / 'predict.py')!r}]\n{code}"
+    command = ["sh", "-c", f'"$@" {redirected}', "sh", sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, env=os.environ | environment, check=False)
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "ascii", "gbk:strict"])
@@ -34,22 +34,15 @@ def test_no_answer_is_lost_for_the_encoding_of_the_terminal(encoding):
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_terminal_that_is_closed_harms_nothing(closed):
-    code = f"import sys; sys.argv = [{str(SCRIPTS / 'predict.py')!r}]; from meiju.cli import plain_end"
-    code += "\nwith plain_end(): print('x'); print('y', file=sys.stderr); raise SystemExit(7)"
-    end = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", code], check=False)
-    assert end.returncode == 7
+    code = "with plain_end(): print('x'); print('y', file=sys.stderr); raise SystemExit(7)"
+    assert python(f"from meiju.cli import plain_end\n{code}", closed).returncode == 7
 
 
 def test_help_without_docstrings():
     assert help_text(None) == ""
-    end = subprocess.run(
-        [sys.executable, SCRIPTS / "check_submission.py", "--help"],
-        env=os.environ | {"PYTHONOPTIMIZE": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (end.returncode, end.stderr) == (0, "")
+    script = [sys.executable, SCRIPTS / "check_submission.py", "--help"]
+    end = subprocess.run(script, env=os.environ | {"PYTHONOPTIMIZE": "2"}, capture_output=True, text=True, check=True)
+    assert end.stderr == ""
     assert "--home" in end.stdout
 
 

@@ -19,20 +19,14 @@ N_FOLDS = 3
 
 def make_corpus() -> Corpus:
     rows = [
-        {
-            "name": f"{part}_{k:02}",
-            "part": part,
-            "sentence": f"clip {k} of {part}.",
-            "emotion": LABELS.emotion[k % 3] if part in ("training", "validation") else "",
-            "intent": LABELS.intent[k // 3 % 2] if part in ("training", "validation") else "",
-            "dialogue": "",
-            "speaker": "",
-            "path": "",
-        }
+        (f"{part}_{k:02}", part, f"clip {k} of {part}.", LABELS.emotion[k % 3], LABELS.intent[k // 3 % 2])
         for part, n in PARTS.items()
         for k in range(n)
     ]
-    return Corpus(pd.DataFrame(rows).sort_values("name", ignore_index=True), LABELS, [])
+    clips = pd.DataFrame(rows, columns=["name", "part", "sentence", "emotion", "intent"])
+    clips.loc[clips.part.isin(["testing", "unlabelled"]), ["emotion", "intent"]] = ""
+    clips = clips.assign(dialogue="", speaker="", path="")
+    return Corpus(clips.sort_values("name", ignore_index=True), LABELS, [])
 
 
 def make_folds(corpus: Corpus) -> pd.DataFrame:

@@ -43,13 +43,11 @@ def _transcripts_key(run: "Run") -> dict:
 
 
 def _features_key(run: "Run") -> dict:
-    return {"streams": {stream: _stream_key(run, stream) for stream in run.encoders}}
-
-
-def _stream_key(run: "Run", stream: str) -> dict:
-    encoder, clips = run.encoders[stream], run.corpus.fingerprint("name", "part")
-    source = run.cache_key("transcripts") if encoder.source == "sentence" else files.digest(run.contents(encoder))
-    return {**encoder_key(run, stream), "clips": clips, "source": source}
+    streams, clips = {}, run.corpus.fingerprint("name", "part")
+    for stream, encoder in run.encoders.items():
+        source = run.cache_key("transcripts") if encoder.source == "sentence" else files.digest(run.contents(encoder))
+        streams[stream] = {**encoder_key(run, stream), "clips": clips, "source": source}
+    return {"streams": streams}
 
 
 def encoder_key(run: "Run", stream: str) -> dict:
