@@ -6,15 +6,10 @@ import pytest
 
 from meiju.config import SHARED
 from meiju.features.media import write_clip
-from toy_run import STEPS, run_script
+from toy_run import STEPS, TINY, run_script
 from toy_tables import write_tables
 
-FLAGS = [
-    *("--jobs", "1", "--device", "cpu", "--folds", "3", "--model.heads", "1", "--model.width", "8"),
-    *("--train.epochs", "1", "--train.average-epochs", "1", "--text.dim", "8", "--speech.model", "none"),
-    *("--streams", "text=tfidf-svd", "audio=smart-turn", "--audio.max-frames", "4"),
-    *("--pseudo.gate", "paper", "--pseudo.threshold", "0.05"),
-]
+FLAGS = [*TINY, "--model.heads", "1", "--text.dim", "8", "--streams", "text=tfidf-svd", "audio=smart-turn"]
 WORDS = ["好吧", "我走了", "你怎么来了", "谢谢你", "真的吗"]
 
 
