@@ -76,7 +76,6 @@ def test_flags_override_the_preset_and_nothing_else():
         ("--variants", []),
         ("--jobs", ["-1"]),
         ("--streams", []),
-        ("--streams", ["tfidf-svd"]),
         ("--streams", ["../t=smart-turn"]),
         ("--streams", ["t=smart-turn", "t=tfidf-svd"]),
     ],
@@ -100,15 +99,13 @@ def test_settings_read_back_as_the_same_configuration(preset):
 
 def test_settings_that_are_not_named_have_their_defaults():
     assert from_settings({"run": "r", "train": {"lr": 0.5}}) == Config("r", train=TrainConfig(lr=0.5))
-    with pytest.raises(ConfigError, match=r"setting run .*required"):
-        from_settings({})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"magic": 1}, "magic"),
-        ({"run": "../r"}, "--run"),
+        ({"run": None}, "setting run"),
         ({"folds": "5"}, "setting folds cannot be '5'"),
         ({"device": "tpu"}, "setting device cannot be 'tpu': Input should be 'auto'"),
         ({"train": {"lr": "high"}}, "setting train.lr cannot be 'high'"),

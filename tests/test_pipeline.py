@@ -31,10 +31,6 @@ def own_home(home, tmp_path) -> Path:
     return shutil.copytree(home, tmp_path / "own")
 
 
-def last_pseudo_labels(home: Path, root: Path, *flags: str) -> pd.DataFrame:
-    return pd.read_csv(run_of(home, root, *flags).result("pseudo") / "pseudo_labels.csv", dtype=str)
-
-
 def test_a_run_ends_with_a_valid_submission_scores_and_a_report(home, root):
     out = home / "submissions" / "sample"
     names = read_corpus(CorpusConfig(root), needs_media=True).part("testing").name
@@ -136,7 +132,8 @@ def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, t
         run_step(step, tmp_path, shuffled, *flags)
         if flags:
             run_step(step, home, root, *flags)
-    before, after = last_pseudo_labels(home, root, *flags), last_pseudo_labels(tmp_path, shuffled, *flags)
+    runs = (run_of(home, root, *flags), run_of(tmp_path, shuffled, *flags))
+    before, after = (pd.read_csv(run.result("pseudo") / "pseudo_labels.csv", dtype=str) for run in runs)
     assert before[before.fold == "0"].filter(like="accepted").eq("True").any(axis=None)
     pd.testing.assert_frame_equal(after[after.fold == "0"], before[before.fold == "0"])
     assert not after[after.fold != "0"].equals(before[before.fold != "0"])

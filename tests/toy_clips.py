@@ -8,15 +8,12 @@ import numpy as np
 from meiju.features.media import write_clip
 
 
-def write_noise(
-    path: Path, *, pictures: bool = True, sound: bool = True, n_pictures: int = 5, seconds: float = 1
-) -> Path:
+def write_noise(path: Path, *, pictures=True, sound=True, n_pictures: int = 5, seconds: float = 1) -> Path:
     """A clip of random pictures and sound, or of one of them."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (n_pictures, 96, 96, 3), dtype=np.uint8) if pictures else None
-    write_clip(
-        path, frames, rng.normal(0, 0.1, round(16_000 * seconds)) if sound else None, fps=round(n_pictures / seconds)
-    )
+    samples = rng.normal(0, 0.1, round(16_000 * seconds)) if sound else None
+    write_clip(path, frames, samples, fps=round(n_pictures / seconds))
     return path
 
 

@@ -34,7 +34,9 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub"
 
 
-def test_a_folder_is_known_by_its_contents_wherever_it_lies(folder, tmp_path):
+def test_a_folder_is_known_by_its_contents_wherever_it_lies_and_loaded_quietly(folder, tmp_path, capfd):
+    hub.load(AutoModel, str(folder))
+    assert capfd.readouterr() == ("", "")
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("not read")
     assert hub.locate(str(copy)) == str(copy)
@@ -172,11 +174,6 @@ def test_a_model_without_a_vocabulary_gets_no_made_up_tokenizer(folder, tmp_path
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "好"]))
     assert hub.load_tokenizer(str(tmp_path)).convert_tokens_to_ids("好") == 5
-
-
-def test_loading_is_quiet(folder, capfd):
-    hub.load(AutoModel, str(folder))
-    assert capfd.readouterr() == ("", "")
 
 
 def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path, monkeypatch):

@@ -54,11 +54,8 @@ def toy(tmp_path):
         yield start
 
 
-@pytest.mark.parametrize(
-    ("send", "number"),
-    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGHUP)],
-    ids=["to the main process", "from a terminal that is closed, to its group"],
-)
+# A terminal that is closed signals to the whole group.
+@pytest.mark.parametrize(("send", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGHUP)])
 def test_a_signal_ends_the_script_and_its_workers_in_one_line(toy, send, number):
     main, workers = toy()
     send(main.pid, number)

@@ -11,9 +11,11 @@ def read(folder) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_a_log_says_with_what_a_step_was_run_and_what_it_cost(tmp_path):
+def test_a_log_says_with_what_a_step_was_run_and_what_it_cost_and_the_terminal_nothing(tmp_path, capfd):
     with log.kept(tmp_path, "stage1", {"run": "例", "train": {"lr": 0.1}}):
         log.logger.info("5 jobs")
+    log.logger.warning("nobody keeps this")
+    assert capfd.readouterr() == ("", "")
     text = read(tmp_path)
     parts = ("command: ", "torch 2", '{"run": "例", "train": {"lr": 0.1}}', "5 jobs", "stage1 is done", "MB of memory")
     assert [part for part in parts if part not in text] == []
@@ -26,13 +28,6 @@ def test_a_log_holds_the_traceback_of_what_broke_off(tmp_path):
     text = read(tmp_path)
     assert "stage1 broke off: 'fold 7'" in text
     assert "Traceback" in text
-
-
-def test_nothing_is_logged_to_the_terminal(tmp_path, capfd):
-    with log.kept(tmp_path, "stage1", {}):
-        log.logger.warning("a worker was lost")
-    log.logger.warning("nobody keeps this")
-    assert capfd.readouterr() == ("", "")
 
 
 def test_the_cost_of_a_step_is_that_of_its_last_run(tmp_path):

@@ -24,17 +24,14 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(provenance, "PACKAGE", folder)
     monkeypatch.setattr(provenance, "NO_RESULTS", {"pack.corpus"})
+    monkeypatch.setattr(provenance, "_read", provenance._read.__wrapped__)
 
     def code_with(root: str, **changed: str) -> dict[str, str]:
         for name, source in (MODULES | changed).items():
             (folder / f"{name}.py").write_text(source)
-        code_of.cache_clear()
-        provenance._read.cache_clear()
-        return code_of(root)
+        return code_of.__wrapped__(root)
 
-    yield code_with
-    code_of.cache_clear()
-    provenance._read.cache_clear()
+    return code_with
 
 
 def test_a_root_counts_and_what_it_imports_in_turn_and_inside_functions(package):
