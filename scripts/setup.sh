@@ -21,7 +21,10 @@ inside() (
 install() {
     # Some have `user = yes` in pip.conf.
     inside -m pip install --quiet --quiet --no-compile --no-user "$@" && return
-    stop "pip failed, as it says above (it cannot use a SOCKS proxy); the same command continues from here"
+    case "${HTTPS_PROXY:-${https_proxy:-${ALL_PROXY:-${all_proxy:-}}}}" in
+        socks*) stop "pip failed, and it cannot use a SOCKS proxy; set HTTPS_PROXY to one of HTTP, http://HOST:PORT" ;;
+        *) stop "pip failed, as it says above; the same command continues from here" ;;
+    esac
 }
 
 for list in "$@" "$models"; do

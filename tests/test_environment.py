@@ -38,6 +38,13 @@ def test_a_terminal_that_is_closed_harms_nothing(closed):
     assert python(f"from meiju.cli import plain_end\n{code}", closed).returncode == 7
 
 
+def test_a_deleted_folder_to_start_in_is_named_in_one_line(tmp_path):
+    code = f"import sys; sys.argv = [{str(SCRIPTS / 'predict.py')!r}]; import meiju"
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable, "-c", code]
+    end = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert end.stderr == "error: the current folder was deleted; give the command again in another one\n"
+
+
 def test_help_without_docstrings():
     assert help_text(None) == ""
     script = [sys.executable, SCRIPTS / "check_submission.py", "--help"]

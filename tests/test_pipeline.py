@@ -106,6 +106,15 @@ def test_a_finished_step_says_so_at_once(home, root):
     assert message == ["05_train_stage1 imports []", "09_report imports []"]
 
 
+def test_a_bad_corpus_stops_a_step_before_it_works(tmp_path, root):
+    bad = shutil.copytree(root, tmp_path / "corpus")
+    table = bad / "Annotation" / "Training_transcription.csv"
+    table.write_text(table.read_text(encoding="utf-8-sig").replace("happy", "hapy", 1), encoding="utf-8")
+    with pytest.raises(SystemExit, match="did you mean happy"):
+        run_step("03_extract_features", tmp_path, bad)
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.parametrize("flags", [[], ["--pseudo.gate", "soft"]], ids=["above a confidence", "the whole pool"])
 def test_held_out_labels_never_reach_their_folds_pseudo_labels(own_home, root, tmp_path, flags):
     """The canary: with fold 0's labels shuffled, fold 0's pseudo-labels stay the same bit for bit; others change."""

@@ -66,9 +66,11 @@ def test_what_was_set_up_is_set_up_again_only_where_its_list_changes(checkout):
 
 def test_a_set_up_that_fails_says_what_helps_and_is_repeated(checkout):
     (checkout / "fails").touch()
-    end = set_up(checkout, then="echo goes on")
-    assert (end.returncode, end.stderr.partition(",")[0]) == (1, "error: pip failed")
-    assert "goes on" not in end.stdout
+    for proxy, remedy in (("", "the same command continues from here"), ("socks5://127.0.0.1:1", "set HTTPS_PROXY to")):
+        end = set_up(checkout, then="echo goes on", ALL_PROXY=proxy)
+        assert (end.returncode, end.stderr.partition(",")[0]) == (1, "error: pip failed")
+        assert remedy in end.stderr
+        assert "goes on" not in end.stdout
     (checkout / "fails").unlink()
     assert set_up(checkout, then="echo goes on").stdout.endswith("goes on\n")
 

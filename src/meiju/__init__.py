@@ -23,6 +23,10 @@ def _as_escape(error: UnicodeEncodeError) -> tuple[str, int]:
 
 
 def _prepare_script() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # PyTorch would end the process without a word
+        raise SystemExit("error: the current folder was deleted; give the command again in another one") from None
     # Where one was closed, as some schedulers do.
     sys.stdout = sys.stdout or io.TextIOWrapper(io.FileIO(os.devnull, "w"))
     sys.stderr = sys.stderr or io.TextIOWrapper(io.FileIO(os.devnull, "w"))
