@@ -8,7 +8,7 @@ import pytest
 
 from meiju.config import ConfigError
 from meiju.data.public import CORPORA, preparing
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings, link, prepare
+from meiju.data.public.preparing import Prepared, PublicCorpus, link, prepare
 from meiju.data.tables import CorpusError
 from meiju.features.tracks import MediaError
 from owners_files import as_corpus, toy_clip
@@ -16,7 +16,7 @@ from toy_run import run_script
 
 
 def toy_corpus(clips: pd.DataFrame) -> PublicCorpus:
-    return PublicCorpus("a toy", "none", "nowhere", "clips", lambda source, settings: Prepared(clips.copy()))
+    return PublicCorpus("a toy", "none", "nowhere", "clips", lambda *_: Prepared(clips.copy(), []))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def clips(source):
 
 
 def prepare_toy(clips: pd.DataFrame, source, out, **settings) -> str:
-    return prepare("toy", toy_corpus(clips), source, out, out.parent / "truth.csv", Settings(**settings))
+    return prepare("toy", toy_corpus(clips), source, out, out.parent / "truth.csv", **settings)
 
 
 def test_clips_are_linked_and_a_second_call_keeps_them(clips, source, tmp_path):
@@ -112,14 +112,14 @@ def test_too_many_labelled_clips_are_refused_and_a_folder_of_something_else_is_n
     (out / "thesis.txt").unlink()
     prepare_toy(clips, source, out)
     with pytest.raises(ConfigError, match="was not written for ravdess"):
-        prepare("ravdess", CORPORA["ravdess"], source, out, tmp_path / "truth.csv", Settings())
+        prepare("ravdess", CORPORA["ravdess"], source, out, tmp_path / "truth.csv")
 
 
 def test_a_corpus_within_its_source_and_labels_within_the_corpus_are_refused(clips, source, tmp_path):
     with pytest.raises(ConfigError, match="one within the other"):
         prepare_toy(clips, source, source / "out")
     with pytest.raises(ConfigError, match="--truth"):
-        prepare("toy", toy_corpus(clips), source, tmp_path / "out", tmp_path / "out" / "truth.csv", Settings())
+        prepare("toy", toy_corpus(clips), source, tmp_path / "out", tmp_path / "out" / "truth.csv")
 
 
 def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, capsys):
@@ -134,5 +134,5 @@ def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, c
 def test_an_empty_folder_is_none_of_the_corpora(source, tmp_path):
     for name in CORPORA:
         with pytest.raises((CorpusError, ConfigError)):
-            prepare(name, CORPORA[name], source, tmp_path / "out", tmp_path / "truth.csv", Settings())
+            prepare(name, CORPORA[name], source, tmp_path / "out", tmp_path / "truth.csv")
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared, PublicCorpus
 from meiju.data.public.sources import files_below, media_below, read_table, require_files
 
 GET = "get it from https://github.com/scutcyr/CPED (data/CPED)"
@@ -19,7 +19,7 @@ COLUMNS = ("TV_ID", "Dialogue_ID", "Utterance_ID", "Speaker", "Emotion", "DA", "
 OTHERS = "其他"  # whoever has no name; different people from dialogue to dialogue
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """All utterances; a speaker's name is one in its series alone."""
     paths = files_below(source)
     tables = require_files(paths, source, dict.fromkeys(PARTS, GET))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared, PublicCorpus
 from meiju.data.public.sources import ACTS, files_below, media_below, read_table, refuse, require_files
 from meiju.data.tables import Problem
 
@@ -24,7 +24,7 @@ WANTED = {f"iemocap_session{k}.csv": GET for k in range(1, 6)}
 TIMES = re.compile(r"^\[(\d+\.\d+) - (\d+\.\d+)\]\t(Ses0\w+)\t", re.MULTILINE)
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """The turns of all sessions, with their sounds, or with their films where there are no sounds."""
     paths = files_below(source)
     tables = require_files(paths, source, WANTED)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from meiju.config import ConfigError
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared, PublicCorpus
 from meiju.data.public.sources import files_below, refuse
 from meiju.data.tables import Problem
 
@@ -28,7 +28,7 @@ NOTES = [
 ]
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """The utterances of the first cross-validation's three sets, with all feature files that are there."""
     paths = files_below(source)
     labels = _find_labels(paths, source)

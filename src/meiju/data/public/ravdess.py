@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Media, Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Media, Prepared, PublicCorpus
 from meiju.data.public.sources import entries, files_below, refuse
 from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
@@ -30,8 +30,8 @@ NOTES = [
 ]
 
 
-def read(source: Path, settings: Settings) -> Prepared:
-    """The takes of speech; with settings.published, all are training clips, in the published five folds."""
+def read(source: Path, published: bool) -> Prepared:
+    """The takes of speech; with published, all are training clips, in the published five folds."""
     takes: dict[str, tuple[str, Media]] = {}
     for name, media in sorted(_recordings(source).items()):  # films, 01, come before sounds, 03
         takes.setdefault(name[3:], (name, media))
@@ -42,7 +42,7 @@ def read(source: Path, settings: Settings) -> Prepared:
         rows.append(
             {
                 "name": name,
-                "part": "training" if settings.published else part,
+                "part": "training" if published else part,
                 "sentence": SENTENCES[sentence - 1],
                 "emotion": EMOTIONS[emotion - 1],
                 "intent": INTENSITIES[intensity - 1],
@@ -53,11 +53,11 @@ def read(source: Path, settings: Settings) -> Prepared:
         )
     clips = pd.DataFrame(rows)
     notes = [*NOTES, f"{(clips.why == '').sum()} of the 1,440 takes of speech were found."]
-    if not settings.published:
+    if not published:
         return Prepared(clips, [*notes, "Parts by actors: 1 to 16 training, 17 and 18 validation, 19 to 24 testing."])
     fold = {f"actor{actor:02}": k for k, actors in enumerate(FOLDS) for actor in actors}
-    folds = pd.DataFrame({"name": clips.name, "fold": clips.speaker.map(fold)})
-    return Prepared(clips, [*notes, "All are training clips; folds.csv holds the published folds."], folds=folds)
+    notes.append("All are training clips; folds.csv holds the published folds.")
+    return Prepared(clips.assign(fold=clips.speaker.map(fold)), notes)
 
 
 def _recordings(source: Path) -> dict[str, Media]:
