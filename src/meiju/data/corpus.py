@@ -103,7 +103,8 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", True, "passed over")
         for path, why in tree.closed.items()
     ]
-    csv_files = _find_tables(tree, root, problems)
+    pool_files = _pool_files(tree, root)
+    csv_files = _find_tables(tree, root, pool_files, problems)
     media = Media(tree, root)
     tables, unread = [], {}
     for part, path in csv_files.items():
@@ -114,7 +115,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         unread |= dict.fromkeys(map(repr, heads))
     # One cause is told without its consequences: who knows what rows that cannot be read hold?
     all_rows = all(problem.warning for problem in problems)
-    pool = [] if "unlabelled" in csv_files else [_pool_without_table(tree, root, media)]
+    pool = [] if "unlabelled" in csv_files else [_pool_without_table(media, pool_files)]
     clips = pd.concat([*tables, *pool], ignore_index=True)
     labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
@@ -146,23 +147,31 @@ def _part_of_words(name: str) -> set[str]:
     return {part for part, pattern in PART_WORDS.items() if any(re.fullmatch(pattern, word) for word in words)}
 
 
-def _pool_folders(tree: Tree, root: Path) -> list[Path]:
-    """The folders of unlabelled clips, NoAnnotation as the organisers call it, each by its path and its real one."""
-    named = [path for path in tree.folders if path != root and _part_of_words(path.name) == {"unlabelled"}]
-    return named + [tree.folders[path] for path in named]
+def _pool_files(tree: Tree, root: Path) -> set[Path]:
+    """Where the files in folders of unlabelled clips, NoAnnotation as the organisers call it, really are."""
+    pools = {
+        real
+        for path, real in tree.folders.items()
+        if any(_part_of_words(name) == {"unlabelled"} for name in path.relative_to(root).parts)
+    }
+    folders = {path: tree.folders[path.parent] for path in tree.files}
+    return {tree.files[path] for path, real in folders.items() if not pools.isdisjoint([real, *real.parents])}
 
 
-def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, Path]:
+def _find_tables(tree: Tree, root: Path, pool_files: set[Path], problems: list[Problem]) -> dict[str, Path]:
     """The csv file of each part, found by its name; of several, the one that has a column of clips' names."""
-    pools, candidates = _pool_folders(tree, root), defaultdict(dict)
+    candidates = defaultdict(dict)
     for path, real in tree.files.items():
         if path.suffix.lower() in TABLE_SUFFIXES:
-            parts = {"unlabelled"} if _is_below(pools, path, real) else _part_of_words(path.stem)
+            parts = {"unlabelled"} if real in pool_files else _part_of_words(path.stem)
             if len(parts) == 1:
                 candidates[parts.pop()].setdefault(real, path)
     tables = {}
     for part in PARTS:
-        paths = _likely([*candidates[part].values()], root)
+        paths = [*candidates[part].values()]
+        if len(paths) > 1:  # feature extraction leaves others, such as one csv per clip's faces
+            of_clips = [path for path in paths if names_clips(path)]
+            paths = of_clips or [path for path in paths if len(path.relative_to(root).parts) <= 2]
         if len(paths) > 1:
             names = examples([path.relative_to(root) for path in paths])
             remedy = "give the folder of one corpus, or leave one of them"
@@ -176,24 +185,10 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
     return tables
 
 
-def _likely(paths: list[Path], root: Path) -> list[Path]:
-    """Of tables of one part, those of clips: feature extraction leaves others, such as one csv per clip's faces."""
-    if len(paths) > 1:
-        of_clips = [path for path in paths if names_clips(path)]
-        paths = of_clips or [path for path in paths if len(path.relative_to(root).parts) <= 2]
-    return paths
-
-
-def _is_below(folders: list[Path], *paths: Path) -> bool:
-    return any(path.is_relative_to(folder) for path in paths for folder in folders)
-
-
-def _pool_without_table(tree: Tree, root: Path, media: Media) -> pd.DataFrame:
+def _pool_without_table(media: Media, pool_files: set[Path]) -> pd.DataFrame:
     """The unlabelled pool as the organisers distribute it: clips in NoAnnotation, and no transcripts."""
-    pools = _pool_folders(tree, root)
-    names = [
-        name for name, paths in media.by_name.items() if any(_is_below(pools, path, tree.files[path]) for path in paths)
-    ]
+    files_of = media.tree.files
+    names = [name for name, paths in media.by_name.items() if any(files_of[path] in pool_files for path in paths)]
     pool = pd.DataFrame({"name": names}, dtype=str).reindex(columns=TEXTS, fill_value="")
     return pool.assign(start=0.0, stop=math.inf, row=None, part="unlabelled", file="NoAnnotation")
 
