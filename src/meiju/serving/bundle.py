@@ -152,19 +152,16 @@ def export(folder: Path, target: Path) -> Bundle:
     require(not target.exists(), f"--export: {target} exists; name a new folder")
     bundle = read(folder)
     bundle.check()
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        for name, part in bundle.parts.items():
-            for file in part.hashes:
-                (aside / name / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(part.folder / file, aside / name / file)
-        parts = {name: part._replace(folder=aside / name) for name, part in bundle.parts.items()}
-        _write(aside, replace(bundle, parts=parts))
-        aside.rename(target)
+        with files.atomic_folder(target) as folder:
+            for name, part in bundle.parts.items():
+                for file in part.hashes:
+                    (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(part.folder / file, folder / name / file)
+            parts = {name: part._replace(folder=folder / name) for name, part in bundle.parts.items()}
+            _write(folder, replace(bundle, parts=parts))
     except OSError as error:
         raise ConfigError(f"--export: {error}") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return bundle
 
 

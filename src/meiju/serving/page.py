@@ -61,11 +61,28 @@ def serve(predictor: Predictor, *, title: str, port: int) -> None:
         except OSError as error:
             raise ConfigError(f"--port: {port} cannot be used ({error.strerror}); give another") from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then too
+    # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     with tempfile.TemporaryDirectory(prefix="meiju-page-") as uploads, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = _build(predictor, title)
         try:
-            print(f"open {_launch(page, port)} in a browser on this machine; Ctrl+C ends it", flush=True)
+            _, url, _ = page.launch(
+                server_name=HOST,
+                server_port=port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=f"{MAX_MEGABYTES}mb",
+                footer_links=[],
+                run_history=False,
+                ssr_mode=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                app_kwargs={"middleware": [hosts, Middleware(BaseHTTPMiddleware, dispatch=_guard)]},
+                theme=gradio.themes.Default(primary_hue="indigo", font=["system-ui"], font_mono="monospace"),
+            )
+            print(f"open {url} in a browser on this machine; Ctrl+C ends it", flush=True)
             threading.Event().wait()
         finally:
             page.close(verbose=False)
@@ -116,28 +133,6 @@ def _build(predictor: Predictor, title: str) -> gradio.Blocks:
         asked, outputs = [button.click, sentence.submit], [*bars, notes]
         gradio.on(asked, lambda *given: answer(predictor, *given), [clip, sentence], outputs, api_name="predict")
     return page
-
-
-def _launch(page: gradio.Blocks, port: int) -> str:
-    # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
-    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    _, url, _ = page.launch(
-        server_name=HOST,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=f"{MAX_MEGABYTES}mb",
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        app_kwargs={"middleware": [hosts, Middleware(BaseHTTPMiddleware, dispatch=_guard)]},
-        theme=gradio.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono="monospace"),
-    )
-    return url
 
 
 async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Response:
