@@ -85,8 +85,3 @@ def test_cells_of_a_table():
     table = Table("", "", frame, formats={"percent": "{:.1f}"})
     assert table.rows == [["0.5000", "17.1", "3", "True", "sad"], ["–", "3.0", "–", "False", "–"]]
     assert table.numeric == [True, True, True, False, False]
-
-
-def test_settings_are_named_as_on_the_command_line():
-    flat = page.flat_settings({"run": "sample", "train": {"lr": 2e-4, "heads": (1, 8)}, "extra": {}})
-    assert flat == {"run": "sample", "train.lr": "0.0002", "train.heads": "(1, 8)", "extra": "{}"}

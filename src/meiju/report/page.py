@@ -102,23 +102,11 @@ def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], mad
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["table"] = lambda item: isinstance(item, Table)
     page = environment.get_template("report.html").render(
         title=title, intro=intro, sections=sections, made_with=made_with
     )
     # A folder's name need not be valid UTF-8, and then it is no text that can be written.
     return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def flat_settings(settings: dict, prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names, the way the command line spells them: {"train.lr": "0.0002"}."""
-    flat = {}
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            flat |= flat_settings(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
 
 
 def _cells(column: pd.Series, form: str | None) -> list[str]:
