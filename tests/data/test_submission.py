@@ -51,7 +51,7 @@ BAD_TEXTS = {
     "empty": ("", ["line 1", HEADER.strip()]),
     "byte-order mark": ("\ufeff" + GOOD, ["line 1", "byte-order mark"]),
     "other encoding": (GOOD.replace("clip_2,happy", "clip_2,高兴").encode("gb18030"), ["line 3", "UTF-8"]),
-    "unclosed quote": (GOOD + '"clip_9', ["line 6", "table"]),
+    "unclosed quote": (GOOD + '"clip_9', ["line 6", "quote"]),
     "no header": (GOOD.removeprefix(HEADER), ["line 1", "'clip_1,happy,wishing'"]),
     "index column": ("".join(f"{i},{line}\n" for i, line in enumerate(GOOD.splitlines())), ["line 1", "no index"]),
     "all missing": (HEADER, ["no line for 4 of 4 clips", "'clip_1', 'clip_2', 'clip_3' and 1 more"]),

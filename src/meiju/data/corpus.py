@@ -149,13 +149,9 @@ def _part_of_words(name: str) -> set[str]:
 
 def _pool_files(tree: Tree, root: Path) -> set[Path]:
     """Where the files in folders of unlabelled clips, NoAnnotation as the organisers call it, really are."""
-    pools = {
-        real
-        for path, real in tree.folders.items()
-        if any(_part_of_words(name) == {"unlabelled"} for name in path.relative_to(root).parts)
-    }
-    folders = {path: tree.folders[path.parent] for path in tree.files}
-    return {tree.files[path] for path, real in folders.items() if not pools.isdisjoint([real, *real.parents])}
+    named = [path for path in tree.folders if path != root and _part_of_words(path.name) == {"unlabelled"}]
+    pools = {*named, *(tree.folders[path] for path in named)}
+    return {real for path, real in tree.files.items() if not pools.isdisjoint([*path.parents, *real.parents])}
 
 
 def _find_tables(tree: Tree, root: Path, pool_files: set[Path], problems: list[Problem]) -> dict[str, Path]:

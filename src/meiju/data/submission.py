@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import re
 import struct
 import zipfile
 import zlib
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.utils import files, system
+from meiju.utils import files, spreadsheets, system
 from meiju.utils.clip_files import examples
 
 HEADER = ("filename", "emo_pred", "int_pred")
@@ -66,9 +65,8 @@ def check(
 
 def read(path: Path) -> pd.DataFrame:
     """The labels of a submission that `check` finds valid: columns emotion and intent, indexed by the clip's name."""
-    _, *rows = csv.reader(io.StringIO(_contents(path)[1].decode("utf-8"), newline=""))
-    names, emotions, intents = zip(*rows, strict=True) if rows else ((), (), ())
-    return pd.DataFrame({"emotion": emotions, "intent": intents}, index=pd.Index(names, name="name"), dtype=str)
+    _, *rows = [cells for _, cells in spreadsheets.parse(spreadsheets.decode(_contents(path)[1]))]
+    return pd.DataFrame(rows, columns=["name", "emotion", "intent"], dtype=str).set_index("name")
 
 
 def compare_with_reference(folder: Path, reference: Path) -> str:
@@ -133,21 +131,13 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
 
 def _rows(where: str, data: bytes) -> tuple[list[tuple[int, list[str]]] | None, list[str]]:
     """The rows below the header of a csv file, each with its line, and what is wrong; None if it is no table."""
-    rows, line, problems = [], 1, []
+    problems = []
     if data.startswith(codecs.BOM_UTF8):
         problems.append(f"{where}, line 1: begins with a byte-order mark; save as UTF-8 without BOM")
-        data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
-        for cells in reader:
-            rows.append((line, cells))
-            line = reader.line_num + 1  # where the next row begins: a quoted cell may hold line breaks
-    except UnicodeDecodeError as error:
-        line = len(re.findall(rb"\r\n|\r|\n", data[: error.start])) + 1
-        return None, [*problems, f"{where}, line {line}: not UTF-8; save as UTF-8"]
-    except csv.Error as error:
-        reason = f"in the row that begins on line {line}: {error}"
-        return None, [*problems, f"{where}: not a comma-separated table ({reason}); write it with a csv library"]
+        rows = spreadsheets.parse(spreadsheets.decode(data.removeprefix(codecs.BOM_UTF8)))
+    except spreadsheets.TableError as error:
+        return None, [*problems, f"{where}, line {error.row}: {error.what}; {error.remedy}"]
     header = rows[0][1] if rows else []
     if tuple(header) != HEADER:
         remedy = f"the first line must be {','.join(HEADER)}, and there is no index"
