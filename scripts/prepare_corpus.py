@@ -17,7 +17,7 @@ from meiju.data.public.preparing import prepare
 
 def parse() -> argparse.Namespace:
     about = "  {}: {}\n    licence  {}\n    source   {}\n    SOURCE   {}"
-    known = [about.format(name, c.what, c.licence, c.source, c.needs) for name, c in CORPORA.items()]
+    known = [about.format(name, c.WHAT, c.LICENCE, c.SOURCE, c.NEEDS) for name, c in CORPORA.items()]
     parser = argparse.ArgumentParser(
         description="\n".join([__doc__, "corpora:", *known]), formatter_class=argparse.RawDescriptionHelpFormatter
     )

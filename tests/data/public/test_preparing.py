@@ -2,21 +2,23 @@
 
 import os
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from meiju.config import ConfigError
 from meiju.data.public import CORPORA, preparing
-from meiju.data.public.preparing import Prepared, PublicCorpus, link, prepare
+from meiju.data.public.preparing import Prepared, link, prepare
 from meiju.data.tables import CorpusError
 from meiju.features.tracks import MediaError
 from owners_files import as_corpus, toy_clip
 from toy_run import run_script
 
 
-def toy_corpus(clips: pd.DataFrame) -> PublicCorpus:
-    return PublicCorpus("a toy", "none", "nowhere", "clips", lambda *_: Prepared(clips.copy(), []))
+def toy_corpus(clips: pd.DataFrame) -> SimpleNamespace:
+    says = dict.fromkeys(("WHAT", "LICENCE", "SOURCE", "NEEDS"), "toys")
+    return SimpleNamespace(**says, read=lambda *_: Prepared(clips.copy(), []))
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, c
     with pytest.raises(SystemExit):
         run_script("prepare_corpus.py", "--help")
     text = capsys.readouterr().out
-    assert all(f"  {name}: {corpus.what}" in text and corpus.licence in text for name, corpus in CORPORA.items())
+    assert all(f"  {name}: {corpus.WHAT}" in text and corpus.LICENCE in text for name, corpus in CORPORA.items())
     with pytest.raises(SystemExit, match="error: the corpus has 1 problem"):
         run_script("prepare_corpus.py", "ravdess", str(tmp_path / "missing"), "--out", str(tmp_path / "out"))
 

@@ -14,11 +14,15 @@ import numpy as np
 import pandas as pd
 
 from meiju.data.public.parts import draw_groups
-from meiju.data.public.preparing import Prepared, PublicCorpus
+from meiju.data.public.preparing import Prepared
 from meiju.data.public.sources import ACTS, files_below, read_table, refuse, require_files
 from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
+WHAT = "clips of the series Friends, English, 7 emotions, 12 dialogue acts (EMOTyDA)"
+LICENCE = "MELD GPL-3.0, its clips for research (they are a broadcaster's); EMOTyDA names none"
+SOURCE = "https://github.com/declare-lab/MELD and https://github.com/sahatulika15/EMOTyDA"
+NEEDS = "MELD's three *_sent_emo.csv, EMOTyDA's MELD.csv and, unless sentences are enough, the extracted clips"
 SHARES = {"validation": 0.1, "testing": 0.15}  # of the clips with acts
 GET = "get it from https://github.com/declare-lab/MELD (data/MELD)"
 WANTED = {f"{split}_sent_emo.csv": GET for split in ("train", "dev", "test")} | {
@@ -72,12 +76,3 @@ def _find_clips(paths: list[Path], source: Path) -> dict[str, Path]:
     remedy = "extract it there (tar -xzf), and the archives in it"
     refuse([Problem(str(path), None, "is packed, and no clips lie beside it", remedy) for path in packed if not media])
     return media
-
-
-CORPUS = PublicCorpus(
-    what="clips of the series Friends, English, 7 emotions, 12 dialogue acts (EMOTyDA)",
-    licence="MELD GPL-3.0, its clips for research (they are a broadcaster's); EMOTyDA names none",
-    source="https://github.com/declare-lab/MELD and https://github.com/sahatulika15/EMOTyDA",
-    needs="MELD's three *_sent_emo.csv, EMOTyDA's MELD.csv and, unless sentences are enough, the extracted clips",
-    read=read,
-)

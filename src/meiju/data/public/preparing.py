@@ -9,10 +9,11 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -55,20 +56,9 @@ class Prepared:
     arrays: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class PublicCorpus:
-    """A corpus that its owners give to anybody, or to who asks for it."""
-
-    what: str
-    licence: str
-    source: str
-    needs: str  # what is to lie below SOURCE
-    read: Callable[[Path, bool], Prepared]  # of SOURCE, and whether parts are to be those of published work
-
-
 def prepare(
     name: str,
-    corpus: PublicCorpus,
+    corpus: ModuleType,
     source: Path,
     out: Path,
     truth: Path,
@@ -114,7 +104,7 @@ def prepare(
     notes += ["No clips were found: sentences alone."] if clips.media.isna().all() and not found.arrays else []
     if labelled is not None:
         notes.append(f"{labelled} training clips have labels, drawn in a {mix} mix with seed {seed}.")
-    text = _readme(f"{name}: {corpus.what}", corpus, clips, notes, truth)
+    text = _readme(f"{name}: {corpus.WHAT}", corpus, clips, notes, truth)
     files.write_text(out / "README.md", text)
     return text
 
@@ -136,7 +126,7 @@ def _kept(clips: pd.DataFrame, part: str) -> pd.DataFrame:
     return clips[(clips.part == part) & (clips.why == "")].sort_values("name", ignore_index=True)
 
 
-def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
+def _leave_out(clips: pd.DataFrame, source: Path, corpus: ModuleType) -> None:
     """Add a reason to the rows that cannot be used. A test clip with one of its two labels is used: for that task."""
     rules = {
         "a second row of the same clip": clips.duplicated("name"),
@@ -148,7 +138,7 @@ def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
         clips.loc[holds & (clips.why == ""), "why"] = reason
     if not (clips.why == "").any():
         reasons = "; ".join(_reasons(clips)) or "no clips are listed"
-        raise CorpusError([Problem(str(source), None, f"no clip can be used: {reasons}", f"needed: {corpus.needs}")])
+        raise CorpusError([Problem(str(source), None, f"no clip can be used: {reasons}", f"needed: {corpus.NEEDS}")])
 
 
 def _place(clips: pd.DataFrame, out: Path) -> None:
@@ -227,8 +217,8 @@ def _reasons(clips: pd.DataFrame) -> list[str]:
     return [f"{reason}: {len(rows)} ({examples(list(rows.name))})" for reason, rows in clips.groupby("why") if reason]
 
 
-def _readme(title: str, corpus: PublicCorpus, clips: pd.DataFrame, notes: list[str], truth: Path) -> str:
-    lines = [f"# {title}", "", f"Source: {corpus.source}", f"Licence: {corpus.licence}", *notes, "", "## Clips", ""]
+def _readme(title: str, corpus: ModuleType, clips: pd.DataFrame, notes: list[str], truth: Path) -> str:
+    lines = [f"# {title}", "", f"Source: {corpus.SOURCE}", f"Licence: {corpus.LICENCE}", *notes, "", "## Clips", ""]
     for part in TABLES:
         rows = _kept(clips, part)
         groups = [f"{rows[c].nunique()} {c}s" for c in ("speaker", "dialogue") if (rows[c] != "").any()]

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Media, Prepared, PublicCorpus
+from meiju.data.public.preparing import Media, Prepared
 from meiju.data.public.sources import entries, files_below, refuse
 from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
+WHAT = "voices and faces of 24 actors, English, 8 emotions, 2 intensities"
+LICENCE = "CC BY-NC-SA 4.0"
+SOURCE = "https://zenodo.org/records/1188976"
+NEEDS = "Video_Speech_Actor_*.zip or Audio_Speech_Actors_01-24.zip, as they are or extracted"
 NAME = re.compile(r"0[13]-0[12]-(0[1-8])-(0[12])-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])")
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 INTENSITIES = ("normal", "strong")
@@ -67,16 +71,7 @@ def _recordings(source: Path) -> dict[str, Media]:
         found += entries(path) if path.suffix.lower() == ".zip" else [path]
     named = {Path(m.name).stem: m for m in reversed(found) if Path(m.name).suffix.lower() in MEDIA_SUFFIXES}
     named = {name: media for name, media in named.items() if NAME.fullmatch(name)}
-    remedy = f"needed: {CORPUS.needs}"
+    remedy = f"needed: {NEEDS}"
     missing = Problem(str(source), None, "no file below it is named like 01-01-03-02-01-01-12.mp4", remedy)
     refuse([] if named else [missing])
     return named
-
-
-CORPUS = PublicCorpus(
-    what="voices and faces of 24 actors, English, 8 emotions, 2 intensities",
-    licence="CC BY-NC-SA 4.0",
-    source="https://zenodo.org/records/1188976",
-    needs="Video_Speech_Actor_*.zip or Audio_Speech_Actors_01-24.zip, as they are or extracted",
-    read=read,
-)
