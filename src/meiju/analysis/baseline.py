@@ -52,16 +52,13 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
 
 def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
     """Mean and standard deviation of each clip's frames of all streams, [N, 2 dims]; NaN where there are none."""
-    return np.concatenate([_pooled(store, names) for store in stores], axis=1)
-
-
-def _pooled(store: frame_store.Store, names: list[str]) -> np.ndarray:
-    rows = np.full((len(names), 2 * store.dim), np.nan)
-    for k, (start, stop) in enumerate(store.spans(names)):
-        if stop > start:
-            frames = store.frames[start:stop].astype(np.float32)
-            rows[k] = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
-    return rows
+    rows = [np.full((len(names), 2 * store.dim), np.nan) for store in stores]
+    for store, of_clips in zip(stores, rows, strict=True):
+        for of_clip, (start, stop) in zip(of_clips, store.spans(names), strict=True):
+            if stop > start:
+                frames = store.frames[start:stop].astype(np.float32)
+                of_clip[:] = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+    return np.concatenate(rows, axis=1)
 
 
 def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:

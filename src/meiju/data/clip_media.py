@@ -101,11 +101,10 @@ def _missing(clips: pd.DataFrame, root: Path, *, needs_media: bool) -> list[Prob
     lost = clips[clips.path == ""]
     few = 2 * (lost.part == "testing").sum() < (clips.part == "testing").sum()
     problems = []
-    for (part, given), rows in lost.groupby(["part", "given"], sort=False):
-        clip, spared = next(rows.itertuples()), few and part == "testing"
+    for clip in lost.itertuples():
+        spared = few and clip.part == "testing"
         otherwise = "; without it, its sentence or nothing is judged" if spared else ", or remove the row"
-        remedy = f"put {given}.mp4 anywhere below {root}{otherwise}"
-        what = f"no media file for {given}" + (f", of which {len(rows)} clips are parts" if clip.film else "")
+        what, remedy = f"no media file for {clip.given}", f"put {clip.given}.mp4 anywhere below {root}{otherwise}"
         kind = "no media file for a row"
         problems.append(Problem(clip.file, clip.row, what, remedy, not needs_media or spared, kind))
     return problems

@@ -1,7 +1,6 @@
 """What goes to the leaderboard: submission.csv with one line per clip, alone at the root of a zip."""
 
 import codecs
-import csv
 import io
 import struct
 import zipfile
@@ -31,10 +30,8 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
     predictions: indexed by the clip's name without extension, columns `emotion` and `intent` (label names).
     The same predictions give the same bytes.
     """
-    text = io.StringIO()
-    rows = predictions[["emotion", "intent"]].itertuples(name=None)
-    csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
-    data = text.getvalue().encode("utf-8")
+    table = predictions[["emotion", "intent"]].set_axis(HEADER[1:], axis=1).sort_index()
+    data = table.to_csv(index_label=HEADER[0], lineterminator="\n").encode("utf-8")
     for name, content in ((CSV_NAME, data), (ZIP_NAME, _zipped(data))):
         files.write_bytes(folder / name, content)
     return folder / ZIP_NAME

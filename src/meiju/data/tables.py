@@ -8,7 +8,6 @@ file that `file` or `video` names or, where there is no such column, `FileName`.
 
 import math
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -138,7 +137,7 @@ def spoken(sentence: str) -> str:
 
 def seconds(time: str) -> float | None:
     """A time such as 12.5, 1:02.5 or 00:01:02,500 in seconds; None of anything else."""
-    found = TIME.fullmatch(unicodedata.normalize("NFKC", visible(time)).strip())
+    found = TIME.fullmatch(time.strip())
     if found is None:
         return None
     hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in found.groups())

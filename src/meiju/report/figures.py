@@ -157,9 +157,8 @@ def to_data_uri(figure: Figure) -> str:
 
 
 def readable(names: Sequence[str]) -> list[str]:
-    """Label names as a figure can show them: on one line, and short."""
-    lines = ("".join(c if c.isprintable() else " " for c in name) for name in names)
-    return [textwrap.shorten(line, LABEL_WIDTH, placeholder="…") for line in lines]
+    """Label names as a figure has room for them."""
+    return [textwrap.shorten(name, LABEL_WIDTH, placeholder="…") for name in names]
 
 
 def _headline(figure: Figure, title: str) -> None:

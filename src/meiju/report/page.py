@@ -7,6 +7,8 @@ import jinja2
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
+from meiju.evaluation.metrics import SCORES
+
 MISSING = "–"
 
 
@@ -77,16 +79,11 @@ def explain(scores: pd.DataFrame) -> str:
 
 def score_frame(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores as they are shown: stage, system, part, clips, E, I, JRBM, log-loss, half their intervals, fold sd."""
-    columns = {
-        **{name: scores[name].astype(str) for name in ("stage", "system", "part")},
-        "clips": scores["n_clips"],
-        **{name: scores[name] for name in ("E", "I", "JRBM")},
-        "JRBM ±": (scores["JRBM_high"] - scores["JRBM_low"]) / 2,
-        "log-loss": scores["log_loss"],
-        "log-loss ±": (scores["log_loss_high"] - scores["log_loss_low"]) / 2,
-        "fold sd": scores["fold_std"].astype(float),
-    }
-    return pd.DataFrame(columns).reset_index(drop=True)
+    halves = {f"{name} ±": (scores[f"{name}_high"] - scores[f"{name}_low"]) / 2 for name in ("JRBM", "log_loss")}
+    table = scores.assign(**halves).astype({"fold_std": float})
+    columns = ["stage", "system", "part", "n_clips", *SCORES, "JRBM ±", "log_loss", "log_loss ±", "fold_std"]
+    heads = {"n_clips": "clips", "log_loss": "log-loss", "log_loss ±": "log-loss ±", "fold_std": "fold sd"}
+    return table[columns].rename(columns=heads).reset_index(drop=True)
 
 
 def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], made_with: dict[str, str]) -> str:

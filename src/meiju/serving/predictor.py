@@ -94,7 +94,14 @@ class Predictor:
                 self.unusable[stream] = str(error)
             else:
                 frame_store.load_fitted(self.encoders[stream], parts[bundle.encoder_part(stream)].folder)
-        self._members = self._load_members(parts[bundle.MEMBERS].folder)
+        folder = parts[bundle.MEMBERS].folder
+        self._members: dict[int, MemberNetwork] = {}  # by number of heads, stacked
+        for heads in self.config.model.heads:
+            chosen = [member for member in members.plan(self.config, calibration=False) if member.heads == heads]
+            try:
+                self._members[heads] = workers.load_network(folder, chosen, self.config.model, self.device)
+            except files.Damaged as error:  # or of another shape than the settings say
+                raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
         if network.spec.classes != classes:
@@ -118,17 +125,6 @@ class Predictor:
                 predictions += self._predict(chunk, read)
                 bar.update(len(chunk))
         return predictions
-
-    def _load_members(self, folder: Path) -> dict[int, MemberNetwork]:
-        """By number of heads, its members as one stacked network."""
-        by_heads = {}
-        for heads in self.config.model.heads:
-            chosen = [member for member in members.plan(self.config, calibration=False) if member.heads == heads]
-            try:
-                by_heads[heads] = workers.load_network(folder, chosen, self.config.model, self.device)
-            except files.Damaged as error:  # or of another shape than the settings say
-                raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
-        return by_heads
 
     @cached_property
     def _transcriber(self) -> Any:

@@ -41,23 +41,20 @@ def read(source: Path, published: bool) -> Prepared:
         f"{p.parent.name}-{p.stem}": _open(p) for p in paths if p.suffix == ".h5" and p.parent.name in ("A", "V", "L")
     }
     refuse([] if streams else [Problem(str(source), None, "there are no A/*.h5, V/*.h5, L/*.h5", NEEDS)])
-    tables = [utterances(*(_load(labels[s, kind]) for kind in LABELS), part=part) for s, part in SETS.items()]
+    tables = []
+    for s, part in SETS.items():
+        emotion, intent, names = (_load(labels[s, kind]) for kind in LABELS)  # the first two are one-hot
+        table = pd.DataFrame({"name": _texts(names), "part": part})
+        table["emotion"] = [f"emotion-{k}" for k in emotion.argmax(axis=1)]
+        tables.append(table.assign(intent=[f"intent-{k}" for k in intent.argmax(axis=1)]))
     clips = pd.concat(tables, ignore_index=True)
+    clips["dialogue"] = clips.name.str.split("_").str[:2].str.join("_")
     clips["speaker"] = [
         f"{name.split('_')[0]}_{_texts(speakers[name])[0]}" if name in speakers else "" for name in clips.name
     ]
     in_none = [not any(name in arrays for arrays in streams.values()) for name in clips.name]
     clips["why"] = np.where(in_none, "no features", "")
     return Prepared(clips, NOTES, arrays=streams)
-
-
-def utterances(emotion: np.ndarray, intent: np.ndarray, names: np.ndarray, *, part: str) -> pd.DataFrame:
-    """Rows of one set: emotion [N, 7] and intent [N, 9] one-hot, names [N] or [N, 1] of texts or bytes."""
-    texts = _texts(names)
-    clips = pd.DataFrame({"name": texts, "part": part})
-    clips["emotion"] = [f"emotion-{k}" for k in np.argmax(emotion, axis=1)]
-    clips["intent"] = [f"intent-{k}" for k in np.argmax(intent, axis=1)]
-    return clips.assign(dialogue=["_".join(name.split("_")[:2]) for name in texts])
 
 
 def _texts(values: np.ndarray) -> list[str]:
