@@ -166,11 +166,6 @@ def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path,
     assert capsys.readouterr().out == ""
 
 
-def test_the_script_refuses_what_cannot_work_in_one_line(home):
-    with pytest.raises(SystemExit, match=r"^error: [^\n]*none\.csv[^\n]*$"):
-        run_script("predict.py", "sample", "a.mp4", "--texts", "none.csv", "--home", str(home))
-
-
 def test_a_missing_speech_model_is_named_where_it_is_needed(moved, tmp_path):
     path = str(write_noise(tmp_path / "a.mp4"))
     speech = {"model": str(moved / "whisper"), "language": "zh", "batch_size": 1}
