@@ -6,7 +6,6 @@ names become names of files and stand in the submission, so they hold no folder.
 
 import math
 from collections import defaultdict
-from collections.abc import Set
 from itertools import chain
 from pathlib import Path
 
@@ -33,11 +32,6 @@ class Media:
         ending = "/" + "/".join([*folders, ""]).casefold()
         paths = self.by_name.get(name, [])
         return [p for p in paths if f"/{p.parent.relative_to(self.root)}/".casefold().endswith(ending)]
-
-    def without_row(self, found: Set[Path]) -> list[Path]:
-        """The files that are not among those found; a sound that was extracted from a clip's video counts as found."""
-        paths = chain.from_iterable(best(self.by_name[name]) for name in sorted(self.by_name))
-        return [path for path in paths if self.tree.files[path] not in found]
 
 
 def best(paths: list[Path]) -> list[Path]:
@@ -76,9 +70,11 @@ def locate(
     if media.by_name or needs_media:  # a corpus of features that were extracted before has no clips at all
         problems += _missing(unambiguous, media.root, needs_media=needs_media)
         what, remedy = "no row names this clip", "add a row to its part's csv file, or remove the file"
-        for path in media.without_row(found_files) if all_rows else []:
-            file = str(path.relative_to(media.root))
-            problems.append(Problem(file, None, what, remedy, not needs_media, "a media file that no row names"))
+        # A sound that was extracted from a clip's video needs no row.
+        for path in chain.from_iterable(best(media.by_name[name]) for name in sorted(media.by_name)):
+            if all_rows and media.tree.files[path] not in found_files:
+                file = str(path.relative_to(media.root))
+                problems.append(Problem(file, None, what, remedy, not needs_media, "a media file that no row names"))
     return clips, problems
 
 

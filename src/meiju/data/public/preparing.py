@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from meiju.config import ConfigError, require
+from meiju.config import require
 from meiju.data.labels import TASKS
 from meiju.data.public.parts import draw_labelled
 from meiju.data.tables import CorpusError, Problem
@@ -110,15 +110,12 @@ def prepare(
 
 
 def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
-    mark = out / MARK
+    mark, here, there = out / MARK, out.resolve(), source.resolve()
     is_ours = mark.is_file() and mark.read_text(encoding="utf-8") == name
-    if not is_ours and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out: {out} is there, and was not written for {name}; name another folder")
-    here, there = out.resolve(), source.resolve()
-    require(
-        not (there.is_relative_to(here) or here.is_relative_to(there)),
-        f"--out: {out} and {source} lie one within the other; name another folder",
-    )
+    is_free = is_ours or not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    require(is_free, f"--out: {out} is there, and was not written for {name}; name another folder")
+    apart = not here.is_relative_to(there) and not there.is_relative_to(here)
+    require(apart, f"--out: {out} and {source} lie one within the other; name another folder")
     require(not truth.resolve().is_relative_to(here), f"--truth: {truth} would lie in the corpus; keep it outside")
 
 
