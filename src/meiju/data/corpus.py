@@ -126,7 +126,10 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         raise CorpusError(problems)
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
     remarks = [f"columns that are not read: {', '.join(unread)}", *remarks] if unread else remarks
-    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
+    used = {tree.files[path] for path in csv_files.values()}
+    rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
+    remarks = [f"passed over in {root}: {describe_endings(rest, below=root)}", *remarks] if rest else remarks
+    return Corpus(clips, labels, problems, tuple(remarks))
 
 
 def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
@@ -235,10 +238,3 @@ def _pointer_problems(clips: pd.DataFrame, root: Path) -> list[Problem]:
     looked_at = paths[:: max(1, len(paths) // LOOKED_AT)]
     pointers = [str(path.relative_to(root.absolute())) for path in looked_at if files.is_lfs_pointer(path)]
     return [Problem(file, None, files.LFS_POINTER, files.LFS_WHY, kind="a Git LFS pointer") for file in pointers]
-
-
-def _passed_over(tree: Tree, root: Path, tables: list[Path]) -> list[str]:
-    """The files that are neither clips nor the tables of a part, in one line."""
-    used = {tree.files[path] for path in tables}
-    rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
-    return [f"passed over in {root}: {describe_endings(rest, below=root)}"] if rest else []

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from meiju.config import require
 from meiju.data.labels import TASKS
 from meiju.utils import spreadsheets
 from meiju.utils.clip_files import SHOWN, clip_name, visible
@@ -150,16 +151,14 @@ def names_clips(path: Path) -> bool:
     return any(COLUMN_NAMES.get(cell) in ("name", "film") for cell in header)
 
 
-def read_sentences(path: Path) -> dict[str, str]:
-    """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
-    if not path.is_file():
-        raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
+def read_alone(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of a table that belongs to no corpus (see `read_table`). Raises ConfigError with every problem found."""
+    require(path.is_file(), f"{path}: no such file; give a csv file with columns for {', '.join(needed)}")
     problems: list[Problem] = []
-    table, _ = read_table(path, path.name, "", problems, needed=("name", "sentence"))
+    table, _ = read_table(path, path.name, "", problems, needed=needed)
     problems = [problem for problem in problems if not problem.warning] + name_problems(table)
-    if problems:
-        raise CorpusError(problems)
-    return dict(zip(table.name, table.sentence, strict=True))
+    require(not problems, "\n".join(format_problems(problems)))
+    return table
 
 
 def name_problems(clips: pd.DataFrame) -> list[Problem]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import filterfalse
 from pathlib import Path
 
-from meiju.config import ConfigError, require
-from meiju.data.tables import CorpusError, format_problems, read_sentences, spoken
+from meiju.config import require
+from meiju.data.tables import read_alone, spoken
 from meiju.features.base import Clip
 from meiju.features.media import MediaError, read_seconds
 from meiju.utils.clip_files import (
@@ -32,10 +32,8 @@ def find_clips(
     """
     require(text is None or texts is None, "--text and --texts exclude each other")
     text = text and spoken(text)
-    try:
-        sentences = read_sentences(texts) if texts else {}
-    except CorpusError as error:
-        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
+    table = read_alone(texts, ("name", "sentence")) if texts else None
+    sentences = {} if table is None else dict(zip(table.name, table.sentence, strict=True))
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}
     remarks: list[str] = []

@@ -5,7 +5,6 @@ corpus comes as ready-made features, and a README.md. The labels of Testing and 
 <folder>-truth.csv. Tables are written last and replace older ones: the same clips can be drawn anew.
 """
 
-import io
 import os
 import shutil
 import zipfile
@@ -186,9 +185,8 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]
     wanted = {f"{name}.npy": name for name in sorted(names) if name in arrays}
     with files.atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
         for entry, name in tqdm(wanted.items(), desc=path.stem, unit="clip", disable=None):
-            buffer = io.BytesIO()
-            np.save(buffer, np.asarray(arrays[name]), allow_pickle=False)
-            archive.writestr(entry, buffer.getvalue())
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.save(file, np.asarray(arrays[name]), allow_pickle=False)
 
 
 def _write_tables(clips: pd.DataFrame, out: Path, truth: Path) -> None:
