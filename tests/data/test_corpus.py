@@ -317,13 +317,10 @@ def test_faults_of_all_kinds_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize("cause", ["encoding", "cells", "clips"])
 def test_one_cause_is_not_buried_under_its_consequences(tmp_path, cause):
     names = [f"x{k}" for k in range(1000)]
-    media = LABELLED if cause == "clips" else [*LABELLED, *names]
-    root = write_corpus(tmp_path, rows={"testing": [[name, "你"] for name in names]}, media=media)
-    text = (root / TESTING).read_text(encoding="utf-8")
-    if cause != "clips":
-        (root / TESTING).write_bytes(
-            text.encode("gb18030") if cause == "encoding" else text.replace("你", "a,b").encode()
-        )
+    rows = {"testing": [[name, "你"] for name in names]}
+    root = write_corpus(tmp_path, rows=rows, media=LABELLED + (names if cause != "clips" else []))
+    text = (root / TESTING).read_text(encoding="utf-8").replace("你", "a,b" if cause == "cells" else "你")
+    (root / TESTING).write_bytes(text.encode("gb18030" if cause == "encoding" else "utf-8"))
     with pytest.raises(CorpusError) as caught:
         open_corpus(root)
     _, *lines = str(caught.value).splitlines()
@@ -349,12 +346,9 @@ def test_one_label_in_several_spellings_is_one_and_remarked_on(tmp_path, labels)
 
 def test_a_class_smaller_than_the_number_of_folds_is_remarked_on(tmp_path):
     rows = {"training": [[f"t{k}", "", "saad" if k == 9 else "sad", "ask" if k % 2 else "tell"] for k in range(10)]}
-    rows["validation"] = [["v1", "", "sad", "ask"]]
-    root = write_corpus(tmp_path, rows=rows, media=[])
+    root = write_corpus(tmp_path, rows=rows | {"validation": None}, media=[])
     (remark,) = rare_classes(open_corpus(root, needs_media=False, labels="training-file"), 5)
-    assert "emotion" in remark
-    assert "'saad' (1)" in remark
-    assert "'sad'" not in remark
+    assert re.match(r"emotion: .*: 'saad' \(1\);", remark)
 
 
 @pytest.mark.parametrize(
