@@ -96,7 +96,7 @@ def test_what_cannot_be_answered_is_reported_in_words(page, tmp_path):
         (upload(page, "long.mp4", (tmp_path / "long.mp4").read_bytes()), "", "too long"),
         (upload(page, "broken.mp4", b"x" * 1000), "", "cannot be read"),
         (None, "好" * 1001, "too long"),
-        (None, " ", "Drop a clip"),
+        (None, " ", "drop a clip"),
     ]
     for place, sentence, part in cases:
         emotions, intents, notes = ask(page, place, sentence)

@@ -18,7 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, require
 from meiju.data.labels import TASKS
 from meiju.features.base import Clip
 from meiju.features.media import read_seconds
@@ -90,21 +90,18 @@ def serve(predictor: Predictor, *, title: str, port: int) -> None:
 
 def answer(predictor: Predictor, path: str | None, sentence: str) -> Answer:
     """Probabilities of emotions and of intents by label, and in words what they rest on or why there are none."""
-    if not path and not sentence.strip():
-        return None, None, "Drop a clip, or type a sentence, first."
     try:
-        if len(sentence) > MAX_CHARACTERS:
-            return None, None, f"The sentence is too long: it has more than {MAX_CHARACTERS} characters."
-        problem = problem_of(Path(path)) if path else ""
-        if path and not problem and read_seconds(path) > MAX_SECONDS:  # its packets are looked at, none is decoded
-            problem = f"is too long: it plays more than {MAX_SECONDS:.0f} seconds"
-        if problem:
-            return None, None, f"{Path(path).name}: {problem}"
+        require(path or sentence.strip(), "drop a clip, or type a sentence, first")
+        require(len(sentence) <= MAX_CHARACTERS, f"the sentence is too long: more than {MAX_CHARACTERS} characters")
+        if path:
+            name, problem = Path(path).name, problem_of(Path(path))
+            require(not problem, f"{name} {problem}")
+            # Its packets are looked at, none is decoded.
+            require(read_seconds(path) <= MAX_SECONDS, f"{name} is too long: more than {MAX_SECONDS:.0f} seconds")
         (prediction,) = predictor.predict([Clip("", sentence, path or "")])
+        require(not prediction.problem, prediction.problem)
     except (ConfigError, Unreadable) as error:
         return None, None, f"No answer: {error}"
-    if prediction.problem:
-        return None, None, f"No answer: {prediction.problem}"
     emotions, intents = (prediction.probabilities[task] for task in TASKS)
     return emotions, intents, _in_words(prediction)
 

@@ -8,12 +8,13 @@ names made for them, and not on the owners' archives.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 
 from meiju.data.public.preparing import Media, Prepared
-from meiju.data.public.sources import entries, files_below, refuse
+from meiju.data.public.sources import files_below, refuse
 from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
@@ -68,7 +69,14 @@ def _recordings(source: Path) -> dict[str, Media]:
     """All recordings with sound by name, as files or within zips."""
     found: list[Media] = []
     for path in files_below(source):
-        found += entries(path) if path.suffix.lower() == ".zip" else [path]
+        if path.suffix.lower() != ".zip":
+            found.append(path)
+            continue
+        try:
+            root = zipfile.Path(path)
+        except zipfile.BadZipFile as error:
+            refuse([Problem(str(path), None, f"cannot be read as zip: {error}", "download it again")])
+        found += [root / name for name in root.root.namelist() if not name.endswith("/")]
     named = {Path(m.name).stem: m for m in reversed(found) if Path(m.name).suffix.lower() in MEDIA_SUFFIXES}
     named = {name: media for name, media in named.items() if NAME.fullmatch(name)}
     remedy = f"needed: {NEEDS}"
