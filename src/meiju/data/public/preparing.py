@@ -161,23 +161,20 @@ def link(media: Media, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     size = media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
-    if target.exists() and target.stat().st_size == size:
-        return _require_sound_or_pictures(target)
-    target.unlink(missing_ok=True)
-    if isinstance(media, Path):
-        _require_sound_or_pictures(media)
-        # On another file system, on one without hard links, or of another user's file.
-        with suppress(OSError):
-            return os.link(media.resolve(), target)
-    with files.atomic_path(target) as part:
-        with media.open("rb") as reader, part.open("wb") as writer:
-            shutil.copyfileobj(reader, writer)
-        _require_sound_or_pictures(part)
-
-
-def _require_sound_or_pictures(path: Path) -> None:
-    if read_seconds(path) <= 0:
-        raise MediaError("it lasts no time")
+    if not target.exists() or target.stat().st_size != size:
+        target.unlink(missing_ok=True)
+        with suppress(OSError):  # on another file system, on one without hard links, or of another user's file
+            if isinstance(media, Path):
+                os.link(media.resolve(), target)
+        if not target.exists():
+            with files.atomic_path(target) as part, media.open("rb") as reader, part.open("wb") as writer:
+                shutil.copyfileobj(reader, writer)
+    try:
+        if read_seconds(target) <= 0:
+            raise MediaError("it lasts no time")
+    except MediaError:
+        target.unlink()
+        raise
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
