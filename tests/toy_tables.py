@@ -49,7 +49,7 @@ def open_corpus(root: Path, *, needs_media: bool = True, **settings) -> Corpus:
 
 
 def problems_of(root: Path, **options) -> list[str]:
-    """All that is wrong, warnings aside."""
+    """All that is wrong, without the warnings."""
     with pytest.raises(CorpusError) as caught:
         open_corpus(root, **options)
     problems = [problem for problem in caught.value.problems if not problem.warning]

@@ -12,20 +12,9 @@ from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.data.tables import SHOWN
 from meiju.run import Run
 from meiju.utils import files
-from toy_tables import (
-    HEADERS,
-    LABELLED,
-    NAMES,
-    ROWS,
-    TABLES,
-    TESTING,
-    TRAINING,
-    VALIDATION,
-    open_corpus,
-    problems_of,
-    write_corpus,
-    write_files,
-)
+from toy_tables import HEADERS, LABELLED, NAMES, ROWS, TABLES, open_corpus, problems_of, write_corpus, write_files
+
+TRAINING, VALIDATION, TESTING = TABLES
 
 
 def only_problem(root: Path, **options) -> str:
@@ -143,7 +132,7 @@ def test_csv_files_of_single_clips_are_no_tables(tmp_path):
         path.write_text("frame, face_id\n1, 0\n")
     (root / "NoAnnotation" / "transcription.csv").write_text("name,sentence\n")
     assert open_corpus(root).clips.name.tolist() == NAMES
-    (root / TESTING).write_text("a,b\n1,2\n")  # the table, of which it is then told what it lacks
+    (root / TESTING).write_text("a,b\n1,2\n")  # the table, which lacks columns
     (root / "Training" / "x1.mp4").unlink()
     assert only_problem(root).startswith(f"{TESTING}, row 1: no column for ")
 

@@ -111,7 +111,7 @@ def test_clips_of_one_speaker_or_dialogue_stay_together_and_classes_even(column)
     assert f"clips of a {column} (20 of them) are kept together" in described
 
 
-def test_a_group_can_be_read_from_names_or_left_aside():
+def test_a_group_can_be_read_from_names_or_ignored():
     corpus = grouped("speaker")
     training = corpus.part("training")
     by_name = training.merge(draw(corpus, by=r"^clip_..."), on="name").fold

@@ -113,7 +113,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         rows, heads = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
         tables.append(rows)
         unread |= dict.fromkeys(map(repr, heads))
-    # One cause is told without its consequences: who knows what rows that cannot be read hold?
+    # One cause is reported without its consequences: rows that cannot be read may name any file.
     all_rows = all(problem.warning for problem in problems)
     pool = [] if "unlabelled" in csv_files else [_pool_without_table(media, pool_files)]
     clips = pd.concat([*tables, *pool], ignore_index=True)

@@ -171,7 +171,7 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
 
 
 def _same_words(training: pd.DataFrame) -> pd.Series:
-    """Group number of each clip: clips of one long sentence and one label pair share it, marks and case aside."""
+    """Group number of each clip: clips of one long sentence and one label pair share it, whatever marks and case."""
     words = ["".join(c for c in s.casefold() if unicodedata.category(c)[0] in "LN") for s in training.sentence]
     keys = [
         f"{text}\x1f{emotion}\x1f{intent}" if len(text) >= SAME_WORDS_LENGTH else f"\x1f{name}"

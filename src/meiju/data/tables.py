@@ -39,10 +39,10 @@ COLUMN_NAMES = {
 }
 GROUPS = ("dialogue", "speaker")  # columns that a table may have or not: what folds keep together
 EXCERPT = ("film", "start", "end")  # those of a table whose clips are parts of longer files
-TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")  # what is told of a clip
+TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")
 NAMELESS = re.compile(r"(unnamed:?\d*|index|\d*)")  # columns that programs add
 TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
-# Marks of music and remarks in brackets, which subtitles give for what is heard besides words.
+# Marks of music and remarks in brackets, which subtitles give for other sounds than words.
 NO_WORDS = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|［[^［］]*］|【[^【】]*】")
 
 
@@ -50,7 +50,7 @@ NO_WORDS = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^
 class Problem:
     """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it.
 
-    kind: of the problems of one kind and file, only the first few are told one by one; "" is told in any case.
+    kind: of the problems of one kind and file, only the first few are listed; "" is always listed.
     """
 
     file: str

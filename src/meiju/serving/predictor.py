@@ -1,7 +1,7 @@
 """A finished run, ready to say what any clip carries.
 
 Clips take the same way as in training, rounding included: a test clip gets the probabilities that it has in the
-submission. What is read of the run, and how it is known to be whole, is told in meiju.serving.bundle.
+submission. meiju.serving.bundle says what is read of the run, and how it is known to be whole.
 """
 
 from collections.abc import Iterator, Sequence

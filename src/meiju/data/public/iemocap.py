@@ -43,7 +43,7 @@ def read(source: Path, published: bool) -> Prepared:
             "emotion": emotion.map(EMOTIONS).fillna(""),
             "intent": act,
             "dialogue": dialogue,
-            # Ses01F_impro01_M000: who speaks is told by the last letter, whose markers are seen by the first.
+            # Ses01F_impro01_M000: the last letter says who speaks, the first whose markers were recorded.
             "speaker": turns.TURN.str[:5] + turns.TURN.str.rpartition("_")[2].str[0],
             "why": [("" if e in EMOTIONS else f"emotion {e or 'missing'}, not one of the six") for e in emotion],
         }
