@@ -34,11 +34,8 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
     truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
     predicted: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
-        options = {
-            "n_classes": len(run.corpus.labels[task]),
-            "average": run.config.corpus.average,
-            "n_jobs": run.config.n_jobs,
-        }
+        options = {"average": run.config.corpus.average, "n_jobs": run.config.n_jobs}
+        options["n_classes"] = len(run.corpus.labels[task])
         predicted[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
         both = np.concatenate([x["validation"], x["testing"]])
         others = predict(x["training"], truth[task], fold, both, **options)

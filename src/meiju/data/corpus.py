@@ -63,10 +63,10 @@ class Corpus:
         lines = []
         for part in PARTS:
             clips = self.part(part)
-            labelled = (clips[list(TASKS)] != "").all(axis=1)
-            counts = [(clips.path != "").sum(), (clips.sentence.str.strip() != "").sum(), labelled.sum()]
-            has = ", ".join(f"{n} with {what}" for n, what in zip(counts, ("file", "sentence", "labels"), strict=True))
-            lines.append(f"{part}: {len(clips)} clips" + (f", {has}" if len(clips) else ""))
+            has = {"file": clips.path != "", "sentence": clips.sentence.str.strip() != ""}
+            has["labels"] = (clips[list(TASKS)] != "").all(axis=1)
+            counts = [f", {found.sum()} with {what}" for what, found in has.items() if len(clips)]
+            lines.append(f"{part}: {len(clips)} clips{''.join(counts)}")
         return "\n".join(lines)
 
     def fingerprint(self, *columns: str) -> str:

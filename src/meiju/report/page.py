@@ -34,7 +34,10 @@ class Table:
     @property
     def rows(self) -> list[list[str]]:
         """The cells as text, with a dash for what is missing."""
-        columns = [_cells(column, self.formats.get(name)) for name, column in self.frame.items()]
+        columns = []
+        for name, column in self.frame.items():
+            form = self.formats.get(name, "{:.4f}" if is_float_dtype(column) else "{}").format
+            columns.append([MISSING if gap else form(cell) for cell, gap in zip(column, column.isna(), strict=True)])
         return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -104,8 +107,3 @@ def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], mad
     )
     # A folder's name need not be valid UTF-8, and then it is no text that can be written.
     return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def _cells(column: pd.Series, form: str | None) -> list[str]:
-    form = form or ("{:.4f}" if is_float_dtype(column) else "{}")
-    return [MISSING if gap else form.format(value) for value, gap in zip(column, column.isna(), strict=True)]

@@ -49,8 +49,6 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 )
 
-Answer = tuple[dict[str, float] | None, dict[str, float] | None, str]
-
 
 def serve(predictor: Predictor, *, title: str, port: int) -> None:
     """Show the page until interrupted; clips lie in a folder of its own. Raises ConfigError if the port is taken."""
@@ -88,7 +86,7 @@ def serve(predictor: Predictor, *, title: str, port: int) -> None:
             page.close(verbose=False)
 
 
-def answer(predictor: Predictor, path: str | None, sentence: str) -> Answer:
+def answer(predictor: Predictor, path: str | None, sentence: str) -> tuple[dict | None, dict | None, str]:
     """Probabilities of emotions and of intents by label, and in words what they rest on or why there are none."""
     try:
         require(path or sentence.strip(), "drop a clip, or type a sentence, first")
