@@ -12,12 +12,12 @@ from pathlib import Path
 
 from meiju.cli import plain_end
 from meiju.data.public import CORPORA
-from meiju.data.public.preparing import Settings, prepare
+from meiju.data.public.preparing import prepare
 
 
 def parse() -> argparse.Namespace:
     about = "  {}: {}\n    licence  {}\n    source   {}\n    SOURCE   {}"
-    known = [about.format(name, c.what, c.licence, c.source, c.needs) for name, c in CORPORA.items()]
+    known = [about.format(name, c.WHAT, c.LICENCE, c.SOURCE, c.NEEDS) for name, c in CORPORA.items()]
     parser = argparse.ArgumentParser(
         description="\n".join([__doc__, "corpora:", *known]), formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,8 +43,8 @@ def main():
     out = given.out.expanduser()
     truth = given.truth or out.with_name(f"{out.name}-truth.csv")
     with plain_end():
-        settings = Settings(labelled=given.labelled, mix=given.mix, seed=given.seed, published=given.published)
-        print(prepare(given.corpus, CORPORA[given.corpus], given.source.expanduser(), out, truth, settings))
+        how = {"labelled": given.labelled, "mix": given.mix, "seed": given.seed, "published": given.published}
+        print(prepare(given.corpus, CORPORA[given.corpus], given.source.expanduser(), out, truth, **how))
         print(f"written: {out}, {truth}")
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from meiju.config import CorpusConfig
 from meiju.data.corpus import Corpus, read_corpus
 from meiju.data.public import CORPORA
-from meiju.data.public.preparing import Settings, prepare
+from meiju.data.public.preparing import prepare
 from meiju.features.media import write_clip
 
 
@@ -29,7 +29,7 @@ def write_rows(path: Path, rows: list[dict], *, encoding: str = "utf-8") -> None
 def prepared(name: str, source: Path, out: Path, **settings) -> tuple[str, pd.DataFrame]:
     """Prepare a corpus; returns what its README says and the withheld labels by name."""
     truth = out.with_name(f"{out.name}-truth.csv")
-    text = prepare(name, CORPORA[name], source, out, truth, Settings(**settings))
+    text = prepare(name, CORPORA[name], source, out, truth, **settings)
     return text, pd.read_csv(truth, keep_default_na=False).set_index("filename")
 
 

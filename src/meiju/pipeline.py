@@ -149,16 +149,10 @@ def make_submission(run: Run) -> None:
     longest = max(map_in_workers(material.length, paths, n_jobs=config.n_jobs), default=0.0)
     by_clip = ensemble.as_table(probabilities, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
-    bundle.write_model(
-        out,
-        config,
-        corpus.labels,
-        encoders={stream: run.stream_folder(stream) / "encoder" for stream in config.encoders},
-        transcripts=run.result("transcripts"),
-        stage=run.result(config.submit),
-        longest=longest,
-        made_up=sample_corpus.is_sample(config.corpus.root),
-    )
+    folders = {bundle.TRANSCRIPTS: run.result("transcripts"), bundle.MEMBERS: run.result(config.submit)}
+    folders |= {bundle.encoder_part(stream): store / "encoder" for stream, store in run.stores.items()}
+    made_up = sample_corpus.is_sample(config.corpus.root)
+    bundle.write_model(out, config, corpus.labels, folders, longest=longest, made_up=made_up)
     names = (submission.CSV_NAME, submission.ZIP_NAME, submission.SCORES_NAME, "probabilities.csv", bundle.MODEL)
     run.finish("submission", [out / name for name in names])
 

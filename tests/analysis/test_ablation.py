@@ -1,5 +1,4 @@
 import pandas as pd
-import pytest
 
 from meiju.analysis import ablation
 
@@ -14,27 +13,18 @@ def row(variant, part, shift):
     return {"variant": variant, "part": part} | score | differences | fixed
 
 
-@pytest.fixture
-def found():
-    variants = [("full", 0.0), ("supervised", -0.03), ("soft", 0.005)]
-    parts = ("out-of-fold", "validation")
-    return pd.DataFrame([row(name, part, by) for part in parts for name, by in variants])
-
-
-def test_the_markdown_marks_what_is_beyond_noise(found):
+def test_the_markdown_marks_what_is_beyond_noise_and_nothing_over_clips_alone():
+    shifts = {"full": 0.0, "supervised": -0.03, "soft": 0.005}
+    found = pd.DataFrame([row(name, part, by) for part in ("out-of-fold", "validation") for name, by in shifts.items()])
     lines = ablation.as_markdown(found).splitlines()
-    supervised = next(line for line in lines if line.startswith("| supervised"))
+    supervised, soft = (next(line for line in lines if line.startswith(f"| {name}")) for name in ("supervised", "soft"))
     assert supervised.count("**-0.0300 (-0.0400 to -0.0200)**") == 4
-    soft = next(line for line in lines if line.startswith("| soft"))
     assert "**" not in soft
     assert "a/b" in soft  # a bar would end the cell
     assert OVER_SEEDS in soft
     assert {line.count("|") for line in lines if line.startswith("|")} == {12}
-
-
-def test_over_clips_alone_nothing_is_bold(found):
-    text = ablation.as_markdown(found.assign(interval=OVER_CLIPS))
-    rows = [line for line in text.splitlines() if line.startswith(("| supervised", "| soft"))]
+    alone = found.assign(interval=OVER_CLIPS)
+    rows = [line for line in ablation.as_markdown(alone).splitlines() if line.startswith(("| supervised", "| soft"))]
     assert len(rows) == 4
     assert all(OVER_CLIPS in line and "**" not in line for line in rows)
-    assert OVER_CLIPS in ablation.for_terminal(found.assign(interval=OVER_CLIPS))
+    assert OVER_CLIPS in ablation.for_terminal(alone)

@@ -4,81 +4,53 @@ from pathlib import Path
 
 import pytest
 
-from meiju.config import CorpusConfig
-from meiju.data.corpus import CorpusError, read_corpus
-from toy_tables import write_files, write_tables
+from toy_tables import HEADERS, LABELLED, TESTING, TRAINING, open_corpus, problems_of, write_corpus, write_files
 
 LABELS = [["happy", "neutral"], ["sad", "agreeing"]]
-FOLDERS = {"Training": "train_splits", "Validation": "dev_splits_complete", "Testing": "output_repeated_splits_test"}
+FOLDERS = {"training": "train_splits", "validation": "dev_splits_complete", "testing": "output_repeated_splits_test"}
 
 
-def write_table(root: Path, part: str, header: list[str], rows: list[list[str]]) -> None:
-    """A table of a part; labels are added."""
-    labels = ["emotion", "intent"] if part in ("Training", "Validation") else []
-    labelled = [[*row, *(LABELS[k % 2] if labels else [])] for k, row in enumerate(rows)]
-    write_tables(root, **{part: [[*header, *labels], *labelled]})
-
-
-def read(root: Path, **options):
-    return read_corpus(CorpusConfig(root, **options), needs_media=True)
-
-
-def lines_of(root: Path) -> list[str]:
-    """What is wrong, warnings aside."""
-    with pytest.raises(CorpusError) as caught:
-        read(root)
-    return [line for line in str(caught.value).splitlines()[1:] if not line.startswith("  warning: ")]
-
-
-# Names that are unique in their part only
-
-
-@pytest.fixture
-def split(tmp_path):
-    """Two clips of the same names in each part's folder."""
-    for part, folder in FOLDERS.items():
-        write_table(tmp_path, part, ["FileName", "Subtitle"], [[f"dia0_utt{k}.mp4", f"{part} {k}"] for k in range(2)])
-        write_files(tmp_path, f"{folder}/dia0_utt0.mp4", f"{folder}/dia0_utt1.mp4")
-    return tmp_path
+def write_split(root: Path, form: str) -> Path:
+    """Two clips of the same names in each part's folder; form: how the tables name them."""
+    rows = {part: [[form.format(folder, k), f"{part} {k}"] for k in range(2)] for part, folder in FOLDERS.items()}
+    for part in ("training", "validation"):
+        rows[part] = [[*row, *labels] for row, labels in zip(rows[part], LABELS, strict=True)]
+    write_files(root, *(f"{folder}/dia0_utt{k}.mp4" for folder in FOLDERS.values() for k in range(2)))
+    return write_corpus(root, rows=rows, media=[])
 
 
 @pytest.mark.parametrize("form", ["{}/dia0_utt{}.mp4", "{}\\dia0_utt{}", "./{}/dia0_utt{}.mp4"])
-def test_names_with_a_folder_are_files_in_it(split, form):
-    for part, folder in FOLDERS.items():
-        rows = [[form.format(folder, k), f"{part} {k}"] for k in range(2)]
-        write_table(split, part, ["FileName", "Subtitle"], rows)
-    corpus = read(split)
-    assert len(corpus.clips) == 6
-    for clip in corpus.clips.itertuples():
-        folder, number = FOLDERS[clip.part.capitalize()], clip.name[-1]
+def test_names_with_a_folder_are_files_in_it(tmp_path, form):
+    clips = open_corpus(write_split(tmp_path, form)).clips
+    assert len(clips) == 6
+    for clip in clips.itertuples():
+        folder, number = FOLDERS[clip.part], clip.name[-1]
         assert clip.name == f"{folder}_dia0_utt{number}"
         assert Path(clip.path).parts[-2:] == (folder, f"dia0_utt{number}.mp4")
-        assert clip.sentence == f"{clip.part.capitalize()} {number}"
+        assert clip.sentence == f"{clip.part} {number}"
 
 
-def test_names_without_a_folder_that_several_parts_use_are_told_in_one_line(split):
-    (line,) = lines_of(split)
+def test_names_without_a_folder_that_several_parts_use_are_reported_in_one_line(tmp_path):
+    (line,) = problems_of(write_split(tmp_path, "dia0_utt{1}.mp4"))
     assert "2 names stand in the tables of several parts and are those of several files, the first dia0_utt0" in line
     assert "give names with their folder, such as train/dia0_utt0.mp4" in line
 
 
-# Clips that are parts of films
+HEADER = ["FileName", "start", "end", "Subtitle"]
 
 
 def write_films(root: Path, header: list[str], rows: list[list[str]]) -> Path:
-    write_table(root, "Training", header, rows)
-    write_table(root, "Testing", ["FileName", "Subtitle"], [["x1", ""]])
-    write_files(root, "x1.mp4", "ep01.mp4")
-    return root
+    """A corpus whose two training clips are parts of films."""
+    write_files(root, "ep01.mp4")
+    labelled = [[*row, *labels] for row, labels in zip(rows, LABELS, strict=True)]
+    headers = {"training": [*header, *HEADERS["training"][2:]]}
+    return write_corpus(root, headers=headers, rows={"training": labelled}, media=["v1", "x1"])
 
 
 def training(root: Path) -> list[tuple[str, str]]:
     """Name and file of each training clip."""
-    clips = read(root).part("training")
+    clips = open_corpus(root).part("training")
     return [(clip.name, Path(clip.path).name) for clip in clips.itertuples()]
-
-
-HEADER = ["FileName", "start", "end", "Subtitle"]
 
 
 def test_clips_are_cut_from_a_film_and_named_after_film_and_time(tmp_path):
@@ -96,30 +68,25 @@ def test_a_column_names_the_film_where_the_clips_have_names(tmp_path):
 
 
 def test_each_excerpt_has_a_hash_of_its_own_that_changes_with_the_film(tmp_path):
-    root = write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", "2", "3", ""]])
-    before = read(root).media_hashes(tmp_path / "known.json")
-    assert len(set(before.values())) == 3
+    root, known = (
+        write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", "2", "3", ""]]),
+        tmp_path / "k",
+    )
+    before = open_corpus(root).media_hashes(known)
+    assert len(set(before.values())) == 4
     write_films(root, HEADER, [["ep01.mp4", "00:01", "2.0", ""], ["ep01.mp4", "2", "3.5", ""]])
-    moved = read(root).media_hashes(tmp_path / "known.json")
-    assert set(before.items()) & set(moved.items()) == {(n, before[n]) for n in ("x1", "ep01_00001000-00002000")}
+    moved = open_corpus(root).media_hashes(known)
+    assert {name for name in before if moved.get(name) == before[name]} == {"v1", "x1", "ep01_00001000-00002000"}
     (root / "ep01.mp4").write_bytes(b"another")
-    changed = read(root).media_hashes(tmp_path / "known.json")
-    assert [name for name in moved if moved[name] == changed[name]] == ["x1"]
+    changed = open_corpus(root).media_hashes(known)
+    assert [name for name in moved if moved[name] == changed[name]] == ["v1", "x1"]
 
 
 @pytest.mark.parametrize(("start", "end"), [("14", "12"), ("", "2"), ("one", "2")])
 def test_times_between_which_nothing_lies_are_refused_with_their_row(tmp_path, start, end):
-    root = write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", start, end, ""]])
-    (line,) = lines_of(root)
-    assert f"Training.csv, row 3: no clip lies between start {start!r} and end {end!r}" in line
+    (line,) = problems_of(write_films(tmp_path, HEADER, [["ep01.mp4", "1", "2", ""], ["ep01.mp4", start, end, ""]]))
+    assert f"{TRAINING}, row 3: no clip lies between start {start!r} and end {end!r}" in line
     assert "hh:mm:ss,ms" in line
-
-
-def test_a_film_that_lacks_is_reported_once(tmp_path):
-    root = write_films(tmp_path, HEADER, [["ep02.mp4", str(k), str(k + 1), ""] for k in range(9)])
-    (root / "ep01.mp4").unlink()
-    (line,) = lines_of(root)
-    assert "no media file for ep02, of which 9 clips are parts (put ep02.mp4" in line
 
 
 def test_rows_without_times_are_whole_files(tmp_path):
@@ -128,18 +95,12 @@ def test_rows_without_times_are_whole_files(tmp_path):
     assert [file for _, file in training(root)] == ["ep01.mp4", "y1.mp4#t=1.000,2.000"]
 
 
-# Test clips that were never delivered
-
-
 def test_a_test_clip_without_a_file_is_a_warning_and_others_are_not(tmp_path):
-    for part in ("Training", "Testing"):
-        write_table(tmp_path, part, ["FileName", "Subtitle"], [[f"{part}{k}", "yes"] for k in range(3)])
-        write_files(tmp_path, *(f"{part}{k}.mp4" for k in range(3)))
-    (tmp_path / "Testing1.mp4").unlink()
-    corpus = read(tmp_path)
-    (lost,) = [str(warning) for warning in corpus.warnings if "Testing1" in str(warning)]
-    assert lost.startswith("warning: Annotation/Testing.csv, row 3: no media file for Testing1")
+    root = write_corpus(tmp_path, rows={"testing": [[f"x{k}", "yes"] for k in range(3)]}, media=[*LABELLED, "x0", "x2"])
+    corpus = open_corpus(root)
+    (lost,) = map(str, corpus.warnings)
+    assert lost.startswith(f"warning: {TESTING}, row 3: no media file for x1")
     assert "without it, its sentence or nothing is judged" in lost
-    assert corpus.part("testing")[["name", "sentence"]].to_numpy().tolist()[1] == ["Testing1", "yes"]
-    (tmp_path / "Training1.mp4").unlink()
-    assert "no media file for Training1" in lines_of(tmp_path)[-1]
+    assert corpus.part("testing")[["name", "sentence"]].to_numpy().tolist()[1] == ["x1", "yes"]
+    (root / "Training" / "t1.mp4").unlink()
+    assert "no media file for t1" in problems_of(root)[0]

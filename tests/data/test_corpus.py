@@ -1,5 +1,4 @@
 import codecs
-import csv
 import os
 import re
 from dataclasses import replace
@@ -8,45 +7,14 @@ from pathlib import Path
 import pytest
 
 from meiju.config import Config, CorpusConfig
-from meiju.data.corpus import CorpusError, rare_classes, read_corpus
+from meiju.data.corpus import CorpusError, rare_classes
 from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.data.tables import SHOWN
 from meiju.run import Run
 from meiju.utils import files
-from meiju.utils.clip_files import clip_name
-from toy_tables import write_files, write_tables
+from toy_tables import HEADERS, LABELLED, NAMES, ROWS, TABLES, open_corpus, problems_of, write_corpus, write_files
 
-TABLES = TRAINING, VALIDATION, TESTING = [f"Annotation/{part}.csv" for part in ("training", "validation", "testing")]
-LABELLED_HEADER = ["FileName", "Subtitle", "emotion", "intent"]
-HEADERS = {"training": LABELLED_HEADER, "validation": LABELLED_HEADER, "testing": LABELLED_HEADER[:2]}
-ROWS = {
-    "training": [["t1.mp4", "走吧", "happy", "suggesting"], ["t2.mp4", "", "sad", "neutral"]],
-    "validation": [["v1.mp4", "yes, of course", "anger", "agreeing"]],
-    "testing": [["x1.mp4", "why?"]],
-}
-NAMES = ["t1", "t2", "v1", "x1"]
-LABELLED = ["t1", "t2", "v1"]
-
-
-def write_corpus(root: Path, *, rows=None, headers=None, media=NAMES, **options) -> Path:
-    """A corpus in the official layout. rows, headers: what differs from ROWS, HEADERS; a part of None has no table."""
-    rows, headers = ROWS | (rows or {}), HEADERS | (headers or {})
-    write_files(root, *(f"Training/{name}.mp4" for name in media))
-    parts = {part: [headers[part], *rows[part]] for part in ROWS if rows[part] is not None}
-    return write_tables(root, **options, **parts)
-
-
-def open_corpus(root: Path, *, needs_media: bool = True, **settings):
-    return read_corpus(CorpusConfig(root=root, **settings), needs_media=needs_media)
-
-
-def problems_of(root: Path, **options) -> list[str]:
-    with pytest.raises(CorpusError) as caught:
-        open_corpus(root, **options)
-    problems = [str(problem) for problem in caught.value.problems]
-    assert all(problem in str(caught.value) for problem in problems)
-    assert all(problem.remedy for problem in caught.value.problems)
-    return problems
+TRAINING, VALIDATION, TESTING = TABLES
 
 
 def only_problem(root: Path, **options) -> str:
@@ -64,27 +32,18 @@ def assert_plain(corpus):
     assert clips.emotion.tolist() == ["happy", "sad", "anger", ""]
     assert clips.intent.tolist() == ["suggesting", "neutral", "agreeing", ""]
     assert [Path(path).name for path in clips.path] == [f"{name}.mp4" for name in NAMES]
+    assert (corpus.labels.emotion, corpus.labels.intent) == (EMOTIONS, INTENTS)
     assert corpus.warnings == []
-
-
-def test_official_layout(tmp_path):
-    corpus = open_corpus(write_corpus(tmp_path))
-    assert_plain(corpus)
-    assert corpus.labels.emotion == EMOTIONS
-    assert corpus.labels.intent == INTENTS
-    assert corpus.part("training").name.tolist() == ["t1", "t2"]
 
 
 WITHOUT_ENDING = {part: [[row[0].removesuffix(".mp4"), *row[1:]] for row in ROWS[part]] for part in ROWS}
 OTHER_HEADS = ["name", "sentence", "emotion", "intent"]
 # What spreadsheets, other systems and other people write, which changes no clip.
 FORMS = {
+    "the official layout": {},
     "byte-order mark": {"encoding": "utf-8-sig"},
-    "line ends": {"form": {"lineterminator": "\n"}},
-    "quotes": {"form": {"quoting": csv.QUOTE_ALL}},
     "semicolons": {"form": {"delimiter": ";"}},
     "tabs": {"form": {"delimiter": "\t"}},
-    "bars": {"form": {"delimiter": "|"}},
     "Excel's Unicode text": {"form": {"delimiter": "\t"}, "encoding": "utf-16"},
     "other heads, no ending": {
         "rows": WITHOUT_ENDING,
@@ -96,7 +55,7 @@ FORMS = {
     },
     "labels of test clips, which are not read": {
         "rows": {"testing": [["x1.mp4", "why?", "fear", "questioning"]]},
-        "headers": {"testing": LABELLED_HEADER},
+        "headers": {"testing": HEADERS["training"]},
     },
     "blank lines": {"rows": {"testing": [[], ["x1.mp4", "why?"], ["", ""]]}},
 }
@@ -107,14 +66,13 @@ def test_other_forms_of_a_table_are_the_same_corpus(tmp_path, form):
     assert_plain(open_corpus(write_corpus(tmp_path, **FORMS[form])))
 
 
-@pytest.mark.parametrize("mark", [";", "\t"])
-def test_excels_first_line_names_the_separator_and_counts_as_a_row(tmp_path, mark):
-    root = write_corpus(tmp_path, form={"delimiter": mark})
+def test_excels_first_line_names_the_separator_and_counts_as_a_row(tmp_path):
+    root = write_corpus(tmp_path, form={"delimiter": ";"})
     for table in TABLES:
-        (root / table).write_text(f"sep={mark}\n{(root / table).read_text('utf-8')}", encoding="utf-8")
+        (root / table).write_text(f"sep=;\n{(root / table).read_text('utf-8')}", encoding="utf-8")
     assert_plain(open_corpus(root))
     with (root / TESTING).open("a") as file:
-        file.write(f"x2{mark}why{mark}x\n")
+        file.write("x2;why;x\n")
     assert only_problem(root).startswith(f"{TESTING}, row 4: 3 cells")
 
 
@@ -127,13 +85,6 @@ def test_the_corpus_may_lie_deeper_but_there_is_one(tmp_path):
     assert re.search(several, problems_of(tmp_path)[0])
     assert "--corpus.root" in only_problem(None)
     assert "is not a folder" in only_problem(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("entry", "name"), [("a.mp4", "a"), (" a.MP4 ", "a"), ("a", "a"), ("a.b", "a.b"), ("a.b.wav", "a.b"), (".mp4", "")]
-)
-def test_clip_name(entry, name):
-    assert clip_name(entry) == name
 
 
 def test_names_match_in_any_unicode_form(tmp_path):
@@ -165,16 +116,11 @@ def test_a_pools_table_by_any_of_its_names(tmp_path, table):
     assert_plain(open_corpus(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "left", ["Training/t1.wav", "Annotation/._Training_transcription.csv", "Annotation/._t1.mp4", "train.csv/"]
-)
-def test_what_other_programs_leave_is_not_read(tmp_path, left):
+def test_what_other_programs_leave_is_not_read(tmp_path):
     """A clip's sound beside it, hidden files, a folder named like a table."""
     root = write_corpus(tmp_path / "corpus")
-    if left.endswith("/"):
-        (root / left).mkdir()
-    else:
-        (root / left).write_bytes(b"\0\5\x16\7")
+    write_files(root, "Training/t1.wav", "Annotation/._Training_transcription.csv", "Annotation/._t1.mp4")
+    (root / "train.csv").mkdir()
     assert_plain(open_corpus(root))
 
 
@@ -186,7 +132,7 @@ def test_csv_files_of_single_clips_are_no_tables(tmp_path):
         path.write_text("frame, face_id\n1, 0\n")
     (root / "NoAnnotation" / "transcription.csv").write_text("name,sentence\n")
     assert open_corpus(root).clips.name.tolist() == NAMES
-    (root / TESTING).write_text("a,b\n1,2\n")  # the table, of which it is then told what it lacks
+    (root / TESTING).write_text("a,b\n1,2\n")  # the table, which lacks columns
     (root / "Training" / "x1.mp4").unlink()
     assert only_problem(root).startswith(f"{TESTING}, row 1: no column for ")
 
@@ -235,26 +181,12 @@ PROBLEMS = {
         {"headers": {"testing": ["FileName", "text"]}, "media": LABELLED},
         rf"{TESTING}, row 1: no column for sentence \(subtitle or sentence or ",
     ),
-    "name twice": (
-        {"rows": {"training": [*ROWS["training"], ["t1", "again", "sad", "neutral"]]}},
-        f"{TRAINING}, row 4: t1 is in row 2 already",
-    ),
-    "name in two parts": (
-        {"rows": {"testing": [*ROWS["testing"], ["t2.mp4", "again"]]}},
-        rf"{TESTING}, row 3: t2 is in the training part too.*\({TRAINING}, row 3\)",
-    ),
-    "empty part": (
-        {"rows": {"validation": []}, "media": ["t1", "t2", "x1"]},
-        f"{VALIDATION}: the validation part is empty",
-    ),
     "clip without row": ({"media": [*NAMES, "extra"]}, "Training/extra.mp4: no row names this clip"),
-    "row without clip": ({"media": ["t1", "v1", "x1"]}, f"{TRAINING}, row 3: no media file for t2"),
 }
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_a_problem_is_named_by_its_place(tmp_path, problem):
-    options, begins = PROBLEMS[problem]
+@pytest.mark.parametrize(("options", "begins"), PROBLEMS.values(), ids=PROBLEMS)
+def test_a_problem_is_named_by_its_place(tmp_path, options, begins):
     assert re.match(begins, only_problem(write_corpus(tmp_path, **options)))
 
 
@@ -272,9 +204,6 @@ BAD_TABLES = {
         ", row 4: a quote opened here takes in",
     ),
 }
-STRAY = BAD_TABLES["stray quotes"]
-BAD_TABLES["stray quotes, endings"] = (re.sub(rb"(x\d)", rb"\1.mp4", STRAY[0]), STRAY[1])
-BAD_TABLES["stray quotes, bars"] = (STRAY[0].replace(b",", b"|"), STRAY[1])
 
 
 @pytest.mark.parametrize("fault", BAD_TABLES)
@@ -292,7 +221,6 @@ def test_a_table_that_cannot_be_read_is_named_with_its_row(tmp_path, fault):
     ("label", "message"),
     [
         ("suprise", "unknown emotion 'suprise' (did you mean surprise?)"),
-        ("xyzzy", f"unknown emotion 'xyzzy' (one of {', '.join(EMOTIONS)})"),
         ("", f"no emotion (one of {', '.join(EMOTIONS)})"),
     ],
 )
@@ -301,11 +229,9 @@ def test_unknown_label(tmp_path, label, message):
     assert only_problem(write_corpus(tmp_path, rows=rows)) == f"{TRAINING}, row 3: {message}"
 
 
-def test_two_files_of_one_ending_or_two_films_are_no_choice_to_make(tmp_path):
-    for k, second in enumerate(("Other/t1.mp4", "Training/t1.avi")):
-        root = write_corpus(tmp_path / str(k))
-        write_files(root, second)
-        assert "clip t1 has a second file" in only_problem(root)
+def test_two_films_of_one_clip_are_no_choice_to_make(tmp_path):
+    root = write_corpus(tmp_path, media=[*NAMES, "../Other/t1"])
+    assert "clip t1 has a second file" in only_problem(root)
 
 
 @pytest.mark.parametrize("media", [["t1", "v1", "x1"], []])
@@ -369,8 +295,8 @@ def test_faults_of_all_kinds_are_reported_at_once(tmp_path):
         f"{TRAINING}, row 5: 2 cells",
         f"{VALIDATION}: the validation part is empty",
         f"{TRAINING}, row 2: unknown emotion",
-        f"{TRAINING}, row 4: t2 is in row 3",
-        f"{TESTING}, row 3: t1 is in the training part too",
+        f"{TRAINING}, row 4: t2 is in row 3 already",
+        f"{TESTING}, row 3: t1 is in the training part too ({TRAINING}, row 2)",
         f"{TESTING}, row 2: no media file for x1",
     ]
     problems = problems_of(write_corpus(tmp_path, rows=rows, media=["t1", "t2"]))
@@ -380,13 +306,10 @@ def test_faults_of_all_kinds_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize("cause", ["encoding", "cells", "clips"])
 def test_one_cause_is_not_buried_under_its_consequences(tmp_path, cause):
     names = [f"x{k}" for k in range(1000)]
-    media = LABELLED if cause == "clips" else [*LABELLED, *names]
-    root = write_corpus(tmp_path, rows={"testing": [[name, "你"] for name in names]}, media=media)
-    text = (root / TESTING).read_text(encoding="utf-8")
-    if cause != "clips":
-        (root / TESTING).write_bytes(
-            text.encode("gb18030") if cause == "encoding" else text.replace("你", "a,b").encode()
-        )
+    rows = {"testing": [[name, "你"] for name in names]}
+    root = write_corpus(tmp_path, rows=rows, media=LABELLED + (names if cause != "clips" else []))
+    text = (root / TESTING).read_text(encoding="utf-8").replace("你", "a,b" if cause == "cells" else "你")
+    (root / TESTING).write_bytes(text.encode("gb18030" if cause == "encoding" else "utf-8"))
     with pytest.raises(CorpusError) as caught:
         open_corpus(root)
     _, *lines = str(caught.value).splitlines()
@@ -412,32 +335,19 @@ def test_one_label_in_several_spellings_is_one_and_remarked_on(tmp_path, labels)
 
 def test_a_class_smaller_than_the_number_of_folds_is_remarked_on(tmp_path):
     rows = {"training": [[f"t{k}", "", "saad" if k == 9 else "sad", "ask" if k % 2 else "tell"] for k in range(10)]}
-    rows["validation"] = [["v1", "", "sad", "ask"]]
-    root = write_corpus(tmp_path, rows=rows, media=[])
+    root = write_corpus(tmp_path, rows=rows | {"validation": None}, media=[])
     (remark,) = rare_classes(open_corpus(root, needs_media=False, labels="training-file"), 5)
-    assert "emotion" in remark
-    assert "'saad' (1)" in remark
-    assert "'sad'" not in remark
+    assert re.match(r"emotion: .*: 'saad' \(1\);", remark)
 
 
 @pytest.mark.parametrize(
     ("emotions", "problem"),
     [
-        (("joy", "anger", "joy"), None),
-        (("joy", "anger", "angry"), f"{VALIDATION}, row 2: unknown emotion 'angry' (did you mean anger?)"),
-        (("joy", "joy", "joy"), "every training clip has the emotion 'joy'"),
-        (None, "no table of training clips"),
+        (["joy", "anger", "angry"], f"{VALIDATION}, row 2: unknown emotion 'angry' (did you mean anger?)"),
+        (["joy", "joy", "joy"], "every training clip has the emotion 'joy'"),
     ],
 )
-def test_labels_from_the_training_file(tmp_path, emotions, problem):
-    rows = {"training": None}
-    if emotions:
-        labelled = [[f"c{k}", "", label, ("ask", "tell")[k % 2]] for k, label in enumerate(emotions)]
-        rows = {"training": labelled[:2], "validation": labelled[2:]}
-    root = write_corpus(tmp_path, rows=rows, media=[])
-    options = {"labels": "training-file", "needs_media": False}
-    if problem:
-        assert problem in only_problem(root, **options)
-    else:
-        labels = open_corpus(root, **options).labels
-        assert (labels.emotion, labels.intent) == (("anger", "joy"), ("ask", "tell"))
+def test_labels_from_the_training_file_that_are_none_or_one(tmp_path, emotions, problem):
+    labelled = [[f"c{k}", "", label, ("ask", "tell")[k % 2]] for k, label in enumerate(emotions)]
+    root = write_corpus(tmp_path, rows={"training": labelled[:2], "validation": labelled[2:]}, media=[])
+    assert problem in only_problem(root, labels="training-file", needs_media=False)

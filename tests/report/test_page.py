@@ -1,5 +1,4 @@
 import re
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -17,24 +16,6 @@ SCORES = pd.DataFrame(
     ],
     columns=["stage", "system", "part", "n_clips", "E", "I", "JRBM", "over", "fold_std"],
 ).assign(**HALF)
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: its tags and its text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.text = [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, wanted):
-        return [attrs for tag, attrs in self.tags if tag == wanted]
 
 
 def render(text, address="errors.csv"):
@@ -57,19 +38,18 @@ def test_the_score_table_fits_a_terminal_and_says_what_intervals_are_over(low):
 
 def test_text_is_shown_and_never_run():
     evil = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
-    shown = Page(render(evil, "a" + evil))
-    assert not shown.all("script")
-    assert [set(image) for image in shown.all("img")] == [{"src", "alt"}]
-    assert not any(name.startswith("on") for _, attrs in shown.tags for name in attrs)
-    assert shown.text.count(evil) >= 10
-    assert [attrs.get("class") for attrs in shown.all("tr")] == [None, None, "strong"]
+    html = render(evil, "a" + evil)
+    assert html.count("&lt;script&gt;alert(") >= 10
+    assert "<script" not in html
+    assert re.findall(r"<img (\w+)=\"[^\"]*\" (\w+)=\"[^\"]*\">", html) == [("src", "alt")]
+    assert re.findall("<tr(.*?)>", html) == ["", "", ' class="strong"']
 
 
 def test_the_page_fetches_nothing_and_links_to_itself_and_what_lies_beside_it():
     html = render("a")
     assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//|@import|url\(|<link|<script", html, re.IGNORECASE)
     assert "default-src 'none'" in html
-    assert {link["href"] for link in Page(html).all("a")} == {"#section-1", "errors.csv"}
+    assert set(re.findall('href="(.*?)"', html)) == {"#section-1", "errors.csv"}
 
 
 def test_cells_of_a_table():
@@ -85,8 +65,3 @@ def test_cells_of_a_table():
     table = Table("", "", frame, formats={"percent": "{:.1f}"})
     assert table.rows == [["0.5000", "17.1", "3", "True", "sad"], ["–", "3.0", "–", "False", "–"]]
     assert table.numeric == [True, True, True, False, False]
-
-
-def test_settings_are_named_as_on_the_command_line():
-    flat = page.flat_settings({"run": "sample", "train": {"lr": 2e-4, "heads": (1, 8)}, "extra": {}})
-    assert flat == {"run": "sample", "train.lr": "0.0002", "train.heads": "(1, 8)", "extra": "{}"}

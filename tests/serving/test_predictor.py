@@ -3,7 +3,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from meiju.config import ConfigError, CorpusConfig
@@ -102,18 +101,14 @@ def test_frames_that_lie_ready_are_used_where_there_are_some(moved, tmp_path):
         clips = [Clip(name, "好", "") for name in ("new", "other", "huge")]
         return Predictor(change_settings(moved, streams=streams), device="cpu").predict(clips)
 
-    ready = tmp_path / "ready"
-    ready.mkdir()
-    np.save(ready / "new.npy", np.ones((3, 768), np.float32))
-    np.save(ready / "huge.npy", np.full((3, 768), 1e6, np.float32))
-    new, other, huge = predict(ready)
-    assert new.streams == ("text", "audio")
-    assert other.streams == huge.streams == ("text",)
-    assert "no other.npy" in other.missing["audio"]
-    assert "not finite" in huge.missing["audio"]
+    np.save(tmp_path / "new.npy", np.ones((3, 768), np.float32))
+    np.save(tmp_path / "huge.npy", np.full((3, 768), 1e6, np.float32))
+    new, other, huge = predict(tmp_path)
     gone, *_ = predict(tmp_path / "nowhere")
-    assert gone.streams == ("text",)
-    assert "nowhere" in gone.missing["audio"]
+    assert new.streams == ("text", "audio")
+    for prediction, reason in ((other, "no other.npy"), (huge, "not finite"), (gone, "nowhere")):
+        assert prediction.streams == ("text",)
+        assert reason in prediction.missing["audio"]
     np.testing.assert_allclose(numbers([gone]), numbers([other]), atol=1e-6)
 
 
@@ -144,31 +139,15 @@ def test_runs_that_are_not_there_or_not_finished(home, tmp_path):
 
 
 def test_the_script_answers_the_good_clips_and_names_the_bad(home, testing, tmp_path, capsys):
-    empty = tmp_path / "empty.mp4"
-    empty.touch()
-    asked = [testing[0].path, str(empty), str(tmp_path / "none.mp4"), testing[1].path]
+    (tmp_path / "empty.mp4").touch()
+    good, empty, none = testing[0].path, str(tmp_path / "empty.mp4"), str(tmp_path / "none.mp4")
     with pytest.raises(SystemExit) as caught:
-        run_script("predict.py", "sample", *asked, "--home", str(home), "--format", "json")
-    assert str(caught.value).count("\n") == 2
-    assert f"{empty}: is empty" in str(caught.value)
-    assert "none.mp4: there is no such file" in str(caught.value)
-    records = {record["clip"]: record for record in json.loads(capsys.readouterr().out)}
-    assert set(records) == set(asked)
-    assert [bool(records[clip]["emotion"]) for clip in asked] == [True, False, False, True]
-
-
-def test_the_script_writes_a_file_and_is_content_with_a_sentence(home, tmp_path, capsys):
-    out = tmp_path / "new" / "answer.csv"
-    run_script("predict.py", "sample", "--text", "好", "--home", str(home), "--format", "csv", "--output", str(out))
-    table = pd.read_csv(out)
-    assert list(table.streams) == ["text"]
-    assert table.filter(like="emotion_").sum(axis=1).item() == pytest.approx(1, abs=1e-5)
-    assert capsys.readouterr().out == ""
-
-
-def test_the_script_refuses_what_cannot_work_in_one_line(home):
-    with pytest.raises(SystemExit, match=r"^error: [^\n]*none\.csv[^\n]*$"):
-        run_script("predict.py", "sample", "a.mp4", "--texts", "none.csv", "--home", str(home))
+        run_script("predict.py", "sample", good, empty, none, "--home", str(home), "--format", "json")
+    _, first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{empty}: is empty")
+    assert second == f"{none}: there is no such file"
+    records = {record["clip"]: bool(record["emotion"]) for record in json.loads(capsys.readouterr().out)}
+    assert records == {good: True, empty: False, none: False}
 
 
 def test_a_missing_speech_model_is_named_where_it_is_needed(moved, tmp_path):

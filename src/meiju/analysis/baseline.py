@@ -34,11 +34,8 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
     truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
     predicted: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
-        options = {
-            "n_classes": len(run.corpus.labels[task]),
-            "average": run.config.corpus.average,
-            "n_jobs": run.config.n_jobs,
-        }
+        options = {"average": run.config.corpus.average, "n_jobs": run.config.n_jobs}
+        options["n_classes"] = len(run.corpus.labels[task])
         predicted[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
         both = np.concatenate([x["validation"], x["testing"]])
         others = predict(x["training"], truth[task], fold, both, **options)
@@ -52,16 +49,13 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
 
 def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
     """Mean and standard deviation of each clip's frames of all streams, [N, 2 dims]; NaN where there are none."""
-    return np.concatenate([_pooled(store, names) for store in stores], axis=1)
-
-
-def _pooled(store: frame_store.Store, names: list[str]) -> np.ndarray:
-    rows = np.full((len(names), 2 * store.dim), np.nan)
-    for k, (start, stop) in enumerate(store.spans(names)):
-        if stop > start:
-            frames = store.frames[start:stop].astype(np.float32)
-            rows[k] = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
-    return rows
+    rows = [np.full((len(names), 2 * store.dim), np.nan) for store in stores]
+    for store, of_clips in zip(stores, rows, strict=True):
+        for of_clip, (start, stop) in zip(of_clips, store.spans(names), strict=True):
+            if stop > start:
+                frames = store.frames[start:stop].astype(np.float32)
+                of_clip[:] = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+    return np.concatenate(rows, axis=1)
 
 
 def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:

@@ -6,7 +6,6 @@ names become names of files and stand in the submission, so they hold no folder.
 
 import math
 from collections import defaultdict
-from collections.abc import Set
 from itertools import chain
 from pathlib import Path
 
@@ -34,11 +33,6 @@ class Media:
         paths = self.by_name.get(name, [])
         return [p for p in paths if f"/{p.parent.relative_to(self.root)}/".casefold().endswith(ending)]
 
-    def without_row(self, found: Set[Path]) -> list[Path]:
-        """The files that are not among those found; a sound that was extracted from a clip's video counts as found."""
-        paths = chain.from_iterable(best(self.by_name[name]) for name in sorted(self.by_name))
-        return [path for path in paths if self.tree.files[path] not in found]
-
 
 def best(paths: list[Path]) -> list[Path]:
     """Of the files of a clip, its videos or, where there are none, its sounds (the baseline extracts these)."""
@@ -48,47 +42,40 @@ def best(paths: list[Path]) -> list[Path]:
 def locate(
     clips: pd.DataFrame, media: Media, *, all_rows: bool, needs_media: bool
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """Find the file of each row (see `meiju.data.tables.Table`), and give each clip a name without a folder.
+    """Find the file of each row (see `meiju.data.tables.read_table`), and give each clip a name without a folder.
 
     Returns the rows with the clips' names and a column path (a file, an excerpt of one, or ""), and all that is wrong
     with names and files. all_rows: whether a file that no row means is one; else, rows could not be read.
     needs_media: whether a file that lacks is an error.
     """
-    clips = clips.assign(name=clips.name.map(_plain), film=clips.film.map(_plain))
+    clips = clips.assign(**{c: clips[c].str.replace("\\", "/").str.removeprefix("./") for c in ("name", "film")})
     clips["given"] = clips.film.where(clips.film != "", clips.name).astype(str)
     problems, ambiguous = _used_by_several_parts(clips, media)
-    paths, found_files, second = [], set(), {}
+    paths, found_files = [], set()
     for row in clips.itertuples():
         found = media.meant(row.given)
         found_files |= {media.tree.files[path] for path in found}
-        if len(best(found)) > 1 and row.name not in ambiguous:
-            second.setdefault(row.name, best(found))
-        cut = excerpt if row.stop < math.inf else lambda path, *_: str(path)
-        paths.append(cut(best(found)[0].absolute(), row.start, row.stop) if found else "")
-    for name, (one, other, *_) in second.items():
-        what = f"clip {name} has a second file, {other.relative_to(media.root)}"
-        file, remedy = str(one.relative_to(media.root)), "remove or rename one of them"
-        problems.append(Problem(file, None, what, remedy, kind="a clip has a second file"))
-    names = [name.replace("/", "_") if _leads_down(name) else name for name in clips.name]
-    clips = clips.assign(name=names, path=paths)
+        one, *others = best(found) or [None]
+        if others and row.name not in ambiguous:
+            what = f"clip {row.name} has a second file, {others[0].relative_to(media.root)}"
+            file, remedy = str(one.relative_to(media.root)), "remove or rename one of them"
+            problems.append(Problem(file, None, what, remedy, kind="a clip has a second file"))
+        path = str(one.absolute()) if one else ""
+        paths.append(excerpt(path, row.start, row.stop) if one and row.stop < math.inf else path)
+    # A name whose folders do not lead down, such as ../x, stays as it is, and is refused.
+    leads_elsewhere = clips.name.str.contains(r"(?:^|/)\.{0,2}(?:/|$)").astype(bool)
+    clips = clips.assign(name=clips.name.where(leads_elsewhere, clips.name.str.replace("/", "_")), path=paths)
     unambiguous = clips[~clips.name.isin(ambiguous)]
     problems += name_problems(unambiguous)
     if media.by_name or needs_media:  # a corpus of features that were extracted before has no clips at all
         problems += _missing(unambiguous, media.root, needs_media=needs_media)
         what, remedy = "no row names this clip", "add a row to its part's csv file, or remove the file"
-        for path in media.without_row(found_files) if all_rows else []:
-            file = str(path.relative_to(media.root))
-            problems.append(Problem(file, None, what, remedy, not needs_media, "a media file that no row names"))
+        # A sound that was extracted from a clip's video needs no row.
+        for path in chain.from_iterable(best(media.by_name[name]) for name in sorted(media.by_name)):
+            if all_rows and media.tree.files[path] not in found_files:
+                file = str(path.relative_to(media.root))
+                problems.append(Problem(file, None, what, remedy, not needs_media, "a media file that no row names"))
     return clips, problems
-
-
-def _plain(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")
-
-
-def _leads_down(name: str) -> bool:
-    """Whether a name's folders lead down from where the corpus is."""
-    return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _used_by_several_parts(clips: pd.DataFrame, media: Media) -> tuple[list[Problem], set[str]]:
@@ -110,11 +97,10 @@ def _missing(clips: pd.DataFrame, root: Path, *, needs_media: bool) -> list[Prob
     lost = clips[clips.path == ""]
     few = 2 * (lost.part == "testing").sum() < (clips.part == "testing").sum()
     problems = []
-    for (part, given), rows in lost.groupby(["part", "given"], sort=False):
-        clip, spared = next(rows.itertuples()), few and part == "testing"
+    for clip in lost.itertuples():
+        spared = few and clip.part == "testing"
         otherwise = "; without it, its sentence or nothing is judged" if spared else ", or remove the row"
-        remedy = f"put {given}.mp4 anywhere below {root}{otherwise}"
-        what = f"no media file for {given}" + (f", of which {len(rows)} clips are parts" if clip.film else "")
+        what, remedy = f"no media file for {clip.given}", f"put {clip.given}.mp4 anywhere below {root}{otherwise}"
         kind = "no media file for a row"
         problems.append(Problem(clip.file, clip.row, what, remedy, not needs_media or spared, kind))
     return problems

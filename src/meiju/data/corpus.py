@@ -63,10 +63,10 @@ class Corpus:
         lines = []
         for part in PARTS:
             clips = self.part(part)
-            labelled = (clips[list(TASKS)] != "").all(axis=1)
-            counts = [(clips.path != "").sum(), (clips.sentence.str.strip() != "").sum(), labelled.sum()]
-            has = ", ".join(f"{n} with {what}" for n, what in zip(counts, ("file", "sentence", "labels"), strict=True))
-            lines.append(f"{part}: {len(clips)} clips" + (f", {has}" if len(clips) else ""))
+            has = {"file": clips.path != "", "sentence": clips.sentence.str.strip() != ""}
+            has["labels"] = (clips[list(TASKS)] != "").all(axis=1)
+            counts = [f", {found.sum()} with {what}" for what, found in has.items() if len(clips)]
+            lines.append(f"{part}: {len(clips)} clips{''.join(counts)}")
         return "\n".join(lines)
 
     def fingerprint(self, *columns: str) -> str:
@@ -103,7 +103,8 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", True, "passed over")
         for path, why in tree.closed.items()
     ]
-    csv_files = _find_tables(tree, root, problems)
+    pool_files = _pool_files(tree, root)
+    csv_files = _find_tables(tree, root, pool_files, problems)
     media = Media(tree, root)
     tables, unread = [], {}
     for part, path in csv_files.items():
@@ -112,9 +113,9 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         rows, heads = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
         tables.append(rows)
         unread |= dict.fromkeys(map(repr, heads))
-    # One cause is told without its consequences: who knows what rows that cannot be read hold?
+    # One cause is reported without its consequences: rows that cannot be read may name any file.
     all_rows = all(problem.warning for problem in problems)
-    pool = [] if "unlabelled" in csv_files else [_pool_without_table(tree, root, media)]
+    pool = [] if "unlabelled" in csv_files else [_pool_without_table(media, pool_files)]
     clips = pd.concat([*tables, *pool], ignore_index=True)
     labels, remarks = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
@@ -125,7 +126,10 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         raise CorpusError(problems)
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
     remarks = [f"columns that are not read: {', '.join(unread)}", *remarks] if unread else remarks
-    return Corpus(clips, labels, problems, (*_passed_over(tree, root, [*csv_files.values()]), *remarks))
+    used = {tree.files[path] for path in csv_files.values()}
+    rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
+    remarks = [f"passed over in {root}: {describe_endings(rest, below=root)}", *remarks] if rest else remarks
+    return Corpus(clips, labels, problems, tuple(remarks))
 
 
 def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:
@@ -146,23 +150,27 @@ def _part_of_words(name: str) -> set[str]:
     return {part for part, pattern in PART_WORDS.items() if any(re.fullmatch(pattern, word) for word in words)}
 
 
-def _pool_folders(tree: Tree, root: Path) -> list[Path]:
-    """The folders of unlabelled clips, NoAnnotation as the organisers call it, each by its path and its real one."""
+def _pool_files(tree: Tree, root: Path) -> set[Path]:
+    """Where the files in folders of unlabelled clips, NoAnnotation as the organisers call it, really are."""
     named = [path for path in tree.folders if path != root and _part_of_words(path.name) == {"unlabelled"}]
-    return named + [tree.folders[path] for path in named]
+    pools = {*named, *(tree.folders[path] for path in named)}
+    return {real for path, real in tree.files.items() if not pools.isdisjoint([*path.parents, *real.parents])}
 
 
-def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, Path]:
+def _find_tables(tree: Tree, root: Path, pool_files: set[Path], problems: list[Problem]) -> dict[str, Path]:
     """The csv file of each part, found by its name; of several, the one that has a column of clips' names."""
-    pools, candidates = _pool_folders(tree, root), defaultdict(dict)
+    candidates = defaultdict(dict)
     for path, real in tree.files.items():
         if path.suffix.lower() in TABLE_SUFFIXES:
-            parts = {"unlabelled"} if _is_below(pools, path, real) else _part_of_words(path.stem)
+            parts = {"unlabelled"} if real in pool_files else _part_of_words(path.stem)
             if len(parts) == 1:
                 candidates[parts.pop()].setdefault(real, path)
     tables = {}
     for part in PARTS:
-        paths = _likely([*candidates[part].values()], root)
+        paths = [*candidates[part].values()]
+        if len(paths) > 1:  # feature extraction leaves others, such as one csv per clip's faces
+            of_clips = [path for path in paths if names_clips(path)]
+            paths = of_clips or [path for path in paths if len(path.relative_to(root).parts) <= 2]
         if len(paths) > 1:
             names = examples([path.relative_to(root) for path in paths])
             remedy = "give the folder of one corpus, or leave one of them"
@@ -176,24 +184,10 @@ def _find_tables(tree: Tree, root: Path, problems: list[Problem]) -> dict[str, P
     return tables
 
 
-def _likely(paths: list[Path], root: Path) -> list[Path]:
-    """Of tables of one part, those of clips: feature extraction leaves others, such as one csv per clip's faces."""
-    if len(paths) > 1:
-        of_clips = [path for path in paths if names_clips(path)]
-        paths = of_clips or [path for path in paths if len(path.relative_to(root).parts) <= 2]
-    return paths
-
-
-def _is_below(folders: list[Path], *paths: Path) -> bool:
-    return any(path.is_relative_to(folder) for path in paths for folder in folders)
-
-
-def _pool_without_table(tree: Tree, root: Path, media: Media) -> pd.DataFrame:
+def _pool_without_table(media: Media, pool_files: set[Path]) -> pd.DataFrame:
     """The unlabelled pool as the organisers distribute it: clips in NoAnnotation, and no transcripts."""
-    pools = _pool_folders(tree, root)
-    names = [
-        name for name, paths in media.by_name.items() if any(_is_below(pools, path, tree.files[path]) for path in paths)
-    ]
+    files_of = media.tree.files
+    names = [name for name, paths in media.by_name.items() if any(files_of[path] in pool_files for path in paths)]
     pool = pd.DataFrame({"name": names}, dtype=str).reindex(columns=TEXTS, fill_value="")
     return pool.assign(start=0.0, stop=math.inf, row=None, part="unlabelled", file="NoAnnotation")
 
@@ -244,10 +238,3 @@ def _pointer_problems(clips: pd.DataFrame, root: Path) -> list[Problem]:
     looked_at = paths[:: max(1, len(paths) // LOOKED_AT)]
     pointers = [str(path.relative_to(root.absolute())) for path in looked_at if files.is_lfs_pointer(path)]
     return [Problem(file, None, files.LFS_POINTER, files.LFS_WHY, kind="a Git LFS pointer") for file in pointers]
-
-
-def _passed_over(tree: Tree, root: Path, tables: list[Path]) -> list[str]:
-    """The files that are neither clips nor the tables of a part, in one line."""
-    used = {tree.files[path] for path in tables}
-    rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
-    return [f"passed over in {root}: {describe_endings(rest, below=root)}"] if rest else []

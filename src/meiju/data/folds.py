@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju.config import SCRIPTS, ConfigError
+from meiju.config import SCRIPTS, require
 from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS
 from meiju.data.tables import GROUPS
@@ -29,12 +29,11 @@ def draw(corpus: Corpus, *, n_folds: int, by: str, seed: int) -> pd.DataFrame:
     training = corpus.part("training").sort_values("name", ignore_index=True)
     what, groups = group(training, by)
     groups = groups if what else _same_words(training)
-    if groups.nunique() < n_folds:
-        together = f"{groups.nunique()} different clips or groups of them (--folds-by {by})"
-        raise ConfigError(f"--folds: {together} cannot fill {n_folds} folds; give fewer folds")
+    together = f"{groups.nunique()} different clips or groups of them (--folds-by {by})"
+    require(groups.nunique() >= n_folds, f"--folds: {together} cannot fill {n_folds} folds; give fewer folds")
     fold = (_draw_groups if what else _draw_clips)(training, groups, n_folds, seed)
-    if set(fold) != set(range(n_folds)):
-        raise ConfigError("--folds: groups of very different sizes leave a fold empty; give fewer folds")
+    is_full = set(fold) == set(range(n_folds))
+    require(is_full, "--folds: groups of very different sizes leave a fold empty; give fewer folds")
     return pd.DataFrame({"name": training.name, "fold": fold})
 
 
@@ -56,9 +55,8 @@ def group(training: pd.DataFrame, by: str) -> tuple[str, pd.Series]:
         what, groups = "group of names", pd.Series([match.group() if match else "" for match in matches])
         remedy = "give --folds-by another regular expression"
     without = training.name[(groups == "").to_numpy()]
-    if len(without):
-        named = ", ".join(without[:3])
-        raise ConfigError(f"--folds-by {by}: {len(without)} training clips have no {what}, such as {named}; {remedy}")
+    named = f"{len(without)} training clips have no {what}, such as {', '.join(without[:3])}"
+    require(len(without) == 0, f"--folds-by {by}: {named}; {remedy}")
     return what, groups
 
 
@@ -160,18 +158,16 @@ def read(path: Path, training: pd.DataFrame, *, n_folds: int) -> pd.DataFrame:
         if set(folds.fold) != set(range(folds.fold.nunique())):
             raise ValueError("the folds are not numbered from 0")
     again = f"delete it and run {SCRIPTS}/04_make_folds.py to draw the folds again"
-    if set(folds.name) != set(training.name) or folds.name.duplicated().any():
-        raise ConfigError(f"{path} is not of this corpus' training clips; {again}, or choose another name with --run")
-    if folds.fold.nunique() != n_folds:
-        raise ConfigError(
-            f"--folds: {path} holds {folds.fold.nunique()} folds where {n_folds} are asked for; "
-            f"give --folds {folds.fold.nunique()}, or {again}"
-        )
+    is_same = sorted(folds.name) == sorted(training.name)
+    require(is_same, f"{path} is not of this corpus' training clips; {again}, or choose another name with --run")
+    n_found = folds.fold.nunique()
+    asked = f"--folds: {path} holds {n_found} folds where {n_folds} are asked for"
+    require(n_found == n_folds, f"{asked}; give --folds {n_found}, or {again}")
     return folds.sort_values("name", ignore_index=True)
 
 
 def _same_words(training: pd.DataFrame) -> pd.Series:
-    """Group number of each clip: clips of one long sentence and one label pair share it, marks and case aside."""
+    """Group number of each clip: clips of one long sentence and one label pair share it, whatever marks and case."""
     words = ["".join(c for c in s.casefold() if unicodedata.category(c)[0] in "LN") for s in training.sentence]
     keys = [
         f"{text}\x1f{emotion}\x1f{intent}" if len(text) >= SAME_WORDS_LENGTH else f"\x1f{name}"

@@ -27,7 +27,7 @@ class LabelSet:
     intent: tuple[str, ...] = INTENTS
 
     def __getitem__(self, task: str) -> tuple[str, ...]:
-        return {"emotion": self.emotion, "intent": self.intent}[task]
+        return getattr(self, task)
 
     def encode(self, task: str, names: Sequence[str]) -> np.ndarray:
         """Class numbers [N] int64 of label names; UNKNOWN where a clip has no label (an empty name)."""

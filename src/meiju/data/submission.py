@@ -1,19 +1,15 @@
 """What goes to the leaderboard: submission.csv with one line per clip, alone at the root of a zip."""
 
 import codecs
-import csv
 import io
-import re
-import struct
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from meiju.utils import files, system
+from meiju.utils import files, spreadsheets, system
 from meiju.utils.clip_files import examples
 
 HEADER = ("filename", "emo_pred", "int_pred")
@@ -22,8 +18,6 @@ ZIP_NAME = "submission.zip"
 SCORES_NAME = "scores.csv"
 
 SIZE_LIMIT = 64 * 2**20  # bytes; 643 clips need about 30 kB, so anything near this is a mistake or a zip bomb
-# All that zipfile raises on a damaged or encrypted archive.
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, OverflowError)
 
 
 def write(predictions: pd.DataFrame, folder: Path) -> Path:
@@ -32,10 +26,8 @@ def write(predictions: pd.DataFrame, folder: Path) -> Path:
     predictions: indexed by the clip's name without extension, columns `emotion` and `intent` (label names).
     The same predictions give the same bytes.
     """
-    text = io.StringIO()
-    rows = predictions[["emotion", "intent"]].itertuples(name=None)
-    csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
-    data = text.getvalue().encode("utf-8")
+    table = predictions[["emotion", "intent"]].set_axis(HEADER[1:], axis=1).sort_index()
+    data = table.to_csv(index_label=HEADER[0], lineterminator="\n").encode("utf-8")
     for name, content in ((CSV_NAME, data), (ZIP_NAME, _zipped(data))):
         files.write_bytes(folder / name, content)
     return folder / ZIP_NAME
@@ -66,9 +58,8 @@ def check(
 
 def read(path: Path) -> pd.DataFrame:
     """The labels of a submission that `check` finds valid: columns emotion and intent, indexed by the clip's name."""
-    _, *rows = csv.reader(io.StringIO(_contents(path)[1].decode("utf-8"), newline=""))
-    names, emotions, intents = zip(*rows, strict=True) if rows else ((), (), ())
-    return pd.DataFrame({"emotion": emotions, "intent": intents}, index=pd.Index(names, name="name"), dtype=str)
+    _, *rows = [cells for _, cells in spreadsheets.parse(spreadsheets.decode(_contents(path)[1]))]
+    return pd.DataFrame(rows, columns=["name", "emotion", "intent"], dtype=str).set_index("name")
 
 
 def compare_with_reference(folder: Path, reference: Path) -> str:
@@ -121,7 +112,7 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
             if CSV_NAME in names and archive.getinfo(CSV_NAME).file_size > SIZE_LIMIT:
                 return None, [f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB; it was not read"]
             data = archive.read(CSV_NAME) if CSV_NAME in names else None
-    except ZIP_ERRORS as error:
+    except Exception as error:  # zipfile raises half a dozen kinds for a damaged or encrypted archive
         if system.is_system_error(error):
             raise system.unreadable(path, error) from error
         reason = str(error) or "cut short"
@@ -133,21 +124,13 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
 
 def _rows(where: str, data: bytes) -> tuple[list[tuple[int, list[str]]] | None, list[str]]:
     """The rows below the header of a csv file, each with its line, and what is wrong; None if it is no table."""
-    rows, line, problems = [], 1, []
+    problems = []
     if data.startswith(codecs.BOM_UTF8):
         problems.append(f"{where}, line 1: begins with a byte-order mark; save as UTF-8 without BOM")
-        data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
-        for cells in reader:
-            rows.append((line, cells))
-            line = reader.line_num + 1  # where the next row begins: a quoted cell may hold line breaks
-    except UnicodeDecodeError as error:
-        line = len(re.findall(rb"\r\n|\r|\n", data[: error.start])) + 1
-        return None, [*problems, f"{where}, line {line}: not UTF-8; save as UTF-8"]
-    except csv.Error as error:
-        reason = f"in the row that begins on line {line}: {error}"
-        return None, [*problems, f"{where}: not a comma-separated table ({reason}); write it with a csv library"]
+        rows = spreadsheets.parse(spreadsheets.decode(data.removeprefix(codecs.BOM_UTF8)))
+    except spreadsheets.TableError as error:
+        return None, [*problems, f"{where}, line {error.row}: {error.what}; {error.remedy}"]
     header = rows[0][1] if rows else []
     if tuple(header) != HEADER:
         remedy = f"the first line must be {','.join(HEADER)}, and there is no index"

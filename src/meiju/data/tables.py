@@ -8,7 +8,6 @@ file that `file` or `video` names or, where there is no such column, `FileName`.
 
 import math
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from meiju.config import require
 from meiju.data.labels import TASKS
 from meiju.utils import spreadsheets
 from meiju.utils.clip_files import SHOWN, clip_name, visible
@@ -33,23 +33,24 @@ COLUMN_NAMES = {
         "film": "file video",
         "start": "start",
         "end": "end",
+        "part": "part",
     }.items()
     for head in heads.split()
 }
 GROUPS = ("dialogue", "speaker")  # columns that a table may have or not: what folds keep together
 EXCERPT = ("film", "start", "end")  # those of a table whose clips are parts of longer files
-TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")  # what is told of a clip
+TEXTS, SPAN = ("name", "sentence", *TASKS, *GROUPS, "film"), ("start", "stop")
 NAMELESS = re.compile(r"(unnamed:?\d*|index|\d*)")  # columns that programs add
 TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
-# Marks of music and remarks in brackets, which subtitles give for what is heard besides words.
-NOT_SAID = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|［[^［］]*］|【[^【】]*】")
+# Marks of music and remarks in brackets, which subtitles give for other sounds than words.
+NO_WORDS = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|［[^［］]*］|【[^【】]*】")
 
 
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it.
 
-    kind: of the problems of one kind and file, only the first few are told one by one; "" is told in any case.
+    kind: of the problems of one kind and file, only the first few are listed; "" is always listed.
     """
 
     file: str
@@ -95,18 +96,18 @@ def read_table(
 
     Rows have the columns name, sentence, emotion, intent, dialogue, speaker ("" where the file does not have them or
     they are not needed), film (the name of the file that the clip is cut from; "" where it has a file of its own),
-    start and stop (seconds in that file; 0 and infinity), row, part and file. file: how problems name the table;
-    needed: the columns to read.
+    start and stop (seconds in that file; 0 and infinity), row, part and file. file: how problems name the table; part:
+    that of all rows, or "" where a column `part` may tell it; needed: the columns to read.
     """
     header, rows = [], []
     try:
         (_, header), *rows = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
     except spreadsheets.TableError as error:
         problems.append(Problem(file, error.row, error.what, error.remedy))
-    columns = _columns(header, needed, file, problems)
-    read = [column for column in (*needed, *GROUPS, *EXCERPT) if column in columns]
+    optional = GROUPS if part else (*GROUPS, "part")
+    columns = _columns(header, needed, optional, file, problems)
     if header and not rows and not may_be_empty:
-        problems.append(Problem(file, None, f"the {part} part is empty", "add its clips, one per row"))
+        problems.append(Problem(file, None, f"the {part or 'only'} part is empty", "add its clips, one per row"))
     good = []
     for row, cells in rows:
         if len(cells) != len(header):
@@ -114,30 +115,30 @@ def read_table(
             remedy = "quote a sentence that holds a comma"
             problems.append(Problem(file, row, what, remedy, kind="another number of cells than the header has"))
         elif columns:
-            given = {column: cells[columns[column]] for column in read} | {"row": row}
-            given |= {column: given[column].strip() for column in GROUPS if column in columns}
-            good.append(dict.fromkeys(TEXTS, "") | given | _clip_of(given, columns, file, problems))
+            given = {column: cells[k].strip() if column in optional else cells[k] for column, k in columns.items()}
+            given = dict.fromkeys(TEXTS, "") | {"row": row, "part": part} | given
+            good.append(given | _clip_of(given, columns, file, problems))
     if columns:
         _report_swallowed(rows, columns["name"], file, problems)
-    table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row"]).astype(dict.fromkeys(SPAN, float))
     unread = [] if not columns else [cell.strip() for k, cell in enumerate(header) if not _is_known(k, cell, columns)]
-    said = table.sentence.map(spoken).astype(str)
-    n_unsaid = ((said == "") & (table.sentence.str.strip() != "")).sum()
-    if n_unsaid:
-        what = f"{n_unsaid} sentences hold no words but ♪ or a remark in brackets"
+    table = pd.DataFrame(good, columns=[*TEXTS, *SPAN, "row", "part"]).astype(dict.fromkeys(SPAN, float))
+    sentences = table.sentence.map(spoken).astype(str)
+    n_wordless = ((sentences == "") & (table.sentence.str.strip() != "")).sum()
+    if n_wordless:
+        what = f"{n_wordless} sentences hold no words but ♪ or a remark in brackets"
         problems.append(Problem(file, None, what, "they count as none", warning=True))
-    return table.assign(part=part, file=file, sentence=said), unread
+    return table.assign(file=file, sentence=sentences), unread
 
 
 def spoken(sentence: str) -> str:
     """A sentence, or "" where it holds nothing but marks of music or a remark in brackets, as ♪♪ or (laughs) do."""
-    rest, n = NOT_SAID.subn("", sentence)
+    rest, n = NO_WORDS.subn("", sentence)
     return "" if n and not re.search(r"\w", rest) else sentence
 
 
 def seconds(time: str) -> float | None:
     """A time such as 12.5, 1:02.5 or 00:01:02,500 in seconds; None of anything else."""
-    found = TIME.fullmatch(unicodedata.normalize("NFKC", visible(time)).strip())
+    found = TIME.fullmatch(time.strip())
     if found is None:
         return None
     hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in found.groups())
@@ -150,16 +151,14 @@ def names_clips(path: Path) -> bool:
     return any(COLUMN_NAMES.get(cell) in ("name", "film") for cell in header)
 
 
-def read_sentences(path: Path) -> dict[str, str]:
-    """Sentence by clip name, from a table with these two columns. Raises CorpusError with every problem found."""
-    if not path.is_file():
-        raise CorpusError([Problem(str(path), None, "is not a file", "give a csv file of names and sentences")])
+def read_alone(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of a table that belongs to no corpus (see `read_table`). Raises ConfigError with every problem found."""
+    require(path.is_file(), f"{path}: no such file; give a csv file with columns for {', '.join(needed)}")
     problems: list[Problem] = []
-    table, _ = read_table(path, path.name, "sentences", problems, needed=("name", "sentence"))
+    table, _ = read_table(path, path.name, "", problems, needed=needed)
     problems = [problem for problem in problems if not problem.warning] + name_problems(table)
-    if problems:
-        raise CorpusError(problems)
-    return dict(zip(table.name, table.sentence, strict=True))
+    require(not problems, "\n".join(format_problems(problems)))
+    return table
 
 
 def name_problems(clips: pd.DataFrame) -> list[Problem]:
@@ -184,8 +183,10 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def _columns(header: list[str], needed: tuple[str, ...], file: str, problems: list[Problem]) -> dict[str, int]:
-    """Which cell of a row holds each needed column; nothing where one is missing, or two mean the same."""
+def _columns(
+    header: list[str], needed: tuple[str, ...], optional: tuple[str, ...], file: str, problems: list[Problem]
+) -> dict[str, int]:
+    """Which cell of a row holds each column; none at all where one that is needed is missing, or two mean the same."""
     if not header:
         return {}
     found: dict[str, list[int]] = defaultdict(list)
@@ -200,7 +201,7 @@ def _columns(header: list[str], needed: tuple[str, ...], file: str, problems: li
         accepted = ", ".join(f"{c} ({' or '.join(k for k, v in COLUMN_NAMES.items() if v == c)})" for c in missing)
         problems.append(Problem(file, 1, f"no column for {accepted}", "add it to the header line and the rows"))
     cut = ("start", "end", "film") if "start" in found and "end" in found else ()
-    wanted = [column for column in (*needed, *GROUPS, *cut) if column in found]
+    wanted = [column for column in (*needed, *optional, *cut) if column in found]
     for column in wanted:
         if len(found[column]) > 1:
             names = " and ".join(repr(header[k].strip()) for k in found[column])
@@ -212,7 +213,7 @@ def _is_known(k: int, cell: str, columns: dict[str, int]) -> bool:
     """Whether column k of a header is read, or has a meaning that is not needed in this table, or holds nothing."""
     head = spreadsheets.column_name(cell)
     meaning = COLUMN_NAMES.get(head, "")
-    return k in columns.values() or bool(meaning not in ("", *EXCERPT) or NAMELESS.fullmatch(head))
+    return k in columns.values() or bool(meaning not in ("", "part", *EXCERPT) or NAMELESS.fullmatch(head))
 
 
 def _clip_of(cells: dict, columns: dict[str, int], file: str, problems: list[Problem]) -> dict:

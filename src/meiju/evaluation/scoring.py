@@ -14,10 +14,10 @@ import pandas as pd
 from meiju.config import ConfigError
 from meiju.data import submission
 from meiju.data.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
-from meiju.data.tables import COLUMN_NAMES, Problem, format_problems, name_problems, read_table
+from meiju.data.tables import read_alone
 from meiju.data.units import Units, units_of
 from meiju.evaluation.metrics import SCORES, bootstrap, interval, joint_score, per_class
-from meiju.utils import files, spreadsheets
+from meiju.utils import files
 
 AVERAGES = ("weighted", "micro")
 
@@ -73,18 +73,10 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
 
 def _read_truth(path: Path) -> pd.DataFrame:
     """Columns name, emotion, intent (cleaned, "" where there is none), speaker, dialogue, part ("" where not told)."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give a csv file of clips' names, emotion and intent")
-    problems: list[Problem] = []
-    clips, _ = read_table(path, path.name, "truth", problems, needed=("name", *TASKS))
-    problems += name_problems(clips)
-    _refuse(format_problems(problems))
+    clips = read_alone(path, ("name", *TASKS))
     for task in TASKS:
         clips[task] = _spelled(clips[task], (*sorted(map(clean_label, clips[task])), *OFFICIAL[task]))
-    (_, header), *lines = spreadsheets.read_rows(path, columns=COLUMN_NAMES)
-    columns, cells = [spreadsheets.column_name(cell) for cell in header], dict(lines)
-    place = columns.index("part") if "part" in columns else None
-    return clips.assign(part=["" if place is None else cells[row][place].strip() for row in clips.row])
+    return clips
 
 
 def _spelled(labels: Iterable[str], known: Sequence[str]) -> list[str]:

@@ -55,7 +55,8 @@ def build(
     errors: see `wrong_clips`. pseudo and gates: see `meiju.pseudo.teachers.read`.
     """
     submitted = pipeline.submitted(run, stages)
-    settings = pd.Series(page.flat_settings(as_settings(run.config)), name="value").rename_axis("setting").reset_index()
+    settings = pd.json_normalize(as_settings(run.config)).iloc[0].astype(str)
+    settings = settings.rename_axis("setting").reset_index(name="value")
     return [
         _scores(run, stages, submitted.name),
         _gain(run, stages, teachers.too_few(pseudo, len(run.folds), run.config.folds)),

@@ -62,14 +62,13 @@ def confusion(
     counts = confusion_matrix(truth, prediction, labels=list(classes))
     per_class = counts.sum(axis=1, keepdims=True)
     size = len(classes)
-    figure = Figure(figsize=(max(WIDTH, 2.6 + 0.46 * size), 1.9 + max(1.6, 0.4 * size)))
+    figure = _figure(max(WIDTH, 2.6 + 0.46 * size), 1.9 + max(1.6, 0.4 * size), title)
     axes = figure.subplots()
     names = readable(classes)
     rows = [f"{name}  ({clips})" for name, clips in zip(names, per_class[:, 0], strict=True)]
-    image = _heatmap(axes, 100 * counts / np.maximum(per_class, 1), counts, rows, names, Normalize(0, 100))
+    bar = {"label": "% of the true class's clips", "orientation": "vertical"}
+    _heatmap(axes, 100 * counts / np.maximum(per_class, 1), counts, rows, names, Normalize(0, 100), bar)
     axes.set(xlabel=f"predicted {task}", ylabel=f"true {task} (clips)")
-    _colour_bar(figure, image, axes, "% of the true class's clips", orientation="vertical")
-    _headline(figure, title)
     return figure
 
 
@@ -79,25 +78,24 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
 
     Both count clips, the same emotions in rows and intents in columns.
     """
-    figure = Figure(figsize=(max(9.4, 2.4 + 0.62 * training.shape[1]), 3.1 + 0.36 * len(training)))
+    figure = _figure(max(9.4, 2.4 + 0.62 * training.shape[1]), 3.1 + 0.36 * len(training), title)
     unseen = training.to_numpy() == 0
     panels = {"training labels": training, "accepted pseudo-labels": accepted}
     for axes, (name, table) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
         counts = table.to_numpy(dtype=int)
         # Each panel has its own scale: the pool is often many times as large as the training part.
         scale = Normalize(0, max(counts.max(initial=0), 1))
-        image = _heatmap(axes, counts, counts, readable(table.index), readable(table.columns), scale)
+        bar = {"label": "clips", "orientation": "horizontal"}
+        _heatmap(axes, counts, counts, readable(table.index), readable(table.columns), scale, bar)
         for row, column in np.argwhere(unseen):
             corner = (column - 0.5, row - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor=HATCH, linewidth=0))
         axes.set_title(f"{name}: {counts.sum()} clips, {counts[unseen].sum()} hatched")
         axes.set_xlabel("intent")
         axes.label_outer()
-        _colour_bar(figure, image, axes, "clips", orientation="horizontal")
     figure.axes[0].set_ylabel("emotion")
     hatched = Patch(fill=False, hatch="////", edgecolor=HATCH, linewidth=0, label="pair never seen in training")
     figure.legend(handles=[hatched], loc="outside lower center")
-    _headline(figure, title)
     return figure
 
 
@@ -107,7 +105,7 @@ def reliability(confidence: dict[str, np.ndarray], right: np.ndarray, *, title: 
 
     confidence: by name, of each clip (N,) in [0, 1]; right: whether its likeliest class is the true one, (N,).
     """
-    figure = Figure(figsize=(WIDTH, 4.2))
+    figure = _figure(WIDTH, 4.2, title)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="--", label="confidence = accuracy")
     for (name, of_clips), colour in zip(confidence.items(), (GREY, BLUE), strict=True):
@@ -116,7 +114,6 @@ def reliability(confidence: dict[str, np.ndarray], right: np.ndarray, *, title: 
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="confidence (probability of the predicted class)")
     axes.set_ylabel("accuracy (share of clips that are right)")
     axes.legend(loc="upper left")
-    _headline(figure, title)
     return figure
 
 
@@ -128,7 +125,7 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
     `meiju.analysis.ablation.table`).
     """
     names = list(dict.fromkeys(found.variant))[1:]
-    figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * len(names)))
+    figure = _figure(WIDTH, 1.6 + 0.3 * len(names), title)
     axes = figure.subplots()
     axes.axvline(0, color=MUTED, linewidth=0.9)
     for k, (part, rows) in enumerate(found.groupby("part", sort=False)):  # two at most
@@ -139,7 +136,6 @@ def differences(found: pd.DataFrame, *, title: str) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="JRBM less that of the full run, with 95 % intervals")
     figure.legend(loc="outside lower center", ncols=2)
-    _headline(figure, title)
     return figure
 
 
@@ -157,20 +153,27 @@ def to_data_uri(figure: Figure) -> str:
 
 
 def readable(names: Sequence[str]) -> list[str]:
-    """Label names as a figure can show them: on one line, and short."""
-    lines = ("".join(c if c.isprintable() else " " for c in name) for name in names)
-    return [textwrap.shorten(line, LABEL_WIDTH, placeholder="…") for line in lines]
+    """Label names as a figure has room for them."""
+    return [textwrap.shorten(name, LABEL_WIDTH, placeholder="…") for name in names]
 
 
-def _headline(figure: Figure, title: str) -> None:
-    """Put a title at the upper left of the whole figure."""
+def _figure(width: float, height: float, title: str) -> Figure:
+    """A figure of so many inches with a title at its upper left."""
+    figure = Figure(figsize=(width, height))
     figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
+    return figure
 
 
 def _heatmap(
-    axes: Axes, shade: np.ndarray, counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], scale: Normalize
-):
-    """Draw `shade` (R, C) as colours with `counts` (R, C) written in the cells, zeros left out."""
+    axes: Axes,
+    shade: np.ndarray,
+    counts: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    scale: Normalize,
+    bar: dict[str, str],
+) -> None:
+    """Draw `shade` (R, C) as colours with `counts` (R, C) in the cells, zeros left out; bar: what its scale says."""
     image = axes.imshow(shade, cmap=SHADES, norm=scale, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
@@ -182,12 +185,6 @@ def _heatmap(
     for row, column in np.argwhere(counts):
         colour = "white" if scale(shade[row, column]) > 0.55 else INK
         axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8.5, color=colour)
-    return image
-
-
-def _colour_bar(figure: Figure, image, axes: Axes, unit: str, *, orientation: str) -> None:
-    """A thin scale beside a heat map."""
-    bar = figure.colorbar(image, ax=axes, label=unit, orientation=orientation, aspect=30, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.locator = MaxNLocator(5, integer=True)
-    bar.ax.tick_params(length=0)
+    colours = axes.figure.colorbar(image, ax=axes, aspect=30, pad=0.02, ticks=MaxNLocator(5, integer=True), **bar)
+    colours.outline.set_visible(False)
+    colours.ax.tick_params(length=0)

@@ -7,6 +7,8 @@ import jinja2
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
+from meiju.evaluation.metrics import SCORES
+
 MISSING = "–"
 
 
@@ -32,7 +34,10 @@ class Table:
     @property
     def rows(self) -> list[list[str]]:
         """The cells as text, with a dash for what is missing."""
-        columns = [_cells(column, self.formats.get(name)) for name, column in self.frame.items()]
+        columns = []
+        for name, column in self.frame.items():
+            form = self.formats.get(name, "{:.4f}" if is_float_dtype(column) else "{}").format
+            columns.append([MISSING if gap else form(cell) for cell, gap in zip(column, column.isna(), strict=True)])
         return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -77,16 +82,11 @@ def explain(scores: pd.DataFrame) -> str:
 
 def score_frame(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores as they are shown: stage, system, part, clips, E, I, JRBM, log-loss, half their intervals, fold sd."""
-    columns = {
-        **{name: scores[name].astype(str) for name in ("stage", "system", "part")},
-        "clips": scores["n_clips"],
-        **{name: scores[name] for name in ("E", "I", "JRBM")},
-        "JRBM ±": (scores["JRBM_high"] - scores["JRBM_low"]) / 2,
-        "log-loss": scores["log_loss"],
-        "log-loss ±": (scores["log_loss_high"] - scores["log_loss_low"]) / 2,
-        "fold sd": scores["fold_std"].astype(float),
-    }
-    return pd.DataFrame(columns).reset_index(drop=True)
+    halves = {f"{name} ±": (scores[f"{name}_high"] - scores[f"{name}_low"]) / 2 for name in ("JRBM", "log_loss")}
+    table = scores.assign(**halves).astype({"fold_std": float})
+    columns = ["stage", "system", "part", "n_clips", *SCORES, "JRBM ±", "log_loss", "log_loss ±", "fold_std"]
+    heads = {"n_clips": "clips", "log_loss": "log-loss", "log_loss ±": "log-loss ±", "fold_std": "fold sd"}
+    return table[columns].rename(columns=heads).reset_index(drop=True)
 
 
 def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], made_with: dict[str, str]) -> str:
@@ -102,25 +102,8 @@ def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], mad
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["table"] = lambda item: isinstance(item, Table)
     page = environment.get_template("report.html").render(
         title=title, intro=intro, sections=sections, made_with=made_with
     )
     # A folder's name need not be valid UTF-8, and then it is no text that can be written.
     return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def flat_settings(settings: dict, prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names, the way the command line spells them: {"train.lr": "0.0002"}."""
-    flat = {}
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            flat |= flat_settings(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
-
-
-def _cells(column: pd.Series, form: str | None) -> list[str]:
-    form = form or ("{:.4f}" if is_float_dtype(column) else "{}")
-    return [MISSING if gap else form.format(value) for value, gap in zip(column, column.isna(), strict=True)]

@@ -51,8 +51,8 @@ class Bundle:
     labels: LabelSet
     parts: dict[str, Part]
     models: dict[str, dict]
-    longest: float = 0.0
-    made_up: bool = False
+    longest: float
+    made_up: bool
 
     def __post_init__(self):
         # Before the members are listed one by one: settings that ask for a billion of them must not.
@@ -89,34 +89,21 @@ def encoder_part(stream: str) -> str:
 
 
 def write_model(
-    folder: Path,
-    config: Config,
-    labels: LabelSet,
-    *,
-    encoders: dict[str, Path],
-    transcripts: Path,
-    stage: Path,
-    longest: float = 0.0,
-    made_up: bool = False,
+    folder: Path, config: Config, labels: LabelSet, folders: dict[str, Path], *, longest: float, made_up: bool
 ) -> None:
     """Write model.json into `folder`, with the hashes of all files that prediction reads.
 
-    encoders: the folder of each stream's encoder; transcripts, stage: the folders of these steps; longest, made_up:
-    see `Bundle`. Raises ConfigError where the run has lost a file.
+    folders: where each part lies; longest, made_up: see `Bundle`.
     """
-    listed = {
-        TRANSCRIPTS: (transcripts, punctuation.restorer_files(config, transcripts)),
-        MEMBERS: (stage, [stage / name for name in _members(config)]),
-    }
-    for stream, place in encoders.items():
-        paths = [path for path in place.rglob("*") if path.is_file() and path.suffix != ".part"]
-        listed[encoder_part(stream)] = (place, paths)
-    lost = [str(path) for _, paths in listed.values() for path in paths if not path.is_file()]
-    require(not lost, f"the run has lost {next(iter(lost), '')}; {REMEDY}")
-    parts = {
-        part: Part(place, {path.relative_to(place).as_posix(): files.file_digest(path) for path in sorted(paths)})
-        for part, (place, paths) in listed.items()
-    }
+    parts = {}
+    for part, place in folders.items():
+        if part == MEMBERS:
+            paths = [place / name for name in _members(config)]
+        elif part == TRANSCRIPTS:
+            paths = punctuation.restorer_files(config, place)
+        else:
+            paths = [path for path in place.rglob("*") if path.is_file() and path.suffix != ".part"]
+        parts[part] = Part(place, {p.relative_to(place).as_posix(): files.file_digest(p) for p in sorted(paths)})
     _write(folder, Bundle(config, labels, parts, _identities(config), longest, made_up))
 
 
@@ -152,19 +139,16 @@ def export(folder: Path, target: Path) -> Bundle:
     require(not target.exists(), f"--export: {target} exists; name a new folder")
     bundle = read(folder)
     bundle.check()
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        for name, part in bundle.parts.items():
-            for file in part.hashes:
-                (aside / name / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(part.folder / file, aside / name / file)
-        parts = {name: part._replace(folder=aside / name) for name, part in bundle.parts.items()}
-        _write(aside, replace(bundle, parts=parts))
-        aside.rename(target)
+        with files.atomic_folder(target) as folder:
+            for name, part in bundle.parts.items():
+                for file in part.hashes:
+                    (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(part.folder / file, folder / name / file)
+            parts = {name: part._replace(folder=folder / name) for name, part in bundle.parts.items()}
+            _write(folder, replace(bundle, parts=parts))
     except OSError as error:
         raise ConfigError(f"--export: {error}") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return bundle
 
 

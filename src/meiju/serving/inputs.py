@@ -1,10 +1,11 @@
 """What is asked of a run: clips named one by one or by their folder, and their sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import filterfalse
 from pathlib import Path
 
-from meiju.config import ConfigError, require
-from meiju.data.tables import CorpusError, format_problems, read_sentences, spoken
+from meiju.config import require
+from meiju.data.tables import read_alone, spoken
 from meiju.features.base import Clip
 from meiju.features.media import MediaError, read_seconds
 from meiju.utils.clip_files import (
@@ -31,21 +32,21 @@ def find_clips(
     """
     require(text is None or texts is None, "--text and --texts exclude each other")
     text = text and spoken(text)
-    try:
-        sentences = read_sentences(texts) if texts else {}
-    except CorpusError as error:
-        raise ConfigError("--texts: " + "; ".join(format_problems(error.problems))) from None
+    table = read_alone(texts, ("name", "sentence")) if texts else None
+    sentences = {} if table is None else dict(zip(table.name, table.sentence, strict=True))
     clips: dict[Path, Clip] = {}
     problems: dict[str, str] = {}
     remarks: list[str] = []
-    for path in _files(places, problems, remarks):
-        if path not in clips:
+    for path in [path for place in places for path in _files(place, problems, remarks)]:
+        try:
+            problem = problem_of(path)
+        except Unreadable as error:  # who knows what it holds; the others are predicted
+            problems[str(path)] = str(error)
+            continue
+        if problem:
+            problems[str(path)] = problem
+        if path.is_file() and _is_media(path):
             name = clip_name(path.name)
-            try:
-                problems |= {str(path): problem for problem in [problem_of(path)] if problem}
-            except Unreadable as error:  # who knows what it holds; the others are predicted
-                problems[str(path)] = str(error)
-                continue
             clips[path] = Clip(name, sentences.get(name, ""), str(path))
     if text is not None:
         one = len(places) <= 1 and len(clips) <= 1
@@ -65,7 +66,7 @@ def problem_of(path: Path) -> str:
     """What makes a file no clip, or "". Raises Unreadable."""
     if not path.is_file():
         return "there is no such file"
-    if path.suffix.lower() not in MEDIA_SUFFIXES:
+    if not _is_media(path):
         return f"is no clip by its ending; known are {KNOWN}"
     if path.stat().st_size == 0:
         return "is empty: it has 0 bytes"
@@ -76,21 +77,20 @@ def problem_of(path: Path) -> str:
     return ""
 
 
-def _files(places: Sequence[Path], problems: dict[str, str], remarks: list[str]) -> Iterator[Path]:
-    """The files that may be clips, in the order of the places and sorted within a folder."""
-    for place in places:
-        if place.is_dir():
-            tree = walk(place)
-            remarks += [f"passed over: {path} ({why}; make it readable)" for path, why in tree.closed.items()]
-            found = list(tree.files)
-            media = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]
-            others = [path for path in found if path.suffix.lower() not in MEDIA_SUFFIXES]
-            if others:
-                remarks.append(f"passed over in {place}: {describe_endings(others, below=place)}")
-            if not media:
-                problems[str(place)] = f"the folder holds no clips; known endings are {KNOWN}"
-            yield from without_sound_beside_video(media)
-        elif place.is_file() and place.suffix.lower() in MEDIA_SUFFIXES:
-            yield place
-        else:
-            problems[str(place)] = problem_of(place)
+def _is_media(path: Path) -> bool:
+    return path.suffix.lower() in MEDIA_SUFFIXES
+
+
+def _files(place: Path, problems: dict[str, str], remarks: list[str]) -> list[Path]:
+    """The clips in a folder, sorted; a file itself."""
+    if not place.is_dir():
+        return [place]
+    tree = walk(place)
+    remarks += [f"passed over: {path} ({why}; make it readable)" for path, why in tree.closed.items()]
+    media, others = filter(_is_media, tree.files), list(filterfalse(_is_media, tree.files))
+    if others:
+        remarks.append(f"passed over in {place}: {describe_endings(others, below=place)}")
+    found = without_sound_beside_video(media)
+    if not found:
+        problems[str(place)] = f"the folder holds no clips; known endings are {KNOWN}"
+    return found

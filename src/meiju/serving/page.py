@@ -18,7 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, require
 from meiju.data.labels import TASKS
 from meiju.features.base import Clip
 from meiju.features.media import read_seconds
@@ -49,8 +49,6 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 )
 
-Answer = tuple[dict[str, float] | None, dict[str, float] | None, str]
-
 
 def serve(predictor: Predictor, *, title: str, port: int) -> None:
     """Show the page until interrupted; clips lie in a folder of its own. Raises ConfigError if the port is taken."""
@@ -61,33 +59,47 @@ def serve(predictor: Predictor, *, title: str, port: int) -> None:
         except OSError as error:
             raise ConfigError(f"--port: {port} cannot be used ({error.strerror}); give another") from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed then too
+    # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     with tempfile.TemporaryDirectory(prefix="meiju-page-") as uploads, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = _build(predictor, title)
         try:
-            print(f"open {_launch(page, port)} in a browser on this machine; Ctrl+C ends it", flush=True)
+            _, url, _ = page.launch(
+                server_name=HOST,
+                server_port=port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=f"{MAX_MEGABYTES}mb",
+                footer_links=[],
+                run_history=False,
+                ssr_mode=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                app_kwargs={"middleware": [hosts, Middleware(BaseHTTPMiddleware, dispatch=_guard)]},
+                theme=gradio.themes.Default(primary_hue="indigo", font=["system-ui"], font_mono="monospace"),
+            )
+            print(f"open {url} in a browser on this machine; Ctrl+C ends it", flush=True)
             threading.Event().wait()
         finally:
             page.close(verbose=False)
 
 
-def answer(predictor: Predictor, path: str | None, sentence: str) -> Answer:
+def answer(predictor: Predictor, path: str | None, sentence: str) -> tuple[dict | None, dict | None, str]:
     """Probabilities of emotions and of intents by label, and in words what they rest on or why there are none."""
-    if not path and not sentence.strip():
-        return None, None, "Drop a clip, or type a sentence, first."
     try:
-        if len(sentence) > MAX_CHARACTERS:
-            return None, None, f"The sentence is too long: it has more than {MAX_CHARACTERS} characters."
-        problem = problem_of(Path(path)) if path else ""
-        if path and not problem and read_seconds(path) > MAX_SECONDS:  # its packets are looked at, none is decoded
-            problem = f"is too long: it plays more than {MAX_SECONDS:.0f} seconds"
-        if problem:
-            return None, None, f"{Path(path).name}: {problem}"
+        require(path or sentence.strip(), "drop a clip, or type a sentence, first")
+        require(len(sentence) <= MAX_CHARACTERS, f"the sentence is too long: more than {MAX_CHARACTERS} characters")
+        if path:
+            name, problem = Path(path).name, problem_of(Path(path))
+            require(not problem, f"{name} {problem}")
+            # Its packets are looked at, none is decoded.
+            require(read_seconds(path) <= MAX_SECONDS, f"{name} is too long: more than {MAX_SECONDS:.0f} seconds")
         (prediction,) = predictor.predict([Clip("", sentence, path or "")])
+        require(not prediction.problem, prediction.problem)
     except (ConfigError, Unreadable) as error:
         return None, None, f"No answer: {error}"
-    if prediction.problem:
-        return None, None, f"No answer: {prediction.problem}"
     emotions, intents = (prediction.probabilities[task] for task in TASKS)
     return emotions, intents, _in_words(prediction)
 
@@ -116,28 +128,6 @@ def _build(predictor: Predictor, title: str) -> gradio.Blocks:
         asked, outputs = [button.click, sentence.submit], [*bars, notes]
         gradio.on(asked, lambda *given: answer(predictor, *given), [clip, sentence], outputs, api_name="predict")
     return page
-
-
-def _launch(page: gradio.Blocks, port: int) -> str:
-    # A page elsewhere could reach this one by giving a name of its own to 127.0.0.1; by that name it is refused.
-    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    _, url, _ = page.launch(
-        server_name=HOST,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=f"{MAX_MEGABYTES}mb",
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        app_kwargs={"middleware": [hosts, Middleware(BaseHTTPMiddleware, dispatch=_guard)]},
-        theme=gradio.themes.Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono="monospace"),
-    )
-    return url
 
 
 async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Response:

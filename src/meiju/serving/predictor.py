@@ -1,10 +1,10 @@
 """A finished run, ready to say what any clip carries.
 
 Clips take the same way as in training, rounding included: a test clip gets the probabilities that it has in the
-submission. What is read of the run, and how it is known to be whole, is told in meiju.serving.bundle.
+submission. meiju.serving.bundle says what is read of the run, and how it is known to be whole.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -94,7 +94,16 @@ class Predictor:
                 self.unusable[stream] = str(error)
             else:
                 frame_store.load_fitted(self.encoders[stream], parts[bundle.encoder_part(stream)].folder)
-        self._members = self._load_members(parts[bundle.MEMBERS].folder)
+        # What workers do with a clip, by stream; for the other streams there is nothing worth their time.
+        self._readers = {stream: encoder.reader() for stream, encoder in self.encoders.items() if encoder.track}
+        folder = parts[bundle.MEMBERS].folder
+        self._members: dict[int, MemberNetwork] = {}  # by number of heads, stacked
+        for heads in self.config.model.heads:
+            chosen = [member for member in members.plan(self.config, calibration=False) if member.heads == heads]
+            try:
+                self._members[heads] = workers.load_network(folder, chosen, self.config.model, self.device)
+            except files.Damaged as error:  # or of another shape than the settings say
+                raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
         if network.spec.classes != classes:
@@ -108,27 +117,15 @@ class Predictor:
         cannot be used; and WorkersLost.
         """
         predictions = []
-        disable = True if len(clips) == 1 else None
-        with (
-            closing(self._read(clips)) as read,
-            tqdm(total=len(clips), desc="predicting", unit="clip", disable=disable) as bar,
-        ):
+        jobs = [(reader, clip) for clip in clips for reader in self._readers.values()]
+        n_jobs = 1 if len(clips) <= FEW else self.n_jobs
+        bar = tqdm(total=len(clips), desc="predicting", unit="clip", disable=True if len(clips) == 1 else None)
+        with closing(map_in_workers(read_one, jobs, n_jobs=n_jobs)) as read, bar:
             for k in range(0, len(clips), CHUNK):
                 chunk = clips[k : k + CHUNK]
                 predictions += self._predict(chunk, read)
                 bar.update(len(chunk))
         return predictions
-
-    def _load_members(self, folder: Path) -> dict[int, MemberNetwork]:
-        """By number of heads, its members as one stacked network."""
-        by_heads = {}
-        for heads in self.config.model.heads:
-            chosen = [member for member in members.plan(self.config, calibration=False) if member.heads == heads]
-            try:
-                by_heads[heads] = workers.load_network(folder, chosen, self.config.model, self.device)
-            except files.Damaged as error:  # or of another shape than the settings say
-                raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
-        return by_heads
 
     @cached_property
     def _transcriber(self) -> Any:
@@ -137,18 +134,8 @@ class Predictor:
         self._run.check_model(self.config.speech.model)
         return Transcriber(self.config.speech, device=self.device)
 
-    @cached_property
-    def _readers(self) -> dict[str, Callable]:
-        """By stream, what workers do with a clip; for the other streams there is nothing worth their time."""
-        return {stream: encoder.reader() for stream, encoder in self.encoders.items() if encoder.track}
-
-    def _read(self, clips: Sequence[Clip]) -> Iterator:
-        """Of each clip in turn, what each reader makes of it."""
-        jobs = [(reader, clip) for clip in clips for reader in self._readers.values()]
-        return map_in_workers(read_one, jobs, n_jobs=1 if len(clips) <= FEW else self.n_jobs)
-
     def _predict(self, clips: Sequence[Clip], read: Iterator) -> list[Prediction]:
-        """read: what comes next of `_read` is of these clips."""
+        """read: what each reader makes of each clip, these ones next."""
         transcripts = self._transcribe(clips)
         given = [transcripts.get(k, clip.sentence) for k, clip in enumerate(clips)]
         refined = refine.as_read(self.config, self._restorer, given)

@@ -54,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder to fill; it takes the place of `folder` if the block succeeds, and is removed if not."""
-    part = folder.with_name(f"{folder.name}.part")
+    part = folder.with_name(f".{folder.name}.part")  # hidden, so that nobody has a folder of that name
     shutil.rmtree(part, ignore_errors=True)  # what a killed process has left
     part.mkdir(parents=True)
     try:

@@ -37,21 +37,26 @@ def read_rows(path: Path, *, columns: Container[str]) -> list[tuple[int, list[st
     The separator is what a first line `sep=;` names, as Excel writes it, or of SEPARATORS the one that finds most of
     `columns` in the header (see `column_name`). Raises TableError, Unreadable.
     """
-    text, separator = _opening(read_text(path), columns)
+    rows = parse(*_opening(read_text(path), columns))
+    rows = [(row, cells) for row, cells in rows if any(cell.strip() for cell in cells)]
+    if not rows:
+        raise TableError(None, "is empty", "add a header line and one row per clip")
+    return rows
+
+
+def parse(text: str, separator: str = ",") -> list[tuple[int, list[str]]]:
+    """The rows of a csv text, each with the line where it begins. Raises TableError."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, row = [], 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((row, cells))
+            rows.append((row, cells))
             row = reader.line_num + 1
     except csv.Error as error:
-        remedy = 'double a quotation mark that belongs to the sentence ("") and put the sentence into quotes'
+        remedy = 'double a quotation mark that belongs to the text ("") and put the text into quotes'
         if str(error).startswith(("unexpected end of data", "field larger than")):
             raise TableError(row, "a quote is opened here and not closed", f"close it, or {remedy}") from None
         raise TableError(row, f"cannot be read as csv: {error}", f"check its quotes: {remedy}") from None
-    if not rows:
-        raise TableError(None, "is empty", "add a header line and one row per clip")
     return rows
 
 
@@ -61,10 +66,15 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     if files.is_lfs_pointer(path):
         raise TableError(None, files.LFS_POINTER, files.LFS_WHY)
+    return decode(data, _encoding(data))
+
+
+def decode(data: bytes, encoding: str = "utf-8") -> str:
+    """The text. Raises TableError."""
     try:
-        return data.decode(_encoding(data))
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
+        row = len(re.findall(rb"\r\n|\r|\n", data[: error.start])) + 1
         raise TableError(row, "is not UTF-8", "save it as csv in the encoding UTF-8") from None
 
 

@@ -11,6 +11,7 @@ from meiju.data.tables import CorpusError
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip
 from owners_files import as_corpus, prepared
+from toy_tables import write_files
 
 NAMES = {"trn": [f"07_{d}_{t}" for d in range(6) for t in range(3)], "val": ["08_0_0", "08_0_1"], "tst": ["09_0_0"]}
 
@@ -18,20 +19,15 @@ NAMES = {"trn": [f"07_{d}_{t}" for d in range(6) for t in range(3)], "val": ["08
 @pytest.fixture
 def source(tmp_path):
     source = tmp_path / "source"
-    for folder in ("A", "V", "L", "Speaker"):
-        (source / folder).mkdir(parents=True)
-    for file in ("A/wav2vec.h5", "V/manet.h5", "L/roberta.h5", "Speaker/speaker.h5"):
-        (source / file).write_bytes(b"")
+    write_files(source, "A/wav2vec.h5", "V/manet.h5", "L/roberta.h5", "Speaker/speaker.h5")
     for cv in ("1", "2"):
-        (source / "target" / cv).mkdir(parents=True)
+        target = source / "target" / cv
+        target.mkdir(parents=True)
         for s, names in NAMES.items():
             k = np.arange(len(names))
-            for kind, values in {
-                "emotion_label": np.eye(7)[k % 3],
-                "intent_label": np.eye(9)[k % 2],
-                "int2name": np.array(names if cv == "1" else names[:1], dtype=bytes),
-            }.items():
-                np.save(source / "target" / cv / f"{s}_{kind}.npy", values)
+            np.save(target / f"{s}_emotion_label.npy", np.eye(7)[k % 3])
+            np.save(target / f"{s}_intent_label.npy", np.eye(9)[k % 2])
+            np.save(target / f"{s}_int2name.npy", np.array(names if cv == "1" else names[:1], dtype=bytes))
     return source
 
 

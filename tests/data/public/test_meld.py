@@ -60,14 +60,12 @@ def test_the_training_part_with_acts_is_divided_by_dialogues(tables, tmp_path):
 
 
 def test_the_parts_do_not_depend_on_the_seed_of_the_labelled_clips(tables, tmp_path):
-    tested, labelled = [], []
+    drawn = []
     for seed in (1, 2):
         prepared("meld", tables, tmp_path / f"out{seed}", labelled=12, seed=seed)
-        corpus = as_corpus(tmp_path / f"out{seed}", needs_media=False)
-        tested.append(set(corpus.part("testing").name))
-        labelled.append(set(corpus.part("training").name))
-    assert tested[0] == tested[1]
-    assert labelled[0] != labelled[1]
+        drawn.append(as_corpus(tmp_path / f"out{seed}", needs_media=False))
+    assert drawn[0].part("testing").equals(drawn[1].part("testing"))
+    assert set(drawn[0].part("training").name) != set(drawn[1].part("training").name)
 
 
 def test_clips_of_three_splits_are_distinguished(tables, tmp_path):

@@ -2,21 +2,23 @@
 
 import os
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from meiju.config import ConfigError
 from meiju.data.public import CORPORA, preparing
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings, link, prepare
+from meiju.data.public.preparing import Prepared, link, prepare
 from meiju.data.tables import CorpusError
 from meiju.features.tracks import MediaError
-from owners_files import as_corpus, toy_clip
+from owners_files import as_corpus, prepared, toy_clip
 from toy_run import run_script
 
 
-def toy_corpus(clips: pd.DataFrame) -> PublicCorpus:
-    return PublicCorpus("a toy", "none", "nowhere", "clips", lambda source, settings: Prepared(clips.copy()))
+def toy_corpus(clips: pd.DataFrame) -> SimpleNamespace:
+    says = dict.fromkeys(("WHAT", "LICENCE", "SOURCE", "NEEDS"), "toys")
+    return SimpleNamespace(**says, read=lambda *_: Prepared(clips.copy(), []))
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def clips(source):
 
 
 def prepare_toy(clips: pd.DataFrame, source, out, **settings) -> str:
-    return prepare("toy", toy_corpus(clips), source, out, out.parent / "truth.csv", Settings(**settings))
+    return prepare("toy", toy_corpus(clips), source, out, out.parent / "truth.csv", **settings)
 
 
 def test_clips_are_linked_and_a_second_call_keeps_them(clips, source, tmp_path):
@@ -101,38 +103,33 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(clips, source, tmp_path
     assert list((tmp_path / "clips").iterdir()) == []
 
 
-def test_too_many_labelled_clips_are_refused_and_a_folder_of_something_else_is_not_written_to(clips, source, tmp_path):
+def test_draws_and_places_that_cannot_be_are_refused_before_anything_is_written(clips, source, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="--labelled 8: there are 7 training clips"):
         prepare_toy(clips, source, out, labelled=8)
-    out.mkdir()  # nothing was written
+    with pytest.raises(ConfigError, match="one within the other"):
+        prepare_toy(clips, source, source / "out")
+    with pytest.raises(ConfigError, match="--truth"):
+        prepare("toy", toy_corpus(clips), source, out, out / "truth.csv")
+    (tmp_path / "nothing").mkdir()
+    for corpus in CORPORA:  # an empty folder is none of them
+        with pytest.raises((CorpusError, ConfigError)):
+            prepared(corpus, tmp_path / "nothing", out)
+    assert not out.exists()
+    out.mkdir()
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="was not written for toy"):
         prepare_toy(clips, source, out)
     (out / "thesis.txt").unlink()
     prepare_toy(clips, source, out)
     with pytest.raises(ConfigError, match="was not written for ravdess"):
-        prepare("ravdess", CORPORA["ravdess"], source, out, tmp_path / "truth.csv", Settings())
-
-
-def test_a_corpus_within_its_source_and_labels_within_the_corpus_are_refused(clips, source, tmp_path):
-    with pytest.raises(ConfigError, match="one within the other"):
-        prepare_toy(clips, source, source / "out")
-    with pytest.raises(ConfigError, match="--truth"):
-        prepare("toy", toy_corpus(clips), source, tmp_path / "out", tmp_path / "out" / "truth.csv", Settings())
+        prepared("ravdess", source, out)
 
 
 def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_script("prepare_corpus.py", "--help")
     text = capsys.readouterr().out
-    assert all(f"  {name}: {corpus.what}" in text and corpus.licence in text for name, corpus in CORPORA.items())
+    assert all(f"  {name}: {corpus.WHAT}" in text and corpus.LICENCE in text for name, corpus in CORPORA.items())
     with pytest.raises(SystemExit, match="error: the corpus has 1 problem"):
         run_script("prepare_corpus.py", "ravdess", str(tmp_path / "missing"), "--out", str(tmp_path / "out"))
-
-
-def test_an_empty_folder_is_none_of_the_corpora(source, tmp_path):
-    for name in CORPORA:
-        with pytest.raises((CorpusError, ConfigError)):
-            prepare(name, CORPORA[name], source, tmp_path / "out", tmp_path / "truth.csv", Settings())
-    assert not (tmp_path / "out").exists()

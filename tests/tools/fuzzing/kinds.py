@@ -35,7 +35,6 @@ from meiju.features import frame_store, media
 from meiju.features.base import Clip, NoFrames
 from meiju.features.registry import make_encoder
 from meiju.pseudo import teachers
-from meiju.report.page import flat_settings
 from meiju.run import Run
 from meiju.serving import outputs
 from meiju.serving.inputs import find_clips, problem_of
@@ -285,7 +284,9 @@ def setting(case: Case) -> str:
         config = from_settings(mutations.change(json.loads(json.dumps(plain)), rng))
     else:
         flags = []
-        for name, value in rng.sample(sorted(flat_settings(plain).items()), k=rng.choice((1, 1, 2, 4))):
+        for name, value in rng.sample(
+            sorted(pd.json_normalize(plain).iloc[0].astype(str).items()), k=rng.choice((1, 1, 2, 4))
+        ):
             odd = str(mutations.value(rng)) if rng.random() < 0.6 else mutations.text(rng)
             given = [odd] if rng.random() < 0.7 else [value, odd]
             flags += [mutations.text(rng) if rng.random() < 0.05 else f"--{name.replace('_', '-')}", *given]

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared
 from meiju.data.public.sources import files_below, media_below, read_table, require_files
 
+WHAT = "dialogues of 40 Chinese TV series, 13 emotions, 19 dialogue acts"
+LICENCE = "for research (see its repository); clips on request"
+SOURCE = "https://github.com/scutcyr/CPED"
+NEEDS = "train_split.csv, valid_split.csv, test_split.csv and, unless sentences are enough, clips by Utterance_ID"
 GET = "get it from https://github.com/scutcyr/CPED (data/CPED)"
 PARTS = {"train_split.csv": "training", "valid_split.csv": "validation", "test_split.csv": "testing"}
 COLUMNS = ("TV_ID", "Dialogue_ID", "Utterance_ID", "Speaker", "Emotion", "DA", "Utterance")
 OTHERS = "其他"  # whoever has no name; different people from dialogue to dialogue
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """All utterances; a speaker's name is one in its series alone."""
     paths = files_below(source)
     tables = require_files(paths, source, dict.fromkeys(PARTS, GET))
@@ -40,12 +44,3 @@ def read(source: Path, settings: Settings) -> Prepared:
     )
     notes = ["In the intent's place stand the dialogue acts. Parts are the owners'."]
     return Prepared(clips, notes)
-
-
-CORPUS = PublicCorpus(
-    what="dialogues of 40 Chinese TV series, 13 emotions, 19 dialogue acts",
-    licence="for research (see its repository); clips on request",
-    source="https://github.com/scutcyr/CPED",
-    needs="train_split.csv, valid_split.csv, test_split.csv and, unless sentences are enough, clips by Utterance_ID",
-    read=read,
-)

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared
 from meiju.data.public.sources import ACTS, files_below, media_below, read_table, refuse, require_files
 from meiju.data.tables import Problem
 
+WHAT = "ten actors in dialogues, English, six emotions, 12 dialogue acts (EMOTyDA)"
+LICENCE = "IEMOCAP on request, for research, not to be passed on; EMOTyDA names none"
+SOURCE = "https://sail.usc.edu/iemocap/ and https://github.com/sahatulika15/EMOTyDA"
+NEEDS = "Session1 ... Session5 with sentences/wav (or dialog/avi and dialog/EmoEvaluation), and EMOTyDA's Dataset"
 EMOTIONS = {"hap": "happy", "exc": "excited", "sad": "sad", "neu": "neutral", "ang": "angry", "fru": "frustrated"}
 PARTS = {"Ses04": "validation", "Ses05": "testing"}
 GET = "it is EMOTyDA's: git clone https://github.com/sahatulika15/EMOTyDA into the same folder"
@@ -24,7 +28,7 @@ WANTED = {f"iemocap_session{k}.csv": GET for k in range(1, 6)}
 TIMES = re.compile(r"^\[(\d+\.\d+) - (\d+\.\d+)\]\t(Ses0\w+)\t", re.MULTILINE)
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """The turns of all sessions, with their sounds, or with their films where there are no sounds."""
     paths = files_below(source)
     tables = require_files(paths, source, WANTED)
@@ -39,7 +43,7 @@ def read(source: Path, settings: Settings) -> Prepared:
             "emotion": emotion.map(EMOTIONS).fillna(""),
             "intent": act,
             "dialogue": dialogue,
-            # Ses01F_impro01_M000: who speaks is told by the last letter, whose markers are seen by the first.
+            # Ses01F_impro01_M000: the last letter says who speaks, the first whose markers were recorded.
             "speaker": turns.TURN.str[:5] + turns.TURN.str.rpartition("_")[2].str[0],
             "why": [("" if e in EMOTIONS else f"emotion {e or 'missing'}, not one of the six") for e in emotion],
         }
@@ -57,18 +61,9 @@ def _cut_films(clips: pd.DataFrame, films: dict[str, Path], paths: list[Path], s
     """Give each turn its dialogue's film, and where in it the turn begins and ends, in seconds."""
     evaluations = [path for path in paths if path.parent.name == "EmoEvaluation" and path.suffix == ".txt"]
     times = {m[3]: (m[1], m[2]) for path in evaluations for m in TIMES.finditer(path.read_text(encoding="latin-1"))}
-    needed = f"needed: {CORPUS.needs}"
+    needed = f"needed: {NEEDS}"
     refuse([] if times else [Problem(str(source), None, "there are neither sentences/wav nor EmoEvaluation", needed)])
     clips["media"] = [films.get(d) if n in times else None for n, d in zip(clips.name, clips.dialogue, strict=True)]
     for k, column in enumerate(("start", "end")):
         clips[column] = [times.get(name, ("", ""))[k] for name in clips.name]
     refuse([] if clips.media.notna().any() else [Problem(str(source), None, "there is no sound and no film", needed)])
-
-
-CORPUS = PublicCorpus(
-    what="ten actors in dialogues, English, six emotions, 12 dialogue acts (EMOTyDA)",
-    licence="IEMOCAP on request, for research, not to be passed on; EMOTyDA names none",
-    source="https://sail.usc.edu/iemocap/ and https://github.com/sahatulika15/EMOTyDA",
-    needs="Session1 ... Session5 with sentences/wav (or dialog/avi and dialog/EmoEvaluation), and EMOTyDA's Dataset",
-    read=read,
-)

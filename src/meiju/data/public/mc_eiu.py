@@ -15,10 +15,14 @@ import numpy as np
 import pandas as pd
 
 from meiju.config import ConfigError
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared
 from meiju.data.public.sources import files_below, refuse
 from meiju.data.tables import Problem
 
+WHAT = "ready-made features of dialogues, English or Mandarin, 7 emotions, 9 intents"
+LICENCE = "CC BY-NC 4.0, not to be passed on"
+SOURCE = "https://huggingface.co/datasets/YulangZhuo/MC-EIU and https://github.com/MC-EIU/MC-EIU"
+NEEDS = "one language's A/*.h5, V/*.h5, L/*.h5, Speaker/speaker.h5 and target/<cv>/*.npy; and the package h5py"
 SETS = {"trn": "training", "val": "validation", "tst": "testing"}
 LABELS = ("emotion_label", "intent_label", "int2name")
 NOTES = [
@@ -28,7 +32,7 @@ NOTES = [
 ]
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """The utterances of the first cross-validation's three sets, with all feature files that are there."""
     paths = files_below(source)
     labels = _find_labels(paths, source)
@@ -36,24 +40,21 @@ def read(source: Path, settings: Settings) -> Prepared:
     streams = {
         f"{p.parent.name}-{p.stem}": _open(p) for p in paths if p.suffix == ".h5" and p.parent.name in ("A", "V", "L")
     }
-    refuse([] if streams else [Problem(str(source), None, "there are no A/*.h5, V/*.h5, L/*.h5", CORPUS.needs)])
-    tables = [utterances(*(_load(labels[s, kind]) for kind in LABELS), part=part) for s, part in SETS.items()]
+    refuse([] if streams else [Problem(str(source), None, "there are no A/*.h5, V/*.h5, L/*.h5", NEEDS)])
+    tables = []
+    for s, part in SETS.items():
+        emotion, intent, names = (_load(labels[s, kind]) for kind in LABELS)  # the first two are one-hot
+        table = pd.DataFrame({"name": _texts(names), "part": part})
+        table["emotion"] = [f"emotion-{k}" for k in emotion.argmax(axis=1)]
+        tables.append(table.assign(intent=[f"intent-{k}" for k in intent.argmax(axis=1)]))
     clips = pd.concat(tables, ignore_index=True)
+    clips["dialogue"] = clips.name.str.split("_").str[:2].str.join("_")
     clips["speaker"] = [
         f"{name.split('_')[0]}_{_texts(speakers[name])[0]}" if name in speakers else "" for name in clips.name
     ]
     in_none = [not any(name in arrays for arrays in streams.values()) for name in clips.name]
     clips["why"] = np.where(in_none, "no features", "")
     return Prepared(clips, NOTES, arrays=streams)
-
-
-def utterances(emotion: np.ndarray, intent: np.ndarray, names: np.ndarray, *, part: str) -> pd.DataFrame:
-    """Rows of one set: emotion [N, 7] and intent [N, 9] one-hot, names [N] or [N, 1] of texts or bytes."""
-    texts = _texts(names)
-    clips = pd.DataFrame({"name": texts, "part": part})
-    clips["emotion"] = [f"emotion-{k}" for k in np.argmax(emotion, axis=1)]
-    clips["intent"] = [f"intent-{k}" for k in np.argmax(intent, axis=1)]
-    return clips.assign(dialogue=["_".join(name.split("_")[:2]) for name in texts])
 
 
 def _texts(values: np.ndarray) -> list[str]:
@@ -72,7 +73,7 @@ def _find_labels(paths: list[Path], source: Path) -> dict[tuple[str, str], Path]
     folders = sorted({path.parent for path in paths if path.name == "trn_int2name.npy"}, key=lambda f: (len(f.name), f))
     if len({folder.parent for folder in folders}) != 1:
         what = "there is no target/<cv>/trn_int2name.npy" if not folders else "there are several corpora"
-        refuse([Problem(str(source), None, what, f"give the folder of one language; needed: {CORPUS.needs}")])
+        refuse([Problem(str(source), None, what, f"give the folder of one language; needed: {NEEDS}")])
     wanted = {(s, kind): folders[0] / f"{s}_{kind}.npy" for s in SETS for kind in LABELS}
     missing = [path for path in wanted.values() if path not in set(paths)]
     refuse([Problem(str(path), None, "is missing", "get it again from the owners") for path in missing])
@@ -89,12 +90,3 @@ def _open(path: Path) -> Mapping[str, np.ndarray]:
         return h5py.File(path, "r")
     except OSError as error:
         refuse([Problem(str(path), None, f"cannot be read as HDF5: {error}", "get it again from its owners")])
-
-
-CORPUS = PublicCorpus(
-    what="ready-made features of dialogues, English or Mandarin, 7 emotions, 9 intents",
-    licence="CC BY-NC 4.0, not to be passed on",
-    source="https://huggingface.co/datasets/YulangZhuo/MC-EIU and https://github.com/MC-EIU/MC-EIU",
-    needs="one language's A/*.h5, V/*.h5, L/*.h5, Speaker/speaker.h5 and target/<cv>/*.npy; and the package h5py",
-    read=read,
-)

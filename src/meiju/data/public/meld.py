@@ -14,11 +14,15 @@ import numpy as np
 import pandas as pd
 
 from meiju.data.public.parts import draw_groups
-from meiju.data.public.preparing import Prepared, PublicCorpus, Settings
+from meiju.data.public.preparing import Prepared
 from meiju.data.public.sources import ACTS, files_below, read_table, refuse, require_files
 from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
+WHAT = "clips of the series Friends, English, 7 emotions, 12 dialogue acts (EMOTyDA)"
+LICENCE = "MELD GPL-3.0, its clips for research (they are a broadcaster's); EMOTyDA names none"
+SOURCE = "https://github.com/declare-lab/MELD and https://github.com/sahatulika15/EMOTyDA"
+NEEDS = "MELD's three *_sent_emo.csv, EMOTyDA's MELD.csv and, unless sentences are enough, the extracted clips"
 SHARES = {"validation": 0.1, "testing": 0.15}  # of the clips with acts
 GET = "get it from https://github.com/declare-lab/MELD (data/MELD)"
 WANTED = {f"{split}_sent_emo.csv": GET for split in ("train", "dev", "test")} | {
@@ -27,10 +31,10 @@ WANTED = {f"{split}_sent_emo.csv": GET for split in ("train", "dev", "test")} | 
 NO_ACT = "no dialogue act in EMOTyDA"
 
 
-def read(source: Path, settings: Settings) -> Prepared:
+def read(source: Path, published: bool) -> Prepared:
     """Clips with both labels, of MELD's training part.
 
-    With settings.published, MELD's own test part is Testing, with emotions alone, and its training part the rest.
+    With published, MELD's own test part is Testing, with emotions alone, and its training part the rest.
     """
     paths = files_below(source)
     tables = require_files(paths, source, WANTED)
@@ -40,17 +44,17 @@ def read(source: Path, settings: Settings) -> Prepared:
     code = acts["Dialogue Act"].str.casefold()
     of_train = "train_dia" + acts.Dialogue_ID + "_utt" + acts.Utterance_ID
     clips["intent"] = clips.name.map(dict(zip(of_train, code.map(ACTS), strict=True))).fillna("")
-    of_test = clips.name.str.startswith("test_") & settings.published
+    of_test = clips.name.str.startswith("test_") & published
     clips["why"] = np.where((clips.intent == "") & ~of_test, NO_ACT, "")
     media = _find_clips(paths, source)
     clips["media"] = [media.get(name) for name in clips.name]
     usable = (clips.why == "") & ~of_test
-    shares = {"validation": SHARES["validation"]} if settings.published else SHARES
+    shares = {"validation": SHARES["validation"]} if published else SHARES
     # The same for everybody, whatever the seed of the labelled clips: scores are then of the same test clips.
     clips["part"] = draw_groups(clips[usable], "dialogue", shares, seed=0)
     clips["part"] = clips.part.fillna("testing")
     notes = ["In the intent's place stand EMOTyDA's dialogue acts. Validation is drawn, as whole dialogues."]
-    notes += ["Testing is MELD's own, with emotions alone."] if settings.published else ["So is Testing."]
+    notes += ["Testing is MELD's own, with emotions alone."] if published else ["So is Testing."]
     return Prepared(clips, notes)
 
 
@@ -72,12 +76,3 @@ def _find_clips(paths: list[Path], source: Path) -> dict[str, Path]:
     remedy = "extract it there (tar -xzf), and the archives in it"
     refuse([Problem(str(path), None, "is packed, and no clips lie beside it", remedy) for path in packed if not media])
     return media
-
-
-CORPUS = PublicCorpus(
-    what="clips of the series Friends, English, 7 emotions, 12 dialogue acts (EMOTyDA)",
-    licence="MELD GPL-3.0, its clips for research (they are a broadcaster's); EMOTyDA names none",
-    source="https://github.com/declare-lab/MELD and https://github.com/sahatulika15/EMOTyDA",
-    needs="MELD's three *_sent_emo.csv, EMOTyDA's MELD.csv and, unless sentences are enough, the extracted clips",
-    read=read,
-)

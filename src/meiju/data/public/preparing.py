@@ -5,21 +5,21 @@ corpus comes as ready-made features, and a README.md. The labels of Testing and 
 <folder>-truth.csv. Tables are written last and replace older ones: the same clips can be drawn anew.
 """
 
-import io
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from meiju.config import ConfigError, require
+from meiju.config import require
 from meiju.data.labels import TASKS
 from meiju.data.public.parts import draw_labelled
 from meiju.data.tables import CorpusError, Problem
@@ -40,92 +40,81 @@ Media = Path | zipfile.Path
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a corpus is prepared."""
-
-    labelled: int | None = None  # so many training clips keep their labels; None is all
-    mix: Literal["balanced", "natural"] = "balanced"  # of the labelled clips over emotions
-    seed: int = 0  # of the labelled clips
-    published: bool = False  # parts as in published work
-
-    def __post_init__(self):
-        require(self.labelled is None or self.labelled >= 1, f"--labelled is at least 1; got {self.labelled}")
-
-
-@dataclass
 class Prepared:
     """What an adapter has read from the owners' files.
 
     clips: one row per clip, with columns name, part (training, validation, testing), emotion, intent and, where the
-    corpus has them, sentence, dialogue, speaker, media (where the clip lies, None if it is not there) and why (the
-    reason to leave it out, or ""); where clips are pieces of long films, start and end in seconds as well. notes: what
-    is to be known of the corpus. arrays: by stream, the ready-made frames of each clip. folds: name and fold of
-    training clips, where published.
+    corpus has them, sentence, dialogue, speaker, media (where the clip lies, None if it is not there), why (the reason
+    to leave it out, or "") and fold (of training clips, where published); where clips are pieces of long films, start
+    and end in seconds as well. notes: what is to be known of the corpus. arrays: by stream, the ready-made frames of
+    each clip.
     """
 
     clips: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
     arrays: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    folds: pd.DataFrame | None = None
-
-    def __post_init__(self):
-        unknown = {"sentence": "", "dialogue": "", "speaker": "", "why": "", "media": None}
-        self.clips = self.clips.assign(**{c: v for c, v in unknown.items() if c not in self.clips})
-        if self.clips.media.isna().all() and not self.arrays:
-            self.notes = [*self.notes, "No clips were found: sentences alone."]
 
 
-@dataclass(frozen=True)
-class PublicCorpus:
-    """A corpus that its owners give to anybody, or to who asks for it."""
-
-    what: str
-    licence: str
-    source: str
-    needs: str  # what is to lie below SOURCE
-    read: Callable[[Path, Settings], Prepared]
-
-
-def prepare(name: str, corpus: PublicCorpus, source: Path, out: Path, truth: Path, settings: Settings) -> str:
+def prepare(
+    name: str,
+    corpus: ModuleType,
+    source: Path,
+    out: Path,
+    truth: Path,
+    *,
+    labelled: int | None = None,
+    mix: Literal["balanced", "natural"] = "balanced",
+    seed: int = 0,
+    published: bool = False,
+) -> str:
     """Bring a corpus into the official layout in the folder `out`; returns what its README.md says of it.
 
-    truth: the csv file for the labels of Testing and NoAnnotation, outside of `out`. What an interrupted call has
-    linked is kept. Raises CorpusError and ConfigError before anything is written, with every problem that can be known.
+    truth: the csv file for the labels of Testing and NoAnnotation, outside of `out`. labelled: how many training clips
+    keep their labels (None: all), drawn by mix and seed as `draw_labelled` does. What an interrupted call has linked is
+    kept. Raises CorpusError and ConfigError before anything is written, with every problem that can be known.
     """
     _check_places(name, source, out, truth)
-    found = corpus.read(source, settings)
-    clips = found.clips.reset_index(drop=True)
+    found = corpus.read(source, published)
+    unknown = {"sentence": "", "dialogue": "", "speaker": "", "why": "", "media": None}
+    clips = found.clips.reset_index(drop=True).assign(**{c: v for c, v in unknown.items() if c not in found.clips})
     _leave_out(clips, source, corpus)
-    _keep_labels(clips, settings)  # refused now rather than after all clips are linked
+
+    def with_pool(clips: pd.DataFrame) -> pd.DataFrame:
+        """The clips, those of Training that are not drawn as unlabelled ones."""
+        training = _kept(clips, "training")
+        drawn = draw_labelled(training, labelled, mix=mix, seed=seed) if labelled is not None else {*training.name}
+        return clips.assign(part=clips.part.mask(clips.name.isin({*training.name} - drawn), "unlabelled"))
+
+    with_pool(clips)  # refused now rather than after all clips are linked
     files.write_text(out / MARK, name)
     files.sweep(out)
     _place(clips, out)
     for stream, arrays in found.arrays.items():
         _write_arrays(out / "features" / f"{stream}.zip", arrays, list(clips.name[clips.why == ""]))
-    clips = _keep_labels(clips, settings)
-    _leave_out_unseen(clips)
+    clips = with_pool(clips)
+    for task in TASKS:  # no model could know of the classes that no labelled training clip has
+        unseen = (clips.part == "validation") & ~clips[task].isin(_kept(clips, "training")[task])
+        clips.loc[unseen & (clips.why == ""), "why"] = f"{task} that Training lacks"
     for path in set((out / "clips").glob("*")) - {out / file for file in clips.file[clips.why == ""]}:
         path.unlink()  # left out, or of an earlier call: a clip that no row names is an error
     _write_tables(clips, out, truth)
-    (out / "folds.csv").unlink(missing_ok=True)  # of an earlier call
-    if found.folds is not None:
-        kept = found.folds[found.folds.name.isin(_kept(clips, "training").name)].sort_values("name")
-        files.write_text(out / "folds.csv", kept.to_csv(index=False))
-    text = _readme(name, corpus, clips, found.notes, settings, truth)
+    notes = ["Parts as published."] if published else []
+    notes += found.notes
+    notes += ["No clips were found: sentences alone."] if clips.media.isna().all() and not found.arrays else []
+    if labelled is not None:
+        notes.append(f"{labelled} training clips have labels, drawn in a {mix} mix with seed {seed}.")
+    text = _readme(f"{name}: {corpus.WHAT}", corpus, clips, notes, truth)
     files.write_text(out / "README.md", text)
     return text
 
 
 def _check_places(name: str, source: Path, out: Path, truth: Path) -> None:
-    mark = out / MARK
+    mark, here, there = out / MARK, out.resolve(), source.resolve()
     is_ours = mark.is_file() and mark.read_text(encoding="utf-8") == name
-    if not is_ours and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out: {out} is there, and was not written for {name}; name another folder")
-    here, there = out.resolve(), source.resolve()
-    require(
-        not (there.is_relative_to(here) or here.is_relative_to(there)),
-        f"--out: {out} and {source} lie one within the other; name another folder",
-    )
+    is_free = is_ours or not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    require(is_free, f"--out: {out} is there, and was not written for {name}; name another folder")
+    apart = not here.is_relative_to(there) and not there.is_relative_to(here)
+    require(apart, f"--out: {out} and {source} lie one within the other; name another folder")
     require(not truth.resolve().is_relative_to(here), f"--truth: {truth} would lie in the corpus; keep it outside")
 
 
@@ -133,16 +122,7 @@ def _kept(clips: pd.DataFrame, part: str) -> pd.DataFrame:
     return clips[(clips.part == part) & (clips.why == "")].sort_values("name", ignore_index=True)
 
 
-def _keep_labels(clips: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The clips, those of Training that are not drawn as unlabelled ones."""
-    if settings.labelled is None:
-        return clips
-    training = _kept(clips, "training")
-    labelled = draw_labelled(training, settings.labelled, mix=settings.mix, seed=settings.seed)
-    return clips.assign(part=clips.part.mask(clips.name.isin(set(training.name) - labelled), "unlabelled"))
-
-
-def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
+def _leave_out(clips: pd.DataFrame, source: Path, corpus: ModuleType) -> None:
     """Add a reason to the rows that cannot be used. A test clip with one of its two labels is used: for that task."""
     rules = {
         "a second row of the same clip": clips.duplicated("name"),
@@ -154,14 +134,7 @@ def _leave_out(clips: pd.DataFrame, source: Path, corpus: PublicCorpus) -> None:
         clips.loc[holds & (clips.why == ""), "why"] = reason
     if not (clips.why == "").any():
         reasons = "; ".join(_reasons(clips)) or "no clips are listed"
-        raise CorpusError([Problem(str(source), None, f"no clip can be used: {reasons}", f"needed: {corpus.needs}")])
-
-
-def _leave_out_unseen(clips: pd.DataFrame) -> None:
-    """Leave out Validation's clips of classes that no labelled training clip has: no model could know of them."""
-    for task in TASKS:
-        unseen = ~clips[task].isin(_kept(clips, "training")[task])
-        clips.loc[unseen & (clips.part == "validation") & (clips.why == ""), "why"] = f"{task} that Training lacks"
+        raise CorpusError([Problem(str(source), None, f"no clip can be used: {reasons}", f"needed: {corpus.NEEDS}")])
 
 
 def _place(clips: pd.DataFrame, out: Path) -> None:
@@ -188,23 +161,20 @@ def link(media: Media, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     size = media.stat().st_size if isinstance(media, Path) else media.root.getinfo(media.at).file_size
-    if target.exists() and target.stat().st_size == size:
-        return _require_sound_or_pictures(target)
-    target.unlink(missing_ok=True)
-    if isinstance(media, Path):
-        _require_sound_or_pictures(media)
-        # On another file system, on one without hard links, or of another user's file.
-        with suppress(OSError):
-            return os.link(media.resolve(), target)
-    with files.atomic_path(target) as part:
-        with media.open("rb") as reader, part.open("wb") as writer:
-            shutil.copyfileobj(reader, writer)
-        _require_sound_or_pictures(part)
-
-
-def _require_sound_or_pictures(path: Path) -> None:
-    if read_seconds(path) <= 0:
-        raise MediaError("it lasts no time")
+    if not target.exists() or target.stat().st_size != size:
+        target.unlink(missing_ok=True)
+        with suppress(OSError):  # on another file system, on one without hard links, or of another user's file
+            if isinstance(media, Path):
+                os.link(media.resolve(), target)
+        if not target.exists():
+            with files.atomic_path(target) as part, media.open("rb") as reader, part.open("wb") as writer:
+                shutil.copyfileobj(reader, writer)
+    try:
+        if read_seconds(target) <= 0:
+            raise MediaError("it lasts no time")
+    except MediaError:
+        target.unlink()
+        raise
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]) -> None:
@@ -212,26 +182,26 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray], names: list[str]
     wanted = {f"{name}.npy": name for name in sorted(names) if name in arrays}
     with files.atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
         for entry, name in tqdm(wanted.items(), desc=path.stem, unit="clip", disable=None):
-            buffer = io.BytesIO()
-            np.save(buffer, np.asarray(arrays[name]), allow_pickle=False)
-            archive.writestr(entry, buffer.getvalue())
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.save(file, np.asarray(arrays[name]), allow_pickle=False)
 
 
 def _write_tables(clips: pd.DataFrame, out: Path, truth: Path) -> None:
-    """Write the table of each part that has clips, and the labels that it is not to show."""
-    shown = ["sentence", *TASKS, "speaker", "dialogue"]
-    spans = ["file", "start", "end"] if "start" in clips else []
+    """Write the table of each part, the labels that these are not to show, and the published folds."""
+    groups, spans = ["speaker", "dialogue"], ["file", "start", "end"] if "start" in clips else []
+    tables = {truth: pd.concat([_kept(clips, "testing"), _kept(clips, "unlabelled")])}
+    tables[truth] = tables[truth][["name", "part", *TASKS, *groups]].rename(columns={"name": "filename"})
     for part, file in TABLES.items():
-        rows, columns = _kept(clips, part), [c for c in shown if c not in TASKS or part in ("training", "validation")]
-        table = rows[[*columns, *spans]].rename(columns={"sentence": "Subtitle"})
+        rows, labels = _kept(clips, part), TASKS if part in ("training", "validation") else ()
+        table = rows[["sentence", *labels, *groups, *spans]].rename(columns={"sentence": "Subtitle"})
         table.insert(0, "FileName", rows.name if spans else rows.name + rows.file.map(lambda f: Path(f).suffix))
-        if len(table):
-            files.write_text(out / file, table.to_csv(index=False))
+        tables[out / file] = table
+    tables[out / "folds.csv"] = _kept(clips, "training").reindex(columns=["name", "fold"]).dropna()
+    for path, table in tables.items():
+        if len(table) or path == truth:
+            files.write_text(path, table.to_csv(index=False))
         else:
-            (out / file).unlink(missing_ok=True)  # of an earlier draw
-    withheld = pd.concat([_kept(clips, "testing"), _kept(clips, "unlabelled")])
-    withheld = withheld[["name", "part", *TASKS, "speaker", "dialogue"]].rename(columns={"name": "filename"})
-    files.write_text(truth, withheld.to_csv(index=False))
+            path.unlink(missing_ok=True)  # of an earlier call
 
 
 def _reasons(clips: pd.DataFrame) -> list[str]:
@@ -239,17 +209,8 @@ def _reasons(clips: pd.DataFrame) -> list[str]:
     return [f"{reason}: {len(rows)} ({examples(list(rows.name))})" for reason, rows in clips.groupby("why") if reason]
 
 
-def _readme(
-    name: str, corpus: PublicCorpus, clips: pd.DataFrame, notes: list[str], settings: Settings, truth: Path
-) -> str:
-    drawn = settings.labelled is not None
-    lines = [f"# {name}: {corpus.what}", "", f"Source: {corpus.source}", f"Licence: {corpus.licence}"]
-    lines += ["Parts as published."] if settings.published else []
-    lines += notes
-    if drawn:
-        how = f"drawn in a {settings.mix} mix with seed {settings.seed}"
-        lines.append(f"{settings.labelled} training clips have labels, {how}.")
-    lines += ["", "## Clips", ""]
+def _readme(title: str, corpus: ModuleType, clips: pd.DataFrame, notes: list[str], truth: Path) -> str:
+    lines = [f"# {title}", "", f"Source: {corpus.SOURCE}", f"Licence: {corpus.LICENCE}", *notes, "", "## Clips", ""]
     for part in TABLES:
         rows = _kept(clips, part)
         groups = [f"{rows[c].nunique()} {c}s" for c in ("speaker", "dialogue") if (rows[c] != "").any()]
@@ -257,6 +218,6 @@ def _readme(
     for task in TASKS:
         counts = _kept(clips, "training")[task].value_counts()
         lines.append(f"- {task} of training clips: " + ", ".join(f"{label} {n}" for label, n in counts.items()))
-    lines += ["", f"Labels of testing{' and unlabelled' if drawn else ''} clips: {truth.name}, beside this folder."]
+    lines += ["", f"Labels of testing and unlabelled clips: {truth.name}, beside this folder."]
     lines += ["", "## Left out", "", *([f"- {line}" for line in _reasons(clips)] or ["nothing"])]
     return "\n".join(lines) + "\n"

@@ -8,15 +8,20 @@ names made for them, and not on the owners' archives.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.public.preparing import Media, Prepared, PublicCorpus, Settings
-from meiju.data.public.sources import entries, files_below, refuse
+from meiju.data.public.preparing import Media, Prepared
+from meiju.data.public.sources import files_below, refuse
 from meiju.data.tables import Problem
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
+WHAT = "voices and faces of 24 actors, English, 8 emotions, 2 intensities"
+LICENCE = "CC BY-NC-SA 4.0"
+SOURCE = "https://zenodo.org/records/1188976"
+NEEDS = "Video_Speech_Actor_*.zip or Audio_Speech_Actors_01-24.zip, as they are or extracted"
 NAME = re.compile(r"0[13]-0[12]-(0[1-8])-(0[12])-(0[12])-0[12]-(0[1-9]|1\d|2[0-4])")
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 INTENSITIES = ("normal", "strong")
@@ -30,8 +35,8 @@ NOTES = [
 ]
 
 
-def read(source: Path, settings: Settings) -> Prepared:
-    """The takes of speech; with settings.published, all are training clips, in the published five folds."""
+def read(source: Path, published: bool) -> Prepared:
+    """The takes of speech; with published, all are training clips, in the published five folds."""
     takes: dict[str, tuple[str, Media]] = {}
     for name, media in sorted(_recordings(source).items()):  # films, 01, come before sounds, 03
         takes.setdefault(name[3:], (name, media))
@@ -42,7 +47,7 @@ def read(source: Path, settings: Settings) -> Prepared:
         rows.append(
             {
                 "name": name,
-                "part": "training" if settings.published else part,
+                "part": "training" if published else part,
                 "sentence": SENTENCES[sentence - 1],
                 "emotion": EMOTIONS[emotion - 1],
                 "intent": INTENSITIES[intensity - 1],
@@ -53,30 +58,28 @@ def read(source: Path, settings: Settings) -> Prepared:
         )
     clips = pd.DataFrame(rows)
     notes = [*NOTES, f"{(clips.why == '').sum()} of the 1,440 takes of speech were found."]
-    if not settings.published:
+    if not published:
         return Prepared(clips, [*notes, "Parts by actors: 1 to 16 training, 17 and 18 validation, 19 to 24 testing."])
     fold = {f"actor{actor:02}": k for k, actors in enumerate(FOLDS) for actor in actors}
-    folds = pd.DataFrame({"name": clips.name, "fold": clips.speaker.map(fold)})
-    return Prepared(clips, [*notes, "All are training clips; folds.csv holds the published folds."], folds=folds)
+    notes.append("All are training clips; folds.csv holds the published folds.")
+    return Prepared(clips.assign(fold=clips.speaker.map(fold)), notes)
 
 
 def _recordings(source: Path) -> dict[str, Media]:
     """All recordings with sound by name, as files or within zips."""
     found: list[Media] = []
     for path in files_below(source):
-        found += entries(path) if path.suffix.lower() == ".zip" else [path]
+        if path.suffix.lower() != ".zip":
+            found.append(path)
+            continue
+        try:
+            root = zipfile.Path(path)
+        except zipfile.BadZipFile as error:
+            refuse([Problem(str(path), None, f"cannot be read as zip: {error}", "download it again")])
+        found += [root / name for name in root.root.namelist() if not name.endswith("/")]
     named = {Path(m.name).stem: m for m in reversed(found) if Path(m.name).suffix.lower() in MEDIA_SUFFIXES}
     named = {name: media for name, media in named.items() if NAME.fullmatch(name)}
-    remedy = f"needed: {CORPUS.needs}"
+    remedy = f"needed: {NEEDS}"
     missing = Problem(str(source), None, "no file below it is named like 01-01-03-02-01-01-12.mp4", remedy)
     refuse([] if named else [missing])
     return named
-
-
-CORPUS = PublicCorpus(
-    what="voices and faces of 24 actors, English, 8 emotions, 2 intensities",
-    licence="CC BY-NC-SA 4.0",
-    source="https://zenodo.org/records/1188976",
-    needs="Video_Speech_Actor_*.zip or Audio_Speech_Actors_01-24.zip, as they are or extracted",
-    read=read,
-)

@@ -2,7 +2,6 @@
 
 import io
 import re
-import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -38,15 +37,6 @@ def files_below(source: Path) -> list[Path]:
     if not source.is_dir():
         refuse([Problem(str(source), None, "is not a folder", "give the folder that holds the corpus' files")])
     return sorted(walk(source).files, key=lambda path: (len(path.parts), path))
-
-
-def entries(path: Path) -> list[zipfile.Path]:
-    """The files in a zip, which stay where they are. Raises CorpusError where it is damaged."""
-    try:
-        root = zipfile.Path(path)
-    except zipfile.BadZipFile as error:
-        refuse([Problem(str(path), None, f"cannot be read as zip: {error}", "download it again")])
-    return [root / name for name in root.root.namelist() if not name.endswith("/")]
 
 
 def media_below(paths: list[Path]) -> dict[str, Path]:
