@@ -97,7 +97,7 @@ def test_store_holds_every_clips_frames_in_order(tmp_path):
 def test_clips_without_frames_are_named_with_the_reason_the_first_on_the_terminal(tmp_path):
     folder = tmp_path / "store"
     store = extract(Fake(), folder)
-    assert dict(zip(store.missing.name, store.missing.reason, strict=True)) == {n: why for n, (_, why) in BAD.items()}
+    assert store.missing.to_dict() == {n: why for n, (_, why) in BAD.items()}
     text = frame_store.describe("audio", store, folder)
     assert all(f"missing: {name}, " in text for name in BAD)
     silent = extract(Fake(bad={name: (NoFrames("silent"), "") for name in NAMES}), tmp_path / "silent")

@@ -317,8 +317,8 @@ def test_broken_clips_are_named_and_nothing_else_is_lost(models, corpus, tmp_pat
     store = frame_store.extract(encoder, every, every, tmp_path, meta={}, seed=0, n_jobs=1, label="")
     broken = [] if name == "bert" else ["cut", "empty", "noise", "text"]
     broken += {"audio": ["silent"], "video": ["blind"]}.get(encoder.track, [])
-    assert store.missing.name.tolist() == sorted(broken)
-    assert store.missing.reason.str.len().gt(5).all()
+    assert store.missing.index.tolist() == sorted(broken)
+    assert store.missing.str.len().gt(5).all()
     assert store.index.index.tolist() == list(corpus)
     start, stop = store.spans([clip for clip in corpus if clip.startswith("good")]).T
     assert len(set(stop - start)) == 1
