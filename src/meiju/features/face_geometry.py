@@ -83,7 +83,7 @@ class FaceGeometry(Encoder):
     def _parts(self, path: str, notes: list[str]) -> Parts:
         """What a clip's pictures show: the main face and its movement; scenes."""
         found, small = [], []
-        read = pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)
+        read = pictures(path, fps=self.fps, size=SEARCHED, notes=notes)
         for picture in read:
             found.append(faces.find_faces(picture))
             small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))

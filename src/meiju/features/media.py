@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 
 import av
@@ -64,18 +65,14 @@ class Pieces:
         self._notes += [note for note in notes if note not in self._notes]
 
 
-def pictures(path: str | Path, *, fps: float, shorter: int, notes: list[str]) -> Pieces:
-    """Frames [height, width, 3] uint8 RGB of a clip, their shorter side at most `shorter`; at least one.
+def pictures(path: str | Path, *, fps: float, size: int, notes: list[str], square: bool = False) -> Pieces:
+    """Frames [height, width, 3] uint8 RGB of a clip, their shorter side at most `size`; at least one.
 
-    The first frame of each 1/fps interval is kept, counted from the first frame; an interval may have none. There is a
-    MediaError if there is no video track, more than half of it is damaged, or its pictures have more than MAX_PIXELS.
+    square: they are scaled until their shorter side is `size`, then cropped to their centre. The first frame of each
+    1/fps interval is kept, counted from the first frame; an interval may have none. There is a MediaError if there is
+    no video track, more than half of it is damaged, or its pictures have more than MAX_PIXELS.
     """
-    return Pieces(partial(_pictures, path, fps=fps, size=shorter, square=False), KEPT_PICTURES, notes)
-
-
-def squares(path: str | Path, *, fps: float, size: int, notes: list[str]) -> Pieces:
-    """The frames of `pictures`, scaled until their shorter side is `size`, then cropped to their centre."""
-    return Pieces(partial(_pictures, path, fps=fps, size=size, square=True), KEPT_PICTURES, notes)
+    return Pieces(partial(_pictures, path, fps=fps, size=size, square=square), KEPT_PICTURES, notes)
 
 
 def sound(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Pieces:
@@ -213,19 +210,15 @@ def _turned(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of all frames of the track at `rate`, those of an excerpt with what lies around it."""
-    resampler, before = None, None
-    for frame in map(_mixable, track.frames()):
-        form = frame.rate, frame.layout.name, frame.format.name
-        if form != before:
-            if resampler is not None:
-                yield from _samples(resampler.resample(None))
-                notes += {"the sound changes its format midway"} - set(notes)
-            # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
-            before = form
-        yield from _samples(resampler.resample(frame))
-    if resampler is not None:
-        yield from _samples(resampler.resample(None))
+    by_format = groupby(map(_mixable, track.frames()), lambda frame: (frame.rate, frame.layout.name, frame.format.name))
+    for k, (_, frames) in enumerate(by_format):
+        if k == 1:
+            notes.append("the sound changes its format midway")
+        # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
+        for frame in chain(frames, [None]):  # which brings out what waits inside
+            # Where sound needs no resampling, None comes out then.
+            yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None)
 
 
 def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
@@ -237,8 +230,3 @@ def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
     mono = av.AudioFrame.from_ndarray(channels.mean(axis=1)[None], format="fltp", layout="mono")
     mono.sample_rate, mono.pts, mono.time_base = frame.rate, frame.pts, frame.time_base
     return mono
-
-
-def _samples(pieces: Iterable[av.AudioFrame | None]) -> Iterator[np.ndarray]:
-    """Mono frames of packed sound ([1, n] each) as [n]; what waits is None where sound needs no resampling."""
-    return (piece.to_ndarray()[0] for piece in pieces if piece is not None)

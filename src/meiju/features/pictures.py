@@ -9,7 +9,7 @@ import numpy as np
 
 from meiju.features import faces
 from meiju.features.base import Clip, NoFrames, Noted, read_media
-from meiju.features.media import pictures, squares
+from meiju.features.media import pictures
 from meiju.features.tracking import follow_main_face
 
 SEARCHED = 360  # pixels: shorter side of the pictures in which faces are searched
@@ -43,7 +43,7 @@ def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) ->
 
 def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
     if crop != "frame":
-        whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
+        whole = pictures(path, fps=fps, size=max(size, SEARCHED), notes=notes)
         track = follow_main_face([faces.find_faces(picture) for picture in whole])
         if track:
             of_face = FaceSquares(whole, track.faces, size)
@@ -51,7 +51,7 @@ def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> I
         if crop == "face":
             raise NoFrames(MISSING_FACE)
         notes[:] = [NO_FACE]  # what is lost of the pictures is noted again
-    middle = squares(path, fps=fps, size=size, notes=notes)
+    middle = pictures(path, fps=fps, size=size, square=True, notes=notes)
     for _ in middle:  # to know what is lost
         pass
     return middle
