@@ -8,7 +8,7 @@ from meiju.config import Config, ConfigError
 from meiju.features.base import Clip, NoFrames
 from meiju.features.faces import N_BLENDSHAPES, N_FEATURES, describe, find_faces
 from meiju.features.media import write_clip
-from meiju.features.pictures import NO_FACE, read_pictures
+from meiju.features.pictures import NO_FACE, read_squares
 from meiju.features.registry import make_encoder
 from meiju.sample.drawing import draw_face, draw_speaker
 from meiju.utils import packaged
@@ -85,13 +85,17 @@ def clips(face, tmp_path_factory) -> list[Clip]:
 
 
 def test_a_clip_without_a_face_is_encoded_whole_or_not_at_all(clips):
-    somebody, nobody = read_pictures(clips, fps=2, size=32, crop="auto")
-    assert (somebody.note, nobody.note) == ("", NO_FACE)
-    assert np.abs(np.stack(list(nobody.frames)).astype(int) - 90).max() < 6
-    _, missing = read_pictures(clips, fps=2, size=32, crop="face")
-    assert isinstance(missing, NoFrames)
-    assert str(missing) == "no face found"
-    assert all(read.note == "" for read in read_pictures(clips, fps=2, size=32, crop="frame"))
+    def read(clip: Clip, crop: str) -> tuple[np.ndarray, list[str]]:
+        notes = []
+        return np.stack(list(read_squares(clip.path, fps=2, size=32, crop=crop, notes=notes))).astype(int), notes
+
+    somebody, nobody = clips
+    assert read(somebody, "auto")[1] == read(nobody, "frame")[1] == []
+    squares, notes = read(nobody, "auto")
+    assert notes == [NO_FACE]
+    assert np.abs(squares - 90).max() < 6
+    with pytest.raises(NoFrames, match="no face found"):
+        read(nobody, "face")
 
 
 def test_missing_models_are_reported_before_any_work(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from meiju.features import media
 from meiju.features.base import Clip, mean_over_time
 from meiju.features.face_geometry import FaceGeometry
 from meiju.features.media import write_clip
-from meiju.features.pictures import read_pictures
+from meiju.features.pictures import read_squares
 from meiju.features.smart_turn import SmartTurn
 from meiju.sample.drawing import draw_face, draw_speaker
 
@@ -42,12 +42,11 @@ def test_a_film_has_the_frames_of_a_clip(clip, monkeypatch, make):
 
 @pytest.mark.parametrize("crop", ["frame", "auto"])
 def test_a_film_has_the_squares_of_a_clip(clip, monkeypatch, crop):
-    (whole,) = read_pictures([clip], fps=1, size=16, crop=crop)
-    squares = np.stack(list(whole.frames))
+    squares = np.stack(list(read_squares(clip.path, fps=1, size=16, crop=crop, notes=[])))
     monkeypatch.setattr(media, "KEPT_PICTURES", 2)
-    (film,) = read_pictures([clip], fps=1, size=16, crop=crop)
-    assert not isinstance(film.frames, list)
-    np.testing.assert_array_equal(np.stack(list(film.frames)), squares)
+    film = read_squares(clip.path, fps=1, size=16, crop=crop, notes=[])
+    assert not isinstance(film, list)
+    np.testing.assert_array_equal(np.stack(list(film)), squares)
 
 
 @pytest.mark.parametrize("most", [0, 3, 16, 17])

@@ -188,6 +188,11 @@ def test_the_sound_of_a_film_gives_the_frames_of_a_clips(models, clips, monkeypa
     np.testing.assert_allclose(film, whole, atol=1e-4 if most == 0 else 0.05)  # parts overlap there by a frame
 
 
+def in_blocks(sound: np.ndarray) -> Noted:
+    """Sound as it is read for an encoder with a window of 1 s."""
+    return Noted(np.split(sound, range(RATE, len(sound), RATE)), "")
+
+
 def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
     sound = np.random.default_rng(1).normal(0, 0.1, RATE).astype(np.float32)  # its window is 1 s
     model = transformers.WhisperModel.from_pretrained(models / "whisper").eval().encoder
@@ -198,7 +203,7 @@ def test_whisper_gives_what_transformers_gives_for_its_window(models, tmp_path):
         states = [*map(model.layer_norm, wanted.hidden_states[:-1]), wanted.last_hidden_state]
     for layer, state in ((-1, states[-1]), (3, states[3]), (None, usual_of_five(states))):
         encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=layer))
-        (encoded,) = encoder.finish([Noted(sound, "")])
+        (encoded,) = encoder.finish([in_blocks(sound)])
         np.testing.assert_allclose(encoded.frames, state[0], atol=1e-5)
 
 
@@ -209,11 +214,11 @@ def test_whisper_encodes_the_sound_alone_and_no_window(models):
     seen = []
     convolution = encoder.network.encoder.conv1
     convolution.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
-    together = encoder.finish([Noted(sound, "") for sound in sounds])
+    together = encoder.finish([in_blocks(sound) for sound in sounds])
     assert seen == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
     assert [len(frames) for frames, _ in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
     for sound, (frames, _) in zip(sounds, together, strict=True):
-        np.testing.assert_allclose(frames, encoder.finish([Noted(sound, "")])[0].frames, atol=1e-5)
+        np.testing.assert_allclose(frames, encoder.finish([in_blocks(sound)])[0].frames, atol=1e-5)
 
 
 # Pictures
@@ -280,8 +285,8 @@ def test_a_long_sentence_is_cut_and_noted(models):
 def test_no_batch_decides_what_the_others_give(models, clips):
     sound = read_audio(clips[0].path)
     first, second = (encoder_of(models / "hubert", audio=AudioConfig(max_frames=0, layer=3)) for _ in range(2))
-    second.finish([Noted(np.full_like(sound, np.nan), "")])
-    after, alone = (encoder.finish([Noted(sound, "")])[0].frames for encoder in (second, first))
+    second.finish([in_blocks(np.full_like(sound, np.nan))])
+    after, alone = (encoder.finish([in_blocks(sound)])[0].frames for encoder in (second, first))
     np.testing.assert_array_equal(after, alone)
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
 
 from meiju.features import faces
-from meiju.features.base import Clip, NoFrames, Noted, read_media
+from meiju.features.base import NoFrames
 from meiju.features.media import pictures
 from meiju.features.tracking import follow_main_face
 
@@ -33,15 +32,11 @@ class FaceSquares:
         return (_cut(p, face, self.size) for p, face in zip(self.pictures, self.faces, strict=True))
 
 
-def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Noted | NoFrames]:
-    """The pictures of each clip in place of frames: squares [size, size, 3] uint8 RGB, `fps` per second, one by one.
+def read_squares(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
+    """The pictures of a clip as squares [size, size, 3] uint8 RGB, `fps` per second; those of a film are not kept.
 
-    crop: 'auto', 'face' or 'frame'. The squares of a film are not kept.
+    crop: 'auto', 'face' or 'frame'. Raises NoFrames where no face is found and crop is 'face', and MediaError.
     """
-    return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
-
-
-def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
     if crop != "frame":
         whole = pictures(path, fps=fps, size=max(size, SEARCHED), notes=notes)
         track = follow_main_face([faces.find_faces(picture) for picture in whole])

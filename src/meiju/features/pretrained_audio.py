@@ -1,7 +1,7 @@
 """Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM, data2vec-audio, and Whisper's encoder."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from meiju.config import AudioConfig, ConfigError
 from meiju.features import media
-from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, read_media
+from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, read_each
 from meiju.features.media import Pieces
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
@@ -57,13 +57,13 @@ class PretrainedAudio(Pretrained):
         return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
 
     def reader(self) -> Callable[[Sequence[Clip]], list[Noted | NoFrames]]:
-        return partial(_read_sounds, rate=self.rate, block=self.block)
+        return partial(read_each, partial(_read_sound, rate=self.rate, block=self.block))
 
     def finish(self, read: list[Noted | NoFrames]) -> Encoded:
         blocks: list[np.ndarray] = []
         owners: list[int] = []
         for k, sound in enumerate(read):
-            if isinstance(sound, Noted) and isinstance(sound.frames, np.ndarray):
+            if isinstance(sound, Noted) and isinstance(sound.frames, list):
                 blocks += self._blocks(sound.frames)
                 owners += [k] * (len(blocks) - len(owners))
         frames: dict[int, Tensor] = {}
@@ -83,10 +83,9 @@ class PretrainedAudio(Pretrained):
         frames = (self._frames([block])[0].numpy() for block in self._blocks(pieces))
         return mean_over_time(frames, n, self.max_frames)
 
-    def _blocks(self, sound: np.ndarray | Pieces) -> Iterator[np.ndarray]:
-        """Sound in blocks. A last one too short for a single frame is dropped; a clip that short gets silence."""
-        pieces = np.split(sound, range(self.block, len(sound), self.block)) if isinstance(sound, np.ndarray) else sound
-        for k, piece in enumerate(pieces):
+    def _blocks(self, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Blocks as they are encoded: a last one too short for a frame is dropped; a clip that short gets silence."""
+        for k, piece in enumerate(sound):
             least = 0 if k else self._shortest
             if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
                 least = max(least, -(-len(piece) // self._hop) * self._hop)
@@ -160,13 +159,9 @@ class OwnFramesWhisper(nn.Module):
         return BaseModelOutput(encoder.layer_norm(states[-1]), states if output_hidden_states else None)
 
 
-def _read_sounds(clips: Sequence[Clip], *, rate: int, block: int) -> list[Noted | NoFrames]:
-    """The samples [N] of each clip, in place of frames; of a film, its blocks, which are read again."""
-    return [read_media(clip, partial(_read_sound, rate=rate, block=block)) for clip in clips]
-
-
-def _read_sound(path: str, *, rate: int, block: int, notes: list[str]) -> np.ndarray | Pieces:
+def _read_sound(path: str, *, rate: int, block: int, notes: list[str]) -> list[np.ndarray] | Pieces:
+    """A clip's sound in blocks of so many samples, in place of frames; those of a film are read again each time."""
     pieces = media.sound(path, rate=rate, block=block, notes=notes)
     for _ in pieces:  # to know how many there are, and what is lost
         pass
-    return np.concatenate(list(pieces)) if pieces.is_short else pieces
+    return list(pieces) if pieces.is_short else pieces

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from meiju.config import ConfigError, VisualConfig
 from meiju.features import faces
-from meiju.features.base import Clip, Encoded, Noted
-from meiju.features.pictures import read_pictures
+from meiju.features.base import Clip, Encoded, Noted, read_each
+from meiju.features.pictures import read_squares
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -59,7 +59,7 @@ class PretrainedVisual(Pretrained):
         return super().fingerprint() | own | ({} if self.crop == "frame" else faces.fingerprint())
 
     def reader(self) -> Callable[[Sequence[Clip]], list]:
-        return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
+        return partial(read_each, partial(read_squares, fps=self.fps, size=self.size, crop=self.crop))
 
     def finish(self, read: list) -> Encoded:
         encoded: Encoded = list(read)
