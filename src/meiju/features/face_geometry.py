@@ -1,6 +1,7 @@
 """Embedded visual encoder: the expression and the movement of a clip's main face."""
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from meiju.config import ConfigError
 from meiju.features import faces
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_each, read_media
 from meiju.features.media import pictures
 from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.features.tracking import Track, follow_main_face
@@ -47,7 +48,7 @@ class FaceGeometry(Encoder):
         self.bases: Parts = {}  # [components, n] each; none of a part that no clip to learn from showed
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        read = map_in_workers(self._read, clips, n_jobs=self.n_jobs)
+        read = map_in_workers(partial(read_media, read=self._parts), clips, n_jobs=self.n_jobs)
         bar = tqdm(read, "face-geometry learns", total=len(clips), unit="clip", disable=None, leave=False)
         parts = [of_clip.frames for of_clip in bar if isinstance(of_clip, Noted)]
         if not parts:
@@ -60,7 +61,7 @@ class FaceGeometry(Encoder):
         self.dim = sum(map(len, self.bases.values()))
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [self._frames(*read) if isinstance(read, Noted) else read for read in map(self._read, clips)]
+        return [self._frames(*r) if isinstance(r, Noted) else r for r in read_each(self._parts, clips)]
 
     def save(self, folder: Path) -> None:
         arrays = {f"centre_{name}": centre for name, centre in self.centres.items()}
@@ -76,9 +77,6 @@ class FaceGeometry(Encoder):
     def fingerprint(self) -> dict:
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, "lengths": LENGTHS, **faces.fingerprint()}
         return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
-
-    def _read(self, clip: Clip) -> Noted | NoFrames:
-        return read_media(clip, self._parts)
 
     def _parts(self, path: str, notes: list[str]) -> Parts:
         """What a clip's pictures show: the main face and its movement; scenes."""

@@ -154,9 +154,5 @@ def _face(pairs: np.ndarray, scores: np.ndarray) -> Face:
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
     with model_of(name if name in DETECTORS else LANDMARKER) as path:
-        if name in DETECTORS:
-            data = path.read_bytes()
-        else:
-            with zipfile.ZipFile(path) as networks:
-                data = networks.read(name)
+        data = (path if name in DETECTORS else zipfile.Path(path, name)).read_bytes()
         return cv2.dnn.readNetFromTFLite(np.frombuffer(data, np.uint8))

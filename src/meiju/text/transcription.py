@@ -187,11 +187,8 @@ class Transcriber:
         texts = {k: sound.frames for k, sound in enumerate(read) if isinstance(sound, Noted)}
         short = {k: samples for k, samples in texts.items() if not isinstance(samples, str)}
         texts |= zip(short, self._texts(list(short.values())), strict=True)
-        transcripts = []
-        for k, (name, _) in enumerate(clips):
-            sentence, reason = self._sentence(texts[k]) if k in texts else ("", str(read[k]))
-            transcripts.append(Transcript(name, sentence, reason))
-        return transcripts
+        ends = [self._sentence(texts[k]) if k in texts else ("", str(read[k])) for k in range(len(clips))]
+        return [Transcript(name, *end) for (name, _), end in zip(clips, ends, strict=True)]
 
     def _sound(self, path: str, notes: list[str]) -> np.ndarray | str:
         """Samples [N] that fit into the model's window; of longer sound, its text. Raises NoFrames and MediaError."""
