@@ -38,11 +38,11 @@ class Pieces:
     """Pictures or pieces of sound of a clip, to be gone through as often as needed.
 
     Those of a short clip are decoded once. Those of a film are decoded again each time, so that memory does not grow
-    with its length. Going through raises MediaError, at the end too.
+    with its length. Going through raises MediaError, at the end too. decode(notes=...) gives the pieces; kept: how many
+    stay in memory; notes: where to add what was lost.
     """
 
     def __init__(self, decode: Callable[..., Iterator[np.ndarray]], kept: int, notes: list[str]):
-        """decode(notes=...) gives the pieces; kept: how many stay in memory; notes: where to add what was lost."""
         self._decode, self._most, self._notes = decode, kept, notes
         self._kept: list[np.ndarray] | None = None
 
@@ -136,9 +136,10 @@ def read_seconds(path: str | Path) -> float:
 def _pictures(path: str | Path, *, fps: float, size: int, square: bool, notes: list[str]) -> Iterator[np.ndarray]:
     none = True
     with opened_track(path, "video", notes) as track:
+        aspect = float(track.stream.sample_aspect_ratio or 1)  # how many times a stored pixel is as wide as high
         for frame in _sampled(track, fps):
             none = False
-            image = _shown(frame, track.aspect, size, enlarge=square)
+            image = _shown(frame, aspect, size, enlarge=square)
             top, left = ((side - size) // 2 for side in image.shape[:2])
             yield image[top : top + size, left : left + size] if square else image
     if none:

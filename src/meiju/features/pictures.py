@@ -29,7 +29,12 @@ class FaceSquares:
     size: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (_cut(p, face, self.size) for p, face in zip(self.pictures, self.faces, strict=True))
+        for picture, face in zip(self.pictures, self.faces, strict=True):
+            side = max(1, round(MARGIN * face.side))
+            turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
+            # What lies outside the picture repeats its edge.
+            square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
+            yield cv2.resize(square, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
 
 def read_squares(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
@@ -50,11 +55,3 @@ def read_squares(path: str, *, fps: float, size: int, crop: str, notes: list[str
     for _ in middle:  # to know what is lost
         pass
     return middle
-
-
-def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:
-    """The square around a face; what lies outside the picture repeats its edge."""
-    side = max(1, round(MARGIN * face.side))
-    turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
-    square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)

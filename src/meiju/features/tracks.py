@@ -145,11 +145,6 @@ class Track:
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # again, as pictures can grow midway
 
     @property
-    def aspect(self) -> float:
-        """How many times a stored pixel is as wide as high."""
-        return float(self.stream.sample_aspect_ratio or 1)
-
-    @property
     def rate(self) -> float:
         """Pictures per second of a video track."""
         return float(self.stream.average_rate or FALLBACK_RATE)
