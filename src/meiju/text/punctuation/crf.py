@@ -167,7 +167,7 @@ def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
         for clause in re.split(r"[\W_]+", full_width(sentence)):
             single.update(clause)
             pairs.update(a + b for a, b in itertools.pairwise(clause))
-    n_single, n_pairs = sum(single.values()), sum(pairs.values())
+    n_single, n_pairs = single.total(), pairs.total()
     bits = {}
     for pair, count in sorted(pairs.items()):
         if count >= 2:
