@@ -88,8 +88,16 @@ class Model:
         self.pieces = [text[a:b].decode() for a, b in itertools.pairwise(ends)]
         special = {self.begin, self.end, self.unknown}
         self._numbers = {piece: k for k, piece in enumerate(self.pieces) if k not in special}
-        self._normal = self._read_normalisation()
-        self._places = self._read_places()
+        self._normal: dict[int, str] = {}  # by its code point, what a character is replaced by
+        for _ in range(int(self._read("<u4", 2)[0])):
+            point, length = int(self._read("<u4")[0]), int(self._read("u1")[0])
+            self._normal[point] = self._read("<u4", length).tobytes().decode("utf-32-le")
+        self._places: dict[str, slice] = {}  # by its name, where in the file a tensor lies
+        for _ in range(int(self._read("<i4")[0])):
+            name = self._read("u1", int(self._read("<u2")[0])).tobytes().decode()
+            self._read("u1", 5)  # the kind of its numbers, and how many there are
+            start, n_bytes = map(int, self._read("<u8", 2))
+            self._places[name] = slice(start, start + n_bytes)
         self._layers = [self._layer(k) for k in range(self.n_layers)]
 
     def weights(self, name: str, width: int, rows: np.ndarray | None = None) -> np.ndarray:
@@ -109,24 +117,6 @@ class Model:
         values = np.frombuffer(self._data, dtype, n, self._at)
         self._at += values.nbytes
         return values
-
-    def _read_normalisation(self) -> dict[int, str]:
-        """By its code point, what a character is replaced by."""
-        normal = {}
-        for _ in range(int(self._read("<u4", 2)[0])):
-            point, length = int(self._read("<u4")[0]), int(self._read("u1")[0])
-            normal[point] = self._read("<u4", length).tobytes().decode("utf-32-le")
-        return normal
-
-    def _read_places(self) -> dict[str, slice]:
-        """By its name, where in the file a tensor lies."""
-        places = {}
-        for _ in range(int(self._read("<i4")[0])):
-            name = self._read("u1", int(self._read("<u2")[0])).tobytes().decode()
-            self._read("u1", 5)  # the kind of its numbers, and how many there are
-            start, n_bytes = map(int, self._read("<u8", 2))
-            places[name] = slice(start, start + n_bytes)
-        return places
 
     def normalise(self, sentence: str) -> str:
         """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""

@@ -139,7 +139,9 @@ def extract(
         load_fitted(encoder, fitted)
         return load(folder)
     inputs = inputs or {}
-    fit_clips, encoder.n_jobs = _drawn(fit_clips, encoder.learns_from, seed), n_jobs
+    encoder.n_jobs = n_jobs
+    if encoder.learns_from is not None:  # by a random rank that a name alone decides: one more clip changes one at most
+        fit_clips = sorted(fit_clips, key=lambda clip: files.digest([seed, clip.name]))[: encoder.learns_from]
     with files.reserved(folder):
         (folder / "meta.json").unlink(missing_ok=True)
         files.sweep(folder)
@@ -193,11 +195,6 @@ def _write_header(file: BinaryIO, n_frames: int, dim: int) -> None:
     """The header of an .npy file; numpy pads it so that the number of frames, known at the end, fits in place."""
     description = {"descr": "<f2", "fortran_order": False, "shape": (n_frames, dim)}
     np.lib.format.write_array_header_1_0(file, description)
-
-
-def _drawn(clips: Sequence[Clip], n: int | None, seed: int) -> list[Clip]:
-    """At most `n` of the clips, by a random rank that each name alone decides: one more clip changes one at most."""
-    return list(clips) if n is None else sorted(clips, key=lambda clip: files.digest([seed, clip.name]))[:n]
 
 
 def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed: int) -> None:

@@ -41,6 +41,14 @@ class PretrainedAudio(Pretrained):
                 "data2vec-audio) or Whisper"
             )
         self.block = self.processor.n_samples if self.whisper else round(BLOCK * self.rate)
+        # Whether it takes an attention mask: not Whisper, nor a model that normalises over time (HuBERT base).
+        self.masks = not self.whisper and bool(self.processor.return_attention_mask)
+        self.shortest = 1  # samples that give one frame
+        if self.whisper:
+            self.shortest = 2 * self.processor.hop_length  # its second convolution halves the mel frames
+        else:
+            for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
+                self.shortest = (self.shortest - 1) * stride + kernel
         self.budget = max(1, round(config.batch_seconds * self.rate))
         self.dim = self.settings.hidden_size * (2 if self.layer is None else 1)
 
@@ -67,7 +75,7 @@ class PretrainedAudio(Pretrained):
                 blocks += self._blocks(sound.frames)
                 owners += [k] * (len(blocks) - len(owners))
         frames: dict[int, Tensor] = {}
-        for batch in batches([len(block) for block in blocks], self.budget, equal=not self._masks):
+        for batch in batches([len(block) for block in blocks], self.budget, equal=not self.masks):
             frames |= zip(batch, self._frames([blocks[b] for b in batch]), strict=True)
         encoded: Encoded = list(read)
         for k, sound in enumerate(read):
@@ -86,32 +94,12 @@ class PretrainedAudio(Pretrained):
     def _blocks(self, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Blocks as they are encoded: a last one too short for a frame is dropped; a clip that short gets silence."""
         for k, piece in enumerate(sound):
-            least = 0 if k else self._shortest
+            least = 0 if k else self.shortest
             if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
-                least = max(least, -(-len(piece) // self._hop) * self._hop)
+                least = max(least, -(-len(piece) // self.shortest) * self.shortest)
             block = np.pad(piece, (0, max(0, least - len(piece))))
-            if len(block) >= self._shortest:
+            if len(block) >= self.shortest:
                 yield block
-
-    @property
-    def _shortest(self) -> int:
-        """The number of samples that give one frame."""
-        if self.whisper:
-            return self._hop
-        shortest = 1
-        for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
-            shortest = (shortest - 1) * stride + kernel
-        return shortest
-
-    @property
-    def _hop(self) -> int:
-        """Samples between two frames of Whisper's encoder; its second convolution halves the mel frames."""
-        return 2 * self.processor.hop_length
-
-    @property
-    def _masks(self) -> bool:
-        """Whether the model takes an attention mask: not Whisper, nor one that normalises over time (HuBERT base)."""
-        return not self.whisper and bool(self.processor.return_attention_mask)
 
     @torch.inference_mode()
     def _frames(self, blocks: list[np.ndarray]) -> list[Tensor]:
@@ -121,7 +109,7 @@ class PretrainedAudio(Pretrained):
             hidden = self.hidden(input_features=inputs.input_features.to(self.dtype))
         else:
             inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
-            mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
+            mask = {"attention_mask": inputs.attention_mask} if self.masks else {}
             with warnings.catch_warnings():
                 # transformers' WavLM gives torch masks of two types, and torch warns about it.
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
@@ -132,7 +120,7 @@ class PretrainedAudio(Pretrained):
     def _n_frames(self, lengths: list[int]) -> list[int]:
         """How many frames blocks of so many samples have."""
         if self.whisper:
-            return [length // self._hop for length in lengths]
+            return [length // self.shortest for length in lengths]
         return self.network._get_feat_extract_output_lengths(torch.tensor(lengths)).tolist()
 
 
