@@ -11,7 +11,7 @@ from meiju.features.face_geometry import FaceGeometry
 from meiju.features.media import write_clip
 from meiju.features.pictures import read_squares
 from meiju.features.smart_turn import SmartTurn
-from meiju.sample.drawing import draw_face, draw_speaker
+from toy_clips import draw_pictures
 
 RATE = 16_000
 SECONDS = 9  # more than the window of smart-turn
@@ -20,11 +20,9 @@ SECONDS = 9  # more than the window of smart-turn
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    rng, speech = np.random.default_rng(0), np.zeros(SECONDS, np.float32)
-    faces = draw_face(draw_speaker(rng), "happy", "neutral", speech=speech, rng=rng)
     t = np.arange(SECONDS * RATE) / RATE
     tone = 0.4 * np.sin(2 * np.pi * (200 + 20 * t) * t)
-    write_clip(path, faces, tone.astype(np.float32), fps=1)
+    write_clip(path, draw_pictures("happy", n=SECONDS), tone.astype(np.float32), fps=1)
     return Clip("film", "", str(path))
 
 
