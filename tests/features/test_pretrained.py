@@ -334,14 +334,6 @@ def test_weights_of_another_model_are_refused(models, tmp_path):
         encode(tmp_path, [Clip("a", "你想", "")])
 
 
-@pytest.mark.parametrize(("name", "what"), [("bert", "tokenizer"), ("clip", "")])
-def test_a_model_without_its_processor_is_refused_at_once(models, tmp_path, name, what):
-    for file in ("config.json", "model.safetensors"):
-        (tmp_path / file).write_bytes((models / name / file).read_bytes())
-    with pytest.raises(ConfigError, match=f"{tmp_path}.*{what}|{what}.*{tmp_path}"):
-        encoder_of(tmp_path)
-
-
 def test_a_layer_that_is_not_there_and_a_model_that_encodes_nothing_are_refused(models, tmp_path):
     with pytest.raises(ConfigError, match="layers 1 to 5"):
         encoder_of(models / "bert", text=TextConfig(layer=6))

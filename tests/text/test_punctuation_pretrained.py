@@ -131,8 +131,9 @@ def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
     refine.refine(settings, clips, tmp_path / "out", transcribed=clips)
     restorer = punctuation.load_restorer(settings, tmp_path / "out")
     assert all(path.is_file() for path in punctuation.restorer_files(settings, tmp_path / "out"))
-    assert restorer.restore("老师买书吗") == "老师买书吗？"
-    assert "小王喝茶吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
+    restored = restorer.restore_all(sentences)
+    assert restored[-1] == "小王喝茶吗？"
+    assert pd.read_csv(tmp_path / "out" / "transcripts.csv").sentence.tolist() == restored
     assert "spaces at inner marks" in (tmp_path / "out" / "punctuation.csv").read_text(encoding="utf-8")
 
 
