@@ -108,9 +108,8 @@ def write_clip(
         for track, _ in tracks:
             track.codec_context.flags |= Flags.bitexact
         for track, of_track in tracks:
-            for frame in of_track:
+            for frame in chain(of_track, [None]):  # which brings out what waits inside
                 container.mux(track.encode(frame))
-            container.mux(track.encode(None))
 
 
 def read_seconds(path: str | Path) -> float:
@@ -134,15 +133,14 @@ def read_seconds(path: str | Path) -> float:
 
 
 def _pictures(path: str | Path, *, fps: float, size: int, square: bool, notes: list[str]) -> Iterator[np.ndarray]:
-    none = True
+    frame = None
     with opened_track(path, "video", notes) as track:
         aspect = float(track.stream.sample_aspect_ratio or 1)  # how many times a stored pixel is as wide as high
         for frame in _sampled(track, fps):
-            none = False
             image = _shown(frame, aspect, size, enlarge=square)
             top, left = ((side - size) // 2 for side in image.shape[:2])
             yield image[top : top + size, left : left + size] if square else image
-    if none:
+    if frame is None:
         raise MediaError("the video track has no decodable frame")
 
 
@@ -217,8 +215,7 @@ def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray
             notes.append("the sound changes its format midway")
         # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
-        for frame in chain(frames, [None]):  # which brings out what waits inside
-            # Where sound needs no resampling, None comes out then.
+        for frame in chain(frames, [None]):  # where sound needs no resampling, None comes out at the end
             yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None)
 
 

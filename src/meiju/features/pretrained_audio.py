@@ -35,11 +35,8 @@ class PretrainedAudio(Pretrained):
         self.rate = self.processor.sampling_rate
         self.whisper = isinstance(self.processor, transformers.WhisperFeatureExtractor)
         if not self.whisper and not isinstance(self.processor, transformers.Wav2Vec2FeatureExtractor):
-            kind = self.settings.model_type
-            raise ConfigError(
-                f"--streams: {model} is of type {kind}; give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, "
-                "data2vec-audio) or Whisper"
-            )
+            remedy = "give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, data2vec-audio) or Whisper"
+            raise ConfigError(f"--streams: {model} is of type {self.settings.model_type}; {remedy}")
         self.block = self.processor.n_samples if self.whisper else round(BLOCK * self.rate)
         # Whether it takes an attention mask: not Whisper, nor a model that normalises over time (HuBERT base).
         self.masks = not self.whisper and bool(self.processor.return_attention_mask)

@@ -161,10 +161,9 @@ class Transcriber:
         # An encoder without a head would be given one with random weights, and talk nonsense.
         if made_as not in known:
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
+        options = {"dtype": dtype, "device": device, "trust_remote_code": False}
         with hub.loading(self.speech.model, place, made_as):
-            return transformers.pipeline(
-                "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
-            )
+            return transformers.pipeline("automatic-speech-recognition", model=place, **options)
 
     def _options(self) -> dict:
         """What Whisper is given besides the sound; models for English only accept neither a language nor a task."""
