@@ -193,10 +193,9 @@ def test_npy_that_holds_no_frames(place, name):
 def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
     frames = np.random.default_rng(0).normal(size=(9, 3))
     np.save(tmp_path / "a.npy", factor * frames)
-    encoder = NpyFrames(str(tmp_path))
+    encoder, loaded = NpyFrames(str(tmp_path)), NpyFrames(str(tmp_path))
     encoder.fit(named("a"), seed=0)
     encoder.save(tmp_path)
-    loaded = NpyFrames(str(tmp_path))
     loaded.load(tmp_path)
     kept, _ = checked(loaded.encode(named("a"))[0], 3)
     np.testing.assert_allclose(kept.astype(float) * loaded.unit, factor * frames, rtol=1e-3)
@@ -206,7 +205,6 @@ def test_npy_of_any_size_is_kept_as_well(tmp_path, factor):
 def test_two_files_of_one_name_are_no_choice_to_make(place):
     add(place, "two", npy(np.ones(3)))
     encoder = NpyFrames(str(place))
-    encoder.fit(named("half"), seed=0)
     with pytest.raises(ConfigError, match=r"several files for 1 clips \(.*two.npy and .*two.npy\)"):
         encoder.require_one_each(["half", "two"])
     with pytest.raises(ConfigError, match="several files"):
@@ -225,8 +223,7 @@ def test_what_lies_ready_is_known_by_its_contents(place, tmp_path):
     assert NpyFrames(str(place)).contents(known) == before
     add(place, "more", npy(np.ones(3)))
     after = NpyFrames(str(place)).contents(known)
-    assert after.keys() - before.keys() == {"more"}
-    assert {name: after[name] for name in before} == before
+    assert before == {name: contents for name, contents in after.items() if name != "more"} != after
 
 
 # What clips hold
@@ -266,8 +263,6 @@ def test_npy_in_the_folders_of_the_parts(tmp_path):
     encoder.require_one_each(["train_dia0", "deep_dev_dia0"])
     one, other = encoder.encode(named("train_dia0", "deep_dev_dia0"))
     assert (one[0, 0], other[0, 0]) == (0, 1)
-    with pytest.raises(ConfigError, match="several files for 1 clips"):
-        encoder.require_one_each(["dia0"])
 
 
 # The registry

@@ -83,9 +83,9 @@ def test_wav_is_resampled_and_channels_are_averaged(tmp_path, rate, channels):
 
 @pytest.mark.parametrize(("kind", "missing"), [("video", "audio"), ("audio", "video")])
 def test_missing_track_or_file(tmp_path, frames, tone, kind, missing):
-    with pytest.raises(FileNotFoundError):
-        READ[kind](tmp_path / "nowhere.mp4")
     path = tmp_path / "half.mp4"
+    with pytest.raises(FileNotFoundError):
+        READ[kind](path)
     write_clip(path, frames if kind == "video" else None, tone if kind == "audio" else None, fps=8)
     assert len(READ[kind](path))
     with pytest.raises(MediaError, match=f"no {missing} track"):
@@ -116,15 +116,12 @@ def test_of_a_cut_file_what_is_left_is_kept_unless_most_is_gone(tmp_path, capfd,
 
 
 def test_sound_that_changes_its_format_midway_is_kept(tmp_path, tone):
-    joined = b""
+    joined, notes = tmp_path / "joined.aac", []
     for rate, layout in ((16_000, "mono"), (32_000, "mono"), (32_000, "stereo")):
-        with av.open(str(tmp_path / "piece.aac"), "w", format="adts") as container:
+        with joined.open("ab") as file, av.open(file, "w", format="adts") as container:
             track = container.add_stream("aac", rate=rate, layout=layout)
             _encode_sound(container, track, np.repeat(tone[None, :rate], 2 if layout == "stereo" else 1, axis=0))
-        joined += (tmp_path / "piece.aac").read_bytes()
-    (tmp_path / "joined.aac").write_bytes(joined)
-    notes = []
-    assert len(read_audio(tmp_path / "joined.aac", notes=notes)) == pytest.approx(3 * RATE, abs=4096)
+    assert len(read_audio(joined, notes=notes)) == pytest.approx(3 * RATE, abs=4096)
     assert notes == ["the sound changes its format midway"]
 
 
