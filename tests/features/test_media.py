@@ -151,24 +151,22 @@ def test_turned_pictures_are_decoded_upright(tmp_path, degrees, flip):
     corner = np.full((48, 64, 3), 20, np.uint8)
     corner[:16, :16] = 220  # light above on the left
     stored = np.rot90(corner[:, ::-1] if flip else corner, -degrees // 90)  # turning it back, then flipping, shows it
-    _write_video(tmp_path / "turned.mkv", [stored], rotation=(degrees, flip))
+    _write_video(tmp_path / "turned.mkv", stored, rotation=(degrees, flip))
     (shown,) = read_whole_frames(tmp_path / "turned.mkv", fps=8, shorter=48)
     np.testing.assert_allclose(shown, corner, atol=3)
 
 
 def test_pixels_that_are_not_square_are_stretched(tmp_path):
-    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 64, 3)).copy()
-    _write_video(tmp_path / "narrow.mkv", [ramp[:, ::2].copy()], aspect="2:1")
-    _write_video(tmp_path / "flat.mkv", [ramp[::2].copy()], aspect="1:2")
-    for name in ("narrow.mkv", "flat.mkv"):
-        (shown,) = read_whole_frames(tmp_path / name, fps=8, shorter=64)
-        assert shown.shape == (64, 64, 3)
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 64, 3))
+    for stored, aspect in ((ramp[:, ::2], "2:1"), (ramp[::2], "1:2")):
+        _write_video(tmp_path / "squeezed.mkv", stored, aspect=aspect)
+        (shown,) = read_whole_frames(tmp_path / "squeezed.mkv", fps=8, shorter=64)
         np.testing.assert_allclose(shown.astype(int), ramp, atol=6)
 
 
 @pytest.mark.parametrize(("default", "level"), [(1, 150), (None, 50)])
 def test_the_default_track_is_read(tmp_path, default, level):
-    two = [[np.full((32, 32, 3), level, np.uint8)] for level in (50, 150)]
+    two = (np.full((32, 32, 3), level, np.uint8) for level in (50, 150))
     _write_video(tmp_path / "two.mkv", *two, default=default)
     assert read_frames(tmp_path / "two.mkv", fps=8, size=32).mean() == pytest.approx(level, abs=3)
 
@@ -224,24 +222,22 @@ def _encode_sound(container, track, samples: np.ndarray, format: str = "fltp") -
     container.mux([*track.encode(frame), *track.encode(None)])
 
 
-def _write_video(path, *tracks, rotation=None, aspect="1:1", default=None) -> None:
-    """Tracks of frames [height, width, 3] at 8 a second, without loss.
+def _write_video(path, *pictures, rotation=None, aspect="1:1", default=None) -> None:
+    """A track of each picture [height, width, 3], without loss.
 
     rotation: degrees counter-clockwise, and whether to flip sideways after that, which a player has to do; aspect: of a
     pixel; default: the number of the default track.
     """
     with av.open(str(path), "w") as container:
-        options = {"qp": "0", "aspect": aspect}
-        streams = [container.add_stream("libx264", rate=8, options=options) for _ in tracks]
-        for number, (stream, frames) in enumerate(zip(streams, tracks, strict=True)):
-            stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv444p"
+        streams = [container.add_stream("libx264", rate=8, options={"qp": "0", "aspect": aspect}) for _ in pictures]
+        for number, (stream, picture) in enumerate(zip(streams, pictures, strict=True)):
+            stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv444p"
             stream.disposition = Disposition.default if number == default else 0
             if rotation:
                 stream.set_display_rotation(rotation[0], hflip=rotation[1])
-        for stream, frames in zip(streams, tracks, strict=True):
-            for image in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
-            container.mux(stream.encode(None))
+        for stream, picture in zip(streams, pictures, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux([*stream.encode(frame), *stream.encode(None)])
 
 
 def _copy_tracks(source, target, **options) -> None:

@@ -96,8 +96,7 @@ def test_order_and_repetition_of_the_sentences_make_no_difference(tmp_path):
 def test_scores_agree_with_a_count_by_hand():
     # Five true marks, ， 。 ？ ！ 。; three are set, each 。 at an end: two of them right, and no 。 missed.
     table = evaluate(Final("。"), ["好，走。", "走吗？好！", "走。"], spaces=False)
-    assert list(table.index) == [*MARKS, "micro", "macro"]
-    assert list(table.columns) == ["precision", "recall", "f1", "support"]
+    assert (*table, *table.index) == ("precision", "recall", "f1", "support", *MARKS, "micro", "macro")
     assert table.loc["。"].tolist() == pytest.approx([2 / 3, 1, 0.8, 2])
     assert table.loc["micro"].tolist() == pytest.approx([2 / 3, 2 / 5, 0.5, 5])
     assert table.loc["macro", ["precision", "recall", "f1"]].tolist() == pytest.approx([1 / 6, 1 / 4, 0.2])
