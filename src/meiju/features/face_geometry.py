@@ -102,11 +102,10 @@ class FaceGeometry(Encoder):
             return NoFrames(MISSING_FACE)
         shown = ("face", "blendshapes", "movement") if with_face else ("scene",)
         n = len(parts[shown[0]])
-        columns = [
-            (parts[name] - self.centres[name]) @ basis.T if name in shown else np.zeros((n, len(basis)), np.float32)
-            for name, basis in self.bases.items()
-        ]
-        return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
+        columns = {name: np.zeros((n, len(basis)), np.float32) for name, basis in self.bases.items()}
+        columns |= {name: (parts[name] - self.centres[name]) @ self.bases[name].T for name in shown}
+        note = notes if with_face else "; ".join(filter(None, [notes, NO_FACE]))
+        return Noted(np.concatenate(list(columns.values()), axis=1), note)
 
 
 def _movement(track: Track) -> np.ndarray:

@@ -72,10 +72,8 @@ class Restorer:
         sentences = [as_subtitle(sentence) for sentence in sentences] if self.drops_marks else sentences
         parsed = [parse(sentence) for sentence in sentences]
         wanted = iter(self.marks_of([one for one in parsed if one.characters]))
-        return [
-            _put(sentence, one, next(wanted)) if one.characters else sentence
-            for sentence, one in zip(sentences, parsed, strict=True)
-        ]
+        both = zip(sentences, parsed, strict=True)
+        return [_put(sentence, one, next(wanted)) if one.characters else sentence for sentence, one in both]
 
 
 def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> pd.DataFrame:
