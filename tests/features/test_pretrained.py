@@ -190,11 +190,11 @@ def test_whisper_encodes_the_sound_alone_and_no_window(models):
     rng = np.random.default_rng(1)
     sounds = [rng.normal(0, 0.1, n).astype(np.float32) for n in (4800, 4700, 2 * RATE + 1)]
     encoder = encoder_of(models / "whisper", audio=AudioConfig(max_frames=0, layer=-1))
-    seen = []
+    shapes = []
     convolution = encoder.network.encoder.conv1
-    convolution.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    convolution.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     together = encoder.finish([in_blocks(sound) for sound in sounds])
-    assert seen == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
+    assert shapes == [(2, 8, 100), (2, 8, 30), (1, 8, 2)]  # clips, mel bands, mel frames
     assert [len(frames) for frames, _ in together] == [15, 15, 101]  # 50 a second, in blocks of its window of 1 s
     for sound, (frames, _) in zip(sounds, together, strict=True):
         np.testing.assert_allclose(frames, encoder.finish([in_blocks(sound)])[0].frames, atol=1e-5)

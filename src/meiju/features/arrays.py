@@ -102,7 +102,7 @@ class NpyFrames(Encoder):
         return by_name
 
     def _read(self, name: str) -> np.ndarray | NoFrames:
-        """The array as it lies there, a single frame or batch of one aside: [frames, dim]."""
+        """The array as it lies there, but for a single frame or a batch of one: [frames, dim]."""
         entries = self._entries.get(name)
         if entries is None:
             return NoFrames(f"no {name}.npy in {self.place}")

@@ -96,7 +96,7 @@ def describe(stream: str, store: Store, folder: Path) -> str:
 
 
 def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> str:
-    """What to tell where too few clips of a part have frames of the stream, with an example; else "".
+    """What to report where too few clips of a part have frames of the stream, with an example; else "".
 
     parts: the names of the clips of each part. Too few are half of those that have what the stream reads, and none at
     all. A clip without sound or sentence has nothing that could be lost; a pool may lack it in every clip.

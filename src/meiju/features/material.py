@@ -46,7 +46,7 @@ def far_longer(seconds: float, longest: float) -> str:
 
 
 def _tracks(path: str) -> set[str]:
-    """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
+    """The kinds of tracks in a media file, without cover art; of one that cannot be opened, none."""
     try:
         with opened(split_excerpt(path)[0]) as container:
             return CONTENT.keys() & {track.type for track in films(container.streams)}

@@ -53,7 +53,7 @@ class PretrainedAudio(Pretrained):
         return super().fingerprint() | {"modality": "audio", "block": self.block}
 
     def usual_layers(self, depth: int) -> list[range]:
-        """The lower and the middle third, which tell more of emotion than the upper (docs/encoders.md, Sound)."""
+        """The lower and the middle third, which predict emotion better than the upper (docs/encoders.md, Sound)."""
         lower = max(1, round(depth / 3))
         middle = max(lower + 1, round(2 * depth / 3))
         return [range(1, lower + 1), range(min(lower, depth - 1) + 1, min(middle, depth) + 1)]

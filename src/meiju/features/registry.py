@@ -40,7 +40,7 @@ def make_encoder(name: str, config: Config) -> Encoder:
 
 
 def _pretrained(config: Config, model: str) -> Encoder:
-    """What a pretrained model looks at is told by its own configuration."""
+    """The configuration of a pretrained model says what it encodes."""
     import transformers
 
     from meiju.features.pretrained import modality_of

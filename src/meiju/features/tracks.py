@@ -70,7 +70,7 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
 
 
 class _Reader(io.FileIO):
-    """A file as libav reads it: where contents lead to a place that cannot be, it is told so by a number."""
+    """A file as libav reads it: where contents lead to a place that cannot be, it gets the number of an error."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
