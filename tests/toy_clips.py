@@ -1,4 +1,4 @@
-"""Clips of noise, whose packets are large, and clips that are damaged."""
+"""Pictures of a drawn face; clips of noise, whose packets are large, and clips that are damaged."""
 
 from pathlib import Path
 
@@ -6,6 +6,13 @@ import av
 import numpy as np
 
 from meiju.features.media import write_clip
+from meiju.sample.drawing import draw_face, draw_speaker
+
+
+def draw_pictures(emotion: str = "neutral", *, n: int = 3, seed: int = 0) -> np.ndarray:
+    """Pictures [n, 96, 96, 3] of a face whose expression grows; the seed decides who it is."""
+    rng = np.random.default_rng(seed)
+    return draw_face(draw_speaker(rng), emotion, "neutral", speech=np.zeros(n, np.float32), rng=rng)
 
 
 def write_noise(path: Path, *, pictures=True, sound=True, n_pictures: int = 5, seconds: float = 1) -> Path:

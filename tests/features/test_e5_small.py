@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel
 
 from meiju.features import e5_small
 from meiju.features.base import Clip, NoFrames
-from meiju.features.e5_small import PREFIX, E5Small, Model, ModelFile
+from meiju.features.e5_small import PREFIX, E5Small, Model
 from meiju.utils.packaged import packaged_file
 
 CHINESE = ["你去哪儿了", "我真的很生气", "我们明天一起吃饭吧", "别难过,一切都会好的", "他是医生"]
@@ -21,18 +21,13 @@ def embeddings(*sentences: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def file() -> ModelFile:
-    return ModelFile(packaged_file(e5_small.MODEL))
+def model() -> Model:
+    return Model(packaged_file(e5_small.MODEL))
 
 
 @pytest.fixture(scope="module")
-def model(file) -> Model:
-    return Model(file)
-
-
-@pytest.fixture(scope="module")
-def all_pieces(file) -> Tokenizer:
-    return Tokenizer(models.Unigram(list(zip(file.pieces, file.scores, strict=True)), file.unknown))
+def all_pieces(model) -> Tokenizer:
+    return Tokenizer(models.Unigram(list(zip(model.pieces, model.scores, strict=True)), model.unknown))
 
 
 def test_a_sentence_lies_nearest_to_its_translation():
@@ -41,7 +36,7 @@ def test_a_sentence_lies_nearest_to_its_translation():
     assert similarity.argmax(axis=0).tolist() == similarity.argmax(axis=1).tolist() == list(range(len(CHINESE)))
 
 
-# By the name of a module of transformers' BERT, that of its numbers in the file.
+# By the name of a module of transformers' BERT, that of its numbers in the model.
 OF_BERT = {
     "attention.self.query": "q",
     "attention.self.key": "k",
@@ -61,16 +56,16 @@ OF_EMBEDDINGS = {
 
 
 @pytest.fixture(scope="module")
-def bert(file) -> BertModel:
-    """transformers' own network with the weights of the file, but for those of words."""
+def bert(model) -> BertModel:
+    """transformers' own network with the weights of the model, but for those of words."""
     config = BertConfig(
         vocab_size=1,
-        hidden_size=file.width,
-        num_hidden_layers=file.n_layers,
-        num_attention_heads=file.n_heads,
-        intermediate_size=file.hidden,
-        max_position_embeddings=file.positions,
-        layer_norm_eps=file.eps,
+        hidden_size=model.width,
+        num_hidden_layers=model.n_layers,
+        num_attention_heads=model.n_heads,
+        intermediate_size=model.hidden,
+        max_position_embeddings=model.most_tokens,
+        layer_norm_eps=model.eps,
     )
     bert = BertModel(config, add_pooling_layer=False).eval()
     for name, tensor in bert.state_dict().items():
@@ -81,24 +76,24 @@ def bert(file) -> BertModel:
             ours, is_matrix = OF_EMBEDDINGS[name], False
         else:  # words are given as they are
             continue
-        values = file.weights(ours, tensor.shape[1]) if is_matrix else file.floats(ours)
+        values = model.weights(ours, tensor.shape[1]) if is_matrix else model.floats(ours)
         tensor.copy_(torch.from_numpy(values).view(tensor.shape))
     return bert
 
 
 @pytest.mark.parametrize("sentence", [CHINESE[1], ENGLISH[0], "哈" * 3, "一二三四五六七" * 300])
-def test_embeddings_are_those_of_transformers(file, all_pieces, bert, sentence):
-    tokens = [file.begin, *all_pieces.encode(f"▁{PREFIX}{sentence}".replace(" ", "▁")).ids[:510], file.end]
-    words = torch.from_numpy(file.weights("emb.word", file.width, np.array(tokens)))
+def test_embeddings_are_those_of_transformers(model, all_pieces, bert, sentence):
+    tokens = [model.begin, *all_pieces.encode(f"▁{PREFIX}{sentence}".replace(" ", "▁")).ids[:510], model.end]
+    words = torch.from_numpy(model.weights("emb.word", model.width, np.array(tokens)))
     with torch.inference_mode():
         layers = torch.stack(bert(inputs_embeds=words[None], output_hidden_states=True).hidden_states[1:])
     wanted = torch.cat([layers[band, 0].mean(dim=(0, 1)) for band in (slice(4, 8), slice(8, 12))])
     np.testing.assert_allclose(embeddings(sentence)[0], wanted, atol=1e-4)
 
 
-def test_a_sentence_may_name_a_special_token(model, file):
+def test_a_sentence_may_name_a_special_token(model):
     [tokens] = model.tokenize(["你好</s>"])
-    assert tokens.count(file.end) == 1
+    assert tokens.count(model.end) == 1
 
 
 def test_a_sentence_that_is_cut_is_noted():
@@ -111,11 +106,11 @@ SOME = [*CHINESE, *ENGLISH, " ", "  ", "。", "?", "ﷺ", "\u3000", "½", "𝄞"
 
 
 @given(st.lists(st.sampled_from(SOME) | st.text(max_size=5), min_size=1, max_size=5).map("".join))
-def test_a_sentence_is_split_as_by_a_tokenizer_of_all_pieces(model, file, all_pieces, sentence):
+def test_a_sentence_is_split_as_by_a_tokenizer_of_all_pieces(model, all_pieces, sentence):
     normal = model.normalise(sentence)
     wanted = all_pieces.encode("▁" + normal.replace(" ", "▁")).ids
     [[first, *tokens, last]] = model.tokenize([normal])
-    assert (first, last) == (file.begin, file.end)
+    assert (first, last) == (model.begin, model.end)
     assert tokens == wanted
 
 

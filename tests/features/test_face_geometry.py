@@ -9,34 +9,25 @@ from meiju.features.face_geometry import FaceGeometry
 from meiju.features.media import write_clip
 from meiju.features.pictures import NO_FACE
 from meiju.features.registry import make_encoder
-from meiju.sample.drawing import draw_face, draw_speaker
+from toy_clips import draw_pictures
 
 PICTURES = 4  # of a clip, two a second
 
 
-def write(path, frames) -> Clip:
-    write_clip(path, frames, None, fps=2)
-    return Clip(path.stem, "", str(path))
-
-
-def room() -> np.ndarray:
-    return np.linspace(40, 200, 96 * 96, dtype=np.uint8).reshape(96, 96)[..., None].repeat(3, axis=-1)
+NAMES = [f"{emotion}-{person}" for person in range(2) for emotion in ("happy", "sad", "surprise")]
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> dict[str, Clip]:
-    """Two people with three expressions each, an empty room, and no video."""
-    folder, made = tmp_path_factory.mktemp("clips"), {}
-    for person in range(2):
-        for emotion in ("happy", "sad", "surprise"):
-            rng = np.random.default_rng(person)
-            frames = draw_face(draw_speaker(rng), emotion, "neutral", speech=np.zeros(PICTURES, np.float32), rng=rng)
-            made[f"{emotion}-{person}"] = write(folder / f"{emotion}-{person}.mp4", frames)
-    made["nobody"] = write(folder / "nobody.mp4", np.stack([room()] * PICTURES))
-    made["late"] = write(folder / "late.mp4", np.concatenate([np.stack([room()] * 2), frames[2:]]))
-    write_clip(folder / "sound.mp4", None, np.zeros(16_000, np.float32), fps=2)
-    made["sound"] = Clip("sound", "", str(folder / "sound.mp4"))
-    return made
+    """Two people with three expressions each, an empty room, somebody who enters late, and no video."""
+    folder = tmp_path_factory.mktemp("clips")
+    shown = {name: draw_pictures(name[:-2], n=PICTURES, seed=int(name[-1])) for name in NAMES}
+    room = np.linspace(40, 200, 96 * 96, dtype=np.uint8).reshape(96, 96)[..., None].repeat(3, axis=-1)
+    shown["nobody"] = np.stack([room] * PICTURES)
+    shown["late"] = np.concatenate([shown["nobody"][:2], shown[NAMES[-1]][2:]])
+    for name, frames in {**shown, "sound": None}.items():
+        write_clip(folder / name, frames, np.zeros(16_000, np.float32) if name == "sound" else None, fps=2)
+    return {name: Clip(name, "", str(folder / name)) for name in (*shown, "sound")}
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +39,14 @@ def encoder(clips) -> FaceGeometry:
 
 def test_every_second_picture_with_the_face_is_a_frame(encoder, clips):
     happy, late = encoder.encode([clips["happy-0"], clips["late"]])
-    assert happy.frames.shape == (PICTURES / 2, encoder.dim)
-    assert happy.frames.dtype == np.float32
+    assert (happy.frames.shape, happy.frames.dtype) == ((PICTURES / 2, encoder.dim), np.float32)
     assert len(late.frames) == 1  # it begins without a face
-    assert (happy.note, late.note) == ("", "")
+    assert happy.note == late.note == ""
 
 
 def test_the_same_expression_of_somebody_else_lies_nearest(encoder, clips):
-    names = [f"{emotion}-{person}" for person in range(2) for emotion in ("happy", "sad", "surprise")]
     n_face = len(encoder.bases["face"])
-    last = np.array([encoded.frames[-1, :n_face] for encoded in encoder.encode([clips[name] for name in names])])
+    last = np.array([encoded.frames[-1, :n_face] for encoded in encoder.encode([clips[name] for name in NAMES])])
     distances = np.linalg.norm(last[:3, None] - last[None, 3:], axis=-1)
     assert distances.argmin(axis=1).tolist() == [0, 1, 2]
 

@@ -9,9 +9,9 @@ from meiju.features import media
 from meiju.features.base import Clip, mean_over_time
 from meiju.features.face_geometry import FaceGeometry
 from meiju.features.media import write_clip
-from meiju.features.pictures import read_pictures
+from meiju.features.pictures import read_squares
 from meiju.features.smart_turn import SmartTurn
-from meiju.sample.drawing import draw_face, draw_speaker
+from toy_clips import draw_pictures
 
 RATE = 16_000
 SECONDS = 9  # more than the window of smart-turn
@@ -20,11 +20,9 @@ SECONDS = 9  # more than the window of smart-turn
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    rng, speech = np.random.default_rng(0), np.zeros(SECONDS, np.float32)
-    faces = draw_face(draw_speaker(rng), "happy", "neutral", speech=speech, rng=rng)
     t = np.arange(SECONDS * RATE) / RATE
     tone = 0.4 * np.sin(2 * np.pi * (200 + 20 * t) * t)
-    write_clip(path, faces, tone.astype(np.float32), fps=1)
+    write_clip(path, draw_pictures("happy", n=SECONDS), tone.astype(np.float32), fps=1)
     return Clip("film", "", str(path))
 
 
@@ -42,12 +40,11 @@ def test_a_film_has_the_frames_of_a_clip(clip, monkeypatch, make):
 
 @pytest.mark.parametrize("crop", ["frame", "auto"])
 def test_a_film_has_the_squares_of_a_clip(clip, monkeypatch, crop):
-    (whole,) = read_pictures([clip], fps=1, size=16, crop=crop)
-    squares = np.stack(list(whole.frames))
+    squares = np.stack(list(read_squares(clip.path, fps=1, size=16, crop=crop, notes=[])))
     monkeypatch.setattr(media, "KEPT_PICTURES", 2)
-    (film,) = read_pictures([clip], fps=1, size=16, crop=crop)
-    assert not isinstance(film.frames, list)
-    np.testing.assert_array_equal(np.stack(list(film.frames)), squares)
+    film = read_squares(clip.path, fps=1, size=16, crop=crop, notes=[])
+    assert not isinstance(film, list)
+    np.testing.assert_array_equal(np.stack(list(film)), squares)
 
 
 @pytest.mark.parametrize("most", [0, 3, 16, 17])

@@ -10,8 +10,7 @@ from meiju.features import frame_store
 from meiju.features.base import Clip, Encoder, NoFrames, Noted
 from meiju.utils import files
 
-DIM = 3
-CHUNK = Encoder.chunk
+DIM, CHUNK = 3, Encoder.chunk
 NAMES = [f"片段{k:03d}" for k in range(70)]  # three chunks
 CLIPS = [Clip(name, "", "") for name in NAMES]
 STORE = ["frames.npy", "index.csv", "meta.json"]
@@ -33,16 +32,15 @@ BAD = {
 
 
 class Fake(Encoder):
-    """Known frames for every clip; breaks off once `patience` clips are encoded."""
+    """Known frames for every clip; breaks off once `patience` clips are encoded. options: attributes of an Encoder."""
 
-    source = "files"
-
-    def __init__(self, patience: int = 10**9, bad=BAD):
-        self.dim, self.patience, self.bad = 0, patience, bad
-        self.fitted, self.encoded = 0, []
+    def __init__(self, patience: int = 10**9, bad=BAD, **options):
+        vars(self).update({"dim": 0, "patience": patience, "bad": bad, "fitted_on": [], "encoded": []} | options)
 
     def fit(self, clips, *, seed):
-        self.fitted += 1
+        if not clips:
+            raise ConfigError("nothing to learn from")
+        self.fitted_on = [clip.name for clip in clips]
         self.dim = DIM
 
     def save(self, folder):
@@ -64,9 +62,9 @@ class Fake(Encoder):
         return self.bad[clip.name][0] if clip.name in self.bad else frames_of(NAMES.index(clip.name))
 
 
-def extract(encoder, folder: Path, clips=CLIPS, **options) -> frame_store.Store:
+def extract(encoder, folder: Path, clips=CLIPS, to_fit=CLIPS[:3], **options) -> frame_store.Store:
     usual = {"meta": {"encoder": "fake"}, "seed": 0, "n_jobs": 1, "label": "fake"}
-    return frame_store.extract(encoder, clips, options.pop("to_fit", clips[:3]), folder, **usual | options)
+    return frame_store.extract(encoder, clips, to_fit, folder, **usual | options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,30 +81,29 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
 def test_store_holds_every_clips_frames_in_order(tmp_path):
     store = extract(Fake(), tmp_path / "store")
     wanted = {name: frames_of(k).astype(np.float16) for k, name in enumerate(NAMES) if name not in BAD}
-    assert store.frames.dtype == np.float16
-    assert store.dim == DIM
+    assert (store.frames.dtype, store.dim) == (np.float16, DIM)
     np.testing.assert_array_equal(store.frames, np.concatenate(list(wanted.values())))
     assert store.index.index.tolist() == NAMES
     for name, (start, stop) in zip(NAMES, store.spans(NAMES), strict=True):
         np.testing.assert_array_equal(store.frames[start:stop], wanted.get(name, np.empty((0, DIM))))
     np.testing.assert_array_equal(store.spans(NAMES[::-1]), store.spans(NAMES)[::-1])
-    assert store.meta["encoder"] == "fake"
-    assert store.meta["dim"] == DIM
+    assert {"encoder": "fake", "dim": DIM}.items() <= store.meta.items()
 
 
 def test_clips_without_frames_are_named_with_the_reason_the_first_on_the_terminal(tmp_path):
     folder = tmp_path / "store"
     store = extract(Fake(), folder)
-    assert dict(zip(store.missing.name, store.missing.reason, strict=True)) == {n: why for n, (_, why) in BAD.items()}
+    assert store.missing.to_dict() == {n: why for n, (_, why) in BAD.items()}
     text = frame_store.describe("audio", store, folder)
     assert all(f"missing: {name}, " in text for name in BAD)
-    silent = extract(Fake(bad={name: (NoFrames("silent"), "") for name in NAMES}), tmp_path / "silent")
+    silent = extract(Fake(bad=dict.fromkeys(NAMES, (NoFrames("silent"), ""))), tmp_path / "silent")
     assert silent.frames.shape == (0, DIM)
     assert frame_store.checked(np.zeros((1, DIM)), DIM)[1] == ""  # which is zero to begin with
     assert "and 60 more" in frame_store.describe("audio", silent, tmp_path)
 
 
 INFINITE = np.full((1, DIM), np.inf, np.float32)
+SILENT = NoFrames("there is no audio track")
 
 
 @pytest.mark.parametrize(
@@ -114,8 +111,8 @@ INFINITE = np.full((1, DIM), np.inf, np.float32)
     [
         ({0: INFINITE, 1: INFINITE}, []),  # half of a part of four is not most of it
         ({0: INFINITE, 1: INFINITE, 2: np.zeros((1, DIM + 1))}, ["audio: 3 of 4 training clips", f"{NAMES[0]}: has"]),
-        ({k: NoFrames("there is no audio track") for k in (0, 1, 2)}, []),
-        ({k: NoFrames("there is no audio track") for k in range(4)}, ["audio: 4 of 4 training clips", "audio track)"]),
+        (dict.fromkeys(range(3), SILENT), []),
+        (dict.fromkeys(range(4), SILENT), ["audio: 4 of 4 training clips", "audio track)"]),
         ({k: NoFrames("no sentence") for k in range(4, 8)}, []),  # a pool may come without transcripts
         ({k: NoFrames(f"no {NAMES[k]}.npy in x") for k in range(4, 8)}, []),
         ({4: NoFrames("no sentence"), 5: INFINITE, 6: INFINITE}, ["3 of 4 unlabelled"]),
@@ -148,26 +145,21 @@ def test_interrupted_extraction_goes_on_to_the_same_bytes(tmp_path, undisturbed,
     encoder = Fake()
     extract(encoder, folder)
     assert contents(folder) == undisturbed
-    assert encoder.encoded == NAMES[n_kept:]
-    assert encoder.fitted == 0
+    assert (encoder.encoded, encoder.fitted_on) == (NAMES[n_kept:], [])
     assert sorted(path.name for path in folder.iterdir()) == sorted([*STORE, "encoder", ".lock"])
 
 
 def test_fitting_that_failed_or_was_cut_off_is_done_anew_and_a_finished_store_left(tmp_path, undisturbed):
-    class Unfit(Fake):
-        def fit(self, clips, *, seed):
-            raise ConfigError("nothing to learn from")
-
     folder = tmp_path / "store"
     with pytest.raises(ConfigError):
-        extract(Unfit(), folder)
+        extract(Fake(), folder, to_fit=[])
     assert not (folder / "meta.json").exists()
     (folder / "encoder").mkdir(exist_ok=True)
     (folder / "encoder" / "width").write_text("99")
-    for n_fitted, n_encoded in ((1, len(NAMES)), (0, 0)):
+    for fitted_on, encoded in ((NAMES[:3], NAMES), ([], [])):
         encoder = Fake()
-        assert extract(encoder, folder).index.index.tolist() == NAMES
-        assert (encoder.fitted, len(encoder.encoded)) == (n_fitted, n_encoded)
+        extract(encoder, folder)
+        assert (encoder.fitted_on, encoder.encoded) == (fitted_on, encoded)
         assert contents(folder) == undisturbed
 
 
@@ -181,12 +173,6 @@ def test_what_a_store_has_lost_is_made_anew(tmp_path, undisturbed, lost):
     assert (folder / "encoder" / "width").read_text() == str(DIM)
 
 
-class Batched(Fake):
-    """A network: what it encodes together is decided by chunks."""
-
-    light = False
-
-
 INPUTS = {name: f"hash of {name}" for name in NAMES}
 
 
@@ -197,17 +183,17 @@ def extract_changed(encoder, folder: Path, changed: str = "", **options) -> fram
 
 
 @pytest.mark.parametrize(
-    ("kind", "changed", "meta", "encoded"),
+    ("light", "changed", "meta", "encoded"),
     [
-        (Fake, NAMES[40], {}, [NAMES[40]]),
-        (Batched, NAMES[40], {}, NAMES[32:64]),
-        (Fake, NAMES[1], {}, NAMES),  # it was fitted on that one
-        (Fake, NAMES[40], {"code": "older"}, NAMES),
+        (True, NAMES[40], {}, [NAMES[40]]),
+        (False, NAMES[40], {}, NAMES[32:64]),  # what a network encodes together is decided by chunks
+        (True, NAMES[1], {}, NAMES),  # it was fitted on that one
+        (True, NAMES[40], {"code": "older"}, NAMES),
     ],
 )
-def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, kind, changed, meta, encoded):
-    extract_changed(kind(), tmp_path / "first", meta={"encoder": "fake"} | meta)
-    encoder = kind()
+def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, light, changed, meta, encoded):
+    extract_changed(Fake(light=light), tmp_path / "first", meta={"encoder": "fake"} | meta)
+    encoder = Fake(light=light)
     store = extract_changed(encoder, tmp_path / "second", changed)
     assert encoder.encoded == encoded
     assert store.index.input[changed] == "another hash"
@@ -217,61 +203,44 @@ def test_only_clips_that_have_changed_are_encoded_again(tmp_path, undisturbed, k
     pd.testing.assert_frame_equal(store.index.drop(columns="input"), first.index.drop(columns="input"))
 
 
-class Sampling(Fake):
-    """Learns from a few clips."""
-
-    learns_from = 5
-
-    def fit(self, clips, *, seed):
-        super().fit(clips, seed=seed)
-        self.given = [clip.name for clip in clips]
+def test_a_chunk_that_a_network_read_with_one_more_clip_is_encoded_again(tmp_path):
+    extract_changed(Fake(light=False), tmp_path / "first")
+    encoder = Fake(light=False)
+    extract_changed(encoder, tmp_path / "second", clips=CLIPS[:-1])
+    assert encoder.encoded == NAMES[64:-1]
 
 
 def test_a_changed_clip_that_was_not_drawn_to_learn_from_changes_no_other(tmp_path):
     def extract_all(folder, changed="", clips=CLIPS):
-        encoder = Sampling()
+        encoder = Fake(learns_from=5)
         extract_changed(encoder, tmp_path / folder, changed, clips=clips, to_fit=clips)
         return encoder
 
-    first = extract_all("first")
-    assert len(set(first.given)) == Sampling.learns_from
-    assert sorted(first.given) != NAMES[: len(first.given)]
-    other = next(name for name in NAMES if name not in first.given)
+    drawn = extract_all("first").fitted_on
+    assert len(set(drawn)) == 5
+    assert sorted(drawn) != NAMES[:5]
+    other = next(name for name in NAMES if name not in drawn)
     assert extract_all("second", changed=other).encoded == [other]
-    assert extract_all("third", changed=first.given[0]).encoded == NAMES
+    assert extract_all("third", changed=drawn[0]).encoded == NAMES
     # One clip less moves one clip of the draw at most.
-    fewer = extract_all("fourth", clips=[clip for clip in CLIPS if clip.name != first.given[0]])
-    assert set(first.given) - set(fewer.given) == {first.given[0]}
-
-
-class Shared(Fake):
-    """Worker processes share its clips."""
-
-    track = "audio"
+    fewer = extract_all("fourth", clips=[clip for clip in CLIPS if clip.name != drawn[0]]).fitted_on
+    assert set(drawn) - set(fewer) == {drawn[0]}
 
 
 def test_parts_of_several_workers_make_the_same_store(tmp_path, undisturbed):
-    extract(Shared(), tmp_path / "store", n_jobs=2)
+    extract(Fake(track="audio"), tmp_path / "store", n_jobs=2)
     assert contents(tmp_path / "store") == undisturbed
     assert not (tmp_path / "store" / "parts").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("index.csv", lambda text: text.replace(",0,1,,\n", ",-1,1,,\n", 1)),  # a clip's frames begin before the first
-        ("index.csv", lambda _: "name\na\n"),
-        *((name, None) for name in STORE),
-    ],
-)
-def test_a_store_that_is_damaged_or_has_lost_a_file_is_named_in_one_line(tmp_path, name, change):
+BEFORE_THE_FIRST = "name,start,stop,input,note\na,-1,1,,\n"
+
+
+@pytest.mark.parametrize("name", STORE)
+@pytest.mark.parametrize("text", ["name\na\n", BEFORE_THE_FIRST, None])
+def test_a_store_that_is_damaged_or_has_lost_a_file_is_named_in_one_line(tmp_path, name, text):
     extract(Fake(), tmp_path / "store")
     path = tmp_path / "store" / name
-    if change:
-        text = path.read_text(encoding="utf-8")
-        assert change(text) != text
-        path.write_text(change(text), encoding="utf-8")
-    else:
-        path.unlink()
-    with pytest.raises(files.Damaged, match=rf"{name} is damaged .*delete {tmp_path / 'store'} and"):
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(files.Damaged, match=rf"{name} is damaged .*; delete (it|{tmp_path / 'store'}) and"):
         frame_store.load(tmp_path / "store")

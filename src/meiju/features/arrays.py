@@ -38,17 +38,14 @@ class NpyFrames(Encoder):
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
         """Find the width of a frame, the most common among the first clips, and the unit of these clips' values."""
-        arrays = [self._read(clip.name) for clip in clips[:FITTED_CLIPS]]
-        widths = Counter(
-            array.shape[1] for array in arrays if isinstance(array, np.ndarray) and array.ndim == 2 and array.size
-        )
+        read = [self._read(clip.name) for clip in clips[:FITTED_CLIPS]]
+        arrays = [array for array in read if isinstance(array, np.ndarray)]
+        widths = Counter(array.shape[1] for array in arrays if array.ndim == 2 and array.size)
         if not widths:
-            problem = next(iter(arrays), "the training part is empty")
-            raise ConfigError(
-                f"--streams: {self.place} gives no frames for any of the first clips ({problem}); {WANTED}"
-            )
+            why = next(iter(read), "the training part is empty")
+            raise ConfigError(f"--streams: {self.place} gives no frames for any of the first clips ({why}); {WANTED}")
         self.dim = widths.most_common(1)[0][0]
-        self.unit = _unit([array for array in arrays if isinstance(array, np.ndarray)])
+        self.unit = _unit(arrays)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
         return [self._in_unit(self._read(clip.name)) for clip in clips]
@@ -62,9 +59,7 @@ class NpyFrames(Encoder):
     def missing_input(self, names: Sequence[str]) -> str:
         """What none of these clips has, and what is wanted; "" where some have a file. Raises as `require_one_each`."""
         self.require_one_each(names)
-        if any(name in self._entries for name in names):
-            return ""
-        return f"has a .npy in {self.place}"
+        return "" if any(name in self._entries for name in names) else f"has a .npy in {self.place}"
 
     def require_one_each(self, names: Sequence[str]) -> None:
         """Raise ConfigError if several files have the name of one of these clips: nobody says which is meant."""
@@ -107,7 +102,7 @@ class NpyFrames(Encoder):
         return by_name
 
     def _read(self, name: str) -> np.ndarray | NoFrames:
-        """The array as it lies there, a single frame or batch of one aside: [frames, dim]."""
+        """The array as it lies there, but for a single frame or a batch of one: [frames, dim]."""
         entries = self._entries.get(name)
         if entries is None:
             return NoFrames(f"no {name}.npy in {self.place}")

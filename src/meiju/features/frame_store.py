@@ -6,9 +6,9 @@ index.csv    name, start, stop, input, note: whose frames are whose, a hash of w
 meta.json    the encoder with its settings and versions, its code, and a hash of what it learnt from
 encoder/     what the encoder learnt
 
-Clips are encoded in chunks. Each waits in parts/ until all are done, so memory does not grow with the number of clips,
-and an extraction that was cut off goes on with the chunks that are not there. Where some clips have changed, the frames
-of the others are taken over from an earlier store.
+Clips are encoded in chunks. Each waits in parts/, a small store of its own, until all are done, so memory does not grow
+with the number of clips, and an extraction that was cut off goes on with the chunks that are not there. Where some
+clips have changed, the frames of the others are taken over from an earlier store.
 """
 
 import shutil
@@ -27,7 +27,6 @@ from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted
 from meiju.utils import files
 from meiju.utils.compute import map_in_workers, run_jobs
 
-FILES = ("frames.npy", "index.csv", "meta.json", "encoder/fitted.json")
 COLUMNS = ["start", "stop", "input", "note"]
 MOST = 0.5  # of a part's clips: without more of them, a stream is not what it was taken for
 SHOWN = 10  # missing clips named in the terminal; the file names all
@@ -51,9 +50,9 @@ class Store:
         return self.frames.shape[1]
 
     @property
-    def missing(self) -> pd.DataFrame:
-        """The clips without the stream: name, reason."""
-        return self.index.note[self.index.start == self.index.stop].rename("reason").reset_index()
+    def missing(self) -> pd.Series:
+        """Why a clip lacks the stream, by the name of each such clip."""
+        return self.index.note[self.index.start == self.index.stop]
 
     def spans(self, names: Sequence[str]) -> np.ndarray:
         """Rows of `frames` of each clip, [N, 2] (start, stop), in the order of `names`."""
@@ -87,24 +86,24 @@ def describe(stream: str, store: Store, folder: Path) -> str:
     """What a store holds, and the clips that lack the stream: the first few by name, all of them in index.csv."""
     lines = [f"{stream}: {len(store.frames)} frames of width {store.dim} from {len(store.index)} clips"]
     missing = store.missing
-    notes = store.index.note[store.index.start < store.index.stop]
+    notes = store.index.note.drop(missing.index)
     counts = notes[notes != ""].value_counts().head(SHOWN)
     lines += [f"  {note}: {n} of {len(notes)} clips ({n / len(notes):.1%})" for note, n in counts.items()]
-    lines += [f"  missing: {clip.name}, {clip.reason}" for clip in missing.head(SHOWN).itertuples()]
+    lines += [f"  missing: {name}, {reason}" for name, reason in missing.head(SHOWN).items()]
     if len(missing) > SHOWN:
         lines.append(f"  and {len(missing) - SHOWN} more, see {folder / 'index.csv'}")
     return "\n".join(lines)
 
 
 def shortage(stream: str, store: Store, parts: Mapping[str, Sequence[str]]) -> str:
-    """What to tell where too few clips of a part have frames of the stream, with an example; else "".
+    """What to report where too few clips of a part have frames of the stream, with an example; else "".
 
     parts: the names of the clips of each part. Too few are half of those that have what the stream reads, and none at
     all. A clip without sound or sentence has nothing that could be lost; a pool may lack it in every clip.
     """
-    lines, reasons = [], store.missing.set_index("name").reason
+    lines = []
     for part, names in parts.items():
-        without = reasons.reindex(names).dropna()
+        without = store.missing.reindex(names).dropna()
         absent = ("no ", *ABSENT) if part == "unlabelled" else ABSENT
         n_able = len(names) - sum(reason.startswith(absent) for reason in without)
         n_lost = len(without) - (len(names) - n_able)
@@ -140,7 +139,9 @@ def extract(
         load_fitted(encoder, fitted)
         return load(folder)
     inputs = inputs or {}
-    fit_clips, encoder.n_jobs = _drawn(fit_clips, encoder.learns_from, seed), n_jobs
+    encoder.n_jobs = n_jobs
+    if encoder.learns_from is not None:  # by a random rank that a name alone decides: one more clip changes one at most
+        fit_clips = sorted(fit_clips, key=lambda clip: files.digest([seed, clip.name]))[: encoder.learns_from]
     with files.reserved(folder):
         (folder / "meta.json").unlink(missing_ok=True)
         files.sweep(folder)
@@ -151,16 +152,19 @@ def extract(
             with files.atomic_folder(fitted) as part:
                 shutil.copytree(known.folder / "encoder", part, dirs_exist_ok=True)
         _fit_or_load(encoder, fit_clips, fitted, seed=seed)
-        plan = _plan(encoder, clips, inputs, known)
+        new = list(clips)
         if known:
-            n_kept = len(clips) - sum(len(new) for _, new in plan)
-            print(f"{label}: {n_kept} of {len(clips)} clips are as they were in {known.folder.name}")
-        todo = [new for _, new in plan if new and not _part(parts, new).exists()]
-        n_todo = sum(map(len, todo))
-        with tqdm(total=len(clips), initial=len(clips) - n_todo, desc=label, unit="clip", disable=None) as bar:
+            new = _changed(encoder, clips, inputs, known)
+            print(f"{label}: {len(clips) - len(new)} of {len(clips)} clips are as they were in {known.folder.name}")
+        chunks = [new[a : a + encoder.chunk] for a in range(0, len(new), encoder.chunk)]
+        todo = [chunk for chunk in chunks if not (_part(parts, chunk) / "meta.json").exists()]
+        n_done = len(clips) - sum(map(len, todo))
+        with tqdm(total=len(clips), initial=n_done, desc=label, unit="clip", disable=None) as bar:
             for k in _encode(encoder, todo, parts, compute or ComputeConfig(), n_jobs):
                 bar.update(len(todo[k]))
-        rows = ((clip.name, *of_clip, inputs.get(clip.name, "")) for clip, of_clip in _encoded(plan, parts, known))
+        names, encoded = {clip.name for clip in new}, _encoded(chunks, parts)
+        of_clips = (next(encoded) if clip.name in names else known.encoded(clip.name) for clip in clips)
+        rows = ((c.name, *of_clip, inputs.get(c.name, "")) for c, of_clip in zip(clips, of_clips, strict=True))
         write(folder, rows, dim=encoder.dim, meta=meta)
         shutil.rmtree(parts, ignore_errors=True)
         encoder.close()
@@ -168,23 +172,22 @@ def extract(
 
 
 def _is_whole(folder: Path) -> bool:
-    return all((folder / name).exists() for name in FILES)
+    return all((folder / name).exists() for name in ("frames.npy", "index.csv", "meta.json", "encoder/fitted.json"))
 
 
 def write(folder: Path, clips: Iterable[tuple[str, np.ndarray, str, str]], *, dim: int, meta: dict) -> None:
     """Write a store of clips: name, frames and note as `checked` gives them, input. meta.json comes last."""
-    rows = []
+    rows, n = [], 0
     with files.atomic_path(folder / "frames.npy") as part, part.open("wb") as file:
         _write_header(file, 0, dim)
         for name, frames, note, source in clips:
             file.write(frames.tobytes())
-            rows.append((name, len(frames), note, source))
-        table = pd.DataFrame(rows, columns=["name", "n", "note", "input"])
+            rows.append((name, n, n + len(frames), source, note))
+            n += len(frames)
         file.seek(0)
-        _write_header(file, int(table.n.sum()), dim)
-    table["stop"] = table.n.cumsum()
-    table["start"] = table.stop - table.n
-    files.write_text(folder / "index.csv", table[["name", *COLUMNS]].to_csv(index=False))
+        _write_header(file, n, dim)
+    table = pd.DataFrame(rows, columns=["name", *COLUMNS])
+    files.write_text(folder / "index.csv", table.to_csv(index=False))
     files.write_json(folder / "meta.json", meta | {"dim": dim})
 
 
@@ -192,11 +195,6 @@ def _write_header(file: BinaryIO, n_frames: int, dim: int) -> None:
     """The header of an .npy file; numpy pads it so that the number of frames, known at the end, fits in place."""
     description = {"descr": "<f2", "fortran_order": False, "shape": (n_frames, dim)}
     np.lib.format.write_array_header_1_0(file, description)
-
-
-def _drawn(clips: Sequence[Clip], n: int | None, seed: int) -> list[Clip]:
-    """At most `n` of the clips, by a random rank that each name alone decides: one more clip changes one at most."""
-    return list(clips) if n is None else sorted(clips, key=lambda clip: files.digest([seed, clip.name]))[:n]
 
 
 def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed: int) -> None:
@@ -220,7 +218,6 @@ def load_fitted(encoder: Encoder, folder: Path) -> None:
 
 
 Checked = tuple[np.ndarray, str]  # of a clip, its frames and the note on them, or why there are none
-Plan = list[tuple[Sequence[Clip], Sequence[Clip]]]  # chunks of clips, and those of a chunk that are to be encoded
 
 
 def _find_earlier(folders: Sequence[Path], meta: dict) -> Store | None:
@@ -234,27 +231,27 @@ def _find_earlier(folders: Sequence[Path], meta: dict) -> Store | None:
     return None
 
 
-def _plan(encoder: Encoder, clips: Sequence[Clip], inputs: Mapping[str, str], known: Store | None) -> Plan:
-    """The chunks of clips, each with its clips that no earlier store knows.
+def _changed(encoder: Encoder, clips: Sequence[Clip], inputs: Mapping[str, str], known: Store) -> list[Clip]:
+    """The clips that are not in an earlier store as they are now.
 
-    A network sees a chunk as one batch, which decides the last digits: there, a chunk is taken over as a whole, from
+    A network reads a chunk as one batch, which decides the last digits: there, a chunk is taken over as a whole, from
     a store in which it was one, or not at all.
     """
-    plan, before = [], known.index.input.to_dict() if known else {}
+    changed, before = [], known.index.input.to_dict()
     for a in range(0, len(clips), encoder.chunk):
         chunk = clips[a : a + encoder.chunk]
-        new = chunk if known is None else [clip for clip in chunk if before.get(clip.name) != inputs[clip.name]]
-        if known and not encoder.light:
-            same_batch = list(known.index.index[a : a + len(chunk)]) == [clip.name for clip in chunk]
+        new = [clip for clip in chunk if before.get(clip.name) != inputs[clip.name]]
+        if not encoder.light:
+            same_batch = list(known.index.index[a : a + encoder.chunk]) == [clip.name for clip in chunk]
             new = chunk if new or not same_batch else []
-        plan.append((chunk, new))
-    return plan
+        changed += new
+    return changed
 
 
 def _encode(
     encoder: Encoder, todo: Sequence[Sequence[Clip]], parts: Path, compute: ComputeConfig, n_jobs: int
 ) -> Iterator[int]:
-    """Encode chunks of clips, each into a file of its own; yields the number of each as it ends.
+    """Encode chunks of clips, each into a store of its own; yields the number of each as it ends.
 
     A large network runs in this process, which a GPU belongs to, while workers read ahead.
     """
@@ -265,39 +262,30 @@ def _encode(
         yield from run_jobs(compute, _encode_part, jobs, n_jobs=n_jobs, folder=parts)
     elif todo:
         for k, read in enumerate(map_in_workers(encoder.reader(), todo, n_jobs=n_jobs)):
-            _write_part(_part(parts, todo[k]), encoder.finish(read), encoder.dim)
+            _write_part(parts, todo[k], encoder.finish(read), encoder.dim)
             yield k
-
-
-def _encoded(plan: Plan, parts: Path, known: Store | None) -> Iterator[tuple[Clip, Checked]]:
-    """Clips in order with their frames, which are taken from `known` where they are not new."""
-    for chunk, new in plan:
-        names = [clip.name for clip in new]
-        encoded = dict(zip(names, _read_part(_part(parts, new)), strict=True)) if new else {}
-        for clip in chunk:
-            yield clip, encoded[clip.name] if clip.name in encoded else known.encoded(clip.name)
-
-
-def _part(parts: Path, clips: Sequence[Clip]) -> Path:
-    """Where the frames of exactly these clips wait."""
-    return parts / f"{files.digest([clip.name for clip in clips])}.npz"
 
 
 def _encode_part(encoder: Encoder, clips: Sequence[Clip], parts: Path) -> None:
     """Encode one chunk and keep it; runs in a worker process."""
-    _write_part(_part(parts, clips), encoder.encode(clips), encoder.dim)
+    _write_part(parts, clips, encoder.encode(clips), encoder.dim)
 
 
-def _write_part(path: Path, encoded: Encoded, dim: int) -> None:
-    frames, notes = zip(*(checked(of_clip, dim) for of_clip in encoded), strict=True)
-    with files.atomic_path(path) as part, part.open("wb") as file:
-        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=notes)
+def _write_part(parts: Path, clips: Sequence[Clip], encoded: Encoded, dim: int) -> None:
+    rows = ((clip.name, *checked(of_clip, dim), "") for clip, of_clip in zip(clips, encoded, strict=True))
+    write(_part(parts, clips), rows, dim=dim, meta={})
 
 
-def _read_part(path: Path) -> list[Checked]:
-    with files.reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        frames = np.split(arrays["frames"], np.cumsum(arrays["n"])[:-1])
-        return list(zip(frames, arrays["notes"].tolist(), strict=True))
+def _part(parts: Path, clips: Sequence[Clip]) -> Path:
+    """Where the frames of exactly these clips wait."""
+    return parts / files.digest([clip.name for clip in clips])
+
+
+def _encoded(chunks: Iterable[Sequence[Clip]], parts: Path) -> Iterator[Checked]:
+    """What waits of the clips of these chunks, in order."""
+    for chunk in chunks:
+        store = load(_part(parts, chunk))
+        yield from (store.encoded(clip.name) for clip in chunk)
 
 
 def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> Checked:

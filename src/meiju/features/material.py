@@ -24,10 +24,8 @@ def missing_input(encoder: Encoder, clips: Sequence[Clip]) -> str:
     if encoder.source == "sentence":
         return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
     paths = [clip.path for clip in clips if clip.path]
-    known = [tracks for tracks in map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]) if tracks]
-    if not known or any(encoder.track in tracks for tracks in known):
-        return ""
-    return f"has {CONTENT[encoder.track]}"
+    found = set().union(*map(_tracks, paths[:: max(1, len(paths) // LOOKED_AT)]))
+    return f"has {CONTENT[encoder.track]}" if found and encoder.track not in found else ""
 
 
 def length(path: str) -> float:
@@ -48,7 +46,7 @@ def far_longer(seconds: float, longest: float) -> str:
 
 
 def _tracks(path: str) -> set[str]:
-    """The kinds of tracks in a media file, cover art aside; of one that cannot be opened, none."""
+    """The kinds of tracks in a media file, without cover art; of one that cannot be opened, none."""
     try:
         with opened(split_excerpt(path)[0]) as container:
             return CONTENT.keys() & {track.type for track in films(container.streams)}

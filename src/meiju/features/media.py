@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 
 import av
@@ -37,11 +38,11 @@ class Pieces:
     """Pictures or pieces of sound of a clip, to be gone through as often as needed.
 
     Those of a short clip are decoded once. Those of a film are decoded again each time, so that memory does not grow
-    with its length. Going through raises MediaError, at the end too.
+    with its length. Going through raises MediaError, at the end too. decode(notes=...) gives the pieces; kept: how many
+    stay in memory; notes: where to add what was lost.
     """
 
     def __init__(self, decode: Callable[..., Iterator[np.ndarray]], kept: int, notes: list[str]):
-        """decode(notes=...) gives the pieces; kept: how many stay in memory; notes: where to add what was lost."""
         self._decode, self._most, self._notes = decode, kept, notes
         self._kept: list[np.ndarray] | None = None
 
@@ -64,18 +65,14 @@ class Pieces:
         self._notes += [note for note in notes if note not in self._notes]
 
 
-def pictures(path: str | Path, *, fps: float, shorter: int, notes: list[str]) -> Pieces:
-    """Frames [height, width, 3] uint8 RGB of a clip, their shorter side at most `shorter`; at least one.
+def pictures(path: str | Path, *, fps: float, size: int, notes: list[str], square: bool = False) -> Pieces:
+    """Frames [height, width, 3] uint8 RGB of a clip, their shorter side at most `size`; at least one.
 
-    The first frame of each 1/fps interval is kept, counted from the first frame; an interval may have none. There is a
-    MediaError if there is no video track, more than half of it is damaged, or its pictures have more than MAX_PIXELS.
+    square: they are scaled until their shorter side is `size`, then cropped to their centre. The first frame of each
+    1/fps interval is kept, counted from the first frame; an interval may have none. There is a MediaError if there is
+    no video track, more than half of it is damaged, or its pictures have more than MAX_PIXELS.
     """
-    return Pieces(partial(_pictures, path, fps=fps, size=shorter, square=False), KEPT_PICTURES, notes)
-
-
-def squares(path: str | Path, *, fps: float, size: int, notes: list[str]) -> Pieces:
-    """The frames of `pictures`, scaled until their shorter side is `size`, then cropped to their centre."""
-    return Pieces(partial(_pictures, path, fps=fps, size=size, square=True), KEPT_PICTURES, notes)
+    return Pieces(partial(_pictures, path, fps=fps, size=size, square=square), KEPT_PICTURES, notes)
 
 
 def sound(path: str | Path, *, rate: int, block: int, notes: list[str]) -> Pieces:
@@ -111,9 +108,8 @@ def write_clip(
         for track, _ in tracks:
             track.codec_context.flags |= Flags.bitexact
         for track, of_track in tracks:
-            for frame in of_track:
+            for frame in chain(of_track, [None]):  # which brings out what waits inside
                 container.mux(track.encode(frame))
-            container.mux(track.encode(None))
 
 
 def read_seconds(path: str | Path) -> float:
@@ -137,14 +133,14 @@ def read_seconds(path: str | Path) -> float:
 
 
 def _pictures(path: str | Path, *, fps: float, size: int, square: bool, notes: list[str]) -> Iterator[np.ndarray]:
-    none = True
+    frame = None
     with opened_track(path, "video", notes) as track:
+        aspect = float(track.stream.sample_aspect_ratio or 1)  # how many times a stored pixel is as wide as high
         for frame in _sampled(track, fps):
-            none = False
-            image = _shown(frame, track.aspect, size, enlarge=square)
+            image = _shown(frame, aspect, size, enlarge=square)
             top, left = ((side - size) // 2 for side in image.shape[:2])
             yield image[top : top + size, left : left + size] if square else image
-    if none:
+    if frame is None:
         raise MediaError("the video track has no decodable frame")
 
 
@@ -213,19 +209,14 @@ def _turned(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
 def _resampled(track: Track, rate: int, notes: list[str]) -> Iterator[np.ndarray]:
     """Mono float32 pieces [n] of all frames of the track at `rate`, those of an excerpt with what lies around it."""
-    resampler, before = None, None
-    for frame in map(_mixable, track.frames()):
-        form = frame.rate, frame.layout.name, frame.format.name
-        if form != before:
-            if resampler is not None:
-                yield from _samples(resampler.resample(None))
-                notes += {"the sound changes its format midway"} - set(notes)
-            # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
-            before = form
-        yield from _samples(resampler.resample(frame))
-    if resampler is not None:
-        yield from _samples(resampler.resample(None))
+    by_format = groupby(map(_mixable, track.frames()), lambda frame: (frame.rate, frame.layout.name, frame.format.name))
+    for k, (_, frames) in enumerate(by_format):
+        if k == 1:
+            notes.append("the sound changes its format midway")
+        # A maxval of 1 averages channels; otherwise libav adds them, up to 1.4 times full scale.
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate, options={"rematrix_maxval": "1"})
+        for frame in chain(frames, [None]):  # where sound needs no resampling, None comes out at the end
+            yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None)
 
 
 def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
@@ -237,8 +228,3 @@ def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
     mono = av.AudioFrame.from_ndarray(channels.mean(axis=1)[None], format="fltp", layout="mono")
     mono.sample_rate, mono.pts, mono.time_base = frame.rate, frame.pts, frame.time_base
     return mono
-
-
-def _samples(pieces: Iterable[av.AudioFrame | None]) -> Iterator[np.ndarray]:
-    """Mono frames of packed sound ([1, n] each) as [n]; what waits is None where sound needs no resampling."""
-    return (piece.to_ndarray()[0] for piece in pieces if piece is not None)

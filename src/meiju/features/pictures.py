@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
 
 from meiju.features import faces
-from meiju.features.base import Clip, NoFrames, Noted, read_media
-from meiju.features.media import pictures, squares
+from meiju.features.base import NoFrames
+from meiju.features.media import pictures
 from meiju.features.tracking import follow_main_face
 
 SEARCHED = 360  # pixels: shorter side of the pictures in which faces are searched
@@ -30,20 +29,21 @@ class FaceSquares:
     size: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (_cut(p, face, self.size) for p, face in zip(self.pictures, self.faces, strict=True))
+        for picture, face in zip(self.pictures, self.faces, strict=True):
+            side = max(1, round(MARGIN * face.side))
+            turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
+            # What lies outside the picture repeats its edge.
+            square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
+            yield cv2.resize(square, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
 
-def read_pictures(clips: Sequence[Clip], *, fps: float, size: int, crop: str) -> list[Noted | NoFrames]:
-    """The pictures of each clip in place of frames: squares [size, size, 3] uint8 RGB, `fps` per second, one by one.
+def read_squares(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
+    """The pictures of a clip as squares [size, size, 3] uint8 RGB, `fps` per second; those of a film are not kept.
 
-    crop: 'auto', 'face' or 'frame'. The squares of a film are not kept.
+    crop: 'auto', 'face' or 'frame'. Raises NoFrames where no face is found and crop is 'face', and MediaError.
     """
-    return [read_media(clip, partial(_read, fps=fps, size=size, crop=crop)) for clip in clips]
-
-
-def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> Iterable[np.ndarray]:
     if crop != "frame":
-        whole = pictures(path, fps=fps, shorter=max(size, SEARCHED), notes=notes)
+        whole = pictures(path, fps=fps, size=max(size, SEARCHED), notes=notes)
         track = follow_main_face([faces.find_faces(picture) for picture in whole])
         if track:
             of_face = FaceSquares(whole, track.faces, size)
@@ -51,15 +51,7 @@ def _read(path: str, *, fps: float, size: int, crop: str, notes: list[str]) -> I
         if crop == "face":
             raise NoFrames(MISSING_FACE)
         notes[:] = [NO_FACE]  # what is lost of the pictures is noted again
-    middle = squares(path, fps=fps, size=size, notes=notes)
+    middle = pictures(path, fps=fps, size=size, square=True, notes=notes)
     for _ in middle:  # to know what is lost
         pass
     return middle
-
-
-def _cut(picture: np.ndarray, face: faces.Face, size: int) -> np.ndarray:
-    """The square around a face; what lies outside the picture repeats its edge."""
-    side = max(1, round(MARGIN * face.side))
-    turn = faces.turn_upright(face.centre, MARGIN * face.side, face.angle, side)
-    square = cv2.warpAffine(picture, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)

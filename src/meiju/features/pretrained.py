@@ -65,14 +65,12 @@ class Pretrained(Encoder):
     @cached_property
     def network(self) -> nn.Module:
         """The network, in evaluation mode, on the device. Raises ConfigError if weights are missing."""
-        network, loaded = hub.load(
-            getattr(transformers, self.kind), self.place, dtype=self.dtype, output_loading_info=True
-        )
+        kind = getattr(transformers, self.kind)
+        network, loaded = hub.load(kind, self.place, dtype=self.dtype, output_loading_info=True)
         missing = sorted(key for key in loaded["missing_keys"] if not any(spare in key for spare in SPARE_WEIGHTS))
         if missing:
-            raise ConfigError(
-                f"--streams: {self.place} lacks {len(missing)} weights of the model, such as {missing[0]}"
-            )
+            what = f"{len(missing)} weights of the model, such as {missing[0]}"
+            raise ConfigError(f"--streams: {self.place} lacks {what}")
         return self.part_that_runs(network).to(self.device).eval()
 
     def part_that_runs(self, network: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
 """Frames of pretrained speech models: HuBERT, wav2vec 2.0, WavLM, data2vec-audio, and Whisper's encoder."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from meiju.config import AudioConfig, ConfigError
 from meiju.features import media
-from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, read_media
+from meiju.features.base import Clip, Encoded, NoFrames, Noted, batches, mean_over_time, read_each
 from meiju.features.media import Pieces
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
@@ -35,12 +35,17 @@ class PretrainedAudio(Pretrained):
         self.rate = self.processor.sampling_rate
         self.whisper = isinstance(self.processor, transformers.WhisperFeatureExtractor)
         if not self.whisper and not isinstance(self.processor, transformers.Wav2Vec2FeatureExtractor):
-            kind = self.settings.model_type
-            raise ConfigError(
-                f"--streams: {model} is of type {kind}; give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, "
-                "data2vec-audio) or Whisper"
-            )
+            remedy = "give a model of the kind of wav2vec 2.0 (HuBERT, WavLM, data2vec-audio) or Whisper"
+            raise ConfigError(f"--streams: {model} is of type {self.settings.model_type}; {remedy}")
         self.block = self.processor.n_samples if self.whisper else round(BLOCK * self.rate)
+        # Whether it takes an attention mask: not Whisper, nor a model that normalises over time (HuBERT base).
+        self.masks = not self.whisper and bool(self.processor.return_attention_mask)
+        self.shortest = 1  # samples that give one frame
+        if self.whisper:
+            self.shortest = 2 * self.processor.hop_length  # its second convolution halves the mel frames
+        else:
+            for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
+                self.shortest = (self.shortest - 1) * stride + kernel
         self.budget = max(1, round(config.batch_seconds * self.rate))
         self.dim = self.settings.hidden_size * (2 if self.layer is None else 1)
 
@@ -48,7 +53,7 @@ class PretrainedAudio(Pretrained):
         return super().fingerprint() | {"modality": "audio", "block": self.block}
 
     def usual_layers(self, depth: int) -> list[range]:
-        """The lower and the middle third, which tell more of emotion than the upper (docs/encoders.md, Sound)."""
+        """The lower and the middle third, which predict emotion better than the upper (docs/encoders.md, Sound)."""
         lower = max(1, round(depth / 3))
         middle = max(lower + 1, round(2 * depth / 3))
         return [range(1, lower + 1), range(min(lower, depth - 1) + 1, min(middle, depth) + 1)]
@@ -57,17 +62,17 @@ class PretrainedAudio(Pretrained):
         return OwnFramesWhisper(network.get_encoder()) if self.whisper else network
 
     def reader(self) -> Callable[[Sequence[Clip]], list[Noted | NoFrames]]:
-        return partial(_read_sounds, rate=self.rate, block=self.block)
+        return partial(read_each, partial(_read_sound, rate=self.rate, block=self.block))
 
     def finish(self, read: list[Noted | NoFrames]) -> Encoded:
         blocks: list[np.ndarray] = []
         owners: list[int] = []
         for k, sound in enumerate(read):
-            if isinstance(sound, Noted) and isinstance(sound.frames, np.ndarray):
+            if isinstance(sound, Noted) and isinstance(sound.frames, list):
                 blocks += self._blocks(sound.frames)
                 owners += [k] * (len(blocks) - len(owners))
         frames: dict[int, Tensor] = {}
-        for batch in batches([len(block) for block in blocks], self.budget, equal=not self._masks):
+        for batch in batches([len(block) for block in blocks], self.budget, equal=not self.masks):
             frames |= zip(batch, self._frames([blocks[b] for b in batch]), strict=True)
         encoded: Encoded = list(read)
         for k, sound in enumerate(read):
@@ -83,36 +88,15 @@ class PretrainedAudio(Pretrained):
         frames = (self._frames([block])[0].numpy() for block in self._blocks(pieces))
         return mean_over_time(frames, n, self.max_frames)
 
-    def _blocks(self, sound: np.ndarray | Pieces) -> Iterator[np.ndarray]:
-        """Sound in blocks. A last one too short for a single frame is dropped; a clip that short gets silence."""
-        pieces = np.split(sound, range(self.block, len(sound), self.block)) if isinstance(sound, np.ndarray) else sound
-        for k, piece in enumerate(pieces):
-            least = 0 if k else self._shortest
+    def _blocks(self, sound: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Blocks as they are encoded: a last one too short for a frame is dropped; a clip that short gets silence."""
+        for k, piece in enumerate(sound):
+            least = 0 if k else self.shortest
             if self.whisper:  # the last frame is filled up with silence, so that many clips are of one length
-                least = max(least, -(-len(piece) // self._hop) * self._hop)
+                least = max(least, -(-len(piece) // self.shortest) * self.shortest)
             block = np.pad(piece, (0, max(0, least - len(piece))))
-            if len(block) >= self._shortest:
+            if len(block) >= self.shortest:
                 yield block
-
-    @property
-    def _shortest(self) -> int:
-        """The number of samples that give one frame."""
-        if self.whisper:
-            return self._hop
-        shortest = 1
-        for kernel, stride in zip(self.settings.conv_kernel[::-1], self.settings.conv_stride[::-1], strict=True):
-            shortest = (shortest - 1) * stride + kernel
-        return shortest
-
-    @property
-    def _hop(self) -> int:
-        """Samples between two frames of Whisper's encoder; its second convolution halves the mel frames."""
-        return 2 * self.processor.hop_length
-
-    @property
-    def _masks(self) -> bool:
-        """Whether the model takes an attention mask: not Whisper, nor one that normalises over time (HuBERT base)."""
-        return not self.whisper and bool(self.processor.return_attention_mask)
 
     @torch.inference_mode()
     def _frames(self, blocks: list[np.ndarray]) -> list[Tensor]:
@@ -122,7 +106,7 @@ class PretrainedAudio(Pretrained):
             hidden = self.hidden(input_features=inputs.input_features.to(self.dtype))
         else:
             inputs = self.processor(blocks, sampling_rate=self.rate, return_tensors="pt", padding=True)
-            mask = {"attention_mask": inputs.attention_mask} if self._masks else {}
+            mask = {"attention_mask": inputs.attention_mask} if self.masks else {}
             with warnings.catch_warnings():
                 # transformers' WavLM gives torch masks of two types, and torch warns about it.
                 warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
@@ -133,7 +117,7 @@ class PretrainedAudio(Pretrained):
     def _n_frames(self, lengths: list[int]) -> list[int]:
         """How many frames blocks of so many samples have."""
         if self.whisper:
-            return [length // self._hop for length in lengths]
+            return [length // self.shortest for length in lengths]
         return self.network._get_feat_extract_output_lengths(torch.tensor(lengths)).tolist()
 
 
@@ -160,13 +144,9 @@ class OwnFramesWhisper(nn.Module):
         return BaseModelOutput(encoder.layer_norm(states[-1]), states if output_hidden_states else None)
 
 
-def _read_sounds(clips: Sequence[Clip], *, rate: int, block: int) -> list[Noted | NoFrames]:
-    """The samples [N] of each clip, in place of frames; of a film, its blocks, which are read again."""
-    return [read_media(clip, partial(_read_sound, rate=rate, block=block)) for clip in clips]
-
-
-def _read_sound(path: str, *, rate: int, block: int, notes: list[str]) -> np.ndarray | Pieces:
+def _read_sound(path: str, *, rate: int, block: int, notes: list[str]) -> list[np.ndarray] | Pieces:
+    """A clip's sound in blocks of so many samples, in place of frames; those of a film are read again each time."""
     pieces = media.sound(path, rate=rate, block=block, notes=notes)
     for _ in pieces:  # to know how many there are, and what is lost
         pass
-    return np.concatenate(list(pieces)) if pieces.is_short else pieces
+    return list(pieces) if pieces.is_short else pieces

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from meiju.config import ConfigError, VisualConfig
 from meiju.features import faces
-from meiju.features.base import Clip, Encoded, Noted
-from meiju.features.pictures import read_pictures
+from meiju.features.base import Clip, Encoded, Noted, read_each
+from meiju.features.pictures import read_squares
 from meiju.features.pretrained import Pretrained
 from meiju.utils import hub
 
@@ -43,15 +43,12 @@ class PretrainedVisual(Pretrained):
         if self.crop_to > self.size:
             raise ConfigError(f"--streams: {model} crops pictures of {self.size} pixels to {self.crop_to}")
         vision = getattr(self.settings, "vision_config", self.settings)
+        kind = self.settings.model_type
         if not hasattr(vision, "patch_size"):
-            raise ConfigError(
-                f"--streams: {model} ({self.settings.model_type}) is no vision transformer; give one such as CLIP, "
-                "DINOv2 or ViT"
-            )
-        self.projected = self.settings.model_type in ("clip", "clip_vision_model") and self.layer == -1
-        self.kind = (
-            "CLIPVisionModelWithProjection" if self.projected else KINDS.get(self.settings.model_type, self.kind)
-        )
+            remedy = "give one such as CLIP, DINOv2 or ViT"
+            raise ConfigError(f"--streams: {model} ({kind}) is no vision transformer; {remedy}")
+        self.projected = kind in ("clip", "clip_vision_model") and self.layer == -1
+        self.kind = "CLIPVisionModelWithProjection" if self.projected else KINDS.get(kind, self.kind)
         self.dim = vision.projection_dim if self.projected else vision.hidden_size
 
     def fingerprint(self) -> dict:
@@ -59,7 +56,7 @@ class PretrainedVisual(Pretrained):
         return super().fingerprint() | own | ({} if self.crop == "frame" else faces.fingerprint())
 
     def reader(self) -> Callable[[Sequence[Clip]], list]:
-        return partial(read_pictures, fps=self.fps, size=self.size, crop=self.crop)
+        return partial(read_each, partial(read_squares, fps=self.fps, size=self.size, crop=self.crop))
 
     def finish(self, read: list) -> Encoded:
         encoded: Encoded = list(read)

@@ -40,7 +40,7 @@ def make_encoder(name: str, config: Config) -> Encoder:
 
 
 def _pretrained(config: Config, model: str) -> Encoder:
-    """What a pretrained model looks at is told by its own configuration."""
+    """The configuration of a pretrained model says what it encodes."""
     import transformers
 
     from meiju.features.pretrained import modality_of
@@ -51,8 +51,7 @@ def _pretrained(config: Config, model: str) -> Encoder:
     settings = hub.load(transformers.AutoConfig, model)
     modality = modality_of(settings)
     if modality is None:
-        raise ConfigError(
-            f"--streams: {model} is of the type {settings.model_type}, no encoder of text, sound or pictures"
-        )
+        kind = f"{settings.model_type}, no encoder of text, sound or pictures"
+        raise ConfigError(f"--streams: {model} is of the type {kind}")
     make = {"text": PretrainedText, "audio": PretrainedAudio, "visual": PretrainedVisual}[modality]
     return make(model, getattr(config, modality), pick_device(config.device))

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from meiju.features.base import Clip, Encoded, Encoder, mean_over_time, read_media
+from meiju.features.base import Clip, Encoded, Encoder, mean_over_time, read_each
 from meiju.features.media import sound
 from meiju.utils import files
 from meiju.utils.packaged import model_of, packaged_file
@@ -41,7 +41,7 @@ class SmartTurn(Encoder):
         packaged_file(MODEL)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [read_media(clip, self._frames) for clip in clips]
+        return read_each(self._frames, clips)
 
     def fingerprint(self) -> dict:
         runtime = {package: version(package) for package in ("onnxruntime", "transformers")}

@@ -64,12 +64,10 @@ class TfidfSvd(Encoder):
         self.dim = len(self.components)
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
-        return [
-            self._frame(clip.sentence)[None] if clip.sentence.strip() else NoFrames("no sentence") for clip in clips
-        ]
+        return [self._frames(clip.sentence) if clip.sentence.strip() else NoFrames("no sentence") for clip in clips]
 
-    def _frame(self, sentence: str) -> np.ndarray:
-        """[dim] float32, as scikit-learn's TfidfVectorizer and TruncatedSVD would give it."""
+    def _frames(self, sentence: str) -> np.ndarray:
+        """[1, dim] float32, as scikit-learn's TfidfVectorizer and TruncatedSVD would give it."""
         frame, start = np.zeros(self.dim, np.float32), 0
         for kind, vocabulary in self.vocabularies.items():
             ngrams = self._ngrams(kind, _marked(sentence))
@@ -80,7 +78,7 @@ class TfidfSvd(Encoder):
             # Not a matrix product: the last digits of one depend on the number of threads.
             frame += (self.components[:, columns] * weights).sum(axis=1)
             start += len(vocabulary)
-        return frame / max(np.linalg.norm(frame), 1e-6)
+        return frame[None] / max(np.linalg.norm(frame), 1e-6)
 
     def save(self, folder: Path) -> None:
         (folder / "vocabulary.json").write_text(json.dumps(self.vocabularies, ensure_ascii=False), encoding="utf-8")

@@ -70,8 +70,6 @@ def _smooth(track: dict[int, Face], n_pictures: int) -> Track:
     dense = np.column_stack([np.interp(range(n_pictures), numbers, column) for column in values.T])
     padded = np.pad(dense[:, 2:], ((1, 1), (0, 0)), mode="edge")
     dense[:, 2:] = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
-    faces = [
-        Face(row[:2], float(np.exp(row[2])), float(row[3]), track[k].score if k in track else 0.0)
-        for k, row in enumerate(dense)
-    ]
+    scores = [track[k].score if k in track else 0.0 for k in range(n_pictures)]
+    faces = [Face(row[:2], float(np.exp(row[2])), float(row[3]), s) for row, s in zip(dense, scores, strict=True)]
     return Track(faces, np.isin(np.arange(n_pictures), numbers))

@@ -70,15 +70,13 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
 
 
 class _Reader(io.FileIO):
-    """A file as libav reads it: where contents lead to a place that cannot be, it is told so by a number."""
+    """A file as libav reads it: where contents lead to a place that cannot be, it gets the number of an error."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
             return super().seek(offset, whence)
-        except (ValueError, OverflowError):
-            return -errno.EINVAL
-        except OSError as error:
-            if error.errno != errno.EINVAL:
+        except (ValueError, OverflowError, OSError) as error:
+            if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
                 raise
             return -errno.EINVAL
 
@@ -145,11 +143,6 @@ class Track:
         stream.codec_context.thread_count = 1  # clips are decoded in parallel, one per process
         if stream.type == "video":
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # again, as pictures can grow midway
-
-    @property
-    def aspect(self) -> float:
-        """How many times a stored pixel is as wide as high."""
-        return float(self.stream.sample_aspect_ratio or 1)
 
     @property
     def rate(self) -> float:
@@ -243,10 +236,9 @@ class Track:
         n_decoded = self._n_read - self._n_failed
         n_lost, kind = n_all - n_decoded, self.stream.type
         if 2 * n_lost > n_all:
+            lost = f"{n_lost} of {n_all} packets cannot be decoded"
             reason = f", or have more than {MAX_PIXELS} pixels" if kind == "video" and n_decoded == 0 else ""
-            raise MediaError(
-                f"most of the {kind} track is damaged: {n_lost} of {n_all} packets cannot be decoded{reason}"
-            )
+            raise MediaError(f"most of the {kind} track is damaged: {lost}{reason}")
         if n_lost:
             self.notes.append(f"damaged: {max(1, round(100 * n_lost / n_all))} % of the {kind} track is lost")
 

@@ -148,7 +148,13 @@ def make_sample(root: Path, *, seed: int = 0, sizes: dict[str, int] | None = Non
     sizes: clips of each part, SIZES where none are given; n_jobs: processes that draw. Raises ConfigError if the folder
     holds anything else.
     """
-    _claim(root, seed)
+    # The folder's README notes the seed, so that two samples never mix in it.
+    readme, text = root / "README.txt", README.format(seed=seed)
+    is_this_sample = readme.exists() and readme.read_text(encoding="utf-8") == text
+    if root.exists() and any(root.iterdir()) and not is_this_sample:
+        what = f"{root} holds other data than the sample of seed {seed}"
+        raise ConfigError(f"--corpus.root: {what}; delete it or choose another folder")
+    files.write_text(readme, text)
     clips = plan(seed, sizes or SIZES)
     missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
     files.sweep(root)
@@ -218,12 +224,9 @@ def _plan_clip(seed: int, part: str, number: int) -> dict:
 def _draw_labels(rng: np.random.Generator, *, natural: bool) -> tuple[str, str]:
     """An emotion and an intent: the emotion by its share, the intent by its own and how it goes with the emotion."""
     emotion = str(rng.choice(EMOTIONS, p=NATURAL_EMOTIONS if natural else SELECTED_EMOTIONS))
-    weights = np.array(
-        [
-            share * AFFINITIES.get((emotion, intent), 1) * (natural or (emotion, intent) not in ABSENT_PAIRS)
-            for intent, share in zip(INTENTS, INTENT_SHARES, strict=True)
-        ]
-    )
+    pairs = [(emotion, intent) for intent in INTENTS]
+    weights = np.array(INTENT_SHARES) * [AFFINITIES.get(pair, 1) for pair in pairs]
+    weights *= [natural or pair not in ABSENT_PAIRS for pair in pairs]
     return emotion, str(rng.choice(INTENTS, p=weights / weights.sum()))
 
 
@@ -254,9 +257,8 @@ def _draw_sentence(rng: np.random.Generator, emotion: str, intent: str) -> str:
 
 def is_sample(root: Path | None) -> bool:
     """Whether a folder holds a sample corpus, of any seed."""
-    readme = root and root / "README.txt"
-    first_line = README.partition("\n")[0]
-    return bool(readme) and readme.is_file() and readme.read_bytes().startswith(first_line.encode())
+    readme = root / "README.txt" if root else None
+    return bool(readme) and readme.is_file() and readme.read_bytes().startswith(README.splitlines()[0].encode())
 
 
 def _mark(rng: np.random.Generator, meaning: str) -> str:
@@ -276,17 +278,6 @@ def _pick(rng: np.random.Generator, choices: str) -> str:
     words = choices.split()
     odds = 1 / np.arange(1, len(words) + 1)
     return str(rng.choice(words, p=odds / odds.sum()))
-
-
-def _claim(root: Path, seed: int) -> None:
-    """Note the seed in the folder's README, so that two samples never mix in it."""
-    readme, text = root / "README.txt", README.format(seed=seed)
-    is_sample = readme.exists() and readme.read_text(encoding="utf-8") == text
-    if root.exists() and any(root.iterdir()) and not is_sample:
-        raise ConfigError(
-            f"--corpus.root: {root} holds other data than the sample of seed {seed}; delete it or choose another folder"
-        )
-    files.write_text(readme, text)
 
 
 def _clip_path(root: Path, clip) -> Path:

@@ -161,10 +161,9 @@ class Transcriber:
         # An encoder without a head would be given one with random weights, and talk nonsense.
         if made_as not in known:
             raise ConfigError(f"--speech.model: {self.speech.model} is no speech recognition model: it is a {made_as}")
+        options = {"dtype": dtype, "device": device, "trust_remote_code": False}
         with hub.loading(self.speech.model, place, made_as):
-            return transformers.pipeline(
-                "automatic-speech-recognition", model=place, dtype=dtype, device=device, trust_remote_code=False
-            )
+            return transformers.pipeline("automatic-speech-recognition", model=place, **options)
 
     def _options(self) -> dict:
         """What Whisper is given besides the sound; models for English only accept neither a language nor a task."""
@@ -187,11 +186,8 @@ class Transcriber:
         texts = {k: sound.frames for k, sound in enumerate(read) if isinstance(sound, Noted)}
         short = {k: samples for k, samples in texts.items() if not isinstance(samples, str)}
         texts |= zip(short, self._texts(list(short.values())), strict=True)
-        transcripts = []
-        for k, (name, _) in enumerate(clips):
-            sentence, reason = self._sentence(texts[k]) if k in texts else ("", str(read[k]))
-            transcripts.append(Transcript(name, sentence, reason))
-        return transcripts
+        ends = [self._sentence(texts[k]) if k in texts else ("", str(read[k])) for k in range(len(clips))]
+        return [Transcript(name, *end) for (name, _), end in zip(clips, ends, strict=True)]
 
     def _sound(self, path: str, notes: list[str]) -> np.ndarray | str:
         """Samples [N] that fit into the model's window; of longer sound, its text. Raises NoFrames and MediaError."""

@@ -248,8 +248,8 @@ def clip(case: Case) -> str:
             predictor = Predictor(case.bench.model, device="cpu")
             _check_predictions(predictor, predictor.predict([Clip("a", "好吗", str(path))]))
         case 1:
-            pictures = [*media.pictures(path, fps=4, shorter=24, notes=notes)]
-            pictures += media.squares(path, fps=2, size=16, notes=notes)
+            pictures = [*media.pictures(path, fps=4, size=24, notes=notes)]
+            pictures += media.pictures(path, fps=2, size=16, square=True, notes=notes)
             expect(all(image.ndim == 3 and image.dtype == np.uint8 for image in pictures), "pictures of another form")
         case 2:
             samples = read_audio(path, notes=notes)

@@ -26,14 +26,13 @@ def fingerprint(config: Config) -> dict:
     kind, _, model = config.punctuation.partition(":")
     if kind != "hf":
         return {"punctuation": kind}
-    from meiju.text.punctuation import pretrained
+    from meiju.text.punctuation.pretrained import marks_of_model
 
     try:
-        cache_key = {"punctuation": kind, "model": hub.identity(model), "transformers": version("transformers")}
+        marks_of_model(model)  # refuses a model without marks before any work
+        return {"punctuation": kind, "model": hub.identity(model), "transformers": version("transformers")}
     except hub.MissingModel as error:
         raise hub.MissingModel(f"--punctuation: {error}") from None
-    pretrained.marks_of_model(model)  # refuses a model without marks before any work
-    return cache_key
 
 
 def make_restorer(
@@ -55,10 +54,10 @@ def make_restorer(
             raise
         restorer.save(folder / CRF)
     else:
-        from meiju.text.punctuation import pretrained
+        from meiju.text.punctuation.pretrained import open_pretrained
 
         marked = sorted({sentence for sentence in punctuated if is_punctuated(sentence)})
-        restorer = pretrained.open_pretrained(model, marked, device=pick_device(config.device))
+        restorer = open_pretrained(model, marked, device=pick_device(config.device))
         scores = report(restorer, marked) if marked else None
         record |= {"model": model, "special tokens": restorer.special_tokens}
     files.write_json(folder / RECORD, record)

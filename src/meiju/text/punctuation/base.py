@@ -37,9 +37,8 @@ def is_punctuated(sentence: str) -> bool:
 
 def as_subtitle(sentence: str) -> str:
     """A sentence without its marks, as subtitles give it: a space for one inside it, nothing for one at its end."""
-    return " ".join(
-        "".join(" " if mark in MARKS else c for c, mark in zip(sentence, full_width(sentence), strict=True)).split()
-    )
+    bare = (" " if mark in MARKS else c for c, mark in zip(sentence, full_width(sentence), strict=True))
+    return " ".join("".join(bare).split())
 
 
 def read_sentences(path: Path) -> list[str]:
@@ -54,8 +53,7 @@ def read_sentences(path: Path) -> list[str]:
 class Restorer:
     """Sets marks; what it learnt of them is up to its subclasses, which say after which characters they belong."""
 
-    drops_marks = False
-    """Whether marks that are there are dropped first, so that all sentences look alike."""
+    drops_marks = False  # whether marks that are there are dropped first, so that all sentences look alike
 
     def marks_of(self, sentences: Sequence[Parsed]) -> list[list[str]]:
         """The mark after each character of each sentence, or "". Marks that are there already are not looked at."""
@@ -74,10 +72,8 @@ class Restorer:
         sentences = [as_subtitle(sentence) for sentence in sentences] if self.drops_marks else sentences
         parsed = [parse(sentence) for sentence in sentences]
         wanted = iter(self.marks_of([one for one in parsed if one.characters]))
-        return [
-            _put(sentence, one, next(wanted)) if one.characters else sentence
-            for sentence, one in zip(sentences, parsed, strict=True)
-        ]
+        both = zip(sentences, parsed, strict=True)
+        return [_put(sentence, one, next(wanted)) if one.characters else sentence for sentence, one in both]
 
 
 def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> pd.DataFrame:
@@ -103,10 +99,8 @@ def evaluate(restorer: Restorer, sentences: Sequence[str], *, spaces: bool) -> p
 
 def report(restorer: Restorer, sentences: Sequence[str]) -> pd.DataFrame:
     """`evaluate` of sentences that were not learnt from: a block of rows without hints, and one with spaces."""
-    scores = {
-        name: evaluate(restorer, sentences, spaces=spaces)
-        for name, spaces in (("no spaces", False), ("spaces at inner marks", True))
-    }
+    hints = {"no spaces": False, "spaces at inner marks": True}
+    scores = {name: evaluate(restorer, sentences, spaces=spaces) for name, spaces in hints.items()}
     return pd.concat(scores, names=["hints", "mark"])
 
 
@@ -161,12 +155,8 @@ def _unhinted(parsed: Parsed) -> list[bool]:
 
 def _put(sentence: str, parsed: Parsed, marks: list[str]) -> str:
     """The sentence with those of the marks that it is open to."""
-    some = is_punctuated(sentence)
-    last = len(parsed.characters) - 1
-    pieces, written = [], 0
+    some, last, put = is_punctuated(sentence), len(marks) - 1, list(sentence)
     for i, mark in enumerate(marks):
-        open_to_marks = not parsed.mark[i] and (not some or parsed.gap[i] or i == last)
-        if mark and open_to_marks:
-            pieces += [sentence[written : parsed.position[i] + 1], mark]
-            written = parsed.position[i] + 1
-    return "".join([*pieces, sentence[written:]])
+        if not parsed.mark[i] and (not some or parsed.gap[i] or i == last):
+            put[parsed.position[i]] += mark
+    return "".join(put)

@@ -105,10 +105,8 @@ def fit_and_report(punctuated: Sequence[str], *, seed: int, n_jobs: int = 1) -> 
     """
     sentences = sorted({sentence for sentence in punctuated if is_punctuated(sentence)})
     if len(sentences) < MIN_SENTENCES:
-        raise TooFewSentences(
-            f"{len(sentences)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed); "
-            "give text files of punctuated sentences with --punctuation-texts"
-        )
+        what = f"{len(sentences)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed)"
+        raise TooFewSentences(f"{what}; give text files of punctuated sentences with --punctuation-texts")
     random.Random(seed).shuffle(sentences)
     n_held_out = max(1, round(HELD_OUT * len(sentences)))
     scores = report(CrfRestorer.fit(sentences[n_held_out:], n_jobs=n_jobs), sentences[:n_held_out])
@@ -167,7 +165,7 @@ def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
         for clause in re.split(r"[\W_]+", full_width(sentence)):
             single.update(clause)
             pairs.update(a + b for a, b in itertools.pairwise(clause))
-    n_single, n_pairs = sum(single.values()), sum(pairs.values())
+    n_single, n_pairs = single.total(), pairs.total()
     bits = {}
     for pair, count in sorted(pairs.items()):
         if count >= 2:

@@ -94,11 +94,10 @@ class TokenRestorer(Restorer):
         """Pieces of a sentence by number, each with the character that its mark follows; None where none can."""
         words, ends = zip(*_words(parsed), strict=True)
         ids = self.tokenizer(list(words), add_special_tokens=False)["input_ids"]
-        return [
-            (piece, end if k == len(of_word) else None)
-            for of_word, end in zip(ids, ends, strict=True)
-            for k, piece in enumerate(of_word, 1)
-        ]
+        pieces: list[tuple[int, int | None]] = []
+        for of_word, end in zip(ids, ends, strict=True):
+            pieces += [(piece, end if k == len(of_word) else None) for k, piece in enumerate(of_word, 1)]
+        return pieces
 
     def _probs(self, rows: Sequence[list[int]]) -> list[np.ndarray]:
         """Probabilities [pieces, 1 + marks] of every sentence; windows of like length are read together."""
