@@ -98,7 +98,7 @@ class Bench:
         every = range(N_FOLDS)
         self.stage1 = self.train(dict.fromkeys([*((k,) for k in every), *combinations(every, 2)]))
 
-    def train(self, jobs: dict[tuple[int, ...], Rows | None], *, warm_start: bool = False) -> dict[tuple, Probabilities]:
+    def train(self, jobs: dict[tuple[int, ...], Rows | None], *, warm_start=False) -> dict[tuple, Probabilities]:
         """Predictions of all clips. jobs: pseudo-labelled rows, or none."""
         config, split = self.config, self.split
         data, alike, predictions = {}, defaultdict(list), {}
