@@ -6,15 +6,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from meiju.data.units import Units
-from meiju.evaluation.metrics import (
-    LOG_LOSSES,
-    bootstrap,
-    f1,
-    interval,
-    joint_score,
-    jrbm,
-    score_draws,
-)
+from meiju.evaluation.metrics import LOG_LOSSES, bootstrap, f1, interval, joint_score, jrbm
 
 AVERAGES = ("weighted", "micro")
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40)
@@ -116,14 +108,6 @@ def test_the_interval_of_a_mean_is_that_of_students_t():
     assert interval(values.mean(), drawn, units) == pytest.approx(
         (values.mean() - half, values.mean() + half), rel=0.02
     )
-
-
-@pytest.mark.parametrize("average", AVERAGES)
-def test_draws_with_predictions_of_their_own_are_scored_one_by_one(average):
-    truth, predictions = systems(n_systems=5)
-    draws = score_draws(truth, {task: np.stack([one[task] for one in predictions]) for task in truth}, average)
-    for k, one in enumerate(predictions):
-        assert {name: drawn[k] for name, drawn in draws.items()} == pytest.approx(joint_score(truth, one, average))
 
 
 def test_between_one_or_two_speakers_there_is_no_interval():

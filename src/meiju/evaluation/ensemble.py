@@ -88,9 +88,6 @@ def mean_of(groups: Sequence[FoldPredictions], heads: int | None = None) -> Prob
     return means
 
 
-CHUNK = 2000  # clips whose resampled probabilities are held at once
-
-
 def resample_seeds(
     groups: Sequence[FoldPredictions], *, n_draws: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -106,11 +103,9 @@ def resample_seeds(
         weight = rescaled(rng.multinomial(group.n_seeds, equal, size=(n_draws, len(group.heads))) / group.n_seeds)
         by_member = (weight / len(group.heads)).reshape(n_draws, -1).astype(np.float32)  # [B, C * S]
         for task in TASKS:
-            for start in range(0, len(group.rows), CHUNK):
-                chunk = group.probabilities[task][:, :, start : start + CHUNK]  # [C, S, n, K]
-                mean = by_member @ chunk.reshape(by_member.shape[1], -1)  # [B, n * K]
-                likeliest = mean.reshape(n_draws, *chunk.shape[2:]).argmax(axis=2)
-                decided[task][:, group.rows[start : start + CHUNK]] = likeliest
+            probabilities = group.probabilities[task]  # [C, S, n, K]
+            mean = by_member @ probabilities.reshape(by_member.shape[1], -1)  # [B, n * K]
+            decided[task][:, group.rows] = mean.reshape(n_draws, *probabilities.shape[2:]).argmax(axis=2)
     return decided
 
 
@@ -127,11 +122,11 @@ def rescaled(drawn: np.ndarray) -> np.ndarray:
 
 def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
     """The likeliest labels: columns emotion and intent, indexed by clip name."""
-    wrong = [task for task in TASKS if probabilities[task].shape[1] != len(labels[task])]
-    if wrong:
-        task = wrong[0]
-        what = f"the predictions know {probabilities[task].shape[1]} {task} classes, the corpus {len(labels[task])}"
-        raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
+    for task in TASKS:
+        n_classes = probabilities[task].shape[1]
+        if n_classes != len(labels[task]):
+            what = f"the predictions know {n_classes} {task} classes, the corpus {len(labels[task])}"
+            raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
     decided = {task: labels.decode(task, probabilities[task].argmax(axis=1)) for task in TASKS}
     return pd.DataFrame(decided, index=pd.Index(names, name="name"))
 

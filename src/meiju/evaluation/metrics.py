@@ -22,8 +22,7 @@ def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
 
     Clips without a label, whose number is below 0, are left out.
     """
-    known = truth >= 0
-    return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
+    return float(_resampled_f1(truth, prediction, np.ones((1, len(truth))), average)[0])
 
 
 def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
@@ -80,14 +79,6 @@ def bootstrap(
     return drawn
 
 
-def score_draws(
-    truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray], average: str
-) -> dict[str, np.ndarray]:
-    """E, I and JRBM [n_draws] of predictions that differ by draw, class numbers [n_draws, N] of each task."""
-    e, i = (_f1_of_draws(truth[task], predictions[task], average) for task in ("emotion", "intent"))
-    return {"E": e, "I": i, "JRBM": jrbm(e, i)}
-
-
 def variance(draws: np.ndarray, units: Units) -> float:
     """The variance of an estimate over units, from its bootstrap draws [n_draws]; NaN for fewer than two units.
 
@@ -124,20 +115,7 @@ def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, 
     truth, prediction, draws = truth[known], prediction[known], draws[:, known]
     n_classes = int(max(truth.max(), prediction.max())) + 1
     is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
-    return _f1_of_counts(draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted, average)
-
-
-def _f1_of_draws(truth: np.ndarray, prediction: np.ndarray, average: str) -> np.ndarray:
-    """F1 of each row of predictions [n_draws, N]."""
-    classes = range(int(max(truth.max(), prediction.max())) + 1)
-    hits = np.stack([(prediction[:, truth == k] == k).sum(axis=1) for k in classes], axis=1)  # [n_draws, K]
-    predicted = np.stack([(prediction == k).sum(axis=1) for k in classes], axis=1)
-    support = np.tile(np.bincount(truth, minlength=len(classes)), (len(prediction), 1))
-    return _f1_of_counts(hits, support, predicted, average)
-
-
-def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, average: str) -> np.ndarray:
-    """F1 from the correct, the true and the predicted clips of each class, [n_draws, K] each."""
+    hits, support, predicted = draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted
     if average == "micro":
         return hits.sum(axis=1) / support.sum(axis=1)
     per_class = 2 * hits / np.maximum(support + predicted, 1)
