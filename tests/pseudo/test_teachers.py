@@ -11,7 +11,6 @@ from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS, LabelSet
 from meiju.evaluation import ensemble
 from meiju.pseudo import teachers
-from meiju.pseudo.gates import LeakError
 from meiju.training import members
 from meiju.training.members import Member
 from meiju.utils import files
@@ -119,7 +118,7 @@ def test_a_member_that_trained_on_a_held_out_clip_stops_the_labelling(tmp_path, 
     with np.load(path) as arrays:
         changed = dict(arrays) | {"trained_on": np.append(arrays["trained_on"], first)}
     np.savez(path, **changed)
-    with pytest.raises(LeakError, match=f"1 held-out clips were trained on, the first: {first}"):
+    with pytest.raises(teachers.LeakError, match=f"1 held-out clips were trained on, the first: {first}"):
         teachers.label_pool(CONFIG, TOY, FOLDS, tmp_path)
 
 
