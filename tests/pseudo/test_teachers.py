@@ -160,7 +160,7 @@ def test_pseudo_labels_and_gates_are_read_as_they_were_written(stage1, tmp_path)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda table: table.drop(columns="intent_accepted"), "has no column intent_accepted"),
+        (lambda table: table.drop(columns="intent_accepted"), "intent_accepted"),
         (lambda table: table.iloc[1:], "not all folds have the same clips"),
         (lambda table: table.assign(intent_confidence=1.5), "no probability"),
     ],

@@ -170,21 +170,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
         # x: (E, B, S, D), context: (E, B, C, D), present: (E, B, C) bool -> (E, B, S, D)
-        weight, value = self._attend(x, context, present)
-        mixed = weight @ value  # (E, B, H, S, D/H)
-        return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
-
-    def weights(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
-        """How much each head of each query token attends to each key token: (E, B, H, S, C), summing to 1 over C."""
-        return self._attend(x, context, present)[0]
-
-    def _attend(self, x: Tensor, context: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(x))  # (E, B, H, S, D/H)
         key, value = (self._split(half) for half in self.key_value(context).chunk(2, dim=-1))
         # Written out rather than F.scaled_dot_product_attention: over a handful of tokens its kernels cost more.
         score = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (E, B, H, S, C)
         score = score.masked_fill(~present[:, :, None, None], MASKED)
-        return score.softmax(dim=-1), value
+        mixed = score.softmax(dim=-1) @ value  # (E, B, H, S, D/H)
+        return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)

@@ -74,21 +74,17 @@ def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read what `write` wrote. Raises Damaged where it is not whole."""
+    types = {"fold": int, "task": str, **dict.fromkeys(GATE, float)}
+    with files.reading(folder / "gates.csv"):
+        gates = pd.read_csv(folder / "gates.csv", dtype=types)[list(types)]
     types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **dict.fromkeys(CONFIDENCES, float)}
     types |= {f"{task}_accepted": bool for task in TASKS}
-    path = folder / "gates.csv"
-    with files.reading(path):
-        numbers = {"fold": int, **dict.fromkeys(GATE, float)}
-        gates = pd.read_csv(path, dtype={"task": str, **numbers})[["fold", "task", *GATE]]
-    path = folder / "pseudo_labels.csv"
-    with files.reading(path):
-        table = pd.read_csv(path, dtype=types, keep_default_na=False)
-        lost = set(types) - set(table)
-        if lost:
-            raise ValueError(f"has no column {min(lost)}")
-        if not all(table[column].between(0, 1).all() for column in CONFIDENCES):
+    with files.reading(folder / "pseudo_labels.csv"):
+        table = pd.read_csv(folder / "pseudo_labels.csv", dtype=types, keep_default_na=False)
+        known = table[list(types)]  # raises where one is missing
+        if not all(known[column].between(0, 1).all() for column in CONFIDENCES):
             raise ValueError("a confidence that is no probability")
-        if table.fold.value_counts().nunique() > 1:
+        if known.fold.value_counts().nunique() > 1:
             raise ValueError("not all folds have the same clips")
     return table, gates
 

@@ -72,7 +72,7 @@ class Frames:
     def batch(self, clips: Tensor) -> Batch:
         """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
         gathered = {stream: self._gather(stream, clips) for stream in self.frames}
-        return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
+        return Batch(*({stream: both[k] for stream, both in gathered.items()} for k in (0, 1)))
 
     def _gather(self, stream: str, clips: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.frames[stream]
@@ -226,10 +226,3 @@ def _walk(first: int, n_rows: int, size: int, seed: np.random.SeedSequence) -> I
             waiting = np.concatenate([waiting, first + rng.permutation(n_rows)])
         yield waiting[:size]
         waiting = waiting[size:]
-
-
-def batch_for_all(frames: Frames, clips: Tensor, members: int) -> Batch:
-    """The frames of clip numbers (B,) for every one of `members` members, gathered once."""
-    batch = frames.batch(clips[None])
-    expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
-    return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})
