@@ -117,7 +117,7 @@ class Bench:
                 start = {name: torch.stack([weights[name] for weights in before]) for name in before[0]}
             options = {"heads": config.model.heads[0], "pseudo_ratio": RATIO, "start": start}
             network = train_members(self.frames, members, config.model, config.train, **options)
-            predicted, weights = predict(network, self.frames, np.arange(len(self.frames))), network.weights()
+            predicted, weights = predict(network, self.frames, np.arange(len(self.frames))), network.state_dict()
             for e, key in enumerate(chosen):
                 predictions[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
                 if jobs[key] is None:

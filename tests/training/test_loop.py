@@ -294,7 +294,7 @@ def test_a_stream_that_a_member_never_saw_does_not_move_it(fusion):
 def test_training_can_start_from_given_weights(frames):
     network = dataclasses.replace(MODEL, linear=0.0)  # the head is fitted to the end, wherever it starts
     first = train(frames, three_members(pseudo=False), model=network)
-    start = {key: value.clone() for key, value in first.weights().items()}
+    start = {key: value.clone() for key, value in first.state_dict().items()}
     slow = dataclasses.replace(CONFIG, lr=1e-9, weight_decay=0.0)
     warm = train_members(frames, three_members(pseudo=True), network, slow, heads=2, pseudo_ratio=0.5, start=start)
     assert_same_weights(warm, first, atol=1e-6, rtol=0)

@@ -11,8 +11,6 @@ from meiju.models.fusion import FUSIONS, Logits
 from meiju.models.layers import Batch, InputSpec, MemberRandom, NoRandom, reset
 from meiju.models.logistic_regression import LogisticRegressionHead
 
-HEAD_KEYS = "linear."  # how the names of the head's weights begin on disk; the fusion network's stand as they are
-
 
 class MemberNetwork(nn.Module):
     """The stacked networks of one member per random stream, each initialised from its own stream.
@@ -45,14 +43,3 @@ class MemberNetwork(nn.Module):
             task: ((1 - share) * main[task].softmax(-1) + share * regression[task].softmax(-1)).clamp(min=1e-12).log()
             for task in TASKS
         }
-
-    def weights(self) -> dict[str, Tensor]:
-        """All that the members have learnt, each [E, ...], by its name on disk."""
-        head = {} if self.regression is None else self.regression.state_dict(prefix=HEAD_KEYS)
-        return self.fusion.state_dict() | head
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take over what `weights` gave. Raises RuntimeError where names or shapes differ."""
-        head = {name for name in weights if name.startswith(HEAD_KEYS)}
-        renamed = {name: f"regression.{name.removeprefix(HEAD_KEYS)}" for name in head}
-        self.load_state_dict({renamed.get(name, f"fusion.{name}"): weight for name, weight in weights.items()})

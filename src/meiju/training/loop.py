@@ -42,7 +42,7 @@ def train_members(
     network = MemberNetwork(InputSpec(frames.dims, frames.single, classes), model, heads=heads, random=random)
     _standardise(network, frames, data)
     if start is not None:
-        network.load_weights(start)
+        network.load_state_dict(start)
     fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams, pseudo_ratio=pseudo_ratio)
     draw = BatchSampler(data, config.batch_size, n_pseudo_per_step, frames.device)
     optimizer = _optimizer(network, config)

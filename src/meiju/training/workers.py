@@ -45,22 +45,27 @@ class StageData:
     pseudo: pd.DataFrame | None = None
     start: Path | None = None
 
+    @property
+    def stage(self) -> int:
+        """1, or 2 where there are pseudo-labels."""
+        return 1 if self.pseudo is None else 2
+
     def load_stores(self) -> dict[str, Store]:
         """The store of each stream."""
         return {stream: frame_store.load(path) for stream, path in self.stores.items()}
 
 
-def train(config: Config, data: StageData, members: list[Member], folder: Path, *, stage: int, label: str) -> None:
+def train(config: Config, data: StageData, members: list[Member], folder: Path) -> None:
     """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
     device = pick_device(config.device).type
-    groups = group_members(config, data, members, stage, device)
+    groups = group_members(config, data, members, device)
     todo = [group for group in groups if missing([m for m, _ in group], folder)]
     folder.mkdir(parents=True, exist_ok=True)
     # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
     n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()
     jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
     n_done = len(members) - sum(map(len, todo))
-    with tqdm(total=len(members), initial=n_done, desc=label, unit="member", disable=None) as bar:
+    with tqdm(total=len(members), initial=n_done, desc=f"stage {data.stage}", unit="member", disable=None) as bar:
         for k in run_jobs(config.compute, train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
             bar.update(len(todo[k]))
 
@@ -95,19 +100,19 @@ def load_network(
         shape, weights = read_weights(folder, members)
         # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
         with torch.device("meta"):
-            wanted = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), "meta")).weights()
+            wanted = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), "meta")).state_dict()
         sizes = {key: tuple(weight.shape) for key, weight in weights.items()}
         if sizes != {key: tuple(weight.shape) for key, weight in wanted.items()}:
             raise ValueError("weights of other names or sizes than the settings ask for")
         network = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), device))
-        network.load_weights(weights)
+        network.load_state_dict(weights)
     return network.eval()
 
 
 Group = list[tuple[Member, MemberData]]
 
 
-def group_members(config: Config, data: StageData, members: list[Member], stage: int, device: str) -> list[Group]:
+def group_members(config: Config, data: StageData, members: list[Member], device: str) -> list[Group]:
     """Members that train together: same heads, seed, number of steps and batches; on a GPU as many as fit.
 
     Who trains with whom is decided by the plan and the device alone, never by what is done already. More head counts or
@@ -115,7 +120,7 @@ def group_members(config: Config, data: StageData, members: list[Member], stage:
     """
     alike: dict[tuple, Group] = {}
     for member in members:
-        member_data = _member_data(config, data, member, stage)
+        member_data = _member_data(config, data, member)
         steps = n_steps(config.train, len(member_data.labelled))
         per_step = n_pseudo(member_data, config.train.batch_size, config.stage2.ratio)
         key = (member.heads, member.seed, len(member.held_out), steps, per_step)
@@ -142,27 +147,25 @@ def _most_on_gpu(config: Config, data: StageData, n_clips: int) -> int:
     return max(1, int(GPU_SHARE * memory / (4 * n_clips * values)))
 
 
-def _member_data(config: Config, data: StageData, member: Member, stage: int) -> MemberData:
+def _member_data(config: Config, data: StageData, member: Member) -> MemberData:
     """The rows a member learns from, and its seed."""
     clips = data.clips
-    training = data.folds.merge(clips, on="name", validate="one_to_one")
-    learnt_from = training.name[~training.fold.isin(member.held_out)]
-    rows = np.flatnonzero(clips.name.isin(set(learnt_from)))
+    rows = np.flatnonzero(clips.name.isin(data.folds.name[~data.folds.fold.isin(member.held_out)]))
     classes = {task: len(data.labels[task]) for task in TASKS}
     labels = {task: data.labels.encode(task, clips[task].iloc[rows]) for task in TASKS}
     labelled = hard_rows(rows, labels, classes, config.train.class_weights)
     pseudo = None if data.pseudo is None else _pseudo_rows(config, data, member)
-    if pseudo is not None and len(pseudo) == 0:
-        pseudo = None
-    entropy = [config.seed, stage, member.heads, member.seed, *member.held_out]
+    entropy = [config.seed, data.stage, member.heads, member.seed, *member.held_out]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     return MemberData(labelled, pseudo, seed)
 
 
-def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows:
+def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows | None:
     """The pseudo-labels made for this member's fold, all classes weighted alike; weight 0 where not accepted."""
     (fold,) = member.held_out
     table = data.pseudo[data.pseudo.fold == fold]
+    if len(table) == 0:
+        return None
     number = pd.Series(np.arange(len(data.clips)), index=data.clips.name)
     accepted = {
         task: np.where(table[f"{task}_accepted"], data.labels.encode(task, table[task]), UNKNOWN) for task in TASKS
@@ -187,7 +190,7 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     names = data.clips.name.to_numpy().astype(str)
     frames = Frames(data.load_stores(), list(names), device)
     heads, ratio = members[0].heads, config.stage2.ratio
-    _, start = (None, None) if data.start is None else read_weights(data.start, members)
+    start = None if data.start is None else read_weights(data.start, members)[1]
     network = train_members(
         frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
     )
@@ -200,7 +203,7 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
         unseen = ~np.isin(asked, trained_on)
         arrays = {task: log_probabilities[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
-            weights = {key: value[e].cpu().contiguous() for key, value in network.weights().items()}
+            weights = {key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}
             # The writer of safetensors gives a poorer message on a full disk.
             files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.spec.to_json()}))
         # Last: a member whose predictions lie there is whole.
