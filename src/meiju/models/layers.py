@@ -102,13 +102,6 @@ def splitmix64(state: Tensor) -> Tensor:
     return state
 
 
-class NoRandom(MemberRandom):
-    """In place of random streams where weights are loaded, or only their sizes are asked for: nothing is drawn."""
-
-    def __init__(self, members: int, device: torch.device | str):
-        self.n_members, self.device = members, torch.device(device)
-
-
 class Linear(nn.Module):
     """E linear layers; initialised as torch.nn.Linear is (Kaiming uniform, which is U(±1/sqrt(in)))."""
 
@@ -146,16 +139,18 @@ class LayerNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from each member's own stream."""
+    """Dropout of units or of whole clips, whose masks come from each member's own stream."""
 
-    def __init__(self, rate: float, random: MemberRandom):
+    def __init__(self, rate: float, random: MemberRandom, *, of_clips: bool = False):
         super().__init__()
-        self.rate, self.random = rate, random
+        self.rate, self.random, self.of_clips = rate, random, of_clips
 
     def forward(self, x: Tensor) -> Tensor:
+        # x: (E, B, ...)
         if not self.training or self.rate == 0:
             return x
-        return x * self.random.kept(self.rate, *x.shape[1:]) / (1 - self.rate)
+        shape = (x.shape[1], *[1] * (x.dim() - 2)) if self.of_clips else x.shape[1:]
+        return x * self.random.kept(self.rate, *shape) / (1 - self.rate)
 
 
 class Attention(nn.Module):

@@ -8,15 +8,14 @@ from torch import Tensor, nn
 from meiju.config import ModelConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import FUSIONS, Logits
-from meiju.models.layers import Batch, InputSpec, MemberRandom, NoRandom, reset
+from meiju.models.layers import Batch, InputSpec, MemberRandom, reset
 from meiju.models.logistic_regression import LogisticRegressionHead
 
 
 class MemberNetwork(nn.Module):
     """The stacked networks of one member per random stream, each initialised from its own stream.
 
-    regression: the logistic-regression head, or None where --model.linear is 0. Where `random` is NoRandom, weights
-    hold whatever lies in memory, until they are loaded.
+    regression: the logistic-regression head, or None where --model.linear is 0.
     """
 
     def __init__(self, spec: InputSpec, config: ModelConfig, *, heads: int, random: MemberRandom):
@@ -26,8 +25,7 @@ class MemberNetwork(nn.Module):
         self.regression = LogisticRegressionHead(self.n_members, spec) if config.linear else None
         self.regression_share = config.linear
         self.to(random.device)
-        if not isinstance(random, NoRandom):
-            reset(self, random)
+        reset(self, random)
 
     def forward(self, batch: Batch) -> Logits:
         """The logits that gradient steps learn from: the head takes no part in them, it is fitted by itself."""

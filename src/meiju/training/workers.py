@@ -17,7 +17,7 @@ from meiju.config import Config, ModelConfig
 from meiju.data.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.features import frame_store
 from meiju.features.frame_store import Store
-from meiju.models.layers import InputSpec, NoRandom
+from meiju.models.layers import InputSpec, MemberRandom
 from meiju.models.network import MemberNetwork
 from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
 from meiju.training.loop import predict, train_members
@@ -85,7 +85,7 @@ def read_weights(folder: Path, members: Sequence[Member]) -> tuple[InputSpec, di
             states.append({key: file.get_tensor(key) for key in sorted(file.keys())})
             if not all(weight.is_floating_point() and weight.isfinite().all() for weight in states[-1].values()):
                 raise ValueError("weights that are no finite numbers")
-    return shapes[0], {key: torch.stack([state[key] for state in states]) for key in states[0]}
+    return shapes[0], {key: torch.stack([state[key] for state in states]).float() for key in states[0]}
 
 
 def load_network(
@@ -98,15 +98,14 @@ def load_network(
     (heads,) = {member.heads for member in members}
     with files.reading(folder):
         shape, weights = read_weights(folder, members)
-        # First without memory, so that settings and files that do not fit each other cannot ask for more than there is.
+        # Made without memory, so that settings and files that do not fit each other cannot ask for more than there is.
         with torch.device("meta"):
-            wanted = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), "meta")).state_dict()
-        sizes = {key: tuple(weight.shape) for key, weight in weights.items()}
-        if sizes != {key: tuple(weight.shape) for key, weight in wanted.items()}:
+            network = MemberNetwork(shape, config, heads=heads, random=MemberRandom([0] * len(members), "meta"))
+        wanted = network.state_dict()
+        if {key: weight.shape for key, weight in weights.items()} != {key: w.shape for key, w in wanted.items()}:
             raise ValueError("weights of other names or sizes than the settings ask for")
-        network = MemberNetwork(shape, config, heads=heads, random=NoRandom(len(members), device))
-        network.load_state_dict(weights)
-    return network.eval()
+        network.load_state_dict(weights, assign=True)
+    return network.to(device).eval()
 
 
 Group = list[tuple[Member, MemberData]]
