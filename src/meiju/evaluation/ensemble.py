@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju.config import Config, ConfigError
+from meiju.config import Config
 from meiju.data.labels import TASKS, LabelSet
 from meiju.training import members
 from meiju.training.members import Member
@@ -46,18 +46,9 @@ class FoldPredictions:
 
 
 def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[FoldPredictions]:
-    """The training clips, in the order of `folds`: one group per fold, the members that held it out.
-
-    Raises ConfigError where a fold has no members, because `folds` has more of them than the settings.
-    """
-    unknown = folds.fold[folds.fold >= config.folds]
-    if len(unknown):
-        what = f"fold {unknown.min()} ({(folds.fold == unknown.min()).sum()} clips) was held out by no member"
-        raise ConfigError(f"{what}: the folds' file has {folds.fold.nunique()} folds, the settings {config.folds}")
-    return [
-        _group(folder, config, [fold], list(folds.name[folds.fold == fold]), np.flatnonzero(folds.fold == fold))
-        for fold in range(config.folds)
-    ]
+    """The training clips, in the order of `folds`: one group per fold, the members that held it out."""
+    rows = [np.flatnonzero(folds.fold == fold) for fold in range(config.folds)]
+    return [_group(folder, config, [fold], folds.name[own], own) for fold, own in enumerate(rows)]
 
 
 def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[FoldPredictions]:

@@ -36,7 +36,8 @@ class LogisticRegressionHead(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         # -> by task logits (E, B, K)
-        x = self._standardised(*self.pool(batch), self.centre, self.scale)
+        pooled, there = self.pool(batch)
+        x = (pooled - self.centre) * self.scale * there  # what is not there lies at the mean
         return {
             task: torch.baddbmm(getattr(self, f"bias_{task}"), x, getattr(self, f"weight_{task}")) for task in TASKS
         }
@@ -77,7 +78,7 @@ class LogisticRegressionHead(nn.Module):
 
     def standardise(self, member: int, pooled: np.ndarray, there: np.ndarray) -> np.ndarray:
         """Rows [N, P], as from `pool`, by the member's centre and scale."""
-        return self._standardised(pooled, there, self.centre[member].cpu().numpy(), self.scale[member].cpu().numpy())
+        return (pooled - self.centre[member].cpu().numpy()) * self.scale[member].cpu().numpy() * there
 
     def by_stream(self, values: np.ndarray) -> list[np.ndarray]:
         """Values [..., P] cut into those of each stream."""
@@ -108,11 +109,6 @@ class LogisticRegressionHead(nn.Module):
 
     def _width(self, stream: str) -> int:
         return self.dims[stream] * (1 if stream in self.single else 2)
-
-    @staticmethod
-    def _standardised(pooled, there, centre, scale):
-        """What is not there lies at the mean."""
-        return (pooled - centre) * scale * there
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
