@@ -1,4 +1,7 @@
-"""Ways of damaging what a program reads: bytes, texts, and what files hold. All randomness is handed in."""
+"""Ways of damaging what a program reads: bytes, texts, and what files hold. All randomness is handed in.
+
+case: see `fuzzing.bench.Case`.
+"""
 
 import csv
 import io
@@ -6,16 +9,11 @@ import json
 import pickle
 import random
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
-
-if TYPE_CHECKING:
-    from fuzzing.bench import Case
 
 TEXTS = (
     *("=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "\t=1", "\r=1", "=cmd|' /C calc'!A0"),
@@ -31,7 +29,7 @@ DTYPES = ("f2", "f4", "f8", "i1", "i8", "u8", "?", "c16", "U3", "S3", "M8[s]", "
 HUGE = 300 * 2**20  # bytes that a bomb unpacks to
 
 
-def spoil(data: bytes, ending: str, case: "Case") -> bytes:
+def spoil(data: bytes, ending: str, case) -> bytes:
     """What a file of an ending holds, with bytes damaged, or whole and with something in it that is odd."""
     if ending not in ODD or case.rng.random() < 0.3:
         return damage(data, case.rng)
@@ -110,7 +108,7 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-def odd_csv(data: bytes, case: "Case") -> bytes:
+def odd_csv(data: bytes, case) -> bytes:
     """A table with cells and rows that are odd, gone, or there twice, in any encoding."""
     rng, buffer = case.rng, io.StringIO(newline="")
     rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
@@ -128,12 +126,12 @@ def odd_csv(data: bytes, case: "Case") -> bytes:
     return buffer.getvalue().encode(rng.choice(("utf-8",) * 6 + ("utf-8-sig", "utf-16", "gb18030")))
 
 
-def odd_json(data: bytes, case: "Case") -> bytes:
+def odd_json(data: bytes, case) -> bytes:
     changed = change(json.loads(data), case.rng)
     return json.dumps(changed, ensure_ascii=case.rng.random() < 0.5).encode()
 
 
-def odd_npy(data: bytes, case: "Case") -> bytes:
+def odd_npy(data: bytes, case) -> bytes:
     """An array of another kind, a pickle or one of pickled objects, or smaller than it says."""
     rng, buffer = case.rng, io.BytesIO()
     match rng.randrange(5):
@@ -148,7 +146,7 @@ def odd_npy(data: bytes, case: "Case") -> bytes:
     return to_npy(array(rng, np.load(io.BytesIO(data))))
 
 
-def odd_safetensors(data: bytes, case: "Case") -> bytes:
+def odd_safetensors(data: bytes, case) -> bytes:
     """Weights of which one is gone, has another name, or is another array."""
     rng, state = case.rng, load(data)
     # What else the header holds: its length, then JSON.
@@ -160,7 +158,7 @@ def odd_safetensors(data: bytes, case: "Case") -> bytes:
     return save(state, metadata)
 
 
-def odd_zip(data: bytes, case: "Case") -> bytes:
+def odd_zip(data: bytes, case) -> bytes:
     """An archive with an entry that is bad, gone, of an odd name, would leave the folder, or unpacks to too much."""
     rng = case.rng
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -183,14 +181,8 @@ def odd_zip(data: bytes, case: "Case") -> bytes:
     return to_zip(entries | {name: spoil(entries[name], ending, case)})
 
 
-ODD: dict[str, Callable[[bytes, "Case"], bytes]] = {
-    ".csv": odd_csv,
-    ".json": odd_json,
-    ".npy": odd_npy,
-    ".npz": odd_zip,
-    ".safetensors": odd_safetensors,
-    ".zip": odd_zip,
-}
+ODD = {".csv": odd_csv, ".json": odd_json, ".npy": odd_npy, ".safetensors": odd_safetensors}
+ODD |= dict.fromkeys((".npz", ".zip"), odd_zip)
 
 
 def to_zip(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
