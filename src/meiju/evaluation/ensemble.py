@@ -79,9 +79,7 @@ def mean_of(groups: Sequence[FoldPredictions], heads: int | None = None) -> Prob
     return means
 
 
-def resample_seeds(
-    groups: Sequence[FoldPredictions], *, n_draws: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def resample_seeds(groups: Sequence[FoldPredictions], n_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Predictions of the members under resampled seeds: class numbers [n_draws, N] of each task.
 
     In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as

@@ -14,8 +14,6 @@ from meiju.data.units import Units
 SCORES = ("E", "I", "JRBM")
 LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
 
-LEAST_FREEDOM = 2  # degrees of freedom, below which an interval says nothing
-
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
     """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
@@ -99,9 +97,9 @@ def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.
 def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
     """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom.
 
-    NaN with fewer than LEAST_FREEDOM: between two speakers, it would reach from below 0 to above 1.
+    NaN with fewer than two: between two speakers, it would reach from below 0 to above 1.
     """
-    if freedom < LEAST_FREEDOM:
+    if freedom < 2:
         return float("nan"), float("nan")
     from scipy.special import stdtrit  # takes less time than scipy.stats
 

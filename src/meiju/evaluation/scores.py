@@ -276,7 +276,7 @@ def _over_seeds(truth: dict, system: System, average: str, n_draws: int, seed: l
     """The variance of each score of a system over seeds; None where it has one seed."""
     if system.freedom == 0:
         return None
-    decided = ensemble.resample_seeds(system.groups, n_draws=n_draws, rng=np.random.default_rng(seed))
+    decided = ensemble.resample_seeds(system.groups, n_draws, np.random.default_rng(seed))
     drawn = [joint_score(truth, {task: decided[task][k] for task in TASKS}, average) for k in range(n_draws)]
     found = {name: float(np.var([scored[name] for scored in drawn], ddof=1)) for name in SCORES}
     return found | dict(zip(LOG_LOSSES, _log_loss_over_seeds(truth, system), strict=True))

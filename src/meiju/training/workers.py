@@ -16,7 +16,6 @@ from tqdm import tqdm
 from meiju.config import Config, ModelConfig
 from meiju.data.labels import TASKS, UNKNOWN, LabelSet, probability_column
 from meiju.features import frame_store
-from meiju.features.frame_store import Store
 from meiju.models.layers import InputSpec, MemberRandom
 from meiju.models.network import MemberNetwork
 from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
@@ -50,9 +49,10 @@ class StageData:
         """1, or 2 where there are pseudo-labels."""
         return 1 if self.pseudo is None else 2
 
-    def load_stores(self) -> dict[str, Store]:
-        """The store of each stream."""
-        return {stream: frame_store.load(path) for stream, path in self.stores.items()}
+    def frames(self, device: str = "cpu") -> Frames:
+        """The frames of all clips."""
+        stores = {stream: frame_store.load(path) for stream, path in self.stores.items()}
+        return Frames(stores, list(self.clips.name), device)
 
 
 def train(config: Config, data: StageData, members: list[Member], folder: Path) -> None:
@@ -140,7 +140,7 @@ def _most_on_gpu(config: Config, data: StageData, n_clips: int) -> int:
     Nearly all that a step takes is one float32 per value of a frame, for the frames as they are, standardised and
     masked and for a gradient, and per unit of a frame, for what the layers before the pooling keep for theirs.
     """
-    frames, width = Frames(data.load_stores(), list(data.clips.name)), config.model.width
+    frames, width = data.frames(), config.model.width
     values = sum(min(frames.longest[s], MAX_FRAMES) * (4 * dim + 10 * width) for s, dim in frames.dims.items())
     memory = torch.cuda.get_device_properties(0).total_memory
     return max(1, int(GPU_SHARE * memory / (4 * n_clips * values)))
@@ -186,8 +186,7 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     else:
         device = f"{device}:{number % torch.cuda.device_count()}"
     members, learns_from = [member for member, _ in group], [member_data for _, member_data in group]
-    names = data.clips.name.to_numpy().astype(str)
-    frames = Frames(data.load_stores(), list(names), device)
+    names, frames = data.clips.name.to_numpy().astype(str), data.frames(device)
     heads, ratio = members[0].heads, config.stage2.ratio
     start = None if data.start is None else read_weights(data.start, members)[1]
     network = train_members(
