@@ -30,15 +30,6 @@ def drawn(tmp_path_factory):
     return folder, predictions
 
 
-def test_mean_over_members_in_the_order_asked_for(drawn):
-    folder, predictions = drawn
-    asked = ["clip_5", "clip_0", "clip_8"]
-    found = ensemble.mean_over(folder, [Member(1, 0, (0,)), Member(2, 1, (0,))], asked)
-    for task in TASKS:
-        expected = [(predictions[1, 0, 0][name][task] + predictions[2, 1, 0][name][task]) / 2 for name in asked]
-        np.testing.assert_allclose(found[task], expected, rtol=1e-6)
-
-
 def test_out_of_fold_asks_only_the_members_that_held_the_clip_out(drawn):
     # All members know all clips here, so that asking a wrong one would go unnoticed but for its numbers.
     folder, predictions = drawn

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from meiju.data.units import Units
-from meiju.evaluation.metrics import LOG_LOSSES, bootstrap, f1, interval, joint_score, jrbm
+from meiju.evaluation.metrics import LOG_LOSSES, bootstrap, f1, interval, jrbm
 
 AVERAGES = ("weighted", "micro")
 
@@ -29,15 +29,6 @@ def test_f1_is_that_of_sklearn(average, rows):
     truth, prediction = np.array(rows).T
     expected = f1_score(truth, prediction, average=average, zero_division=0)
     assert f1(truth, prediction, average) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("average", AVERAGES)
-def test_joint_score_scores_each_task_and_takes_their_harmonic_mean(average):
-    truth, (predictions, _) = systems()
-    score = joint_score(truth, predictions, average)
-    e, i = (f1(truth[task], predictions[task], average) for task in ("emotion", "intent"))
-    assert e != i
-    assert score == pytest.approx({"E": e, "I": i, "JRBM": 2 / (1 / e + 1 / i)})
 
 
 @pytest.mark.parametrize(("e", "i", "expected"), [(0, 0, 0), (0, 1, 0), (0.6, 0.3, 0.4)])

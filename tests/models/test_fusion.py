@@ -29,16 +29,6 @@ def outputs(logits):
 
 
 @fusions
-@pytest.mark.parametrize("training", [True, False])
-def test_logits_are_one_row_a_clip_and_one_column_a_class(fusion, training):
-    logits = make(fusion).train(training)(batch_of())
-    shapes = [{task: tuple(v.shape) for task, v in values.items()} for values in (logits.main, logits.auxiliary)]
-    expected = {"emotion": (E, B, 7), "intent": (E, B, 3)}
-    # Only where tasks interact are there classifiers from before that.
-    assert shapes == [expected, expected if fusion == "interactive" else {}]
-
-
-@fusions
 @pytest.mark.parametrize("missing", SHAPE.streams)
 def test_what_lies_in_a_missing_stream_has_no_influence(fusion, missing):
     network, batch = make(fusion).eval(), batch_of()

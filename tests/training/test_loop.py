@@ -252,13 +252,6 @@ def test_of_a_long_clip_evenly_spaced_frames_are_taken():
     assert LENGTHS["long"] - found[-1] <= 3
 
 
-def test_moments_are_over_the_frames_of_the_given_clips(frames):
-    batch = frames.batch(torch.arange(3, 20)[None])
-    own = batch.frames["audio"][batch.mask["audio"]]
-    torch.testing.assert_close(frames.moments("audio", NUMBERS[3:20]), (own.mean(dim=0), own.std(dim=0, correction=0)))
-    assert (frames.single, frames.dims) == ({"text"}, {"text": 5, "audio": 4})
-
-
 @pytest.mark.parametrize(("size", "n_frames"), [(1e-3, 1), (1.0, 3)])
 def test_dimensions_that_do_not_vary_leave_the_others_their_size(size, n_frames):
     """As what face-geometry describes of scenes, which is 0 where every clip to learn from shows a face."""

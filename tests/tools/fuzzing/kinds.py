@@ -1,6 +1,6 @@
 """What can be bad: one function a kind of input, which makes one, reads it, and checks what comes of it.
 
-Each says in a word how its input ended. An error of the package's own kinds is a good end, see `runner.REFUSALS`; a
+Each says in a word how its input ended. An error of the package's own kinds is a good end, see `fuzz.REFUSALS`; a
 result must be right, as far as that can be told without the program that made it. Anything else raises.
 """
 
