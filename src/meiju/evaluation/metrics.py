@@ -13,6 +13,7 @@ from meiju.data.units import Units
 
 SCORES = ("E", "I", "JRBM")
 LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
+ByTask = dict[str, np.ndarray]  # by 'emotion' and 'intent': class numbers or log-losses [N]
 
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
@@ -31,8 +32,8 @@ def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
     return 2 * emotion_f1 * intent_f1 / np.maximum(emotion_f1 + intent_f1, 1e-12)
 
 
-def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> dict[str, float]:
-    """E, I and JRBM of class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
+def joint_score(truth: ByTask, prediction: ByTask, average: str) -> dict[str, float]:
+    """E, I and JRBM of class numbers."""
     e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
     return {"E": e, "I": i, "JRBM": float(jrbm(e, i))}
 
@@ -49,14 +50,7 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
 
 
 def bootstrap(
-    truth: dict[str, np.ndarray],
-    predictions: Sequence[dict[str, np.ndarray]],
-    average: str,
-    *,
-    units: Units,
-    losses: Sequence[dict[str, np.ndarray]] = (),
-    n_draws: int = 1000,
-    seed: int = 0,
+    truth: ByTask, predictions: Sequence[ByTask], average: str, units: Units, losses: Sequence = (), n_draws: int = 1000
 ) -> dict[str, np.ndarray]:
     """E, I and JRBM of several systems on the same resampled units, each [systems, n_draws] (a paired bootstrap).
 
@@ -65,7 +59,7 @@ def bootstrap(
     their difference. Clips of one speaker or dialogue are right and wrong together, and an interval over clips is too
     narrow then; so whole groups are drawn (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
     """
-    draws = units.draw(n_draws, seed)
+    draws = units.draw(n_draws, 0)
     e, i = (
         np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")

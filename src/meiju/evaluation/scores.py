@@ -202,13 +202,7 @@ def warn_of_loss(gains: pd.DataFrame) -> str:
 
 
 def differences(
-    truth: dict[str, np.ndarray],
-    systems: Sequence[System],
-    average: str,
-    *,
-    units: Units,
-    n_draws: int = 1000,
-    seed: int = 0,
+    truth: dict[str, np.ndarray], systems: Sequence[System], average: str, units: Units, n_draws: int = 1000
 ) -> pd.DataFrame:
     """Scores of each system less those of the first, with 95 % intervals: columns d_E, d_E_low, d_E_high and so on.
 
@@ -225,8 +219,8 @@ def differences(
     Applied Statistics 1, 386-411), so the interval is rather too wide, by a factor of up to 1.4. Left out is what all
     members of a fold share: its training clips and its pseudo-labels; so are the split into folds and the corpus.
     """
-    drawn = _bootstrap(truth, systems, average, units, n_draws=n_draws, seed=seed)
-    over_seeds = [_over_seeds(truth, system, average, n_draws, [seed, k]) for k, system in enumerate(systems)]
+    drawn = _bootstrap(truth, systems, average, units, n_draws)
+    over_seeds = [_over_seeds(truth, system, average, n_draws, [0, k]) for k, system in enumerate(systems)]
     values = [_values(truth, system, average) for system in systems]
     rows = []
     for k, system in enumerate(systems):
@@ -302,10 +296,9 @@ def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, flo
     return tuple(variances)
 
 
-def _bootstrap(truth: dict, systems: Sequence[System], average: str, units: Units, **options) -> dict[str, np.ndarray]:
+def _bootstrap(truth: dict, systems: Sequence[System], average: str, units: Units, n_draws=1000) -> dict:
     """Of each score the draws [systems, n_draws]; see `bootstrap`."""
-    predicted, losses = [s.predicted for s in systems], [s.losses(truth) for s in systems]
-    return bootstrap(truth, predicted, average, units=units, losses=losses, **options)
+    return bootstrap(truth, [s.predicted for s in systems], average, units, [s.losses(truth) for s in systems], n_draws)
 
 
 def _values(truth: dict, system: System, average: str) -> dict[str, float]:
