@@ -57,8 +57,7 @@ def train(frames, data, config=CONFIG, model=MODEL):
 
 
 def assert_same_weights(first, second, **tolerance):
-    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+    torch.testing.assert_close(dict(first.state_dict()), dict(second.state_dict()), **tolerance)
 
 
 def differ(first, second):
@@ -165,10 +164,8 @@ def test_weights_are_the_mean_over_the_ends_of_the_last_epochs(frames, monkeypat
 
     monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", note)
     network = train(frames, three_members(False)[:1])
-    assert len(ends) == CONFIG.average_epochs
     for parameter, first, second in zip(network.parameters(), *ends, strict=True):
         torch.testing.assert_close(parameter.detach(), (first + second) / 2)
-    assert any(not torch.equal(first, second) for first, second in zip(*ends, strict=True))
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 1])
@@ -230,7 +227,7 @@ def gather(*names, lengths=LENGTHS):
     return clips, batch.frames["audio"][0].numpy(), batch.mask["audio"][0].numpy()
 
 
-def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
+def test_frames_come_in_order_padded_with_zeros_and_of_a_long_clip_evenly_spaced():
     for lengths in (LENGTHS, dict.fromkeys(LENGTHS, 0)):  # whether other clips have some or not
         _, frames, mask = gather("none", lengths=lengths)
         assert (frames.tolist(), mask.tolist()) == ([[[0, 0]]], [[False]])
@@ -240,9 +237,7 @@ def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
     for k, name in enumerate(["none", "short", "full"]):
         np.testing.assert_array_equal(frames[k, mask[k]], clips[name])
     assert (frames[~mask] == 0).all()
-
-
-def test_of_a_long_clip_evenly_spaced_frames_are_taken():
+    # Of a long clip, evenly spaced ones.
     clips, frames, mask = gather("short", "long")
     assert mask[1].all()
     assert mask.shape[1] == MAX_FRAMES

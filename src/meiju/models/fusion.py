@@ -10,6 +10,7 @@ A forward pass takes what a batch holds and gives logits; see `Batch` and `Logit
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +98,10 @@ class Late(nn.Module):
     def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
         self.tokens = Tokens(members, spec, config, random)
-        self.classify = nn.ModuleDict(
-            {
-                f"{task}_{stream}": Classifier(members, config.width, spec.classes[task], config, random)
-                for task in TASKS
-                for stream in spec.streams
-            }
-        )
+        classifiers = {}
+        for task, stream in product(TASKS, spec.streams):
+            classifiers[f"{task}_{stream}"] = Classifier(members, config.width, spec.classes[task], config, random)
+        self.classify = nn.ModuleDict(classifiers)
 
     def forward(self, batch: Batch) -> Logits:
         tokens, present = self.tokens(batch)

@@ -25,6 +25,9 @@ PREDICT_BATCH = 256  # clips at once
 class Frames:
     """The frames of all streams of given clips, gathered into batches by clip number.
 
+    dims: width of a frame by stream; longest: frames of the longest clip by stream; single: the streams that have at
+    most one frame per clip.
+
     On a CPU, frames are read from memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of
     what is free holds them all, and in pinned memory of the host otherwise, from where batches are copied.
 
@@ -44,6 +47,8 @@ class Frames:
         self.one_length = self.device.type != "cpu" if one_length is None else one_length
         spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
         self.longest = {stream: int((span[:, 1] - span[:, 0]).max()) for stream, span in spans.items()}
+        self.single = frozenset(stream for stream, length in self.longest.items() if length <= 1)
+        self.dims = {stream: store.dim for stream, store in stores.items()}
         # Torch warns of a read-only array, hence mode 'c' of memory-mapping.
         frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
         self.kept_on = self.device
@@ -58,16 +63,6 @@ class Frames:
     def __len__(self) -> int:
         """Number of clips."""
         return len(next(iter(self.spans.values())))
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """Width of a frame by stream."""
-        return {stream: frames.shape[1] for stream, frames in self.frames.items()}
-
-    @property
-    def single(self) -> frozenset[str]:
-        """The streams that have at most one frame per clip."""
-        return frozenset(stream for stream, length in self.longest.items() if length <= 1)
 
     def batch(self, clips: Tensor) -> Batch:
         """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""

@@ -63,7 +63,8 @@ def train(config: Config, data: StageData, members: list[Member], folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
     n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()
-    jobs = [(config, data, group, folder, device, number) for number, group in enumerate(todo)]
+    places = [device if device == "cpu" else f"{device}:{k % torch.cuda.device_count()}" for k in range(len(todo))]
+    jobs = [(config, data, group, folder, place) for group, place in zip(todo, places, strict=True)]
     n_done = len(members) - sum(map(len, todo))
     with tqdm(total=len(members), initial=n_done, desc=f"stage {data.stage}", unit="member", disable=None) as bar:
         for k in run_jobs(config.compute, train_group, jobs, n_jobs=min(n_jobs, len(todo)), folder=folder):
@@ -179,12 +180,10 @@ def _pseudo_rows(config: Config, data: StageData, member: Member) -> Rows | None
     return replace(rows, weight={task: config.stage2.weight * weight for task, weight in rows.weight.items()})
 
 
-def train_group(config: Config, data: StageData, group: Group, folder: Path, device: str, number: int) -> None:
+def train_group(config: Config, data: StageData, group: Group, folder: Path, device: str) -> None:
     """Train one group and write its members; runs in a worker process."""
     if device == "cpu":
         torch.set_num_threads(1)
-    else:
-        device = f"{device}:{number % torch.cuda.device_count()}"
     members, learns_from = [member for member, _ in group], [member_data for _, member_data in group]
     names, frames = data.clips.name.to_numpy().astype(str), data.frames(device)
     heads, ratio = members[0].heads, config.stage2.ratio

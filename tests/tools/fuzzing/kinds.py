@@ -24,7 +24,6 @@ from transformers import AutoModel  # now, as importing it takes seconds
 
 from fuzzing import corpora, mutations
 from fuzzing.bench import REFUSED, RIGHT, STAGE2, TRANSCRIPTS, Bench, Case, expect
-from fuzzing.clips import odd_clip
 from meiju.cli import parse_config
 from meiju.config import CorpusConfig, as_settings, from_settings
 from meiju.data import folds, submission
@@ -129,11 +128,6 @@ def _folds(own: Bench, path: Path) -> None:
     expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
 
 
-def _pseudo_labels(own: Bench, path: Path) -> None:
-    read, _ = teachers.read(path.parent)
-    expect(all(read[f"{t}_confidence"].between(0, 1).all() for t in TASKS), "a confidence that is no probability")
-
-
 def _store(own: Bench, path: Path) -> None:
     store = frame_store.load(path.parent)
     spans = store.spans(list(store.index.index))
@@ -141,10 +135,6 @@ def _store(own: Bench, path: Path) -> None:
     expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
     expect(store.index.index.is_unique, "a clip that stands twice")
     frame_store.describe("audio", store, Path("features"))
-
-
-def _done(own: Bench, path: Path) -> None:
-    expect(own.run.result(TRANSCRIPTS).is_dir(), "a step that is not done")
 
 
 def _members(own: Bench, path: Path) -> None:
@@ -177,10 +167,10 @@ READERS: dict[str, Callable[[Bench, Path], None]] = {
     "texts.csv": _texts,
     "transcription.csv": _sentences,
     f"{STEPS}/transcripts/*/transcripts.csv": _sentences,
-    f"{STEPS}/transcripts/*/done.json": _done,
+    f"{STEPS}/transcripts/*/done.json": lambda own, path: own.run.result(TRANSCRIPTS),
     f"{STEPS}/transcripts/*/[pr]*.json": _predict,
     f"{STEPS}/transcripts/*/*.npz": _predict,
-    f"{STEPS}/pseudo/*/*.csv": _pseudo_labels,
+    f"{STEPS}/pseudo/*/*.csv": lambda own, path: teachers.read(path.parent),
     f"{STEPS}/stage2/*/*.npz": _members,
     f"{STEPS}/stage2/*/heads1-*.safetensors": _weights,
     f"{STEPS}/stage2/*/*.safetensors": _predict,
@@ -237,7 +227,7 @@ def any_submission(case: Case) -> str:
 
 def clip(case: Case) -> str:
     """A clip that is damaged, or whose container says odd things."""
-    path, notes = odd_clip(case), []
+    path, notes = mutations.odd_clip(case), []
     problem_of(path)
     match case.rng.randrange(4):
         case 0:
