@@ -117,9 +117,9 @@ def test_the_log_loss_varies_over_seeds_as_that_of_other_seeds_does():
     truth, known = clips(np.random.default_rng(0), 300)
     systems = [trained(np.random.default_rng(seed), known, n_seeds=4, bias=0.5) for seed in range(60)]
     means = [[loss.mean() for loss in system.losses(truth).values()] for system in systems]
-    seen = np.var([[e, i, e + i] for e, i in means], axis=0, ddof=1)
+    expected = np.var([[e, i, e + i] for e, i in means], axis=0, ddof=1)
     found = np.mean([scores._log_loss_over_seeds(truth, system) for system in systems], axis=0)
-    np.testing.assert_allclose(found, seen, rtol=0.5)
+    np.testing.assert_allclose(found, expected, rtol=0.5)
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,6 @@ def test_of_two_submissions_the_difference_has_an_interval_of_its_own(tmp_path):
     assert (same[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
 
 
-def test_intervals_are_over_speakers_where_the_truth_has_them(tmp_path):
-    assert score(tmp_path, TRUTH, PREDICTED).units.what == "clips"
-    by_speaker = TRUTH.assign(speaker=[f"s{k % 5}" for k in range(N)])
-    assert score(tmp_path, by_speaker, PREDICTED).units.what == "5 speakers"
-
-
 def test_a_truth_in_the_fields_usual_forms_is_read(tmp_path):
     """Names with an ending, other heads of columns, labels in other spellings, semicolons."""
     columns = {"FileName": TRUTH.name + ".mp4", "Emotion": TRUTH.emotion.str.capitalize() + " "}

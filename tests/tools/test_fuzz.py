@@ -17,16 +17,10 @@ def made(root, home, tmp_path_factory) -> bench.Bench:
     return made
 
 
-@pytest.fixture
-def arena(tmp_path):
-    (tmp_path / "arena").mkdir()
-    return tmp_path / "arena"
-
-
 @pytest.mark.parametrize("kind", list(kinds.KINDS))
-def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
+def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, tmp_path, kind):
     first = list(kinds.KINDS).index(kind)
-    ends = [fuzz.run_one(made, arena, 2, first + k * len(kinds.KINDS)) for k in range(N)]
+    ends = [fuzz.run_one(made, tmp_path, 2, first + k * len(kinds.KINDS)) for k in range(N)]
     assert {end.kind for end in ends} == {kind}
     assert not [end.wrong for end in ends if end.wrong]
     if kind != "sentence":  # any text is one
@@ -41,11 +35,11 @@ def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
         (ConfigError(""), "an error that says nothing"),
         (SystemExit(1), "the program ended with 1"),
         ("inside", ""),
-        ("../../outside", "arena/outside"),
+        ("../../outside", "/outside"),
     ],
 )
 def test_other_errors_than_the_packages_own_and_files_outside_the_folder_are_wrong(
-    monkeypatch, made, arena, outcome, wrong
+    monkeypatch, made, tmp_path, outcome, wrong
 ):
     def kind(case):
         if isinstance(outcome, BaseException):
@@ -54,7 +48,7 @@ def test_other_errors_than_the_packages_own_and_files_outside_the_folder_are_wro
         return bench.RIGHT
 
     monkeypatch.setitem(kinds.KINDS, fuzz.kind_of(0), kind)
-    end = fuzz.run_one(made, arena, 0, 0)
+    end = fuzz.run_one(made, tmp_path, 0, 0)
     assert wrong in end.wrong
     assert bool(end.wrong) == bool(wrong)
 

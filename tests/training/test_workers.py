@@ -18,14 +18,8 @@ from meiju.training.workers import StageData
 from meiju.utils import files
 from toy_corpus import LABELS, N_FOLDS, make_corpus, make_folds
 
-CONFIG = Config(
-    "toy",
-    folds=N_FOLDS,
-    jobs=1,
-    device="cpu",
-    model=ModelConfig(heads=(1, 2), width=4),
-    train=TrainConfig(seeds=2, epochs=1, average_epochs=1, together=2),
-)
+MODEL, TRAIN = ModelConfig(heads=(1, 2), width=4), TrainConfig(seeds=2, epochs=1, average_epochs=1, together=2)
+CONFIG = Config("toy", folds=N_FOLDS, jobs=1, device="cpu", model=MODEL, train=TRAIN)
 ONE_HEAD = dataclasses.replace(
     CONFIG, model=ModelConfig(heads=(1,), width=4), train=TrainConfig(1, 1, average_epochs=1)
 )
@@ -109,8 +103,7 @@ def test_a_member_learns_from_the_pseudo_labels_of_its_own_fold(data, soft):
 def test_members_train_with_their_like_whatever_other_heads_and_seeds_there_are(data):
     def groups(heads, seeds):
         train = dataclasses.replace(CONFIG.train, seeds=seeds)
-        model = dataclasses.replace(CONFIG.model, heads=heads)
-        config = dataclasses.replace(CONFIG, train=train, model=model)
+        config = dataclasses.replace(CONFIG, train=train, model=ModelConfig(heads=heads))
         plan = members.plan(config, calibration=True)
         made = workers.group_members(config, data, plan, device="cpu")
         assert sorted(member for group in made for member, _ in group) == sorted(plan)

@@ -23,7 +23,7 @@ class Gate:
 
     temperature: float
     threshold: float
-    precision: float  # seen among the held-out rows that pass; NaN if none of them does
+    precision: float  # of the held-out rows that pass; NaN if none of them does
 
 
 def fit_gates(

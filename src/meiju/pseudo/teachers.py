@@ -27,14 +27,14 @@ CONFIDENCES = [f"{task}_confidence" for task in TASKS]
 
 
 class LeakError(AssertionError):
-    """A teacher, or what its gate was fitted on, has seen rows that its fold holds out."""
+    """A teacher or a calibration model has trained on a clip that it should hold out."""
 
 
 def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pseudo-labels of all folds (see `meiju.pseudo.gates.label_fold`, with a column fold), and the gates they passed.
 
     The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of calibration models.
-    Raises LeakError where a teacher has seen its fold.
+    Raises LeakError where a member has trained on its fold.
     """
     pool, tables, gates = corpus.part("unlabelled").name.to_numpy(dtype=str), [], []
     for fold in range(config.folds):

@@ -18,7 +18,7 @@ from meiju.features.frame_store import Store
 from meiju.models.layers import Batch
 
 CONSTANT = 1e-6  # a deviation below this share of the mean, or of the largest deviation of the stream, is rounding
-MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
+MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are taken
 PREDICT_BATCH = 256  # clips at once
 
 

@@ -191,13 +191,13 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
     network = train_members(
         frames, learns_from, config.model, config.train, heads=heads, pseudo_ratio=ratio, start=start
     )
-    asked = np.arange(len(names))
-    if len(members[0].held_out) > 1:  # of calibration models, only what they say of labelled clips is needed
-        asked = np.flatnonzero(data.clips.part == "training")
-    log_probabilities = predict(network, frames, asked)
+    rows = np.arange(len(names))
+    if len(members[0].held_out) > 1:  # calibration models predict labelled clips alone
+        rows = np.flatnonzero(data.clips.part == "training")
+    log_probabilities = predict(network, frames, rows)
     for e, (member, member_data) in enumerate(group):
-        trained_on = np.unique(np.concatenate([rows.clips for rows in member_data.rows]))
-        unseen = ~np.isin(asked, trained_on)
+        trained_on = np.unique(np.concatenate([own.clips for own in member_data.rows]))
+        unseen = ~np.isin(rows, trained_on)
         arrays = {task: log_probabilities[task][e, unseen] for task in TASKS}
         if len(member.held_out) == 1:
             weights = {key: value[e].cpu().contiguous() for key, value in network.state_dict().items()}
@@ -205,4 +205,4 @@ def train_group(config: Config, data: StageData, group: Group, folder: Path, dev
             files.write_bytes(folder / weights_name(member), save(weights, {"shape": network.spec.to_json()}))
         # Last: a member whose predictions lie there is whole.
         with files.atomic_path(folder / f"{member.stem}.npz") as path, path.open("wb") as file:
-            np.savez_compressed(file, names=names[asked[unseen]], trained_on=names[trained_on], **arrays)
+            np.savez_compressed(file, names=names[rows[unseen]], trained_on=names[trained_on], **arrays)

@@ -109,7 +109,7 @@ def array(rng: random.Random, like: np.ndarray) -> np.ndarray:
 
 
 class Payload:
-    """What a pickle that is loaded would do: leave a file that tells of it."""
+    """What a pickle that is loaded would do: leave a file."""
 
     def __init__(self, path: Path):
         self.path = path
