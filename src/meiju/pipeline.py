@@ -101,7 +101,7 @@ def train_stage1(run: Run) -> None:
         from meiju.training import workers
 
         plan, folder = members.plan(run.config, calibration=True), run.folder("stage1")
-        workers.train(run.config, stage_data(run), plan, folder, stage=1, label="stage 1")
+        workers.train(run.config, stage_data(run), plan, folder)
         run.finish("stage1", members.paths(plan, folder))
 
 
@@ -125,7 +125,7 @@ def train_stage2(run: Run) -> None:
         if run.config.model.linear and most > REGRESSION_ROWS:
             share = f"{REGRESSION_ROWS} of up to {most} pseudo-labelled clips"
             print(f"logistic-regression heads learn from {share}, drawn at random")
-        workers.train(run.config, stage_data(run, accepted), plan, folder, stage=2, label="stage 2")
+        workers.train(run.config, stage_data(run, accepted), plan, folder)
         run.finish("stage2", members.paths(plan, folder))
 
 

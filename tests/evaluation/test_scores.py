@@ -46,20 +46,13 @@ def trained(rng, known, *, n_folds=3, n_seeds=2, bias=1.5, lift=0.0, truth=None)
     return System(ensemble.mean_of(groups), AS_THEY_ARE, groups)
 
 
-def first_seed(system):
-    """The same system for someone who knows of one seed alone."""
-    groups = [replace(g, probabilities={t: p[:, :1] for t, p in g.probabilities.items()}) for g in system.groups]
-    return replace(system, groups=groups)
-
-
-def compare(truth, systems, **options):
-    units = Units.clips(len(truth["emotion"]))
-    return scores.differences(truth, systems, "weighted", **{"units": units, "n_draws": 20} | options)
+def compare(truth, systems, n_draws=20):
+    return scores.differences(truth, systems, "weighted", units=Units.clips(len(truth["emotion"])), n_draws=n_draws)
 
 
 def leaves_out_zero(truth, systems):
     """In JRBM, and in the log-loss."""
-    row = compare(truth, systems, n_draws=100).iloc[1]
+    row = compare(truth, systems, 100).iloc[1]
     return [bool(row[f"d_{name}_low"] > 0 or row[f"d_{name}_high"] < 0) for name in ("JRBM", "log_loss")]
 
 
@@ -70,7 +63,7 @@ def test_systems_that_differ_by_seeds_alone_are_hardly_ever_distinguished():
         truth, known = clips(rng, 200)
         systems = [trained(rng, known), trained(rng, known)]
         over_seeds.append(leaves_out_zero(truth, systems))
-        over_clips.append(leaves_out_zero(truth, [first_seed(system) for system in systems]))
+        over_clips.append(leaves_out_zero(truth, [replace(system, groups=[]) for system in systems]))
     assert (np.mean(over_seeds, axis=0) <= 0.05).all()
     assert (np.mean(over_clips, axis=0) > 0.12).all()  # what a bootstrap over clips alone makes of chance
 
@@ -124,9 +117,9 @@ def test_the_log_loss_varies_over_seeds_as_that_of_other_seeds_does():
     truth, known = clips(np.random.default_rng(0), 300)
     systems = [trained(np.random.default_rng(seed), known, n_seeds=4, bias=0.5) for seed in range(60)]
     means = [[loss.mean() for loss in system.losses(truth).values()] for system in systems]
-    seen = np.var([[e, i, e + i] for e, i in means], axis=0, ddof=1)
+    expected = np.var([[e, i, e + i] for e, i in means], axis=0, ddof=1)
     found = np.mean([scores._log_loss_over_seeds(truth, system) for system in systems], axis=0)
-    np.testing.assert_allclose(found, seen, rtol=0.5)
+    np.testing.assert_allclose(found, expected, rtol=0.5)
 
 
 @pytest.mark.parametrize(
@@ -166,20 +159,15 @@ FOLDS = make_folds(TOY).sample(frac=1, random_state=0, ignore_index=True)  # an 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Members of two stages, of which the second knows more."""
-    made = {"stage 1": 0.3, "stage 2": 3.0}
-    for name, knows in made.items():
-        made[name] = tmp_path_factory.mktemp("stage")
-        draw_members(made[name], members.plan(CONFIG, calibration=False), TOY, FOLDS, knows=knows)
+    made = {name: tmp_path_factory.mktemp("stage") for name in ("stage 1", "stage 2")}
+    for folder, knows in zip(made.values(), (0.3, 3.0), strict=True):
+        draw_members(folder, members.plan(CONFIG, calibration=False), TOY, FOLDS, knows=knows)
     return made
-
-
-def read(folders, config=CONFIG):
-    return [scores.read_stage(name, config, TOY, FOLDS, folder) for name, folder in folders.items()]
 
 
 @pytest.fixture(scope="module")
 def stages(folders):
-    return read(folders)
+    return [scores.read_stage(name, CONFIG, TOY, FOLDS, folder) for name, folder in folders.items()]
 
 
 def test_truth_is_in_the_order_of_the_folds():
@@ -202,8 +190,7 @@ def test_the_table_has_a_row_per_part_stage_and_head_count_and_one_for_all(stage
     score = joint_score(truth, together.predicted, CONFIG.corpus.average)
     assert tuple(score.values()) == (last.E, last.I, last.JRBM)
     for name in ("JRBM", "log_loss"):
-        assert (table[f"{name}_low"] <= table[name]).all()
-        assert (table[f"{name}_high"] >= table[name]).all()
+        assert table[name].between(table[f"{name}_low"], table[f"{name}_high"]).all()
     assert set(table.over) == {"clips"}
     losses = together.losses(truth)
     assert [last.log_loss_emotion, last.log_loss_intent] == pytest.approx([losses[task].mean() for task in TASKS])

@@ -29,10 +29,14 @@ def predicted(truth, seed, share=0.6):
     return pd.DataFrame(kept, index=pd.Index(truth.name, name="name"))
 
 
-def write_truth(folder, table):
+TRUTH = true_labels()
+PREDICTED = predicted(TRUTH, 1)
+
+
+def write_truth(folder, table, **options):
     folder.mkdir(exist_ok=True)
     path = folder / "truth.csv"
-    table.to_csv(path, index=False)
+    table.to_csv(path, index=False, **options)
     return path
 
 
@@ -42,11 +46,9 @@ def score(folder, table, *tables):
 
 
 def test_scores_are_those_of_scikit_learn_and_intervals_hold_them(tmp_path):
-    truth = true_labels()
-    predictions = predicted(truth, 1)
-    table = scoring.table(score(tmp_path, truth, predictions)).set_index(["average", "score"])
+    table = scoring.table(score(tmp_path, TRUTH, PREDICTED)).set_index(["average", "score"])
     for average in ("weighted", "micro"):
-        e, i = (f1_score(truth[t], predictions[t], average=average, zero_division=0) for t in ("emotion", "intent"))
+        e, i = (f1_score(TRUTH[t], PREDICTED[t], average=average, zero_division=0) for t in ("emotion", "intent"))
         assert list(table.value[average]) == pytest.approx([e, i, 2 * e * i / (e + i)])
     assert (table.low < table.value).all()
     assert (table.high > table.value).all()
@@ -54,43 +56,30 @@ def test_scores_are_those_of_scikit_learn_and_intervals_hold_them(tmp_path):
 
 
 def test_each_class_has_its_support_precision_and_recall(tmp_path):
-    truth = true_labels()
-    predictions = predicted(truth, 1)
-    found = scoring.classes(score(tmp_path, truth, predictions)).set_index(["task", "class"])
+    found = scoring.classes(score(tmp_path, TRUTH, PREDICTED)).set_index(["task", "class"])
     assert list(found.loc["emotion"].index) == list(EMOTIONS)
-    happy, of_happy = found.loc["emotion", "happy"], (truth.emotion == "happy").to_numpy()
-    right = (of_happy & (predictions.emotion == "happy").to_numpy()).sum()
+    happy, of_happy = found.loc["emotion", "happy"], (TRUTH.emotion == "happy").to_numpy()
+    right = (of_happy & (PREDICTED.emotion == "happy").to_numpy()).sum()
     assert (happy.support, happy.recall) == (of_happy.sum(), right / of_happy.sum())
-    assert happy.precision == right / (predictions.emotion == "happy").sum()
+    assert happy.precision == right / (PREDICTED.emotion == "happy").sum()
 
 
 def test_of_two_submissions_the_difference_has_an_interval_of_its_own(tmp_path):
-    truth = true_labels()
-    better, worse = predicted(truth, 1, share=0.9), predicted(truth, 2, share=0.2)
-    table = scoring.table(score(tmp_path, truth, better, worse))
+    better, worse = predicted(TRUTH, 1, share=0.9), predicted(TRUTH, 2, share=0.2)
+    table = scoring.table(score(tmp_path, TRUTH, better, worse))
     assert table.difference.to_list() == pytest.approx((table.value - table.beside).to_list())
     assert (table.difference_low > 0).all()
-    same = scoring.table(score(tmp_path, truth, better, better))
+    same = scoring.table(score(tmp_path, TRUTH, better, better))
     assert (same[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
-
-
-def test_intervals_are_over_speakers_where_the_truth_has_them(tmp_path):
-    truth = true_labels()
-    assert score(tmp_path, truth, predicted(truth, 1)).units.what == "clips"
-    by_speaker = truth.assign(speaker=[f"s{k % 5}" for k in range(N)])
-    assert score(tmp_path, by_speaker, predicted(truth, 1)).units.what == "5 speakers"
 
 
 def test_a_truth_in_the_fields_usual_forms_is_read(tmp_path):
     """Names with an ending, other heads of columns, labels in other spellings, semicolons."""
-    truth = true_labels()
-    columns = {"FileName": truth.name + ".mp4", "Emotion": truth.emotion.str.capitalize() + " "}
-    other = pd.DataFrame(columns | {"Intent": truth.intent.str.upper()})
-    predictions = predicted(truth, 1)
-    zipped = submission.write(predictions, tmp_path / "run")
-    path = tmp_path / "truth.csv"
-    other.to_csv(path, index=False, sep=";", encoding="utf-8-sig")
-    expected = scoring.table(score(tmp_path / "run", truth, predictions))
+    columns = {"FileName": TRUTH.name + ".mp4", "Emotion": TRUTH.emotion.str.capitalize() + " "}
+    other = pd.DataFrame(columns | {"Intent": TRUTH.intent.str.upper()})
+    zipped = submission.write(PREDICTED, tmp_path / "run")
+    path = write_truth(tmp_path, other, sep=";", encoding="utf-8-sig")
+    expected = scoring.table(score(tmp_path / "run", TRUTH, PREDICTED))
     for file in (zipped, zipped.with_suffix(".csv")):
         pd.testing.assert_frame_equal(scoring.table(scoring.read(path, [file])), expected)
 
@@ -105,16 +94,14 @@ def test_the_interval_of_a_score_stays_between_0_and_1(tmp_path):
 
 
 def test_rows_of_other_parts_are_left_out(tmp_path):
-    truth = true_labels()
-    predictions = predicted(truth, 1)
-    expected = scoring.table(score(tmp_path, truth, predictions))
+    expected = scoring.table(score(tmp_path, TRUTH, PREDICTED))
     pool = true_labels(10, seed=5).assign(part="unlabelled", name=[f"pool_{k}" for k in range(10)])
     for part in ("testing", ""):  # without a part, the submission decides
-        scored = score(tmp_path, pd.concat([truth.assign(part=part), pool]), predictions)
+        scored = score(tmp_path, pd.concat([TRUTH.assign(part=part), pool]), PREDICTED)
         pd.testing.assert_frame_equal(scoring.table(scored), expected)
         assert scored.n_rows == N + 10
     with pytest.raises(ConfigError, match=r"run1.submission\.zip: lacks 10 clips of .*run0.submission\.zip"):
-        score(tmp_path, truth, predicted(truth, 1), predicted(truth.head(30), 1))
+        score(tmp_path, TRUTH, PREDICTED, predicted(TRUTH.head(30), 1))
 
 
 def test_what_is_wrong_with_a_submission_is_reported_as_check_submission_does(tmp_path):
@@ -130,25 +117,21 @@ def test_what_is_wrong_with_a_submission_is_reported_as_check_submission_does(tm
 
 
 def test_all_that_is_wrong_with_a_truth_is_reported(tmp_path):
-    truth = true_labels()
-    predictions = predicted(truth, 1)
     for wrong, message in (
-        (truth[["name"]], r"no column for emotion .*, intent"),
-        (pd.concat([truth, truth.head(1)]), r"truth.csv, row 42: clip_00 is in row 2 already"),
-        (truth.assign(emotion=""), r"truth\.csv: no clip to score has its emotion"),
+        (TRUTH[["name"]], r"no column for emotion .*, intent"),
+        (pd.concat([TRUTH, TRUTH.head(1)]), r"truth.csv, row 42: clip_00 is in row 2 already"),
+        (TRUTH.assign(emotion=""), r"truth\.csv: no clip to score has its emotion"),
     ):
         with pytest.raises(ConfigError, match=message):
-            score(tmp_path, wrong, predictions)
+            score(tmp_path, wrong, PREDICTED)
     with pytest.raises(ConfigError, match="no such file"):
         scoring.read(tmp_path / "none.csv", [])
 
 
 def test_a_clip_with_one_label_is_scored_for_that_task(tmp_path):
-    truth = true_labels()
-    predictions = predicted(truth, 1)
-    half = truth.assign(intent=truth.intent.where(truth.index >= 10, ""))
-    scored = score(tmp_path, half, predictions)
-    others = (score(tmp_path / "rest", truth[10:], predictions[10:]), score(tmp_path / "whole", truth, predictions))
+    half = TRUTH.assign(intent=TRUTH.intent.where(TRUTH.index >= 10, ""))
+    scored = score(tmp_path, half, PREDICTED)
+    others = (score(tmp_path / "rest", TRUTH[10:], PREDICTED[10:]), score(tmp_path / "whole", TRUTH, PREDICTED))
     table, rest, whole = (scoring.table(one).iloc[:3].set_index("score") for one in (scored, *others))
     assert (table.value["E"], table.value["I"]) == pytest.approx((whole.value["E"], rest.value["I"]))
     assert table.low["I"] < table.value["I"] < table.high["I"]
@@ -157,18 +140,16 @@ def test_a_clip_with_one_label_is_scored_for_that_task(tmp_path):
 
 
 def test_labels_of_an_own_corpus_need_not_be_the_challenges(tmp_path):
-    truth = true_labels()
-    own = truth.replace({"emotion": {"happy": "joy"}})
-    predictions = predicted(truth, 1).replace({"emotion": {"happy": "Joy", "sad": "bored"}})
+    own = TRUTH.replace({"emotion": {"happy": "joy"}})
+    predictions = PREDICTED.replace({"emotion": {"happy": "Joy", "sad": "bored"}})
     scored = score(tmp_path, own, predictions)
     e = f1_score(own.emotion, predictions.emotion.replace({"Joy": "joy"}), average="weighted", zero_division=0)
     assert scoring.table(scored).value[0] == pytest.approx(e)
 
 
 def test_the_script_prints_all_of_it_and_ends_with_plain_words(tmp_path, capsys):
-    truth = true_labels()
-    first, second = (submission.write(predicted(truth, k), tmp_path / str(k)) for k in (1, 2))
-    path = write_truth(tmp_path, truth)
+    first, second = (submission.write(predicted(TRUTH, k), tmp_path / str(k)) for k in (1, 2))
+    path = write_truth(tmp_path, TRUTH)
     run_script("score.py", str(first), str(path), "--beside", str(second))
     out = capsys.readouterr().out
     parts = ("40 of 40 clips in", "95 % intervals over clips", "JRBM", "difference_low", "questioning")

@@ -4,11 +4,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from meiju.data.labels import TASKS
-from meiju.models.layers import Batch, InputSpec
 from meiju.models.logistic_regression import PRIOR, LogisticRegressionHead
+from toy_batches import SPEC, make_batch
 
-SHAPE = InputSpec({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
-N, T, P = 40, 5, 6 + 2 * 4
+N, P = 40, 6 + 2 * 4
 VARIANCES = {"emotion": np.array([0.5, 0.1]), "intent": np.array([0.2, 0.2])}  # of text and audio
 
 
@@ -17,35 +16,24 @@ def deviation(task):
     return np.sqrt(PRIOR * np.repeat(VARIANCES[task], [6, 8]))
 
 
-def make_batch(seed=0, n_clips=N):
-    generator = torch.Generator().manual_seed(seed)
-    frames = {
-        "text": 3 + torch.randn(1, n_clips, 1, 6, generator=generator),
-        "audio": 2 * torch.randn(1, n_clips, T, 4, generator=generator),
-    }
-    length = torch.randint(1, T + 1, (1, n_clips, 1), generator=generator)
-    mask = {"text": torch.ones(1, n_clips, 1, dtype=torch.bool), "audio": torch.arange(T) < length}
-    return Batch({s: f * mask[s][..., None] for s, f in frames.items()}, mask)
-
-
-def fitted(labels, weight=None, batch=None, members=1):
-    linear = LogisticRegressionHead(members, SHAPE)
-    pooled, there = (values[0].numpy() for values in linear.pool(make_batch() if batch is None else batch))
-    weight = {task: np.ones(len(pooled)) for task in TASKS} if weight is None else weight
-    targets = {t: np.eye(SHAPE.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
-    linear.set_moments(members - 1, pooled, there)
-    linear.fit(members - 1, linear.standardise(members - 1, pooled, there), targets, weight, VARIANCES)
+def fitted(labels, weight=None, batch=None):
+    linear = LogisticRegressionHead(1, SPEC)
+    pooled, there = (values[0].numpy() for values in linear.pool(batch or make_batch()))
+    weight = weight or {task: np.ones(len(pooled)) for task in TASKS}
+    targets = {t: np.eye(SPEC.classes[t])[y] if y.ndim == 1 else y for t, y in labels.items()}
+    linear.set_moments(0, pooled, there)
+    linear.fit(0, linear.standardise(0, pooled, there), targets, weight, VARIANCES)
     return linear
 
 
-def draw_labels(seed=0):
-    rng = np.random.default_rng(seed)
-    return {task: rng.integers(SHAPE.classes[task], size=N) for task in TASKS}
+def draw_labels():
+    rng = np.random.default_rng(0)
+    return {task: rng.integers(SPEC.classes[task], size=N) for task in TASKS}
 
 
 def test_frames_are_pooled_to_their_mean_and_spread_and_a_single_frame_to_itself():
     batch = make_batch()
-    pooled, there = LogisticRegressionHead(1, SHAPE).pool(batch)
+    pooled, there = LogisticRegressionHead(1, SPEC).pool(batch)
     assert pooled.shape == there.shape == (1, N, P)
     assert there.all()
     for clip in range(3):
@@ -67,17 +55,12 @@ def test_it_is_scikit_learns_regression_with_a_prior_variance_per_stream():
         np.testing.assert_allclose(logits[0].softmax(dim=-1), model.predict_proba(wider), atol=1e-3)
 
 
-def draw_targets(seed=0):
-    """Probabilities of every class, some of them none."""
-    rng = np.random.default_rng(seed)
-    drawn = {task: rng.dirichlet(np.full(SHAPE.classes[task], 0.7), size=N).round(2) for task in TASKS}
-    return {task: p / p.sum(axis=1, keepdims=True) for task, p in drawn.items()}
-
-
 def test_soft_targets_are_learnt_as_they_are():
     """At the minimum of the weighted cross-entropy and of the prior's penalty, its gradient is 0."""
-    targets, batch = draw_targets(), make_batch()
-    weight = {task: np.random.default_rng(k).uniform(0, 2, N) for k, task in enumerate(TASKS)}
+    rng, batch = np.random.default_rng(0), make_batch()
+    drawn = {task: rng.dirichlet(np.full(n, 0.7), size=N).round(2) for task, n in SPEC.classes.items()}  # some are 0
+    targets = {task: p / p.sum(axis=1, keepdims=True) for task, p in drawn.items()}
+    weight = {task: rng.uniform(0, 2, N) for task in TASKS}
     linear = fitted(targets, weight)
     x = ((linear.pool(batch)[0] - linear.centre) * linear.scale)[0].double().numpy() * deviation("emotion")
     p = linear(batch)["emotion"][0].softmax(dim=-1).numpy()

@@ -1,6 +1,7 @@
 """Who teaches which fold and what it may know, on members that are drawn; test_pipeline.py has it on whole runs."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,63 +9,13 @@ import pytest
 
 from meiju.config import Config, ModelConfig, PseudoConfig, TrainConfig
 from meiju.data.corpus import Corpus
-from meiju.data.labels import TASKS, LabelSet
+from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
 from meiju.pseudo import teachers
-from meiju.pseudo.gates import LeakError
 from meiju.training import members
 from meiju.training.members import Member
 from meiju.utils import files
 from toy_corpus import N_FOLDS, draw_members, make_corpus, make_folds
-
-TRAINING = pd.DataFrame(
-    [("t1", "joy", "ask"), ("t2", "joy", "wish"), ("t3", "rage", "wish")], columns=["name", "emotion", "intent"]
-).assign(part="training")
-CORPUS = Corpus(TRAINING, LabelSet(("joy", "rage"), ("ask", "wish")), [])
-# By clip and fold: emotion, intent, and how sure of both.
-LABELLED = {
-    ("a", 0): ("joy", "ask", 0.6126, 0.9),
-    ("b", 0): ("rage", "ask", 0.95, 0.97),  # no labelled clip is both
-    ("a", 1): ("joy", "wish", 0.7, 0.5),
-    ("b", 1): ("rage", "wish", 0.65, 0.8),
-}
-
-
-def pseudo_labels(emotion=0.99, intent=0.85, precision=0.8):
-    """A table and gates of two folds with a threshold per task."""
-    rows = [(*key, *values) for key, values in LABELLED.items()]
-    columns = ["name", "fold", "emotion", "intent", "emotion_confidence", "intent_confidence"]
-    table = pd.DataFrame(rows, columns=columns)
-    thresholds = {"emotion": emotion, "intent": intent}
-    for task, threshold in thresholds.items():
-        table[f"{task}_accepted"] = table[f"{task}_confidence"] >= threshold
-    gates = pd.DataFrame(
-        [(fold, task, 1.0, t, precision) for fold in (0, 1) for task, t in thresholds.items()],
-        columns=["fold", "task", "temperature", "threshold", "precision"],
-    )
-    return table, gates
-
-
-def test_what_is_accepted_is_reported_and_where_nothing_is_a_threshold_that_lets_a_clip_in():
-    text = teachers.describe(*pseudo_labels(emotion=0.6), CORPUS)
-    assert "emotion: 2 accepted, at a confidence of 0.600 or more (temperature 1.00; of held-out rows, 0.800" in text
-    text = teachers.describe(*pseudo_labels(precision=np.nan), CORPUS)
-    assert "with --pseudo.threshold 0.700 every fold would accept at least one clip" in text
-    assert "of held-out rows, none passes" in text
-    table, gates = pseudo_labels()
-    assert teachers.describe(table[:0], gates, CORPUS).startswith("there are no unlabelled clips")
-
-
-# In all folds, a clip is accepted for at least one task: 2 of 4 rows, or 1 per fold.
-@pytest.mark.parametrize(("n_labelled", "few"), [(20, False), (21, True)])
-def test_few_pseudo_labels_are_no_second_stage(n_labelled, few):
-    table, _ = pseudo_labels()
-    assert teachers.accepted(table).name.tolist() == ["a", "b"]
-    sentence = teachers.too_few(table, n_labelled, 2)
-    assert bool(sentence) == few
-    if few:
-        assert sentence.startswith("Stage 2 is nearly stage 1 again: for 21 labelled clips, a fold has 1.0 ")
-
 
 CONFIG = Config(
     "toy",
@@ -84,6 +35,12 @@ def stage1(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stage1")
     draw_members(folder, members.plan(CONFIG, calibration=True), TOY, FOLDS, knows=1.0)
     return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(stage1):
+    """Pseudo-labels and gates of TOY."""
+    return teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
 
 
 def with_shuffled_labels(corpus: Corpus, fold: int) -> Corpus:
@@ -119,7 +76,7 @@ def test_a_member_that_trained_on_a_held_out_clip_stops_the_labelling(tmp_path, 
     with np.load(path) as arrays:
         changed = dict(arrays) | {"trained_on": np.append(arrays["trained_on"], first)}
     np.savez(path, **changed)
-    with pytest.raises(LeakError, match=f"1 held-out clips were trained on, the first: {first}"):
+    with pytest.raises(teachers.LeakError, match=f"1 held-out clips were trained on, the first: {first}"):
         teachers.label_pool(CONFIG, TOY, FOLDS, tmp_path)
 
 
@@ -137,8 +94,8 @@ def test_a_folds_own_labels_decide_nothing_of_its_pseudo_labels_and_gates(stage1
         assert not gates_after[~own_gates].equals(gates[~own_gates])
 
 
-def test_the_pool_is_labelled_once_per_fold_by_the_folds_teachers(stage1):
-    table, gates = teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
+def test_the_pool_is_labelled_once_per_fold_by_the_folds_teachers(stage1, labelled):
+    table, gates = labelled
     assert list(zip(table.fold, table.name, strict=True)) == [(k, name) for k in range(N_FOLDS) for name in POOL]
     assert len(gates) == N_FOLDS * len(TASKS)
     for fold in range(N_FOLDS):
@@ -150,8 +107,8 @@ def test_the_pool_is_labelled_once_per_fold_by_the_folds_teachers(stage1):
     assert 0 < len(teachers.accepted(table)) < len(table)
 
 
-def test_pseudo_labels_and_gates_are_read_as_they_were_written(stage1, tmp_path):
-    table, gates = teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
+def test_pseudo_labels_and_gates_are_read_as_they_were_written(labelled, tmp_path):
+    table, gates = labelled
     assert [path.name for path in teachers.write(tmp_path, table, gates)] == ["pseudo_labels.csv", "gates.csv"]
     read, gates_read = teachers.read(tmp_path)
     pd.testing.assert_frame_equal(read, table, check_dtype=False)
@@ -159,22 +116,36 @@ def test_pseudo_labels_and_gates_are_read_as_they_were_written(stage1, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "file", "reason"),
     [
-        (lambda table: table.drop(columns="intent_accepted"), "has no column intent_accepted"),
-        (lambda table: table.iloc[1:], "not all folds have the same clips"),
-        (lambda table: table.assign(intent_confidence=1.5), "no probability"),
+        (lambda table, gates: (table.drop(columns="intent_accepted"), gates), "pseudo_labels", "intent_accepted"),
+        (lambda table, gates: (table.iloc[1:], gates), "pseudo_labels", "not all folds have the same clips"),
+        (lambda table, gates: (table.assign(intent_confidence=1.5), gates), "pseudo_labels", "no probability"),
+        (lambda table, gates: (table, gates.assign(threshold="high")), "gates", "high"),
     ],
 )
-def test_pseudo_labels_that_are_not_whole_are_named(stage1, tmp_path, change, reason):
-    table, gates = teachers.label_pool(CONFIG, TOY, FOLDS, stage1)
-    teachers.write(tmp_path, change(table), gates)
-    with pytest.raises(files.Damaged, match=rf"pseudo_labels\.csv is damaged .*{reason}"):
+def test_pseudo_labels_and_gates_that_are_not_whole_are_named(labelled, tmp_path, change, file, reason):
+    teachers.write(tmp_path, *change(*labelled))
+    with pytest.raises(files.Damaged, match=rf"{file}\.csv is damaged .*{reason}"):
         teachers.read(tmp_path)
 
 
-def test_damaged_gates_are_named(tmp_path):
-    table, gates = pseudo_labels()
-    teachers.write(tmp_path, table, gates.assign(threshold="high"))
-    with pytest.raises(files.Damaged, match=r"gates\.csv is damaged"):
-        teachers.read(tmp_path)
+def test_what_is_accepted_is_reported_and_where_nothing_is_a_threshold_that_lets_a_clip_in(labelled):
+    table, gates = labelled
+    text = teachers.describe(table, gates.assign(precision=0.8), TOY)
+    n = table.emotion_accepted.sum() / N_FOLDS
+    assert f"emotion: {n:.0f} accepted, at a confidence of 0.600 or more (temperature 1.00; of held-out" in text
+    text = teachers.describe(table.assign(emotion_accepted=False), gates.assign(precision=np.nan), TOY)
+    threshold = float(re.search(r"with --pseudo.threshold ([\d.]+) every fold would accept", text)[1])
+    assert threshold <= table.groupby("fold").emotion_confidence.max().min() < threshold + 0.001
+    assert "of held-out rows, none passes" in text
+    assert teachers.describe(table[:0], gates, TOY).startswith("there are no unlabelled clips")
+
+
+def test_few_pseudo_labels_are_no_second_stage(labelled):
+    table, _ = labelled
+    accepted = teachers.accepted(table)
+    assert set(accepted.index) == set(table.index[table.emotion_accepted | table.intent_accepted])
+    enough = int(20 * len(accepted) / N_FOLDS)
+    assert teachers.too_few(table, enough, N_FOLDS) == ""
+    assert teachers.too_few(table, enough + 1, N_FOLDS).startswith("Stage 2 is nearly stage 1 again: for ")

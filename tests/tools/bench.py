@@ -7,7 +7,6 @@ Writes  nothing: the table goes to the terminal
 Run     .venv/bin/python tests/tools/bench.py --turns 3
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,8 +17,10 @@ import av
 import numpy as np
 import pandas as pd
 import torch
+import tyro
 from threadpoolctl import threadpool_limits
 
+from meiju.cli import help_text
 from meiju.config import Config, ModelConfig, TrainConfig
 from meiju.data.labels import EMOTIONS, INTENTS, TASKS
 from meiju.features import frame_store, media
@@ -90,24 +91,20 @@ def _clip(planned, folder: Path) -> Clip:
     return Clip(planned.name, planned.sentence, str(path))
 
 
-def bench(turns: int, n_labelled: int, n_clips: int) -> pd.DataFrame:
-    """Columns what, seconds (median over turns), ratio (to the first row of its kind)."""
+def bench(turns: int = 3, labelled: int = 1835, clips: int = 16) -> pd.DataFrame:
+    """Columns what, seconds (median over turns), ratio (to the first row of its kind).
+
+    labelled: clips of a training epoch (4 folds of 2,294); clips: to encode.
+    """
     torch.set_num_threads(1)
     tables = []
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        for kind, measure, n in (("training", training, n_labelled), ("encoding", encoding, n_clips)):
+        for kind, measure, n in (("training", training, labelled), ("encoding", encoding, clips)):
             took = pd.DataFrame([measure(Path(folder), n) for _ in range(turns)])
-            ratios = took.div(
-                took.iloc[:, 0], axis=0
-            )  # within a turn, which other work on the machine slows as a whole
+            ratios = took.div(took.iloc[:, 0], axis=0)  # within a turn, which other work slows as a whole
             tables.append(pd.DataFrame({"kind": kind, "seconds": took.median(), "ratio": ratios.median()}))
     return pd.concat(tables).rename_axis("what").reset_index()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--labelled", type=int, default=1835, help="clips of a training epoch: 4 folds of 2,294")
-    parser.add_argument("--clips", type=int, default=16, help="clips to encode")
-    options = parser.parse_args()
-    print(bench(options.turns, options.labelled, options.clips).round(5).to_string(index=False))
+    print(tyro.cli(bench, description=help_text(__doc__)).round(5).to_string(index=False))

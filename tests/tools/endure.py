@@ -30,16 +30,20 @@ SMALL = """--folds 3 --model.heads 1 2 --model.width 16 --train.epochs 4 --train
 PASSING = {".lock", ".log", ".part"}  # suffixes and names of what is no result
 
 
-def start(home: Path, flags: tuple[str, ...]) -> subprocess.Popen:
+def run(home: Path, flags: tuple[str, ...], seconds: float | None = None) -> bool:
+    """Start a run, and kill all its processes after some seconds; whether it came to its end."""
     log = (home.parent / f"{home.name}.txt").open("a")
     command = [sys.executable, str(RUN_ALL), "sample", "--home", str(home), "--corpus.root", str(home / "corpus")]
-    return subprocess.Popen([*command, *SMALL.split(), *flags], stdout=log, stderr=log, start_new_session=True)
-
-
-def require_end(process: subprocess.Popen, home: Path, seconds: float | None = None) -> None:
-    """Wait for the end of a run. Raises TimeoutExpired."""
-    if process.wait(seconds):
-        raise SystemExit(f"a run ended with status {process.returncode}; see {home}.txt")
+    command += [*SMALL.split(), *flags]
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        if process.wait(seconds):
+            raise SystemExit(f"a run ended with status {process.returncode}; see {home}.txt")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return False
+    return True
 
 
 def results(home: Path) -> dict[str, bytes]:
@@ -65,18 +69,13 @@ def endure(home: Path | None = None, kills: int = 30, seed: int = 0, flags: tupl
     whole, broken = home / "whole", home / "broken"
     whole.mkdir(parents=True)
     started = time.perf_counter()
-    require_end(start(whole, flags), whole)
+    run(whole, flags)
     seconds = time.perf_counter() - started
     print(f"undisturbed: {seconds:.0f} s, {len(results(whole))} files; see {home}")
     rng, n_killed, n_runs = random.Random(seed), 0, 0
     while n_killed < kills or broken.exists():
         broken.mkdir(exist_ok=True)
-        process = start(broken, flags)
-        try:
-            require_end(process, broken, rng.uniform(0, seconds) if n_killed < kills else None)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        if not run(broken, flags, rng.uniform(0, seconds) if n_killed < kills else None):
             n_killed += 1
             continue
         n_runs += 1

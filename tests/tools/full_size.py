@@ -13,7 +13,6 @@ Run     nice .venv/bin/python tests/tools/full_size.py --pool 12
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,12 +34,12 @@ from toy_run import SCRIPTS, STEPS
 COMMIT = "0" * 40
 
 
-def fill_cache(cache: Path, models: list[str], *, tokens: int, large: bool) -> None:
+def fill_cache(cache: Path, models: list[str], tokens: int) -> None:
     """Put the models into a cache, each as the main revision. tokens: the most that Whisper writes of a clip."""
     torch.set_default_dtype(torch.float16)
     for model in models:
         repository = cache / "hub" / f"models--{model.replace('/', '--')}"
-        folder = preset_models.write(model, repository / "snapshots" / COMMIT, large=large)
+        folder = preset_models.write(model, repository / "snapshots" / COMMIT, large=True)
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text(COMMIT)
         if "whisper" in model:
@@ -51,24 +50,18 @@ def fill_cache(cache: Path, models: list[str], *, tokens: int, large: bool) -> N
 
 
 def full_size(
-    preset: str = "track1-mandarin",
-    training: int = 18,
-    others: int = 5,
-    pool: int = 12,
-    tokens: int = 24,
-    large: bool = True,
-    home: Path | None = None,
-    flags: tuple[str, ...] = (),
+    preset: str = "track1-mandarin", training: int = 18, pool: int = 12, tokens: int = 24, home: Path | None = None
 ) -> None:
-    """Measure a preset on a corpus of `training` clips, twice `others`, and `pool` clips without a transcript."""
-    folder, n_clips = home or Path(tempfile.mkdtemp(prefix="full-size-")), training + 2 * others + pool
-    try:
+    """Measure a preset on a corpus of `training` clips, 10 others, and `pool` clips without a transcript."""
+    n_clips = training + 10 + pool
+    with tempfile.TemporaryDirectory(prefix="full-size-") as temporary:
+        folder = home or Path(temporary)
         if not (folder / "cache").exists():
-            fill_cache(folder / "cache", models_of(preset), tokens=tokens, large=large)
+            fill_cache(folder / "cache", models_of(preset), tokens)
         if not (folder / "corpus").exists():
-            make_corpus(folder / "corpus", n_training=training, n_others=others, n_pool=pool)
+            make_corpus(folder / "corpus", n_training=training, n_others=5, n_pool=pool)
         given = ["--home", str(folder), "--device", "cpu", "--corpus.root", str(folder / "corpus"), "--folds", "3"]
-        given += ["--speech.prompt", "", *flags]
+        given += ["--speech.prompt", ""]
         streams = [["03_extract_features", "--streams", "=".join(s)] for s in PRESETS[preset][1].encoders.items()]
         rows = []
         for step, *more in [["01_transcribe"], [STEPS[0]], *streams, *([step] for step in STEPS[1:])]:
@@ -82,9 +75,6 @@ def full_size(
             rows.append((" ".join([step, *more[1:]]), seconds, cpu, cpu / n_clips, used.ru_maxrss / 1e6))
         table = pd.DataFrame(rows, columns=["step", "seconds", "CPU seconds", "CPU seconds a clip", "GB at most"])
         print(table.round(2).to_string(index=False))
-    finally:
-        if home is None:
-            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

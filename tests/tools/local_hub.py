@@ -95,9 +95,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_HEAD(self):
-        self.do_GET()
-
     def do_GET(self):
         hub: LocalHub = self.server.hub
         path = unquote(urlsplit(self.path).path)
@@ -117,7 +114,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._send(folder / file[2], wanted, hub.commit(model))
         names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
         siblings = [{"rfilename": name} for name in names]
-        return self._answer(200, body=json.dumps({"id": model, "sha": hub.commit(model), "siblings": siblings}))
+        described = {"id": model, "sha": hub.commit(model), "siblings": siblings}
+        return self._answer(200, body=json.dumps(described).encode())
+
+    do_HEAD = do_GET
 
     def _send(self, path: Path, wanted: str, commit: str) -> None:
         """A file, or from the place on that a range names."""
@@ -130,10 +130,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hub.cuts -= cut
         self._answer(206 if wanted else 200, headers, data[start:], cut=cut)
 
-    def _answer(
-        self, status: int, headers: dict[str, str] | None = None, body: bytes | str = b"", *, cut: bool = False
-    ) -> None:
-        body = body if isinstance(body, bytes) else body.encode()
+    def _answer(self, status: int, headers: dict | None = None, body: bytes = b"", *, cut: bool = False) -> None:
         self.send_response(status)
         for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(key, value)

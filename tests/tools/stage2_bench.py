@@ -1,4 +1,4 @@
-"""Compares ways to use the unlabelled pool, on clips that no stage saw; every choice of stage 2 is made by it.
+"""Compares ways to use the unlabelled pool, on clips that no stage saw.
 
 Of a run whose steps 02 to 04 are done, only the training part is used: some of its speakers (of its clips, where no
 speaker is known) are held out as test, N of the others are labelled, and the rest is the pool, its labels known to the
@@ -13,8 +13,6 @@ import argparse
 import dataclasses
 import sys
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -44,7 +42,7 @@ RATIO = 1.0  # pseudo-labelled clips for each labelled one
 Probabilities = dict[str, np.ndarray]  # by task [N, K]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Split:
     """One draw of a corpus: numbers of its clips by use, the labels that are known, and the fold of labelled ones."""
 
@@ -56,29 +54,6 @@ class Split:
     classes: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Teachers:
-    """What stage 1 knows: by fold, probabilities of the pool by the fold's member, and the temperature of each task.
-
-    own: of each labelled clip, by the member that held out its fold; test: of the test clips, the mean of all members.
-    """
-
-    pool: list[Probabilities]
-    temperature: list[dict[str, float]]
-    own: Probabilities
-    test: Probabilities
-
-
-@dataclass(frozen=True)
-class Way:
-    """How the pool is labelled: targets[task] [pool, K] and weight[task] [pool] for one fold; how members train."""
-
-    targets: Callable[["Teachers", int, Split], tuple[Probabilities, Probabilities]]
-    modality_dropout: float | None = None
-    warm_start: bool = False
-    rounds: int = 1
-
-
 def draw(run: Run, n_labelled: int, seed: int, *, with_pool: bool) -> Split:
     """Draw test, labelled clips and pool by names in sorted order and a seed."""
     clips, rng = run.corpus.clips, np.random.default_rng(seed)
@@ -86,8 +61,7 @@ def draw(run: Run, n_labelled: int, seed: int, *, with_pool: bool) -> Split:
     what, group = folds.group(training.reset_index(drop=True), run.config.folds_by)
     group = pd.Series(group.to_numpy() if what else training.name.to_numpy(), index=training.index)
     names = np.sort(group.unique())
-    held_out = rng.permutation(names)[: round(TEST_SHARE * len(names))]
-    is_test = group.isin(held_out)
+    is_test = group.isin(rng.permutation(names)[: round(TEST_SHARE * len(names))])
     others = rng.permutation(training.index[~is_test])
     labelled, pool = np.sort(others[:n_labelled]), np.sort(others[n_labelled:])
     if with_pool:
@@ -100,18 +74,33 @@ def draw(run: Run, n_labelled: int, seed: int, *, with_pool: bool) -> Split:
     return Split(labelled, pool, test, labels, fold, classes)
 
 
+def soft(p: Probabilities, temperature: dict[str, float]) -> tuple[Probabilities, Probabilities]:
+    """--pseudo.gate soft: targets [pool, K] are calibrated probabilities, weights [pool] are 1."""
+    return {task: calibrate(p[task], temperature[task]) for task in TASKS}, {t: np.ones(len(p[t])) for t in TASKS}
+
+
+def paper(p: Probabilities, temperature: dict[str, float]) -> tuple[Probabilities, Probabilities]:
+    """--pseudo.gate paper: the likeliest classes above a confidence of 0.99, as the networks give it."""
+    likeliest = {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS}
+    return likeliest, {task: (p[task].max(axis=1) >= 0.99).astype(float) for task in TASKS}
+
+
+# How the pool is labelled, and whether stage 2 starts from the weights of stage 1.
+WAYS = {"all, soft": (soft, False), "paper": (paper, False), "all, soft, warm start": (soft, True)}
+
+
 class Bench:
-    """Trains and asks members on one draw."""
+    """Trains members on one draw. Predictions are by the folds that a member holds out."""
 
     def __init__(self, config: Config, frames: Frames, split: Split, seed: int):
         self.config, self.frames, self.split, self.seed = config, frames, split, seed
         self.weights: dict[tuple, dict[str, torch.Tensor]] = {}  # of stage 1, where warm starts begin
+        every = range(N_FOLDS)
+        self.stage1 = self.train(dict.fromkeys([*((k,) for k in every), *combinations(every, 2)]))
 
-    def train(self, jobs: dict[tuple[int, ...], Rows | None], way: Way | None = None) -> dict[tuple, Probabilities]:
-        """By the folds that a member holds out, its predictions of all clips. jobs: pseudo-labelled rows or none."""
-        config, split, way = self.config, self.split, way or Way(everything)
-        dropout = way.modality_dropout or config.model.modality_dropout
-        model = dataclasses.replace(config.model, modality_dropout=dropout)
+    def train(self, jobs: dict[tuple[int, ...], Rows | None], *, warm_start=False) -> dict[tuple, Probabilities]:
+        """Predictions of all clips. jobs: pseudo-labelled rows, or none."""
+        config, split = self.config, self.split
         data, alike, predictions = {}, defaultdict(list), {}
         for held_out, pseudo in jobs.items():
             rows = split.labelled[~np.isin(split.fold, held_out)]
@@ -123,124 +112,53 @@ class Bench:
             alike[n_steps(config.train, len(labelled)), n_beside].append(held_out)
         for chosen in [keys[k : k + TOGETHER] for keys in alike.values() for k in range(0, len(keys), TOGETHER)]:
             members, start = [data[key] for key in chosen], None
-            if way.warm_start:
+            if warm_start:
                 before = [self.weights[key] for key in chosen]
                 start = {name: torch.stack([weights[name] for weights in before]) for name in before[0]}
-            network = train_members(
-                self.frames, members, model, config.train, heads=config.model.heads[0], pseudo_ratio=RATIO, start=start
-            )
-            predicted, weights = predict(network, self.frames, np.arange(len(self.frames))), network.weights()
+            options = {"heads": config.model.heads[0], "pseudo_ratio": RATIO, "start": start}
+            network = train_members(self.frames, members, config.model, config.train, **options)
+            predicted, weights = predict(network, self.frames, np.arange(len(self.frames))), network.state_dict()
             for e, key in enumerate(chosen):
                 predictions[key] = {task: np.exp(predicted[task][e].astype(float)) for task in TASKS}
                 if jobs[key] is None:
                     self.weights.setdefault(key, {name: w[e].clone() for name, w in weights.items()})
         return predictions
 
-    def stage1(self) -> Teachers:
-        split, every = self.split, range(N_FOLDS)
-        predictions = self.train(dict.fromkeys([*((k,) for k in every), *combinations(every, 2)]))
-        temperature = []
-        for k in every:  # by the calibration models
-            rows = [(row, fold) for row, fold in zip(split.labelled, split.fold, strict=True) if fold != k]
-            truth = {task: split.labels[task][[row for row, _ in rows]] for task in TASKS}
-            p = {t: np.stack([predictions[tuple(sorted((k, fold)))][t][row] for row, fold in rows]) for t in TASKS}
-            temperature.append({task: fit_temperature(p[task], truth[task]) for task in TASKS})
-        return Teachers(self._of_pool(predictions), temperature, *self._scored(predictions))
-
-    def _of_pool(self, predictions: dict[tuple, Probabilities]) -> list[Probabilities]:
-        return [{task: predictions[k,][task][self.split.pool] for task in TASKS} for k in range(N_FOLDS)]
-
-    def _scored(self, predictions: dict[tuple, Probabilities]) -> tuple[Probabilities, Probabilities]:
-        """Of each labelled clip, by the member that held out its fold; of test clips, the mean of all members."""
-        split = self.split
+    def stage2(self, way: str) -> dict[tuple, Probabilities]:
+        label, warm_start = WAYS[way]
+        split, jobs = self.split, {}
         rows = list(zip(split.labelled, split.fold, strict=True))
-        own = {task: np.stack([predictions[fold,][task][row] for row, fold in rows]) for task in TASKS}
-        test = {t: np.mean([predictions[k,][t][split.test] for k in range(N_FOLDS)], axis=0) for t in TASKS}
-        return own, test
+        for k in range(N_FOLDS):
+            # The temperature suits what the calibration models predict of clips that they never saw.
+            left_out = [(row, tuple(sorted((k, fold)))) for row, fold in rows if fold != k]
+            truth = {task: split.labels[task][[row for row, _ in left_out]] for task in TASKS}
+            predicted = {task: np.stack([self.stage1[key][task][row] for row, key in left_out]) for task in TASKS}
+            temperature = {task: fit_temperature(predicted[task], truth[task]) for task in TASKS}
+            targets, weight = label({task: self.stage1[k,][task][split.pool] for task in TASKS}, temperature)
+            weight = {task: (self.config.stage2.weight * w).astype(np.float32) for task, w in weight.items()}
+            taken = np.flatnonzero(sum(weight.values()) > 0)
+            of_pool = Rows(split.pool, {t: p.astype(np.float32) for t, p in targets.items()}, weight)
+            jobs[k,] = of_pool.take(taken) if len(taken) else None
+        return self.train(jobs, warm_start=warm_start)
 
-    def stage2(self, way: Way, teachers: Teachers) -> tuple[Probabilities, Probabilities, dict[str, float]]:
-        """Predictions of labelled clips by members that held them out, and of test clips; the pool's precision."""
-        split = self.split
-        for _ in range(way.rounds):
-            jobs, right = {}, defaultdict(list)
-            for k in range(N_FOLDS):
-                targets, weight = way.targets(teachers, k, split)
-                for task in TASKS:
-                    truth = split.labels[task][split.pool]
-                    known = (truth >= 0) & (weight[task] > 0)
-                    hit = (targets[task].argmax(axis=1) == truth)[known]
-                    right[task].append(np.average(hit, weights=weight[task][known]) if known.any() else np.nan)
-                weight = {task: (self.config.stage2.weight * w).astype(np.float32) for task, w in weight.items()}
-                rows = Rows(split.pool, {t: p.astype(np.float32) for t, p in targets.items()}, weight)
-                taken = np.flatnonzero(sum(weight.values()) > 0)
-                jobs[k,] = rows.take(taken) if len(taken) else None
-            predictions = self.train(jobs, way)
-            teachers = dataclasses.replace(teachers, pool=self._of_pool(predictions))
-        return *self._scored(predictions), {f"precision_{task}": np.mean(right[task]) for task in TASKS}
+    def scores(self, predictions: dict[tuple, Probabilities]) -> dict[str, float]:
+        """F1 and log-loss of the members' mean on test clips, and how many of their labels of the pool are right.
 
-
-def _calibrated(teachers: Teachers, fold: int) -> Probabilities:
-    return {task: calibrate(teachers.pool[fold][task], teachers.temperature[fold][task]) for task in TASKS}
-
-
-def _likeliest(p: Probabilities) -> Probabilities:
-    return {task: np.eye(p[task].shape[1])[p[task].argmax(axis=1)] for task in TASKS}
-
-
-def paper(teachers: Teachers, fold: int, split: Split):
-    """--pseudo.gate paper: the likeliest classes above a confidence of 0.99, as the networks give it."""
-    p = teachers.pool[fold]
-    return _likeliest(p), {task: (p[task].max(axis=1) >= 0.99).astype(float) for task in TASKS}
-
-
-def everything(teachers: Teachers, fold: int, split: Split, *, hard: bool = False):
-    """--pseudo.gate soft: calibrated probabilities of the whole pool; or, with `hard`, the likeliest classes."""
-    p = _calibrated(teachers, fold)
-    return _likeliest(p) if hard else p, {task: np.ones(len(p[task])) for task in TASKS}
-
-
-def soft_match(teachers: Teachers, fold: int, split: Split):
-    """SoftMatch's weights (arXiv 2301.10921, section 3): a truncated Gaussian of the confidence."""
-    p, weight = _calibrated(teachers, fold), {}
-    for task in TASKS:
-        confidence = p[task].max(axis=1)
-        below = np.minimum(confidence - confidence.mean(), 0)
-        weight[task] = np.exp(-(below**2) / (2 * confidence.var()))
-    return p, weight
-
-
-def free_match(teachers: Teachers, fold: int, split: Split):
-    """FreeMatch (arXiv 2205.07246, section 4): the mean confidence, scaled by what each class has on average."""
-    calibrated, weight = _calibrated(teachers, fold), {}
-    for task, p in calibrated.items():
-        confidence, local = p.max(axis=1), p.mean(axis=0) / p.mean(axis=0).max()
-        weight[task] = (confidence >= (local * confidence.mean())[p.argmax(axis=1)]).astype(float)
-    return _likeliest(calibrated), weight
-
-
-WAYS = {
-    "all, soft": Way(everything),
-    "paper": Way(paper),
-    "all, hard": Way(partial(everything, hard=True)),
-    "SoftMatch": Way(soft_match),
-    "FreeMatch": Way(free_match),
-    "two rounds": Way(everything, rounds=2),
-    "modality dropout 0.4": Way(everything, modality_dropout=0.4),
-    "all, soft, warm start": Way(everything, warm_start=True),
-}
-
-
-def scores(split: Split, own: Probabilities, test: Probabilities) -> dict[str, float]:
-    """F1 and log-loss on test clips; the temperature of the log-loss is that of the labelled clips out of fold."""
-    row = {}
-    for task in TASKS:
-        truth = split.labels[task][split.test]
-        row[f"f1_{task}"] = f1_score(truth, test[task].argmax(axis=1), average="weighted")
-        heat = fit_temperature(own[task], split.labels[task][split.labelled])
-        row[f"log_loss_{task}"] = log_loss(truth, calibrate(test[task], heat), labels=range(split.classes[task]))
-    row["jrbm"] = jrbm(row["f1_emotion"], row["f1_intent"])
-    row["log_loss"] = row["log_loss_emotion"] + row["log_loss_intent"]
-    return row
+        The temperature of the log-loss suits the labelled clips, each predicted by the member that held it out.
+        """
+        split, row, every = self.split, {}, range(N_FOLDS)
+        for task in TASKS:
+            truth, test = split.labels[task], np.mean([predictions[k,][task][split.test] for k in every], axis=0)
+            own = np.stack([predictions[k,][task][n] for n, k in zip(split.labelled, split.fold, strict=True)])
+            calibrated = calibrate(test, fit_temperature(own, truth[split.labelled]))
+            row[f"f1_{task}"] = f1_score(truth[split.test], test.argmax(axis=1), average="weighted")
+            row[f"log_loss_{task}"] = log_loss(truth[split.test], calibrated, labels=range(split.classes[task]))
+            known = split.pool[truth[split.pool] >= 0]
+            right = [(predictions[k,][task][known].argmax(axis=1) == truth[known]).mean() for k in every]
+            row[f"right_{task}"] = np.mean(right)
+        row["jrbm"] = jrbm(row["f1_emotion"], row["f1_intent"])
+        row["log_loss"] = row["log_loss_emotion"] + row["log_loss_intent"]
+        return row
 
 
 def shortened(store: frame_store.Store, most: int) -> frame_store.Store:
@@ -265,34 +183,23 @@ def bench(run: Run, options: argparse.Namespace) -> None:
         split = draw(run, options.labelled, seed, with_pool=options.pool)
         key = {"run": run.config.run, "labelled": options.labelled, "seed": seed}
         done = {row["way"] for row in rows if key.items() <= row.items()}
-        missing = [name for name in ("stage 1", *(options.ways or WAYS)) if name not in done]
-        if not missing:
-            continue
-        one = Bench(run.config, frames, split, seed)
-        teachers = one.stage1()
+        missing = [name for name in ("stage 1", *WAYS) if name not in done]
+        one = Bench(run.config, frames, split, seed) if missing else None
         for name in missing:
-            own, test, precision = teachers.own, teachers.test, {}
-            if name != "stage 1":
-                own, test, precision = one.stage2(WAYS[name], teachers)
-            row = {"way": name, "n_pool": len(split.pool), "n_test": len(split.test), **scores(split, own, test)}
-            rows.append(key | row | precision)
+            scores = one.scores(one.stage1 if name == "stage 1" else one.stage2(name))
+            rows.append(key | {"way": name, "n_pool": len(split.pool), "n_test": len(split.test), **scores})
             pd.DataFrame(rows).to_csv(options.out, index=False)
-            print(*key.values(), f"{name}: {row['jrbm']:.4f} {row['log_loss']:.4f}", flush=True)
+            print(*key.values(), f"{name}: {scores['jrbm']:.4f} {scores['log_loss']:.4f}", flush=True)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labelled", type=int, default=300)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("ways.csv"))
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--pool", action="store_true")
-    parser.add_argument("--ways", nargs="*")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
     cut = sys.argv.index("--")
-    options = parse(sys.argv[1:cut])
+    options = parser.parse_args(sys.argv[1:cut])
     sys.argv = [sys.argv[0], *sys.argv[cut + 1 :]]
     main(partial(bench, options=options), __doc__)

@@ -2,9 +2,9 @@ import shutil
 
 import pytest
 
-from fuzzing import bench, kinds, runner
+import fuzz
+from fuzzing import bench, kinds
 from meiju.config import ConfigError
-from toy_run import run_script
 
 N = 12  # inputs of each kind
 
@@ -17,16 +17,10 @@ def made(root, home, tmp_path_factory) -> bench.Bench:
     return made
 
 
-@pytest.fixture
-def arena(tmp_path):
-    (tmp_path / "arena").mkdir()
-    return tmp_path / "arena"
-
-
 @pytest.mark.parametrize("kind", list(kinds.KINDS))
-def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
+def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, tmp_path, kind):
     first = list(kinds.KINDS).index(kind)
-    ends = [runner.run_one(made, arena, 2, first + k * len(kinds.KINDS)) for k in range(N)]
+    ends = [fuzz.run_one(made, tmp_path, 2, first + k * len(kinds.KINDS)) for k in range(N)]
     assert {end.kind for end in ends} == {kind}
     assert not [end.wrong for end in ends if end.wrong]
     if kind != "sentence":  # any text is one
@@ -41,11 +35,11 @@ def test_bad_input_ends_in_a_clear_error_or_a_correct_result(made, arena, kind):
         (ConfigError(""), "an error that says nothing"),
         (SystemExit(1), "the program ended with 1"),
         ("inside", ""),
-        ("../../outside", "arena/outside"),
+        ("../../outside", "/outside"),
     ],
 )
 def test_other_errors_than_the_packages_own_and_files_outside_the_folder_are_wrong(
-    monkeypatch, made, arena, outcome, wrong
+    monkeypatch, made, tmp_path, outcome, wrong
 ):
     def kind(case):
         if isinstance(outcome, BaseException):
@@ -53,18 +47,18 @@ def test_other_errors_than_the_packages_own_and_files_outside_the_folder_are_wro
         (case.folder / outcome).write_text("x")
         return bench.RIGHT
 
-    monkeypatch.setitem(kinds.KINDS, runner.kind_of(0), kind)
-    end = runner.run_one(made, arena, 0, 0)
+    monkeypatch.setitem(kinds.KINDS, fuzz.kind_of(0), kind)
+    end = fuzz.run_one(made, tmp_path, 0, 0)
     assert wrong in end.wrong
     assert bool(end.wrong) == bool(wrong)
 
 
 def test_the_script_prints_how_to_repeat_what_ended_badly(capsys, monkeypatch):
-    ends = [runner.End(3, "clip", bench.RIGHT), runner.End(4, "clip", "KeyError", "a traceback")]
-    monkeypatch.setattr(bench, "make", lambda _: None)
-    monkeypatch.setattr(runner, "run_all", lambda *_: iter(ends))
+    ends = [fuzz.End(3, "clip", bench.RIGHT), fuzz.End(4, "clip", "KeyError", "a traceback")]
+    monkeypatch.setattr(fuzz, "make", lambda _: None)
+    monkeypatch.setattr(fuzz, "run_all", lambda *_: iter(ends))
     with pytest.raises(SystemExit) as caught:
-        run_script("fuzz.py", "--n", "2", "--seed", "3")
+        fuzz.fuzz(n=2, seed=3)
     assert caught.value.code == 1
     out = capsys.readouterr().out
     assert "a traceback\nagain: .venv/bin/python tests/tools/fuzz.py --n 1 --seed 3 --first 4" in out

@@ -57,8 +57,7 @@ def train(frames, data, config=CONFIG, model=MODEL):
 
 
 def assert_same_weights(first, second, **tolerance):
-    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+    torch.testing.assert_close(dict(first.state_dict()), dict(second.state_dict()), **tolerance)
 
 
 def differ(first, second):
@@ -165,10 +164,8 @@ def test_weights_are_the_mean_over_the_ends_of_the_last_epochs(frames, monkeypat
 
     monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", note)
     network = train(frames, three_members(False)[:1])
-    assert len(ends) == CONFIG.average_epochs
     for parameter, first, second in zip(network.parameters(), *ends, strict=True):
         torch.testing.assert_close(parameter.detach(), (first + second) / 2)
-    assert any(not torch.equal(first, second) for first, second in zip(*ends, strict=True))
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 1])
@@ -230,7 +227,7 @@ def gather(*names, lengths=LENGTHS):
     return clips, batch.frames["audio"][0].numpy(), batch.mask["audio"][0].numpy()
 
 
-def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
+def test_frames_come_in_order_padded_with_zeros_and_of_a_long_clip_evenly_spaced():
     for lengths in (LENGTHS, dict.fromkeys(LENGTHS, 0)):  # whether other clips have some or not
         _, frames, mask = gather("none", lengths=lengths)
         assert (frames.tolist(), mask.tolist()) == ([[[0, 0]]], [[False]])
@@ -240,9 +237,7 @@ def test_frames_of_a_clip_come_in_order_and_padded_with_zeros():
     for k, name in enumerate(["none", "short", "full"]):
         np.testing.assert_array_equal(frames[k, mask[k]], clips[name])
     assert (frames[~mask] == 0).all()
-
-
-def test_of_a_long_clip_evenly_spaced_frames_are_taken():
+    # Of a long clip, evenly spaced ones.
     clips, frames, mask = gather("short", "long")
     assert mask[1].all()
     assert mask.shape[1] == MAX_FRAMES
@@ -250,13 +245,6 @@ def test_of_a_long_clip_evenly_spaced_frames_are_taken():
     assert found[0] == 0
     assert set(np.diff(found)) <= {2, 3}
     assert LENGTHS["long"] - found[-1] <= 3
-
-
-def test_moments_are_over_the_frames_of_the_given_clips(frames):
-    batch = frames.batch(torch.arange(3, 20)[None])
-    own = batch.frames["audio"][batch.mask["audio"]]
-    torch.testing.assert_close(frames.moments("audio", NUMBERS[3:20]), (own.mean(dim=0), own.std(dim=0, correction=0)))
-    assert (frames.single, frames.dims) == ({"text"}, {"text": 5, "audio": 4})
 
 
 @pytest.mark.parametrize(("size", "n_frames"), [(1e-3, 1), (1.0, 3)])
@@ -294,7 +282,7 @@ def test_a_stream_that_a_member_never_saw_does_not_move_it(fusion):
 def test_training_can_start_from_given_weights(frames):
     network = dataclasses.replace(MODEL, linear=0.0)  # the head is fitted to the end, wherever it starts
     first = train(frames, three_members(pseudo=False), model=network)
-    start = {key: value.clone() for key, value in first.weights().items()}
+    start = {key: value.clone() for key, value in first.state_dict().items()}
     slow = dataclasses.replace(CONFIG, lr=1e-9, weight_decay=0.0)
     warm = train_members(frames, three_members(pseudo=True), network, slow, heads=2, pseudo_ratio=0.5, start=start)
     assert_same_weights(warm, first, atol=1e-6, rtol=0)

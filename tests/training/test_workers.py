@@ -18,14 +18,8 @@ from meiju.training.workers import StageData
 from meiju.utils import files
 from toy_corpus import LABELS, N_FOLDS, make_corpus, make_folds
 
-CONFIG = Config(
-    "toy",
-    folds=N_FOLDS,
-    jobs=1,
-    device="cpu",
-    model=ModelConfig(heads=(1, 2), width=4),
-    train=TrainConfig(seeds=2, epochs=1, average_epochs=1, together=2),
-)
+MODEL, TRAIN = ModelConfig(heads=(1, 2), width=4), TrainConfig(seeds=2, epochs=1, average_epochs=1, together=2)
+CONFIG = Config("toy", folds=N_FOLDS, jobs=1, device="cpu", model=MODEL, train=TRAIN)
 ONE_HEAD = dataclasses.replace(
     CONFIG, model=ModelConfig(heads=(1,), width=4), train=TrainConfig(1, 1, average_epochs=1)
 )
@@ -51,13 +45,13 @@ def data(tmp_path_factory) -> StageData:
 def trained(data, tmp_path_factory):
     """A folder of the members of CONFIG with one head, calibration models included."""
     folder = tmp_path_factory.mktemp("members")
-    workers.train(ONE_HEAD, data, members.plan(ONE_HEAD, calibration=True), folder, stage=1, label="toy")
+    workers.train(ONE_HEAD, data, members.plan(ONE_HEAD, calibration=True), folder)
     return folder
 
 
 def test_a_member_learns_from_the_folds_it_does_not_hold_out(data):
     for member in members.plan(CONFIG, calibration=True):
-        rows = workers._member_data(CONFIG, data, member, stage=1).labelled
+        rows = workers._member_data(CONFIG, data, member).labelled
         expected = FOLDS.name[~FOLDS.fold.isin(member.held_out)]
         assert [NAMES[k] for k in rows.clips] == sorted(expected)
         truth = CORPUS.clips.set_index("name").emotion[sorted(expected)]
@@ -65,11 +59,12 @@ def test_a_member_learns_from_the_folds_it_does_not_hold_out(data):
 
 
 def test_members_differ_in_their_random_streams_and_stages_too(data):
-    plan = members.plan(CONFIG, calibration=True)
-    seeds = [workers._member_data(CONFIG, data, member, stage).seed for member in plan for stage in (1, 2)]
+    second, other = dataclasses.replace(data, pseudo=pseudo_labels()), dataclasses.replace(CONFIG, seed=1)
+    seeds = [workers._member_data(CONFIG, data, member).seed for member in members.plan(CONFIG, calibration=True)]
+    for config, of_stage in ((CONFIG, second), (other, data)):
+        plan = members.plan(config, calibration=False)
+        seeds += [workers._member_data(config, of_stage, member).seed for member in plan]
     assert len(set(seeds)) == len(seeds)
-    other = dataclasses.replace(CONFIG, seed=1)
-    assert workers._member_data(other, data, plan[0], 1).seed not in seeds
 
 
 def pseudo_labels():
@@ -91,7 +86,7 @@ def test_a_member_learns_from_the_pseudo_labels_of_its_own_fold(data, soft):
     )
     with_pseudo = dataclasses.replace(data, pseudo=pseudo_labels())
     for fold in range(N_FOLDS):
-        rows = workers._member_data(config, with_pseudo, Member(1, 0, (fold,)), stage=2).pseudo
+        rows = workers._member_data(config, with_pseudo, Member(1, 0, (fold,))).pseudo
         assert [NAMES[k] for k in rows.clips] == ["unlabelled_00", "unlabelled_01"]
         np.testing.assert_allclose(rows.weight["emotion"], 0.25)
         np.testing.assert_allclose(rows.weight["intent"], [0.25, 0])
@@ -101,17 +96,16 @@ def test_a_member_learns_from_the_pseudo_labels_of_its_own_fold(data, soft):
     table = pseudo_labels()
     with_pseudo = dataclasses.replace(data, pseudo=table[table.fold != 1])
     for fold in (1, 2):  # without labels of its fold, a member has none
-        rows = workers._member_data(config, with_pseudo, Member(1, 0, (fold,)), stage=2).pseudo
+        rows = workers._member_data(config, with_pseudo, Member(1, 0, (fold,))).pseudo
         assert (rows is None) == (fold == 1)
 
 
 def test_members_train_with_their_like_whatever_other_heads_and_seeds_there_are(data):
     def groups(heads, seeds):
         train = dataclasses.replace(CONFIG.train, seeds=seeds)
-        model = dataclasses.replace(CONFIG.model, heads=heads)
-        config = dataclasses.replace(CONFIG, train=train, model=model)
+        config = dataclasses.replace(CONFIG, train=train, model=ModelConfig(heads=heads))
         plan = members.plan(config, calibration=True)
-        made = workers.group_members(config, data, plan, stage=1, device="cpu")
+        made = workers.group_members(config, data, plan, device="cpu")
         assert sorted(member for group in made for member, _ in group) == sorted(plan)
         for group in made:
             assert len(group) <= CONFIG.train.together
@@ -129,10 +123,10 @@ def test_on_gpus_members_that_train_together_are_as_many_as_fit(data, monkeypatc
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     plan = 5 * [member for member in members.plan(config, calibration=False) if member.heads == 1]
-    groups = workers.group_members(config, data, plan, stage=1, device="cuda")
+    groups = workers.group_members(config, data, plan, device="cuda")
     assert max(map(len, groups)) == largest
     assert sum(map(len, groups)) == len(plan) == 15
-    assert max(map(len, workers.group_members(config, data, plan, stage=1, device="cpu"))) == 5
+    assert max(map(len, workers.group_members(config, data, plan, device="cpu"))) == 5
 
 
 def test_calibration_models_keep_no_weights_and_predict_labelled_clips_alone(trained):
@@ -152,9 +146,9 @@ ONE = Member(1, 0, (0,))
 
 
 DAMAGES = {
-    "no finite numbers": lambda weights, _: weights["linear.centre"].fill_(torch.nan),
-    "size mismatch|stack expects": lambda w, _: w.update({"linear.centre": torch.zeros(1, 3)}),
-    "linear.centre|regression.centre": lambda weights, _: weights.pop("linear.centre"),
+    "no finite numbers": lambda weights, _: weights["regression.centre"].fill_(torch.nan),
+    "size mismatch|stack expects": lambda w, _: w.update({"regression.centre": torch.zeros(1, 3)}),
+    "regression.centre": lambda weights, _: weights.pop("regression.centre"),
     "other streams or classes": lambda _, metadata: metadata.update(
         shape='{"streams": {"text": 5}, "single": ["text"], "classes": {"emotion": 3, "intent": 2}}'
     ),

@@ -27,7 +27,7 @@ def carry_out(run: Run, variant: Variant) -> dict[str, System]:
         folder = varied.result("stage2")
     else:  # without the calibration models: there is no gate to fit
         folder, plan = varied.folder("stage1"), members.plan(varied.config, calibration=False)
-        workers.train(varied.config, pipeline.stage_data(varied), plan, folder, stage=1, label="stage 1")
+        workers.train(varied.config, pipeline.stage_data(varied), plan, folder)
     stage = scores.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
     return stage.systems[ALL_HEADS]
 

@@ -6,14 +6,10 @@ import numpy as np
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature [0.1, 10] with the least log-loss on probabilities [N, K] of held-out rows with labels [N]."""
     from scipy.optimize import minimize_scalar
-    from scipy.special import softmax
-
-    log = np.log(np.maximum(probabilities, 1e-12))
 
     def loss(log_temperature: float) -> float:
-        return -np.log(
-            np.maximum(softmax(log / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels], 1e-12)
-        ).mean()
+        calibrated = calibrate(probabilities, np.exp(log_temperature))
+        return -np.log(np.maximum(calibrated[np.arange(len(labels)), labels], 1e-12)).mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
 

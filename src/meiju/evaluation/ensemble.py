@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju.config import Config, ConfigError
+from meiju.config import Config
 from meiju.data.labels import TASKS, LabelSet
 from meiju.training import members
 from meiju.training.members import Member
@@ -46,18 +46,9 @@ class FoldPredictions:
 
 
 def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[FoldPredictions]:
-    """The training clips, in the order of `folds`: one group per fold, the members that held it out.
-
-    Raises ConfigError where a fold has no members, because `folds` has more of them than the settings.
-    """
-    unknown = folds.fold[folds.fold >= config.folds]
-    if len(unknown):
-        what = f"fold {unknown.min()} ({(folds.fold == unknown.min()).sum()} clips) was held out by no member"
-        raise ConfigError(f"{what}: the folds' file has {folds.fold.nunique()} folds, the settings {config.folds}")
-    return [
-        _group(folder, config, [fold], list(folds.name[folds.fold == fold]), np.flatnonzero(folds.fold == fold))
-        for fold in range(config.folds)
-    ]
+    """The training clips, in the order of `folds`: one group per fold, the members that held it out."""
+    rows = [np.flatnonzero(folds.fold == fold) for fold in range(config.folds)]
+    return [_group(folder, config, [fold], folds.name[own], own) for fold, own in enumerate(rows)]
 
 
 def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[FoldPredictions]:
@@ -88,12 +79,7 @@ def mean_of(groups: Sequence[FoldPredictions], heads: int | None = None) -> Prob
     return means
 
 
-CHUNK = 2000  # clips whose resampled probabilities are held at once
-
-
-def resample_seeds(
-    groups: Sequence[FoldPredictions], *, n_draws: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def resample_seeds(groups: Sequence[FoldPredictions], n_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Predictions of the members under resampled seeds: class numbers [n_draws, N] of each task.
 
     In each draw and cell (head count and fold), S of the cell's S seeds are drawn with replacement and weighted as
@@ -106,11 +92,9 @@ def resample_seeds(
         weight = rescaled(rng.multinomial(group.n_seeds, equal, size=(n_draws, len(group.heads))) / group.n_seeds)
         by_member = (weight / len(group.heads)).reshape(n_draws, -1).astype(np.float32)  # [B, C * S]
         for task in TASKS:
-            for start in range(0, len(group.rows), CHUNK):
-                chunk = group.probabilities[task][:, :, start : start + CHUNK]  # [C, S, n, K]
-                mean = by_member @ chunk.reshape(by_member.shape[1], -1)  # [B, n * K]
-                likeliest = mean.reshape(n_draws, *chunk.shape[2:]).argmax(axis=2)
-                decided[task][:, group.rows[start : start + CHUNK]] = likeliest
+            probabilities = group.probabilities[task]  # [C, S, n, K]
+            mean = by_member @ probabilities.reshape(by_member.shape[1], -1)  # [B, n * K]
+            decided[task][:, group.rows] = mean.reshape(n_draws, *probabilities.shape[2:]).argmax(axis=2)
     return decided
 
 
@@ -127,11 +111,11 @@ def rescaled(drawn: np.ndarray) -> np.ndarray:
 
 def as_labels(probabilities: Probabilities, names: Sequence[str], labels: LabelSet) -> pd.DataFrame:
     """The likeliest labels: columns emotion and intent, indexed by clip name."""
-    wrong = [task for task in TASKS if probabilities[task].shape[1] != len(labels[task])]
-    if wrong:
-        task = wrong[0]
-        what = f"the predictions know {probabilities[task].shape[1]} {task} classes, the corpus {len(labels[task])}"
-        raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
+    for task in TASKS:
+        n_classes = probabilities[task].shape[1]
+        if n_classes != len(labels[task]):
+            what = f"the predictions know {n_classes} {task} classes, the corpus {len(labels[task])}"
+            raise files.Damaged(f"{what}; delete the run's folder in work/ and give the same commands again")
     decided = {task: labels.decode(task, probabilities[task].argmax(axis=1)) for task in TASKS}
     return pd.DataFrame(decided, index=pd.Index(names, name="name"))
 

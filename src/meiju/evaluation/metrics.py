@@ -13,8 +13,7 @@ from meiju.data.units import Units
 
 SCORES = ("E", "I", "JRBM")
 LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is the sum of both
-
-LEAST_FREEDOM = 2  # degrees of freedom, below which an interval says nothing
+ByTask = dict[str, np.ndarray]  # by 'emotion' and 'intent': class numbers or log-losses [N]
 
 
 def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
@@ -22,8 +21,7 @@ def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
 
     Clips without a label, whose number is below 0, are left out.
     """
-    known = truth >= 0
-    return float(_f1_of_draws(truth[known], prediction[None, known], average)[0])
+    return float(_resampled_f1(truth, prediction, np.ones((1, len(truth))), average)[0])
 
 
 def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
@@ -34,8 +32,8 @@ def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
     return 2 * emotion_f1 * intent_f1 / np.maximum(emotion_f1 + intent_f1, 1e-12)
 
 
-def joint_score(truth: dict[str, np.ndarray], prediction: dict[str, np.ndarray], average: str) -> dict[str, float]:
-    """E, I and JRBM of class numbers [N] of both tasks, keyed by 'emotion' and 'intent'."""
+def joint_score(truth: ByTask, prediction: ByTask, average: str) -> dict[str, float]:
+    """E, I and JRBM of class numbers."""
     e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
     return {"E": e, "I": i, "JRBM": float(jrbm(e, i))}
 
@@ -52,14 +50,7 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
 
 
 def bootstrap(
-    truth: dict[str, np.ndarray],
-    predictions: Sequence[dict[str, np.ndarray]],
-    average: str,
-    *,
-    units: Units,
-    losses: Sequence[dict[str, np.ndarray]] = (),
-    n_draws: int = 1000,
-    seed: int = 0,
+    truth: ByTask, predictions: Sequence[ByTask], average: str, units: Units, losses: Sequence = (), n_draws: int = 1000
 ) -> dict[str, np.ndarray]:
     """E, I and JRBM of several systems on the same resampled units, each [systems, n_draws] (a paired bootstrap).
 
@@ -68,7 +59,7 @@ def bootstrap(
     their difference. Clips of one speaker or dialogue are right and wrong together, and an interval over clips is too
     narrow then; so whole groups are drawn (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
     """
-    draws = units.draw(n_draws, seed)
+    draws = units.draw(n_draws, 0)
     e, i = (
         np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")
@@ -78,14 +69,6 @@ def bootstrap(
         of_tasks = [np.stack([loss[task] for loss in losses]) @ draws.T for task in ("emotion", "intent")]
         drawn |= dict(zip(LOG_LOSSES, [total / draws.sum(axis=1) for total in (*of_tasks, sum(of_tasks))], strict=True))
     return drawn
-
-
-def score_draws(
-    truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray], average: str
-) -> dict[str, np.ndarray]:
-    """E, I and JRBM [n_draws] of predictions that differ by draw, class numbers [n_draws, N] of each task."""
-    e, i = (_f1_of_draws(truth[task], predictions[task], average) for task in ("emotion", "intent"))
-    return {"E": e, "I": i, "JRBM": jrbm(e, i)}
 
 
 def variance(draws: np.ndarray, units: Units) -> float:
@@ -108,9 +91,9 @@ def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.
 def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
     """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom.
 
-    NaN with fewer than LEAST_FREEDOM: between two speakers, it would reach from below 0 to above 1.
+    NaN with fewer than two: between two speakers, it would reach from below 0 to above 1.
     """
-    if freedom < LEAST_FREEDOM:
+    if freedom < 2:
         return float("nan"), float("nan")
     from scipy.special import stdtrit  # takes less time than scipy.stats
 
@@ -124,20 +107,7 @@ def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, 
     truth, prediction, draws = truth[known], prediction[known], draws[:, known]
     n_classes = int(max(truth.max(), prediction.max())) + 1
     is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
-    return _f1_of_counts(draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted, average)
-
-
-def _f1_of_draws(truth: np.ndarray, prediction: np.ndarray, average: str) -> np.ndarray:
-    """F1 of each row of predictions [n_draws, N]."""
-    classes = range(int(max(truth.max(), prediction.max())) + 1)
-    hits = np.stack([(prediction[:, truth == k] == k).sum(axis=1) for k in classes], axis=1)  # [n_draws, K]
-    predicted = np.stack([(prediction == k).sum(axis=1) for k in classes], axis=1)
-    support = np.tile(np.bincount(truth, minlength=len(classes)), (len(prediction), 1))
-    return _f1_of_counts(hits, support, predicted, average)
-
-
-def _f1_of_counts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, average: str) -> np.ndarray:
-    """F1 from the correct, the true and the predicted clips of each class, [n_draws, K] each."""
+    hits, support, predicted = draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted
     if average == "micro":
         return hits.sum(axis=1) / support.sum(axis=1)
     per_class = 2 * hits / np.maximum(support + predicted, 1)

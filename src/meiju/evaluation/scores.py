@@ -14,16 +14,7 @@ from meiju.data.units import Units, units_of
 from meiju.evaluation import ensemble
 from meiju.evaluation.calibration import calibrate, fit_temperature
 from meiju.evaluation.ensemble import FoldPredictions, Probabilities
-from meiju.evaluation.metrics import (
-    LOG_LOSSES,
-    SCORES,
-    bootstrap,
-    interval,
-    joint_score,
-    score_draws,
-    t_interval,
-    variance,
-)
+from meiju.evaluation.metrics import LOG_LOSSES, SCORES, bootstrap, interval, joint_score, t_interval, variance
 
 OUT_OF_FOLD, VALIDATION = "out-of-fold", "validation"
 ALL_HEADS = "all"  # in the column `heads` of a table: the members of all head counts together
@@ -58,13 +49,8 @@ class System:
         }
 
     @property
-    def has_seeds(self) -> bool:
-        """Whether every cell has several seeds, so that the variance over seeds can be estimated."""
-        return all(group.n_seeds > 1 for group in self.groups)
-
-    @property
     def freedom(self) -> int:
-        """Degrees of freedom of the variance over seeds: seeds less one, over all cells."""
+        """Degrees of freedom of the variance over seeds: seeds less one, over all cells. With one seed none."""
         return sum((group.n_seeds - 1) * len(group.heads) for group in self.groups)
 
 
@@ -102,8 +88,9 @@ def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.Dat
 
     Columns stage, system, heads, part, and those of `score_rows`.
     """
+    names = {heads: f"{heads} head{'s' * (heads > 1)}" for heads in config.model.heads} | {ALL_HEADS: "all heads, mean"}
     systems = [
-        ({"stage": stage.name, "system": _system(heads), "heads": heads}, by_part)
+        ({"stage": stage.name, "system": names[heads], "heads": heads}, by_part)
         for stage in stages
         for heads, by_part in stage.systems.items()
     ]
@@ -215,13 +202,7 @@ def warn_of_loss(gains: pd.DataFrame) -> str:
 
 
 def differences(
-    truth: dict[str, np.ndarray],
-    systems: Sequence[System],
-    average: str,
-    *,
-    units: Units,
-    n_draws: int = 1000,
-    seed: int = 0,
+    truth: dict[str, np.ndarray], systems: Sequence[System], average: str, units: Units, n_draws: int = 1000
 ) -> pd.DataFrame:
     """Scores of each system less those of the first, with 95 % intervals: columns d_E, d_E_low, d_E_high and so on.
 
@@ -238,12 +219,12 @@ def differences(
     Applied Statistics 1, 386-411), so the interval is rather too wide, by a factor of up to 1.4. Left out is what all
     members of a fold share: its training clips and its pseudo-labels; so are the split into folds and the corpus.
     """
-    drawn = _bootstrap(truth, systems, average, units, n_draws=n_draws, seed=seed)
-    over_seeds = [_over_seeds(truth, system, average, n_draws, [seed, k]) for k, system in enumerate(systems)]
+    drawn = _bootstrap(truth, systems, average, units, n_draws)
+    over_seeds = [_over_seeds(truth, system, average, n_draws, [0, k]) for k, system in enumerate(systems)]
     values = [_values(truth, system, average) for system in systems]
     rows = []
     for k, system in enumerate(systems):
-        has_seeds = systems[0].has_seeds and system.has_seeds
+        has_seeds = min(systems[0].freedom, system.freedom) > 0
         row = {"interval": f"over {units.what} {AND_SEEDS if has_seeds else ALONE}"}
         for name in (*SCORES, *LOG_LOSSES):
             difference, freedom = values[k][name] - values[0][name], units.n - 1
@@ -287,11 +268,11 @@ def truth_of(corpus: Corpus, part: str, names: Sequence[str]) -> dict[str, np.nd
 
 def _over_seeds(truth: dict, system: System, average: str, n_draws: int, seed: list[int]) -> dict[str, float] | None:
     """The variance of each score of a system over seeds; None where it has one seed."""
-    if not system.has_seeds:
+    if system.freedom == 0:
         return None
-    rng = np.random.default_rng(seed)
-    drawn = score_draws(truth, ensemble.resample_seeds(system.groups, n_draws=n_draws, rng=rng), average)
-    found = {name: float(np.var(draws, ddof=1)) for name, draws in drawn.items()}
+    decided = ensemble.resample_seeds(system.groups, n_draws, np.random.default_rng(seed))
+    drawn = [joint_score(truth, {task: decided[task][k] for task in TASKS}, average) for k in range(n_draws)]
+    found = {name: float(np.var([scored[name] for scored in drawn], ddof=1)) for name in SCORES}
     return found | dict(zip(LOG_LOSSES, _log_loss_over_seeds(truth, system), strict=True))
 
 
@@ -315,10 +296,9 @@ def _log_loss_over_seeds(truth: dict, system: System) -> tuple[float, float, flo
     return tuple(variances)
 
 
-def _bootstrap(truth: dict, systems: Sequence[System], average: str, units: Units, **options) -> dict[str, np.ndarray]:
+def _bootstrap(truth: dict, systems: Sequence[System], average: str, units: Units, n_draws=1000) -> dict:
     """Of each score the draws [systems, n_draws]; see `bootstrap`."""
-    predicted, losses = [s.predicted for s in systems], [s.losses(truth) for s in systems]
-    return bootstrap(truth, predicted, average, units=units, losses=losses, **options)
+    return bootstrap(truth, [s.predicted for s in systems], average, units, [s.losses(truth) for s in systems], n_draws)
 
 
 def _values(truth: dict, system: System, average: str) -> dict[str, float]:
@@ -326,9 +306,3 @@ def _values(truth: dict, system: System, average: str) -> dict[str, float]:
     losses = system.losses(truth)
     means = [float(losses[task].mean()) for task in TASKS]
     return joint_score(truth, system.predicted, average) | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
-
-
-def _system(heads: int | str) -> str:
-    if heads == ALL_HEADS:
-        return "all heads, mean"
-    return f"{heads} head{'s' * (heads > 1)}"

@@ -52,16 +52,12 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
     _refuse([problem for one in submissions for problem in submission.check(one, **options)])
     tables = [submission.read(one) for one in submissions]
     names = sorted(tested or tables[0].index)
-    problems = []
-    for one, own in zip(submissions, tables, strict=True):
-        lost = sorted({*names} - {*own.index})
-        if lost:
-            problems.append(f"{one}: lacks {len(lost)} clips of {submissions[0]}, such as {lost[0]}")
+    lost = {one: sorted({*names} - {*own.index}) for one, own in zip(submissions, tables, strict=True)}
+    first = submissions[0]
+    problems = [f"{one}: lacks {len(own)} clips of {first}, such as {own[0]}" for one, own in lost.items() if own]
     scored = clips.set_index("name").loc[names].reset_index()
-    for task in TASKS:
-        if (scored[task] == "").all():
-            problems.append(f"{path.name}: no clip to score has its {task}; fill in the column")
-    _refuse(problems)
+    blank = [task for task in TASKS if (scored[task] == "").all()]
+    _refuse(problems + [f"{path.name}: no clip to score has its {task}; fill in the column" for task in blank])
     known = {task: OFFICIAL[task] if is_official else tuple(sorted({*clips[task]} - {""})) for task in TASKS}
     predicted = [{task: _spelled(table.loc[names][task], known[task]) for task in TASKS} for table in tables]
     # A label that the truth does not have is a class of its own, so that it counts as wrong.

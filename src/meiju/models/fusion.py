@@ -10,6 +10,7 @@ A forward pass takes what a batch holds and gives logits; see `Batch` and `Logit
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +98,10 @@ class Late(nn.Module):
     def __init__(self, members: int, spec: InputSpec, config: ModelConfig, heads: int, random: MemberRandom):
         super().__init__()
         self.tokens = Tokens(members, spec, config, random)
-        self.classify = nn.ModuleDict(
-            {
-                f"{task}_{stream}": Classifier(members, config.width, spec.classes[task], config, random)
-                for task in TASKS
-                for stream in spec.streams
-            }
-        )
+        classifiers = {}
+        for task, stream in product(TASKS, spec.streams):
+            classifiers[f"{task}_{stream}"] = Classifier(members, config.width, spec.classes[task], config, random)
+        self.classify = nn.ModuleDict(classifiers)
 
     def forward(self, batch: Batch) -> Logits:
         tokens, present = self.tokens(batch)
@@ -123,7 +121,7 @@ class ModalityAttention(nn.Module):
         super().__init__()
         self.norm = LayerNorm(members, config.width)
         self.attention = Attention(members, config.width, heads)
-        self.drop = BranchDropout(config, random)
+        self.drop = branch_dropout(config, random)
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         # tokens: (E, B, S, D), present: (E, B, S)
@@ -138,7 +136,7 @@ class TaskInteraction(nn.Module):
         super().__init__()
         self.attention = Attention(members, config.width, heads)
         self.gate = Linear(members, 2 * config.width, config.width)
-        self.drop = BranchDropout(config, random)
+        self.drop = branch_dropout(config, random)
 
     def reset(self, random: MemberRandom) -> None:
         """Start nearly closed: a task learns from its own tokens first (as the gates of highway networks do)."""
@@ -150,23 +148,12 @@ class TaskInteraction(nn.Module):
         return own + self.gate(torch.cat([own, attended], dim=-1)).sigmoid() * attended
 
 
-class BranchDropout(nn.Module):
-    """Dropout on units and, for some clips, on the whole branch (stochastic depth, Huang et al. 2016).
+def branch_dropout(config: ModelConfig, random: MemberRandom) -> nn.Sequential:
+    """Dropout of units and, for some clips, of the whole branch (stochastic depth, Huang et al. 2016).
 
     Without the latter, attention over three tokens overfits a few thousand clips and ends below plain concatenation.
     """
-
-    def __init__(self, config: ModelConfig, random: MemberRandom):
-        super().__init__()
-        self.units = Dropout(config.dropout, random)
-        self.rate, self.random = config.branch_dropout, random
-
-    def forward(self, x: Tensor) -> Tensor:
-        # x: (E, B, S, D)
-        x = self.units(x)
-        if not self.training or self.rate == 0:
-            return x
-        return x * self.random.kept(self.rate, x.shape[1], 1, 1) / (1 - self.rate)
+    return nn.Sequential(Dropout(config.dropout, random), Dropout(config.branch_dropout, random, of_clips=True))
 
 
 class Interactive(nn.Module):

@@ -37,16 +37,9 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "InputSpec":
-        """What `to_json` wrote. Raises ValueError for anything else."""
+        """What `to_json` wrote."""
         read = json.loads(text)
-        try:
-            streams, single, classes = read["streams"], frozenset(read["single"]), read["classes"]
-            sizes = [*streams.values(), *classes.values()]
-        except (TypeError, KeyError, AttributeError):
-            raise ValueError("no streams and classes") from None
-        if not all(type(size) is int and size > 0 for size in sizes) or not single <= set(streams):
-            raise ValueError("streams and classes of no size")
-        return cls(streams, single, classes)
+        return cls(read["streams"], frozenset(read["single"]), read["classes"])
 
 
 @dataclass
@@ -102,13 +95,6 @@ def splitmix64(state: Tensor) -> Tensor:
     return state
 
 
-class NoRandom(MemberRandom):
-    """In place of random streams where weights are loaded, or only their sizes are asked for: nothing is drawn."""
-
-    def __init__(self, members: int, device: torch.device | str):
-        self.n_members, self.device = members, torch.device(device)
-
-
 class Linear(nn.Module):
     """E linear layers; initialised as torch.nn.Linear is (Kaiming uniform, which is U(±1/sqrt(in)))."""
 
@@ -146,16 +132,18 @@ class LayerNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from each member's own stream."""
+    """Dropout of units or of whole clips, whose masks come from each member's own stream."""
 
-    def __init__(self, rate: float, random: MemberRandom):
+    def __init__(self, rate: float, random: MemberRandom, *, of_clips: bool = False):
         super().__init__()
-        self.rate, self.random = rate, random
+        self.rate, self.random, self.of_clips = rate, random, of_clips
 
     def forward(self, x: Tensor) -> Tensor:
+        # x: (E, B, ...)
         if not self.training or self.rate == 0:
             return x
-        return x * self.random.kept(self.rate, *x.shape[1:]) / (1 - self.rate)
+        shape = (x.shape[1], *[1] * (x.dim() - 2)) if self.of_clips else x.shape[1:]
+        return x * self.random.kept(self.rate, *shape) / (1 - self.rate)
 
 
 class Attention(nn.Module):
@@ -170,21 +158,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
         # x: (E, B, S, D), context: (E, B, C, D), present: (E, B, C) bool -> (E, B, S, D)
-        weight, value = self._attend(x, context, present)
-        mixed = weight @ value  # (E, B, H, S, D/H)
-        return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
-
-    def weights(self, x: Tensor, context: Tensor, present: Tensor) -> Tensor:
-        """How much each head of each query token attends to each key token: (E, B, H, S, C), summing to 1 over C."""
-        return self._attend(x, context, present)[0]
-
-    def _attend(self, x: Tensor, context: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(x))  # (E, B, H, S, D/H)
         key, value = (self._split(half) for half in self.key_value(context).chunk(2, dim=-1))
         # Written out rather than F.scaled_dot_product_attention: over a handful of tokens its kernels cost more.
         score = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (E, B, H, S, C)
         score = score.masked_fill(~present[:, :, None, None], MASKED)
-        return score.softmax(dim=-1), value
+        mixed = score.softmax(dim=-1) @ value  # (E, B, H, S, D/H)
+        return self.output(mixed.transpose(2, 3).flatten(start_dim=3))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)

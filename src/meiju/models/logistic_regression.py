@@ -26,8 +26,9 @@ class LogisticRegressionHead(nn.Module):
 
     def __init__(self, members: int, spec: InputSpec):
         super().__init__()
-        self.single, self.dims = spec.single, dict(spec.streams)
-        width = sum(self._width(stream) for stream in self.dims)
+        self.single = spec.single
+        self.widths = {stream: dim * (1 if stream in spec.single else 2) for stream, dim in spec.streams.items()}
+        width = sum(self.widths.values())
         self.register_buffer("centre", torch.zeros(members, 1, width))
         self.register_buffer("scale", torch.ones(members, 1, width))
         for task in TASKS:
@@ -36,7 +37,8 @@ class LogisticRegressionHead(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         # -> by task logits (E, B, K)
-        x = self._standardised(*self.pool(batch), self.centre, self.scale)
+        pooled, there = self.pool(batch)
+        x = (pooled - self.centre) * self.scale * there  # what is not there lies at the mean
         return {
             task: torch.baddbmm(getattr(self, f"bias_{task}"), x, getattr(self, f"weight_{task}")) for task in TASKS
         }
@@ -47,15 +49,14 @@ class LogisticRegressionHead(nn.Module):
         And (E, B, P) bool: False for the values of a stream that the clip lacks.
         """
         pooled, there = [], []
-        for stream in self.dims:
+        for stream, width in self.widths.items():
             x, mask = batch.frames[stream].float(), batch.mask[stream][..., None]  # (E, B, T, dim), (E, B, T, 1)
             n = mask.sum(dim=2).clamp(min=1)
             mean = (x * mask).sum(dim=2) / n
-            values = [mean]
+            pooled.append(mean)
             if stream not in self.single:
-                values.append((((x - mean[:, :, None]) * mask).square().sum(dim=2) / n).sqrt())
-            pooled += values
-            there.append(mask.any(dim=2).expand(-1, -1, self._width(stream)))
+                pooled.append((((x - mean[:, :, None]) * mask).square().sum(dim=2) / n).sqrt())
+            there.append(mask.any(dim=2).expand(-1, -1, width))
         return torch.cat(pooled, dim=-1), torch.cat(there, dim=-1)
 
     def set_moments(self, member: int, pooled: np.ndarray, there: np.ndarray) -> None:
@@ -68,7 +69,7 @@ class LogisticRegressionHead(nn.Module):
         centre = np.where(there, pooled, 0).sum(axis=0) / n
         variance = (np.where(there, pooled - centre, 0) ** 2).sum(axis=0) / n
         scales = []
-        for stream, its, mean in zip(self.dims, *map(self.by_stream, (variance, centre)), strict=True):
+        for stream, its, mean in zip(self.widths, *map(self.by_stream, (variance, centre)), strict=True):
             varies = its > CONSTANT * np.maximum(mean**2, its.max())
             # As in the network, one scale for all dimensions of a single frame: the last ones of an SVD are random.
             length = np.full_like(its, its.sum()) if stream in self.single else its * np.count_nonzero(varies)
@@ -77,11 +78,11 @@ class LogisticRegressionHead(nn.Module):
 
     def standardise(self, member: int, pooled: np.ndarray, there: np.ndarray) -> np.ndarray:
         """Rows [N, P], as from `pool`, by the member's centre and scale."""
-        return self._standardised(pooled, there, self.centre[member].cpu().numpy(), self.scale[member].cpu().numpy())
+        return (pooled - self.centre[member].cpu().numpy()) * self.scale[member].cpu().numpy() * there
 
     def by_stream(self, values: np.ndarray) -> list[np.ndarray]:
         """Values [..., P] cut into those of each stream."""
-        return np.split(values, np.cumsum([self._width(stream) for stream in self.dims])[:-1], axis=-1)
+        return np.split(values, np.cumsum([*self.widths.values()])[:-1], axis=-1)
 
     def fit(
         self, member: int, x: np.ndarray, targets: dict[str, np.ndarray], weight: dict, variances: dict[str, np.ndarray]
@@ -92,10 +93,9 @@ class LogisticRegressionHead(nn.Module):
         the streams (see meiju.models.stream_weights). Minimises the weighted cross-entropy with the targets, be they
         one-hot or not, and the penalty of a normal prior on the coefficients.
         """
-        widths = [self._width(stream) for stream in self.dims]
         for task in TASKS:
             # A coefficient of variance v is one of variance 1 on values that are sqrt(v) times as large.
-            deviation = np.sqrt(PRIOR * np.repeat(variances[task], widths)).astype(x.dtype)
+            deviation = np.sqrt(PRIOR * np.repeat(variances[task], [*self.widths.values()])).astype(x.dtype)
             # Cross-entropy is linear in its target: a row with shares of several classes equals as many rows, each of
             # one class and weighted by its share.
             share = targets[task] * weight[task][:, None]
@@ -105,14 +105,6 @@ class LogisticRegressionHead(nn.Module):
             weights, bias = _logistic(scaled, label, share[row, label], n_classes=share.shape[1])
             getattr(self, f"weight_{task}")[member] = torch.from_numpy(weights * deviation[:, None])
             getattr(self, f"bias_{task}")[member] = torch.from_numpy(bias)
-
-    def _width(self, stream: str) -> int:
-        return self.dims[stream] * (1 if stream in self.single else 2)
-
-    @staticmethod
-    def _standardised(pooled, there, centre, scale):
-        """What is not there lies at the mean."""
-        return (pooled - centre) * scale * there
 
 
 def _logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

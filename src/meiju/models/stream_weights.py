@@ -25,6 +25,8 @@ def stream_variances(streams: Sequence[np.ndarray], targets: np.ndarray, weight:
     error is squared, and the ratio of a variance to the largest is raised to POWER. A stream that no clip of a weight
     above 0 has gets 0; all others 1 where there are no two classes to tell apart.
     """
+    from scipy import optimize  # takes a fifth of a second, and predictions need none of it
+
     rows = np.flatnonzero(weight > 0)
     rows = np.random.default_rng(0).permutation(rows)[:ROWS]
     there = np.array([bool(x[rows].any()) for x in streams])
@@ -35,21 +37,12 @@ def stream_variances(streams: Sequence[np.ndarray], targets: np.ndarray, weight:
         centred = targets[rows] - np.average(targets[rows], axis=0, weights=weight[rows])
         with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
             kernels = np.stack([values @ values.T for values in x]).astype(float)  # (S, N, N)
-            chosen = _minimise(kernels, root * centred)
+            settings = {"method": "L-BFGS-B", "jac": True, "options": {"maxiter": ITERATIONS}}
+            settings["bounds"] = [(np.log(LOWEST), np.log(HIGHEST))] * len(x)
+            found = optimize.minimize(left_out_error, np.zeros(len(x)), (kernels, root * centred), **settings)
+            chosen = np.exp(found.x)
         variances[there] = chosen.max() * (chosen / chosen.max()) ** POWER
     return variances
-
-
-def _minimise(kernels: np.ndarray, y: np.ndarray) -> np.ndarray:
-    from scipy import optimize  # takes a fifth of a second, and predictions need none of it
-
-    start = np.zeros(len(kernels))
-    bounds = [(np.log(LOWEST), np.log(HIGHEST))] * len(kernels)
-    options = {"maxiter": ITERATIONS}
-    solution = optimize.minimize(
-        left_out_error, start, (kernels, y), method="L-BFGS-B", jac=True, bounds=bounds, options=options
-    )
-    return np.exp(solution.x)
 
 
 def left_out_error(log_variances: np.ndarray, kernels: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

@@ -16,7 +16,7 @@ from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
 from meiju.evaluation.ensemble import Probabilities
-from meiju.pseudo.gates import Gate, assert_unseen, fit_gates, label_fold
+from meiju.pseudo.gates import Gate, fit_gates, label_fold
 from meiju.training import members
 from meiju.training.members import Member
 from meiju.utils import files
@@ -26,16 +26,19 @@ GATE = [field.name for field in fields(Gate)]
 CONFIDENCES = [f"{task}_confidence" for task in TASKS]
 
 
+class LeakError(AssertionError):
+    """A teacher or a calibration model has trained on a clip that it should hold out."""
+
+
 def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pseudo-labels of all folds (see `meiju.pseudo.gates.label_fold`, with a column fold), and the gates they passed.
 
     The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of calibration models.
-    Raises LeakError where a teacher has seen its fold.
+    Raises LeakError where a member has trained on its fold.
     """
-    pool, tables, gates = np.array(pool_of(corpus), dtype=str), [], []
+    pool, tables, gates = corpus.part("unlabelled").name.to_numpy(dtype=str), [], []
     for fold in range(config.folds):
-        teachers = _members(config, (fold,))
-        _assert_unseen(folder, teachers, _held_out(folds, fold))
+        teachers = _unseen(config, folds, folder, (fold,))
         rows, predicted = calibration_out_of_fold(config, folds, folder, fold)
         labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
@@ -44,11 +47,6 @@ def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
         tables.append(label_fold(pool, probabilities, by_task, corpus.labels).assign(fold=fold))
         gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
     return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
-
-
-def pool_of(corpus: Corpus) -> list[str]:
-    """Names of the unlabelled clips."""
-    return list(corpus.part("unlabelled").name)
 
 
 def calibration_out_of_fold(
@@ -61,8 +59,7 @@ def calibration_out_of_fold(
     rows, parts = [], []
     for other in sorted(set(range(config.folds)) - {fold}):
         rows.append(folds[folds.fold == other])
-        models = _members(config, tuple(sorted((fold, other))))
-        _assert_unseen(folder, models, _held_out(folds, fold))
+        models = _unseen(config, folds, folder, tuple(sorted((fold, other))))
         parts.append(ensemble.mean_over(folder, models, list(rows[-1].name)))
     return pd.concat(rows, ignore_index=True), {t: np.concatenate([part[t] for part in parts]) for t in TASKS}
 
@@ -77,21 +74,17 @@ def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read what `write` wrote. Raises Damaged where it is not whole."""
+    types = {"fold": int, "task": str, **dict.fromkeys(GATE, float)}
+    with files.reading(folder / "gates.csv"):
+        gates = pd.read_csv(folder / "gates.csv", dtype=types)[list(types)]
     types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **dict.fromkeys(CONFIDENCES, float)}
     types |= {f"{task}_accepted": bool for task in TASKS}
-    path = folder / "gates.csv"
-    with files.reading(path):
-        numbers = {"fold": int, **dict.fromkeys(GATE, float)}
-        gates = pd.read_csv(path, dtype={"task": str, **numbers})[["fold", "task", *GATE]]
-    path = folder / "pseudo_labels.csv"
-    with files.reading(path):
-        table = pd.read_csv(path, dtype=types, keep_default_na=False)
-        lost = set(types) - set(table)
-        if lost:
-            raise ValueError(f"has no column {min(lost)}")
-        if not all(table[column].between(0, 1).all() for column in CONFIDENCES):
+    with files.reading(folder / "pseudo_labels.csv"):
+        table = pd.read_csv(folder / "pseudo_labels.csv", dtype=types, keep_default_na=False)
+        known = table[list(types)]  # raises where one is missing
+        if not all(known[column].between(0, 1).all() for column in CONFIDENCES):
             raise ValueError("a confidence that is no probability")
-        if table.fold.value_counts().nunique() > 1:
+        if known.fold.value_counts().nunique() > 1:
             raise ValueError("not all folds have the same clips")
     return table, gates
 
@@ -148,15 +141,12 @@ def pair_counts(table: pd.DataFrame, n_folds: int, corpus: Corpus) -> pd.DataFra
     return counts.reindex(index=corpus.labels.emotion, columns=corpus.labels.intent, fill_value=0)
 
 
-def _held_out(folds: pd.DataFrame, fold: int) -> np.ndarray:
-    """Names of the clips of a fold."""
-    return folds.name[folds.fold == fold].to_numpy().astype(str)
-
-
-def _members(config: Config, held_out: tuple[int, ...]) -> list[Member]:
-    return [Member(heads, seed, held_out) for heads in config.model.heads for seed in range(config.train.seeds)]
-
-
-def _assert_unseen(folder: Path, chosen: list[Member], held_out: np.ndarray) -> None:
+def _unseen(config: Config, folds: pd.DataFrame, folder: Path, held_out: tuple[int, ...]) -> list[Member]:
+    """The members that hold out these folds. Raises LeakError where one has trained on a clip of them."""
+    chosen = [Member(heads, seed, held_out) for heads in config.model.heads for seed in range(config.train.seeds)]
+    names = folds.name[folds.fold.isin(held_out)].to_numpy().astype(str)
     for member in chosen:
-        assert_unseen(members.trained_on(folder, member), held_out)
+        leaked = np.intersect1d(members.trained_on(folder, member), names)
+        if len(leaked):
+            raise LeakError(f"{len(leaked)} held-out clips were trained on, the first: {', '.join(leaked[:3])}")
+    return chosen

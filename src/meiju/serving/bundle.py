@@ -19,7 +19,7 @@ from meiju.training import members
 from meiju.utils import files, hub, system
 
 MODEL = "model.json"
-FORMAT = 8  # of model.json
+FORMAT = 9  # of model.json
 TRANSCRIPTS, MEMBERS = "transcripts", "members"  # parts
 REMEDY = (
     "run scripts/run_all.sh again, with the run's arguments: what is there is kept; of an exported folder, ask whoever "

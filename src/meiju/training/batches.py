@@ -18,12 +18,15 @@ from meiju.features.frame_store import Store
 from meiju.models.layers import Batch
 
 CONSTANT = 1e-6  # a deviation below this share of the mean, or of the largest deviation of the stream, is rounding
-MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are seen
+MAX_FRAMES = 64  # of a clip and stream; of a longer one, this many evenly spaced frames are taken
 PREDICT_BATCH = 256  # clips at once
 
 
 class Frames:
     """The frames of all streams of given clips, gathered into batches by clip number.
+
+    dims: width of a frame by stream; longest: frames of the longest clip by stream; single: the streams that have at
+    most one frame per clip.
 
     On a CPU, frames are read from memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of
     what is free holds them all, and in pinned memory of the host otherwise, from where batches are copied.
@@ -44,6 +47,8 @@ class Frames:
         self.one_length = self.device.type != "cpu" if one_length is None else one_length
         spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
         self.longest = {stream: int((span[:, 1] - span[:, 0]).max()) for stream, span in spans.items()}
+        self.single = frozenset(stream for stream, length in self.longest.items() if length <= 1)
+        self.dims = {stream: store.dim for stream, store in stores.items()}
         # Torch warns of a read-only array, hence mode 'c' of memory-mapping.
         frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}
         self.kept_on = self.device
@@ -59,20 +64,10 @@ class Frames:
         """Number of clips."""
         return len(next(iter(self.spans.values())))
 
-    @property
-    def dims(self) -> dict[str, int]:
-        """Width of a frame by stream."""
-        return {stream: frames.shape[1] for stream, frames in self.frames.items()}
-
-    @property
-    def single(self) -> frozenset[str]:
-        """The streams that have at most one frame per clip."""
-        return frozenset(stream for stream, length in self.longest.items() if length <= 1)
-
     def batch(self, clips: Tensor) -> Batch:
         """Frames of clip numbers (E, B), padded to the longest clip among them (and to 1 frame at least)."""
         gathered = {stream: self._gather(stream, clips) for stream in self.frames}
-        return Batch({s: frames for s, (frames, _) in gathered.items()}, {s: mask for s, (_, mask) in gathered.items()})
+        return Batch(*({stream: both[k] for stream, both in gathered.items()} for k in (0, 1)))
 
     def _gather(self, stream: str, clips: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.frames[stream]
@@ -226,10 +221,3 @@ def _walk(first: int, n_rows: int, size: int, seed: np.random.SeedSequence) -> I
             waiting = np.concatenate([waiting, first + rng.permutation(n_rows)])
         yield waiting[:size]
         waiting = waiting[size:]
-
-
-def batch_for_all(frames: Frames, clips: Tensor, members: int) -> Batch:
-    """The frames of clip numbers (B,) for every one of `members` members, gathered once."""
-    batch = frames.batch(clips[None])
-    expand = {s: f.expand(members, -1, -1, -1) for s, f in batch.frames.items()}
-    return Batch(expand, {s: m.expand(members, -1, -1) for s, m in batch.mask.items()})

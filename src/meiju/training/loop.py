@@ -14,7 +14,7 @@ from meiju.data.labels import TASKS
 from meiju.models.fusion import Logits
 from meiju.models.layers import InputSpec, MemberRandom, clip_gradients
 from meiju.models.network import MemberNetwork
-from meiju.training.batches import PREDICT_BATCH, BatchSampler, Frames, MemberData, batch_for_all, n_pseudo, n_steps
+from meiju.training.batches import PREDICT_BATCH, BatchSampler, Frames, MemberData, n_pseudo, n_steps
 from meiju.training.regression import fit_to_pooled_frames
 
 GRADIENT_NORM = 1.0  # the largest norm of one member's gradient
@@ -42,7 +42,7 @@ def train_members(
     network = MemberNetwork(InputSpec(frames.dims, frames.single, classes), model, heads=heads, random=random)
     _standardise(network, frames, data)
     if start is not None:
-        network.load_weights(start)
+        network.load_state_dict(start)
     fit_to_pooled_frames(network, frames, data, weigh_streams=model.weigh_streams, pseudo_ratio=pseudo_ratio)
     draw = BatchSampler(data, config.batch_size, n_pseudo_per_step, frames.device)
     optimizer = _optimizer(network, config)
@@ -71,7 +71,9 @@ def predict(network: MemberNetwork, frames: Frames, clips: np.ndarray) -> dict[s
     network.eval()
     predicted: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
     for chunk in torch.from_numpy(clips).split(PREDICT_BATCH):
-        batch = batch_for_all(frames, chunk, network.n_members)
+        batch, n = frames.batch(chunk[None]), network.n_members  # gathered once for all
+        batch.frames = {stream: x.expand(n, -1, -1, -1) for stream, x in batch.frames.items()}
+        batch.mask = {stream: mask.expand(n, -1, -1) for stream, mask in batch.mask.items()}
         log_probabilities = network.log_probabilities(batch)
         for task in TASKS:
             predicted[task].append(log_probabilities[task].cpu().numpy())

@@ -79,10 +79,9 @@ def _read(folder: Path, member: Member) -> dict[str, np.ndarray]:
             raise ValueError("a clip stands twice")
         for task in TASKS:
             log = arrays[task]
-            if log.dtype.kind != "f" or log.ndim != 2 or len(log) != len(names):
-                raise ValueError(f"not one row of numbers a clip for its {task}")
-            if not np.isfinite(log).all() or (np.abs(np.logaddexp.reduce(log, axis=1)) > 1e-3).any():
-                raise ValueError(f"the predictions of {task} are no logarithms of probabilities")
+            rows = log.dtype.kind == "f" and log.ndim == 2 and len(log) == len(names)
+            if not rows or not np.isfinite(log).all() or (np.abs(np.logaddexp.reduce(log, axis=1)) > 1e-3).any():
+                raise ValueError(f"not the logarithms of one row of probabilities a clip for its {task}")
         return arrays
 
 

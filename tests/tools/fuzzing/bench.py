@@ -25,10 +25,9 @@ class Bench:
     root: Path
     home: Path
 
-    @property
+    @cached_property
     def config(self) -> Config:
-        flags = ["--home", str(self.home), "--corpus.root", str(self.root), *toy_run.TINY]
-        return parse_config("", ["sample", *flags])
+        return parse_config("", ["sample", "--home", str(self.home), "--corpus.root", str(self.root), *toy_run.TINY])
 
     @cached_property
     def run(self) -> Run:

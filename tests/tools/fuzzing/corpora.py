@@ -105,15 +105,7 @@ def _full_width(text: str) -> str:
     return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
 
 
-def _rewrite(
-    root: Path,
-    rng: random.Random,
-    change: Callable[[dict[str, str]], dict[str, str]] = lambda row: row,
-    *,
-    before: str = "",
-    encoding: str = "utf-8",
-    delimiter: str = ",",
-) -> None:
+def _rewrite(root: Path, rng: random.Random, change=dict, *, before="", encoding="utf-8", delimiter=",") -> None:
     """Change each row of a table, by column, and save it in another way."""
     path, text = rng.choice(tables(root)), io.StringIO(newline="")
     content = _read(path)

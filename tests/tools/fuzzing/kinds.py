@@ -1,6 +1,6 @@
 """What can be bad: one function a kind of input, which makes one, reads it, and checks what comes of it.
 
-Each says in a word how its input ended. An error of the package's own kinds is a good end, see `runner.REFUSALS`; a
+Each says in a word how its input ended. An error of the package's own kinds is a good end, see `fuzz.REFUSALS`; a
 result must be right, as far as that can be told without the program that made it. Anything else raises.
 """
 
@@ -24,7 +24,6 @@ from transformers import AutoModel  # now, as importing it takes seconds
 
 from fuzzing import corpora, mutations
 from fuzzing.bench import REFUSED, RIGHT, STAGE2, TRANSCRIPTS, Bench, Case, expect
-from fuzzing.clips import odd_clip
 from meiju.cli import parse_config
 from meiju.config import CorpusConfig, as_settings, from_settings
 from meiju.data import folds, submission
@@ -128,11 +127,6 @@ def _folds(own: Bench, path: Path) -> None:
     expect(set(read.fold) <= set(range(len(training))), "a fold that cannot be")
 
 
-def _pseudo_labels(own: Bench, path: Path) -> None:
-    read, _ = teachers.read(path.parent)
-    expect(all(read[f"{t}_confidence"].between(0, 1).all() for t in TASKS), "a confidence that is no probability")
-
-
 def _store(own: Bench, path: Path) -> None:
     store = frame_store.load(path.parent)
     spans = store.spans(list(store.index.index))
@@ -140,10 +134,6 @@ def _store(own: Bench, path: Path) -> None:
     expect(bool((spans[:, 0] <= spans[:, 1]).all()), "a clip that ends before it begins")
     expect(store.index.index.is_unique, "a clip that stands twice")
     frame_store.describe("audio", store, Path("features"))
-
-
-def _done(own: Bench, path: Path) -> None:
-    expect(own.run.result(TRANSCRIPTS).is_dir(), "a step that is not done")
 
 
 def _members(own: Bench, path: Path) -> None:
@@ -176,10 +166,10 @@ READERS: dict[str, Callable[[Bench, Path], None]] = {
     "texts.csv": _texts,
     "transcription.csv": _sentences,
     f"{STEPS}/transcripts/*/transcripts.csv": _sentences,
-    f"{STEPS}/transcripts/*/done.json": _done,
+    f"{STEPS}/transcripts/*/done.json": lambda own, path: own.run.result(TRANSCRIPTS),
     f"{STEPS}/transcripts/*/[pr]*.json": _predict,
     f"{STEPS}/transcripts/*/*.npz": _predict,
-    f"{STEPS}/pseudo/*/*.csv": _pseudo_labels,
+    f"{STEPS}/pseudo/*/*.csv": lambda own, path: teachers.read(path.parent),
     f"{STEPS}/stage2/*/*.npz": _members,
     f"{STEPS}/stage2/*/heads1-*.safetensors": _weights,
     f"{STEPS}/stage2/*/*.safetensors": _predict,
@@ -228,20 +218,15 @@ def any_submission(case: Case) -> str:
     expect(all(problem.isprintable() for problem in problems), "a problem that is not one line")
     if problems:
         return f"{REFUSED}: list of problems"
-    data = path.read_bytes()
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            expect(archive.namelist() == [submission.CSV_NAME], "more than the table is in the zip")
-            data = archive.read(submission.CSV_NAME)
-    table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-    expect(tuple(table) == submission.HEADER and sorted(table.filename) == names, "not one row a clip")
-    expect(set(table.emo_pred) <= set(OFFICIAL.emotion) and set(table.int_pred) <= set(OFFICIAL.intent), "no label")
+    (header, *rows), known = _rows(path), ([*names], [*OFFICIAL.emotion], [*OFFICIAL.intent])
+    expect(tuple(header) == submission.HEADER and sorted(name for name, *_ in rows) == names, "not one row a clip")
+    expect(all(cell in of for row in rows for cell, of in zip(row, known, strict=True)), "no label")
     return RIGHT
 
 
 def clip(case: Case) -> str:
     """A clip that is damaged, or whose container says odd things."""
-    path, notes = odd_clip(case), []
+    path, notes = mutations.odd_clip(case), []
     problem_of(path)
     match case.rng.randrange(4):
         case 0:
@@ -305,8 +290,8 @@ def sentence(case: Case) -> str:
     text, name = mutations.text(rng), mutations.text(rng)
     predictor = Predictor(case.bench.model, device="cpu")
     predictions = predictor.predict([Clip(name, text, "")])
-    restored = predictions[0].clip.sentence
-    expect(_letters(restored) == _letters(text), "more than marks was changed")
+    restored, given = ("".join(filter(str.isalnum, one)) for one in (predictions[0].clip.sentence, text))
+    expect(restored == given, "more than marks was changed")
     encoded = predictor.encoders["text"].encode([Clip(name, text, "")])[0]
     expect(isinstance(encoded, NoFrames) == (not text.strip()), "a sentence without frames")
     records = outputs.as_records(predictions, {mutations.text(rng): mutations.text(rng)})
@@ -322,10 +307,6 @@ def sentence(case: Case) -> str:
             expect(not any(cell.startswith(tuple("=+-@\t\r")) for cell in cells), "a formula")
     _check_predictions(predictor, predictions)
     return RIGHT
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text))
 
 
 def _check_probabilities(p: np.ndarray, n_classes: int) -> None:
@@ -346,9 +327,18 @@ def _check_submission(folder: Path, predictions: pd.DataFrame, labels: LabelSet)
     names = list(predictions.index)
     problems = submission.check(path, names=names, emotions=labels.emotion, intents=labels.intent)
     expect(not problems, f"a submission with problems: {problems}")
-    with zipfile.ZipFile(path) as archive, archive.open(submission.CSV_NAME) as file:
-        read = list(csv.reader(io.TextIOWrapper(file, "utf-8", newline=""), strict=True))[1:]
-    expect(sorted(map(tuple, read)) == sorted(predictions.itertuples(name=None)), "a submission of other predictions")
+    read = [tuple(row) for row in _rows(path)[1:]]
+    expect(sorted(read) == sorted(predictions.itertuples(name=None)), "a submission of other predictions")
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The rows of a submission, the header first."""
+    data = path.read_bytes()
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            expect(archive.namelist() == [submission.CSV_NAME], "more than the table is in the zip")
+            data = archive.read(submission.CSV_NAME)
+    return list(csv.reader(io.StringIO(data.decode(), newline=""), strict=True))
 
 
 # By name, in the order in which they take turns.

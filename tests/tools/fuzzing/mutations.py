@@ -1,21 +1,22 @@
-"""Ways of damaging what a program reads: bytes, texts, and what files hold. All randomness is handed in."""
+"""Ways of damaging what a program reads: bytes, texts, clips, and what files hold. All randomness is handed in.
+
+case: see `fuzzing.bench.Case`.
+"""
 
 import csv
 import io
 import json
 import pickle
 import random
+import struct
+import wave
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import av
 import numpy as np
 import torch
 from safetensors.torch import load, save
-
-if TYPE_CHECKING:
-    from fuzzing.bench import Case
 
 TEXTS = (
     *("=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "\t=1", "\r=1", "=cmd|' /C calc'!A0"),
@@ -28,10 +29,17 @@ TEXTS = (
 NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"), True)
 VALUES = (None, [], {}, [[]], [None], {"": None}, [1, "a"], "", "x", *NUMBERS)
 DTYPES = ("f2", "f4", "f8", "i1", "i8", "u8", "?", "c16", "U3", "S3", "M8[s]", "V4", "f4,i4", ">f4", ">f8")
+ENDINGS = (".mp4", ".mkv", ".ts", ".mov", ".flv", ".nut")
+PLAYLISTS = (
+    "ffconcat version 1.0\nfile {0}\n" * 20,
+    "#EXTM3U\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n",
+    "<?xml version='1.0'?><MPD><Period><BaseURL>{0}</BaseURL></Period></MPD>",
+)
+PLAIN = 65536  # 1 in the fixed-point numbers of a display matrix
 HUGE = 300 * 2**20  # bytes that a bomb unpacks to
 
 
-def spoil(data: bytes, ending: str, case: "Case") -> bytes:
+def spoil(data: bytes, ending: str, case) -> bytes:
     """What a file of an ending holds, with bytes damaged, or whole and with something in it that is odd."""
     if ending not in ODD or case.rng.random() < 0.3:
         return damage(data, case.rng)
@@ -101,7 +109,7 @@ def array(rng: random.Random, like: np.ndarray) -> np.ndarray:
 
 
 class Payload:
-    """What a pickle that is loaded would do: leave a file that tells of it."""
+    """What a pickle that is loaded would do: leave a file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -110,7 +118,7 @@ class Payload:
         return Path.touch, (self.path,)
 
 
-def odd_csv(data: bytes, case: "Case") -> bytes:
+def odd_csv(data: bytes, case) -> bytes:
     """A table with cells and rows that are odd, gone, or there twice, in any encoding."""
     rng, buffer = case.rng, io.StringIO(newline="")
     rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
@@ -128,12 +136,12 @@ def odd_csv(data: bytes, case: "Case") -> bytes:
     return buffer.getvalue().encode(rng.choice(("utf-8",) * 6 + ("utf-8-sig", "utf-16", "gb18030")))
 
 
-def odd_json(data: bytes, case: "Case") -> bytes:
+def odd_json(data: bytes, case) -> bytes:
     changed = change(json.loads(data), case.rng)
     return json.dumps(changed, ensure_ascii=case.rng.random() < 0.5).encode()
 
 
-def odd_npy(data: bytes, case: "Case") -> bytes:
+def odd_npy(data: bytes, case) -> bytes:
     """An array of another kind, a pickle or one of pickled objects, or smaller than it says."""
     rng, buffer = case.rng, io.BytesIO()
     match rng.randrange(5):
@@ -148,7 +156,7 @@ def odd_npy(data: bytes, case: "Case") -> bytes:
     return to_npy(array(rng, np.load(io.BytesIO(data))))
 
 
-def odd_safetensors(data: bytes, case: "Case") -> bytes:
+def odd_safetensors(data: bytes, case) -> bytes:
     """Weights of which one is gone, has another name, or is another array."""
     rng, state = case.rng, load(data)
     # What else the header holds: its length, then JSON.
@@ -160,7 +168,7 @@ def odd_safetensors(data: bytes, case: "Case") -> bytes:
     return save(state, metadata)
 
 
-def odd_zip(data: bytes, case: "Case") -> bytes:
+def odd_zip(data: bytes, case) -> bytes:
     """An archive with an entry that is bad, gone, of an odd name, would leave the folder, or unpacks to too much."""
     rng = case.rng
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -183,14 +191,57 @@ def odd_zip(data: bytes, case: "Case") -> bytes:
     return to_zip(entries | {name: spoil(entries[name], ending, case)})
 
 
-ODD: dict[str, Callable[[bytes, "Case"], bytes]] = {
-    ".csv": odd_csv,
-    ".json": odd_json,
-    ".npy": odd_npy,
-    ".npz": odd_zip,
-    ".safetensors": odd_safetensors,
-    ".zip": odd_zip,
-}
+def odd_clip(case) -> Path:
+    """A clip that is damaged, turned, of odd sound, in another container; or a playlist that names one."""
+    rng, source = case.rng, case.bench.clip
+    path = case.folder / f"a{rng.choice(ENDINGS)}"
+    match rng.randrange(8):
+        case 0:
+            path.write_text(rng.choice(PLAYLISTS).format(source))
+        case 1:
+            path.write_bytes(_with_matrix(source.read_bytes(), rng))
+        case 2:
+            path.write_bytes(_odd_wav(rng))
+        case 3 | 4:
+            _remux(source, path, rng)
+        case _:
+            path.write_bytes(damage(source.read_bytes(), rng))
+    return path
+
+
+def _with_matrix(data: bytes, rng: random.Random) -> bytes:
+    """A clip with another display matrix in its tracks' headers (tkhd, version 0)."""
+    numbers = [rng.choice((0, PLAIN, -PLAIN, 1, -(2**31), 2**31 - 1)) for _ in range(9)]
+    first, *tracks = data.split(b"tkhd")
+    return b"tkhd".join([first, *(track[:40] + struct.pack(">9i", *numbers) + track[76:] for track in tracks)])
+
+
+def _odd_wav(rng: random.Random) -> bytes:
+    """Sound of many channels and odd rates, or of floats that are no numbers."""
+    buffer, channels = io.BytesIO(), rng.choice((1, 2, 3, 7, 9, 20, 64))
+    with wave.open(buffer, "wb") as file:
+        file.setparams((channels, 2, rng.choice((1, 100, 8000, 44_100, 400_000)), 0, "NONE", ""))
+        file.writeframes(rng.randbytes(2 * channels * rng.choice((0, 1, 500))))
+    data = buffer.getvalue()
+    floats = data[:20] + struct.pack("<H", 3) + data[22:34] + struct.pack("<H", 32) + data[36:]  # format 3
+    return floats if rng.random() < 0.3 else data
+
+
+def _remux(source: Path, target: Path, rng: random.Random) -> None:
+    """The tracks in another container, at times with packets left out, with damage, or twice."""
+    kept = rng.choice((1, 1, 1, 0.7))
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        tracks = {track.index: new.add_stream_from_template(track) for track in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None and rng.random() < kept:
+                packet.stream = tracks[packet.stream.index]
+                new.mux(packet)
+    data = target.read_bytes()
+    target.write_bytes(rng.choice((data, data * 2, damage(data, rng))))
+
+
+ODD = {".csv": odd_csv, ".json": odd_json, ".npy": odd_npy, ".safetensors": odd_safetensors}
+ODD |= dict.fromkeys((".npz", ".zip"), odd_zip)
 
 
 def to_zip(entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
