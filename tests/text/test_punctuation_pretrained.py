@@ -48,8 +48,8 @@ def restorer(tmp_path_factory) -> TokenRestorer:
 
 def test_results_do_not_depend_on_what_is_read_together(restorer):
     bare = [unmarked(s) for s in toy_sentences()] + ["", " ", "小王喝茶吗" * 30]
-    assert restorer.restore_all(bare) == [restorer.restore(s) for s in bare]
-    assert restorer.restore("小王喝茶了" * 100 + "你喝茶吗") == "小王喝茶了。" * 100 + "你喝茶吗？"
+    assert restorer.restore_all(bare) == [one for s in bare for one in restorer.restore_all([s])]
+    assert restorer.restore_all(["小王喝茶了" * 100 + "你喝茶吗"]) == ["小王喝茶了。" * 100 + "你喝茶吗？"]
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 100])
@@ -88,18 +88,18 @@ def test_labels_without_marks_are_refused_by_name():
 def test_a_mark_goes_after_the_last_piece_of_a_word(tmp_path):
     # 'walking' is read as walk, ##ing; a mark that 'walk' asks for would stand within the word.
     restorer = TokenRestorer(write_lookup(tmp_path, {"walk": "，", "##ing": "？", "吗": "？"}), device=CPU)
-    assert restorer.restore("are you walking") == "are you walking？"
-    assert restorer.restore("are you walk") == "are you walk，"
-    assert restorer.restore("去北京吗walking") == "去北京吗？walking？"
+    bare = ["are you walking", "are you walk", "去北京吗walking"]
+    assert restorer.restore_all(bare) == ["are you walking？", "are you walk，", "去北京吗？walking？"]
     assert evaluate(restorer, ["are you walking?"], spaces=False).loc["？", "f1"] == 1  # words are not run together
 
 
 def test_a_space_between_chinese_characters_makes_a_mark_likelier(tmp_path):
     # 了 leaves it nearly open whether a full stop follows.
     folder = write_lookup(tmp_path, {"吗": "？"}, scale=0.1)
-    assert TokenRestorer(folder, device=CPU).restore("你回家了 他回家了")[4] in MARKS
-    assert TokenRestorer(folder, device=CPU).restore("你回家了他回家了") == "你回家了他回家了"
-    assert TokenRestorer(folder, device=CPU).restore("how are you") == "how are you"
+    sentences = ["你回家了 他回家了", "你回家了他回家了", "how are you"]
+    with_space, *without = TokenRestorer(folder, device=CPU).restore_all(sentences)
+    assert with_space[4] in MARKS
+    assert without == sentences[1:]
 
 
 def test_whether_special_tokens_are_wanted_is_measured(tmp_path, monkeypatch):

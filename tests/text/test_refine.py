@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,10 @@ from meiju.text.punctuation import crf
 from meiju.text.punctuation.base import MARKS, as_subtitle
 from meiju.text.punctuation.crf import CrfRestorer
 from meiju.text.refine import without_marks
+
+WORDS = ("去上班", "没吃饭", "喜欢这个", "要回家", "不知道", "等一下", "打电话", "看电影")
+LINES = [f"{who}今天{one}，明天{one[::-1]}{'。？！'[k % 3]}" for who in "我你他" for k, one in enumerate(WORDS)]
+LINES += [line.replace("今天", day) for line in LINES for day in ("昨天", "后天")]
 
 
 @pytest.mark.parametrize(
@@ -34,20 +39,16 @@ def test_sentences_are_read_back_as_they_were(tmp_path):
     assert [clip.sentence for clip in refine.as_clips(clips, tmp_path)] == sentences
 
 
-def test_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
+def test_too_few_sentences_say_what_to_do_and_a_restorer_that_is_lost_is_not_taken_for_none(tmp_path, capsys):
     config = Config("sample", device="cpu")
-    clips = pd.DataFrame({"name": ["a"], "sentence": ["好"], "part": "training"})
+    few = [*LINES[: crf.MIN_SENTENCES - 1], *LINES[:5], "没有标点"]  # repeated and unpunctuated sentences do not count
+    clips = pd.DataFrame({"name": map(str, range(len(few))), "sentence": few, "part": "training"})
     refine.refine(config, clips, tmp_path, transcribed=clips)
-    assert "left as it is" in capsys.readouterr().out
+    assert re.search(rf"left as it is: {crf.MIN_SENTENCES - 1} .*--punctuation-texts", capsys.readouterr().out)
     assert punctuation.load_restorer(config, tmp_path) is None
     (tmp_path / "punctuation.json").unlink()
     with pytest.raises(ConfigError, match=r"has lost .*punctuation\.json"):
         punctuation.load_restorer(config, tmp_path)
-
-
-WORDS = ("去上班", "没吃饭", "喜欢这个", "要回家", "不知道", "等一下", "打电话", "看电影")
-LINES = [f"{who}今天{one}，明天{one[::-1]}{'。？！'[k % 3]}" for who in "我你他" for k, one in enumerate(WORDS)]
-LINES += [line.replace("今天", day) for line in LINES for day in ("昨天", "后天")]
 
 
 def corpus_of(marked: str, unmarked: str) -> pd.DataFrame:

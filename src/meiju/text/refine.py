@@ -12,7 +12,7 @@ from meiju.data.corpus import UNSCORED_PARTS
 from meiju.features.base import Clip
 from meiju.text import punctuation
 from meiju.text.punctuation.base import Restorer, is_punctuated, read_sentences
-from meiju.text.punctuation.crf import TooFewSentences, restore_unlearnt
+from meiju.text.punctuation.crf import restore_unlearnt
 from meiju.utils import files
 
 # All but what joins Latin letters or digits: don't, well-known, 3.5.
@@ -34,19 +34,14 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, transcribed: pd
         given = [line for path in config.punctuation_texts for line in read_sentences(path)]
         punctuated = [s for s in clips.sentence[clips.part.isin(UNSCORED_PARTS)] if is_punctuated(s)]
         differ = marks_differ(transcribed)
-        try:
-            restorer, scores = punctuation.make_restorer(config, [*punctuated, *given], folder, drops_marks=differ)
-            if differ:
-                print("punctuation: the training part is punctuated unlike the rest, so all marks are restored")
-                if config.punctuation == "crf":  # a model that is used as it is learnt from none of them
-                    options = {"seed": config.seed, "n_jobs": config.n_jobs}
-                    unlearnt = restore_unlearnt(punctuated, given, **options)
-        except TooFewSentences as error:
-            print(f"punctuation is left as it is: {error}")
-        else:
-            if scores is not None:
-                files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
-                print(scores.round(3).to_string())
+        restorer, scores = punctuation.make_restorer(config, [*punctuated, *given], folder, drops_marks=differ)
+        if restorer and differ:
+            print("punctuation: the training part is punctuated unlike the rest, so all marks are restored")
+            if config.punctuation == "crf":  # a model that is used as it is learnt from none of them
+                unlearnt = restore_unlearnt(punctuated, given, seed=config.seed, n_jobs=config.n_jobs)
+        if scores is not None:
+            files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
+            print(scores.round(3).to_string())
     sentences = pd.Series(as_read(config, restorer, list(transcribed.sentence)), transcribed.index, dtype=object)
     if unlearnt:
         learnt = transcribed.part.isin(UNSCORED_PARTS) & transcribed.sentence.isin(unlearnt)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from meiju.config import SCRIPTS, Config, ConfigError
 from meiju.text.punctuation.base import Restorer, is_punctuated, report
-from meiju.text.punctuation.crf import CrfRestorer, TooFewSentences, fit_and_report
+from meiju.text.punctuation.crf import MIN_SENTENCES, CrfRestorer, fit_and_report
 from meiju.utils import files, hub
 from meiju.utils.compute import pick_device
 
@@ -37,26 +37,28 @@ def fingerprint(config: Config) -> dict:
 
 def make_restorer(
     config: Config, punctuated: Sequence[str], folder: Path, *, drops_marks: bool
-) -> tuple[Restorer, pd.DataFrame | None]:
+) -> tuple[Restorer | None, pd.DataFrame | None]:
     """The restorer that --punctuation names, and its scores: None where there is nothing to measure it on.
 
-    drops_marks: see `Restorer`. `load_restorer` finds it in the folder again. Raises TooFewSentences where there is too
-    little to learn from.
+    drops_marks: see `Restorer`. `load_restorer` finds it in the folder again. Where there is too little to learn from,
+    that is printed, and both are None.
     """
+    marked = sorted({sentence for sentence in punctuated if is_punctuated(sentence)})
     kind, _, model = config.punctuation.partition(":")
     record: dict[str, object] = {"restorer": kind, "drops marks": drops_marks}
     if kind == "crf":
-        try:
-            restorer, scores = fit_and_report(punctuated, seed=config.seed, n_jobs=config.n_jobs)
-        except TooFewSentences:
+        if len(marked) < MIN_SENTENCES:
+            what = f"{len(marked)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed)"
+            remedy = "give text files of punctuated sentences with --punctuation-texts"
+            print(f"punctuation is left as it is: {what}; {remedy}")
             # Recorded too: where there is no record, a restorer was lost.
             files.write_json(folder / RECORD, {"restorer": "none"})
-            raise
+            return None, None
+        restorer, scores = fit_and_report(marked, seed=config.seed, n_jobs=config.n_jobs)
         restorer.save(folder / CRF)
     else:
         from meiju.text.punctuation.pretrained import open_pretrained
 
-        marked = sorted({sentence for sentence in punctuated if is_punctuated(sentence)})
         restorer = open_pretrained(model, marked, device=pick_device(config.device))
         scores = report(restorer, marked) if marked else None
         record |= {"model": model, "special tokens": restorer.special_tokens}

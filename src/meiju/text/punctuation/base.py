@@ -59,10 +59,6 @@ class Restorer:
         """The mark after each character of each sentence, or "". Marks that are there already are not looked at."""
         raise NotImplementedError
 
-    def restore(self, sentence: str) -> str:
-        """One sentence as `restore_all` gives it."""
-        return self.restore_all([sentence])[0]
-
     def restore_all(self, sentences: Sequence[str]) -> list[str]:
         """The sentences with marks added; nothing else about them changes.
 

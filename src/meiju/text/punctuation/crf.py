@@ -27,7 +27,6 @@ from meiju.text.punctuation.base import (
     as_subtitle,
     full_width,
     hinted,
-    is_punctuated,
     parse,
     report,
 )
@@ -50,10 +49,6 @@ ODDS = {False: 0.5, True: 1.0}
 MIN_SENTENCES = 50  # below this there is nothing to learn
 HELD_OUT = 0.1  # share of the sentences that the report is measured on
 PARTS = 5  # of the sentences, for restorers that did not learn from one of them
-
-
-class TooFewSentences(ValueError):
-    """Too few punctuated sentences to learn from; the message names the remedy."""
 
 
 class CrfRestorer(Restorer):
@@ -99,14 +94,8 @@ class CrfRestorer(Restorer):
 
 
 def fit_and_report(punctuated: Sequence[str], *, seed: int, n_jobs: int = 1) -> tuple[CrfRestorer, pd.DataFrame]:
-    """A restorer fitted on all the sentences, and how well one fitted on nine tenths restores the rest.
-
-    The report has one block of rows without hints and one with spaces. Raises TooFewSentences.
-    """
-    sentences = sorted({sentence for sentence in punctuated if is_punctuated(sentence)})
-    if len(sentences) < MIN_SENTENCES:
-        what = f"{len(sentences)} punctuated sentences are too few to learn from ({MIN_SENTENCES} are needed)"
-        raise TooFewSentences(f"{what}; give text files of punctuated sentences with --punctuation-texts")
+    """A restorer fitted on different sentences, and the `report` of one fitted on nine tenths of them on the rest."""
+    sentences = list(punctuated)
     random.Random(seed).shuffle(sentences)
     n_held_out = max(1, round(HELD_OUT * len(sentences)))
     scores = report(CrfRestorer.fit(sentences[n_held_out:], n_jobs=n_jobs), sentences[:n_held_out])
@@ -181,38 +170,26 @@ def _features(characters: list[str], gaps: list[bool], cohesion: dict[str, str])
     features = []
     for start, stop in itertools.pairwise([0, *(i + 1 for i, gap in enumerate(gaps) if gap), n]):
         for i in range(start, stop):
-            around = padded[i : i + 5]  # the character itself is in the middle
+            m2, m1, c0, c1, c2 = padded[i : i + 5]  # c0 is the character itself
             place = "E" if i == n - 1 else "G" if gaps[i] else "n"
-            since, to_end = i - start, stop - 1 - i
+            since, to_end = min(i - start, FAR), min(stop - 1 - i, FAR)
+            before, here, after = (cohesion.get(pair, UNKNOWN) for pair in (m1 + c0, c0 + c1, c1 + c2))
             if place == "n" and hinted:
                 # Where other places are marked by a space, one without needs few features to be left alone.
-                _, _, c0, c1, _ = around
-                pair = cohesion.get(c0 + c1, UNKNOWN)
-                ends = (f"p{min(since, FAR)}", f"q{min(to_end, FAR)}")
-                features.append(["Sn", f"0={c0}", f"b{c0}{c1}", *ends, f"P{pair}"])
-            else:
-                window = _window(around, place, hinted, since, to_end, cohesion)
-                features.append(window + _clause(characters, i, start, to_end, place))
+                features.append(["Sn", f"0={c0}", f"b{c0}{c1}", f"p{since}", f"q{to_end}", f"P{here}"])
+                continue
+            window = [
+                *("b", f"0={c0}", f"1={c1}", f"-1={m1}", f"-2={m2}", f"2={c2}"),
+                *(f"a{m1}{c0}", f"b{c0}{c1}", f"c{c1}{c2}", f"d{m2}{m1}"),
+                *(f"e{m2}{m1}{c0}", f"f{m1}{c0}{c1}", f"g{c0}{c1}{c2}"),
+                *(f"{'S' if hinted else 'N'}{place}", f"{place}{c0}", f"{place}{m1}{c0}"),
+                *(f"p{since}", f"q{to_end}", f"l{place}{since}", f"P{here}", f"P{before},{here},{after}"),
+            ]
+            features.append(window + _clause(characters, i, start, stop, place))
     return features
 
 
-def _window(
-    around: list[str], place: str, hinted: bool, since: int, to_end: int, cohesion: dict[str, str]
-) -> list[str]:
-    """Characters and pairs and triples of them around the place, and how closely they cohere."""
-    m2, m1, c0, c1, c2 = around
-    before, here, after = (cohesion.get(pair, UNKNOWN) for pair in (m1 + c0, c0 + c1, c1 + c2))
-    return [
-        *("b", f"0={c0}", f"1={c1}", f"-1={m1}", f"-2={m2}", f"2={c2}"),
-        *(f"a{m1}{c0}", f"b{c0}{c1}", f"c{c1}{c2}", f"d{m2}{m1}"),
-        *(f"e{m2}{m1}{c0}", f"f{m1}{c0}{c1}", f"g{c0}{c1}{c2}"),
-        *(f"{'S' if hinted else 'N'}{place}", f"{place}{c0}", f"{place}{m1}{c0}"),
-        *(f"p{min(since, FAR)}", f"q{min(to_end, FAR)}", f"l{place}{min(since, FAR)}"),
-        *(f"P{here}", f"P{before},{here},{after}"),
-    ]
-
-
-def _clause(characters: list[str], i: int, start: int, to_end: int, place: str) -> list[str]:
+def _clause(characters: list[str], i: int, start: int, stop: int, place: str) -> list[str]:
     """What stands between the last space and here, where that is likely a clause; and short ways to the ends."""
     features = []
     if place == "E":
@@ -224,8 +201,8 @@ def _clause(characters: list[str], i: int, start: int, to_end: int, place: str) 
         features.append(f"B{''.join(clause[:2])}")
     if i < 4:
         features.append(f"^{''.join(characters[: i + 1])}")
-    if to_end < 4:
-        features.append(f"${''.join(characters[i + 1 : i + to_end + 1])}")
+    if stop - i < 5:
+        features.append(f"${''.join(characters[i + 1 : stop])}")
     if i - start < 4:
         features.append(f"&{''.join(characters[start : i + 1])}")
     return features

@@ -138,8 +138,7 @@ def open_pretrained(model: str, punctuated: Sequence[str], *, device: torch.devi
     Some models were trained without them (p208p2002/zh-wiki-punctuation-restore), and nothing in a model says so.
     """
     restorer = TokenRestorer(model, device=device)
-    tried = sorted(set(punctuated))
-    tried = [tried[k] for k in np.random.default_rng(0).permutation(len(tried))[:TRIED]]
+    tried = [punctuated[k] for k in np.random.default_rng(0).permutation(len(punctuated))[:TRIED]]
     if tried:
         f1 = {}
         for special_tokens in (True, False):
