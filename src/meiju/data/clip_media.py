@@ -59,7 +59,7 @@ def locate(
         if others and row.name not in ambiguous:
             what = f"clip {row.name} has a second file, {others[0].relative_to(media.root)}"
             file, remedy = str(one.relative_to(media.root)), "remove or rename one of them"
-            problems.append(Problem(file, None, what, remedy, kind="a clip has a second file"))
+            problems.append(Problem(file, None, what, remedy))
         path = str(one.absolute()) if one else ""
         paths.append(excerpt(path, row.start, row.stop) if one and row.stop < math.inf else path)
     # A name whose folders do not lead down, such as ../x, stays as it is, and is refused.
@@ -73,8 +73,7 @@ def locate(
         # A sound that was extracted from a clip's video needs no row.
         for path in chain.from_iterable(best(media.by_name[name]) for name in sorted(media.by_name)):
             if all_rows and media.tree.files[path] not in found_files:
-                file = str(path.relative_to(media.root))
-                problems.append(Problem(file, None, what, remedy, not needs_media, "a media file that no row names"))
+                problems.append(Problem(str(path.relative_to(media.root)), None, what, remedy, not needs_media))
     return clips, problems
 
 
@@ -100,7 +99,6 @@ def _missing(clips: pd.DataFrame, root: Path, *, needs_media: bool) -> list[Prob
     for clip in lost.itertuples():
         spared = few and clip.part == "testing"
         otherwise = "; without it, its sentence or nothing is judged" if spared else ", or remove the row"
-        what, remedy = f"no media file for {clip.given}", f"put {clip.given}.mp4 anywhere below {root}{otherwise}"
-        kind = "no media file for a row"
-        problems.append(Problem(clip.file, clip.row, what, remedy, not needs_media or spared, kind))
+        what, remedy = f"no media file for {clip.given}", f"put one of this name anywhere below {root}{otherwise}"
+        problems.append(Problem(clip.file, clip.row, what, remedy, not needs_media or spared))
     return problems

@@ -100,7 +100,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
         raise CorpusError([Problem("--corpus.root", None, what, "give the corpus' folder, e.g. .../Track1/Mandarin")])
     tree = walk(root)
     problems = [
-        Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", True, "passed over")
+        Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", True)
         for path, why in tree.closed.items()
     ]
     pool_files = _pool_files(tree, root)
@@ -224,8 +224,7 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
         for file, row, label in zip(unknown.file, unknown.row, unknown[task], strict=True):
             close = difflib.get_close_matches(label.lower(), labels[task], n=1)
             remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
-            what, kind = (f"unknown {task} {label!r}", f"unknown {task}") if label else (f"no {task}", f"no {task}")
-            problems.append(Problem(file, row, what, remedy, kind=kind))
+            problems.append(Problem(file, row, f"unknown {task} {label!r}" if label else f"no {task}", remedy))
         if len(labels[task]) == 1:
             what = f"every training clip has the {task} {labels[task][0]!r}"
             problems.append(Problem("training part", None, what, "a task needs two classes or more"))
@@ -237,4 +236,4 @@ def _pointer_problems(clips: pd.DataFrame, root: Path) -> list[Problem]:
     paths = sorted({Path(split_excerpt(path)[0]) for path in clips.path if path})
     looked_at = paths[:: max(1, len(paths) // LOOKED_AT)]
     pointers = [str(path.relative_to(root.absolute())) for path in looked_at if files.is_lfs_pointer(path)]
-    return [Problem(file, None, files.LFS_POINTER, files.LFS_WHY, kind="a Git LFS pointer") for file in pointers]
+    return [Problem(file, None, files.LFS_POINTER, files.LFS_WHY) for file in pointers]

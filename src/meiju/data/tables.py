@@ -48,17 +48,13 @@ NO_WORDS = re.compile(r"[♩♪♫♬🎵🎶]+|\([^()]*\)|（[^（）]*）|\[[^
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it.
-
-    kind: of the problems of one kind and file, only the first few are listed; "" is always listed.
-    """
+    """Something wrong with a corpus; `row` is the line of the file, counted from 1 as an editor shows it."""
 
     file: str
     row: int | None
     what: str
     remedy: str
     warning: bool = False
-    kind: str = ""
 
     def __str__(self) -> str:
         place = self.file if self.row is None else f"{self.file}, row {self.row}"
@@ -75,17 +71,15 @@ class CorpusError(ValueError):
 
 
 def format_problems(problems: Iterable[Problem]) -> list[str]:
-    """The problems, one per line; of many of one kind, the first few and how many more there are."""
+    """The problems, one per line; of many with one remedy in one file, the first few and how many more there are."""
     groups: dict[tuple, list[Problem]] = defaultdict(list)
-    for number, problem in enumerate(problems):
-        file = problem.file if problem.row is not None else ""
-        groups[(problem.warning, file, problem.kind) if problem.kind else (number,)].append(problem)
+    for problem in problems:
+        groups[problem.warning, problem.file if problem.row is not None else "", problem.remedy].append(problem)
     lines = []
     for group in groups.values():
         lines += map(str, group[:SHOWN])
         if len(group) > SHOWN:
-            more = f"and {len(group) - SHOWN} more of this kind"
-            lines.append(str(replace(group[0], row=None, what=more, remedy=group[0].kind)))
+            lines.append(str(replace(group[0], row=None, what=f"and {len(group) - SHOWN} more of this kind")))
     return lines
 
 
@@ -112,8 +106,7 @@ def read_table(
     for row, cells in rows:
         if len(cells) != len(header):
             what = f"{len(cells)} cells where the header has {len(header)}"
-            remedy = "quote a sentence that holds a comma"
-            problems.append(Problem(file, row, what, remedy, kind="another number of cells than the header has"))
+            problems.append(Problem(file, row, what, "quote a sentence that holds a comma"))
         elif columns:
             given = {column: cells[k].strip() if column in optional else cells[k] for column, k in columns.items()}
             given = dict.fromkeys(TEXTS, "") | {"row": row, "part": part} | given
@@ -169,7 +162,7 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
         if not re.fullmatch(r"[^\x00-\x1f/\\:\ud800-\udfff]{1,200}", clip.name) or clip.name.startswith("."):
             remedy = "use a name in UTF-8 without a folder, a control character or a leading dot"
             what = f"{clip.name[:80]!r} cannot name a clip"
-            problems.append(Problem(clip.file, clip.row, what, remedy, kind="cannot name a clip"))
+            problems.append(Problem(clip.file, clip.row, what, remedy))
         elif clip.name in first:
             other = first[clip.name]
             if other.part == clip.part:
@@ -177,7 +170,7 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
             else:
                 what = f"{clip.name} is in the {other.part} part too ({other.file}, row {other.row})"
                 remedy = "keep it in one part"
-            problems.append(Problem(clip.file, clip.row, what, remedy, kind="the clip has a row already"))
+            problems.append(Problem(clip.file, clip.row, what, remedy))
         else:
             first[clip.name] = clip
     return problems
@@ -234,7 +227,7 @@ def _clip_of(cells: dict, columns: dict[str, int], file: str, problems: list[Pro
     if start is None or stop is None or stop <= start:
         what = f"no clip lies between start {given[0]!r} and end {given[1]!r}"
         remedy = "give seconds such as 12.5, or hh:mm:ss,ms, the end after the start"
-        problems.append(Problem(file, cells["row"], what, remedy, kind="no clip lies between start and end"))
+        problems.append(Problem(file, cells["row"], what, remedy))
         return whole | {"film": film}
     name = whole["name"] if is_named else f"{film}_{round(1000 * start):08}-{round(1000 * stop):08}"
     return {"name": name, "film": film, "start": start, "stop": stop}
