@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from meiju.data.tables import CorpusError
+from meiju.config import ConfigError
 from owners_files import as_corpus, prepared, toy_clip, write_rows
 
 EMOTIONS, ACTS = ("neu", "hap", "fru", "xxx"), ("q", "ans", "oth")
@@ -62,5 +62,5 @@ def test_without_sounds_turns_are_spans_of_the_films(source, tmp_path):
 
 
 def test_tables_without_the_recordings_are_refused(source, tmp_path):
-    with pytest.raises(CorpusError, match="neither sentences/wav nor EmoEvaluation"):
+    with pytest.raises(ConfigError, match="neither sentences/wav nor EmoEvaluation"):
         prepared("iemocap", source, tmp_path / "out")

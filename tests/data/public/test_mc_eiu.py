@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from meiju.config import ConfigError
-from meiju.data.tables import CorpusError
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip
 from owners_files import as_corpus, prepared
@@ -65,5 +64,5 @@ def test_without_h5py_the_remedy_is_reported(source, tmp_path, monkeypatch):
 def test_two_languages_are_not_one_corpus(source, h5py, tmp_path):
     (source / "English" / "target" / "1").mkdir(parents=True)
     np.save(source / "English" / "target" / "1" / "trn_int2name.npy", np.array(["1_1_1"]))
-    with pytest.raises(CorpusError, match="there are several corpora"):
+    with pytest.raises(ConfigError, match="has several corpora"):
         prepared("mc-eiu", source, tmp_path / "out")

@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from meiju.data.tables import CorpusError
+from meiju.config import ConfigError
 from owners_files import as_corpus, prepared, toy_clip, write_rows
 
 EMOTIONS, ACTS = ("neutral", "joy", "anger"), ("q", "s", "ag")
@@ -90,7 +90,7 @@ def test_clips_of_three_splits_are_distinguished(tables, tmp_path):
 def test_everything_that_misses_is_reported_at_once(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    with pytest.raises(CorpusError) as error:
+    with pytest.raises(ConfigError) as error:
         prepared("meld", source, tmp_path / "out")
     for name in ("train_sent_emo.csv", "dev_sent_emo.csv", "test_sent_emo.csv", "MELD.csv"):
         assert name in str(error.value)
@@ -100,5 +100,5 @@ def test_everything_that_misses_is_reported_at_once(tmp_path):
 def test_packed_clips_are_not_taken_for_sentences_alone(tables, tmp_path):
     source = shutil.copytree(tables, tmp_path / "source")
     (source / "train.tar.gz").write_bytes(b"")
-    with pytest.raises(CorpusError, match="is packed"):
+    with pytest.raises(ConfigError, match="packed, and no clips lie beside it"):
         prepared("meld", source, tmp_path / "out")

@@ -10,7 +10,6 @@ import pytest
 from meiju.config import ConfigError
 from meiju.data.public import CORPORA, preparing
 from meiju.data.public.preparing import Prepared, link, prepare
-from meiju.data.tables import CorpusError
 from meiju.features.tracks import MediaError
 from owners_files import as_corpus, prepared, toy_clip
 from toy_run import run_script
@@ -113,7 +112,7 @@ def test_draws_and_places_that_cannot_be_are_refused_before_anything_is_written(
         prepare("toy", toy_corpus(clips), source, out, out / "truth.csv")
     (tmp_path / "nothing").mkdir()
     for corpus in CORPORA:  # an empty folder is none of them
-        with pytest.raises((CorpusError, ConfigError)):
+        with pytest.raises(ConfigError):
             prepared(corpus, tmp_path / "nothing", out)
     assert not out.exists()
     out.mkdir()
@@ -131,5 +130,5 @@ def test_the_script_tells_of_each_corpus_and_of_problems_in_one_line(tmp_path, c
         run_script("prepare_corpus.py", "--help")
     text = capsys.readouterr().out
     assert all(f"  {name}: {corpus.WHAT}" in text and corpus.LICENCE in text for name, corpus in CORPORA.items())
-    with pytest.raises(SystemExit, match="error: the corpus has 1 problem"):
+    with pytest.raises(SystemExit, match=r"error: .*missing is not a folder; give the folder"):
         run_script("prepare_corpus.py", "ravdess", str(tmp_path / "missing"), "--out", str(tmp_path / "out"))

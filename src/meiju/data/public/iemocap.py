@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from meiju.config import require
 from meiju.data.public.preparing import Prepared
-from meiju.data.public.sources import ACTS, files_below, media_below, read_table, refuse, require_files
-from meiju.data.tables import Problem
+from meiju.data.public.sources import ACTS, files_below, media_below, read_table, require_files
 
 WHAT = "ten actors in dialogues, English, six emotions, 12 dialogue acts (EMOTyDA)"
 LICENCE = "IEMOCAP on request, for research, not to be passed on; EMOTyDA names none"
@@ -61,9 +61,8 @@ def _cut_films(clips: pd.DataFrame, films: dict[str, Path], paths: list[Path], s
     """Give each turn its dialogue's film, and where in it the turn begins and ends, in seconds."""
     evaluations = [path for path in paths if path.parent.name == "EmoEvaluation" and path.suffix == ".txt"]
     times = {m[3]: (m[1], m[2]) for path in evaluations for m in TIMES.finditer(path.read_text(encoding="latin-1"))}
-    needed = f"needed: {NEEDS}"
-    refuse([] if times else [Problem(str(source), None, "there are neither sentences/wav nor EmoEvaluation", needed)])
+    require(bool(times), f"{source} has neither sentences/wav nor EmoEvaluation; needed: {NEEDS}")
     clips["media"] = [films.get(d) if n in times else None for n, d in zip(clips.name, clips.dialogue, strict=True)]
     for k, column in enumerate(("start", "end")):
         clips[column] = [times.get(name, ("", ""))[k] for name in clips.name]
-    refuse([] if clips.media.notna().any() else [Problem(str(source), None, "there is no sound and no film", needed)])
+    require(clips.media.notna().any(), f"{source} has no sound and no film; needed: {NEEDS}")

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, require
 from meiju.data.public.preparing import Prepared
-from meiju.data.public.sources import files_below, refuse
-from meiju.data.tables import Problem
+from meiju.data.public.sources import files_below
 
 WHAT = "ready-made features of dialogues, English or Mandarin, 7 emotions, 9 intents"
 LICENCE = "CC BY-NC 4.0, not to be passed on"
@@ -40,7 +39,7 @@ def read(source: Path, published: bool) -> Prepared:
     streams = {
         f"{p.parent.name}-{p.stem}": _open(p) for p in paths if p.suffix == ".h5" and p.parent.name in ("A", "V", "L")
     }
-    refuse([] if streams else [Problem(str(source), None, "there are no A/*.h5, V/*.h5, L/*.h5", NEEDS)])
+    require(bool(streams), f"{source} has no A/*.h5, V/*.h5, L/*.h5; needed: {NEEDS}")
     tables = []
     for s, part in SETS.items():
         emotion, intent, names = (_load(labels[s, kind]) for kind in LABELS)  # the first two are one-hot
@@ -65,18 +64,18 @@ def _load(path: Path) -> np.ndarray:
     try:
         return np.load(path)
     except (ValueError, EOFError) as error:
-        refuse([Problem(str(path), None, f"cannot be read as .npy: {error}", "get it again from its owners")])
+        raise ConfigError(f"{path} cannot be read as .npy: {error}; get it again from its owners") from None
 
 
 def _find_labels(paths: list[Path], source: Path) -> dict[tuple[str, str], Path]:
     """The label files of the first cross-validation of the only corpus below the source."""
     folders = sorted({path.parent for path in paths if path.name == "trn_int2name.npy"}, key=lambda f: (len(f.name), f))
-    if len({folder.parent for folder in folders}) != 1:
-        what = "there is no target/<cv>/trn_int2name.npy" if not folders else "there are several corpora"
-        refuse([Problem(str(source), None, what, f"give the folder of one language; needed: {NEEDS}")])
+    found = "several corpora" if folders else "no target/<cv>/trn_int2name.npy"
+    is_one = len({folder.parent for folder in folders}) == 1
+    require(is_one, f"{source} has {found}; give the folder of one language; needed: {NEEDS}")
     wanted = {(s, kind): folders[0] / f"{s}_{kind}.npy" for s in SETS for kind in LABELS}
-    missing = [path for path in wanted.values() if path not in set(paths)]
-    refuse([Problem(str(path), None, "is missing", "get it again from the owners") for path in missing])
+    missing = ", ".join(str(path) for path in wanted.values() if path not in set(paths))
+    require(not missing, f"missing: {missing}; get them again from the owners")
     return wanted
 
 
@@ -89,4 +88,4 @@ def _open(path: Path) -> Mapping[str, np.ndarray]:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        refuse([Problem(str(path), None, f"cannot be read as HDF5: {error}", "get it again from its owners")])
+        raise ConfigError(f"{path} cannot be read as HDF5: {error}; get it again from its owners") from None

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from meiju.config import require
 from meiju.data.public.parts import draw_groups
 from meiju.data.public.preparing import Prepared
-from meiju.data.public.sources import ACTS, files_below, read_table, refuse, require_files
-from meiju.data.tables import Problem
+from meiju.data.public.sources import ACTS, files_below, read_table, require_files
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
 WHAT = "clips of the series Friends, English, 7 emotions, 12 dialogue acts (EMOTyDA)"
@@ -46,7 +46,7 @@ def read(source: Path, published: bool) -> Prepared:
     clips["intent"] = clips.name.map(dict(zip(of_train, code.map(ACTS), strict=True))).fillna("")
     of_test = clips.name.str.startswith("test_") & published
     clips["why"] = np.where((clips.intent == "") & ~of_test, NO_ACT, "")
-    media = _find_clips(paths, source)
+    media = _find_clips(paths)
     clips["media"] = [media.get(name) for name in clips.name]
     usable = (clips.why == "") & ~of_test
     shares = {"validation": SHARES["validation"]} if published else SHARES
@@ -65,14 +65,14 @@ def _read_split(split: str, path: Path) -> pd.DataFrame:
     return table.rename(columns=names).assign(name=dialogue + "_utt" + table.Utterance_ID, dialogue=dialogue)
 
 
-def _find_clips(paths: list[Path], source: Path) -> dict[str, Path]:
+def _find_clips(paths: list[Path]) -> dict[str, Path]:
     """The clips of all splits by <split>_<name>; final_videos_test* beside them are no utterances of the tables."""
     media: dict[str, Path] = {}
     for path in paths:
         split = next((s for s in ("train", "dev", "test") if s in path.parent.name.casefold()), None)
         if split and path.suffix.lower() in MEDIA_SUFFIXES and re.fullmatch(r"dia\d+_utt\d+", path.stem):
             media.setdefault(f"{split}_{path.stem}", path)
-    packed = [path for path in paths if re.fullmatch(r"(MELD\.Raw|train|dev|test)\.tar\.gz", path.name)]
+    packed = [str(path) for path in paths if re.fullmatch(r"(MELD\.Raw|train|dev|test)\.tar\.gz", path.name)]
     remedy = "extract it there (tar -xzf), and the archives in it"
-    refuse([Problem(str(path), None, "is packed, and no clips lie beside it", remedy) for path in packed if not media])
+    require(bool(media) or not packed, f"packed, and no clips lie beside it: {', '.join(packed)}; {remedy}")
     return media

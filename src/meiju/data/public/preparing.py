@@ -22,7 +22,6 @@ from tqdm import tqdm
 from meiju.config import require
 from meiju.data.labels import TASKS
 from meiju.data.public.parts import draw_labelled
-from meiju.data.tables import CorpusError, Problem
 from meiju.features.media import read_seconds
 from meiju.features.tracks import MediaError
 from meiju.utils import files
@@ -71,7 +70,7 @@ def prepare(
 
     truth: the csv file for the labels of Testing and NoAnnotation, outside of `out`. labelled: how many training clips
     keep their labels (None: all), drawn by mix and seed as `draw_labelled` does. What an interrupted call has linked is
-    kept. Raises CorpusError and ConfigError before anything is written, with every problem that can be known.
+    kept. Raises ConfigError before anything is written.
     """
     _check_places(name, source, out, truth)
     found = corpus.read(source, published)
@@ -132,9 +131,8 @@ def _leave_out(clips: pd.DataFrame, source: Path, corpus: ModuleType) -> None:
     }
     for reason, holds in rules.items():
         clips.loc[holds & (clips.why == ""), "why"] = reason
-    if not (clips.why == "").any():
-        reasons = "; ".join(_reasons(clips)) or "no clips are listed"
-        raise CorpusError([Problem(str(source), None, f"no clip can be used: {reasons}", f"needed: {corpus.NEEDS}")])
+    reasons = "; ".join(_reasons(clips)) or "no clips are listed"
+    require((clips.why == "").any(), f"{source}: no clip can be used: {reasons}; needed: {corpus.NEEDS}")
 
 
 def _place(clips: pd.DataFrame, out: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from meiju.config import ConfigError, require
 from meiju.data.public.preparing import Media, Prepared
-from meiju.data.public.sources import files_below, refuse
-from meiju.data.tables import Problem
+from meiju.data.public.sources import files_below
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
 WHAT = "voices and faces of 24 actors, English, 8 emotions, 2 intensities"
@@ -75,11 +75,9 @@ def _recordings(source: Path) -> dict[str, Media]:
         try:
             root = zipfile.Path(path)
         except zipfile.BadZipFile as error:
-            refuse([Problem(str(path), None, f"cannot be read as zip: {error}", "download it again")])
+            raise ConfigError(f"{path} cannot be read as zip: {error}; download it again") from None
         found += [root / name for name in root.root.namelist() if not name.endswith("/")]
     named = {Path(m.name).stem: m for m in reversed(found) if Path(m.name).suffix.lower() in MEDIA_SUFFIXES}
     named = {name: media for name, media in named.items() if NAME.fullmatch(name)}
-    remedy = f"needed: {NEEDS}"
-    missing = Problem(str(source), None, "no file below it is named like 01-01-03-02-01-01-12.mp4", remedy)
-    refuse([] if named else [missing])
+    require(bool(named), f"no file below {source} is named like 01-01-03-02-01-01-12.mp4; needed: {NEEDS}")
     return named

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.data.tables import CorpusError, Problem
+from meiju.config import ConfigError, require
 from meiju.utils.clip_files import MEDIA_SUFFIXES, VIDEO_SUFFIXES, clip_name, walk
 
 # EMOTyDA's twelve dialogue acts, by the code that its tables hold (README.md of sahatulika15/EMOTyDA).
@@ -26,16 +26,9 @@ ACTS = {
 }
 
 
-def refuse(problems: list[Problem]) -> None:
-    """Raise CorpusError where there are problems: all of them together."""
-    if problems:
-        raise CorpusError(problems)
-
-
 def files_below(source: Path) -> list[Path]:
     """All files below the source, the least deep first; hidden ones, such as macOS' ._dia0_utt0.mp4, are left out."""
-    if not source.is_dir():
-        refuse([Problem(str(source), None, "is not a folder", "give the folder that holds the corpus' files")])
+    require(source.is_dir(), f"{source} is not a folder; give the folder that holds the corpus' files")
     return sorted(walk(source).files, key=lambda path: (len(path.parts), path))
 
 
@@ -49,20 +42,20 @@ def media_below(paths: list[Path]) -> dict[str, Path]:
 
 
 def require_files(paths: list[Path], source: Path, wanted: dict[str, str]) -> dict[str, Path]:
-    """The least deep file of each wanted name; raises CorpusError that names all that miss.
+    """The least deep file of each wanted name; raises ConfigError that names all that miss.
 
     wanted: the name, in any case, and what to do if there is none.
     """
     by_name: dict[str, Path] = {}
     for path in paths:
         by_name.setdefault(path.name.casefold(), path)
-    missing = {name: remedy for name, remedy in wanted.items() if name.casefold() not in by_name}
-    refuse([Problem(str(source), None, f"there is no {name} below it", remedy) for name, remedy in missing.items()])
+    missing = [f"no {name} ({remedy})" for name, remedy in wanted.items() if name.casefold() not in by_name]
+    require(not missing, f"below {source} there is {', '.join(missing)}")
     return {name: by_name[name.casefold()] for name in wanted}
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """These columns of a csv file, as texts without spaces around them. Raises CorpusError where it is no such table.
+    """These columns of a csv file, as texts without spaces around them. Raises ConfigError where it is no such table.
 
     A byte-order mark is passed over. What is not UTF-8 is read as Windows' Latin-1, whose apostrophe is 0x92; it is an
     apostrophe too where a table was made UTF-8 by somebody who took it for plain Latin-1.
@@ -76,9 +69,9 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        refuse([Problem(str(path), None, f"is no csv table: {error}", "get the file again from its owners")])
+        raise ConfigError(f"{path} is no csv table: {error}; get the file again from its owners") from None
     table.columns = table.columns.str.strip()
-    missing = [column for column in columns if column not in table]
+    missing = ", ".join(column for column in columns if column not in table)
     remedy = f"its columns are {', '.join(table.columns)}: is it the owners' file?"
-    refuse([Problem(str(path), 1, f"there is no column {column}", remedy) for column in missing])
+    require(not missing, f"{path}: there is no column {missing}; {remedy}")
     return table[list(columns)].apply(lambda column: column.fillna("").str.strip())
