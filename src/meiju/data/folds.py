@@ -31,7 +31,7 @@ def draw(corpus: Corpus, *, n_folds: int, by: str, seed: int) -> pd.DataFrame:
     groups = groups if what else _same_words(training)
     together = f"{groups.nunique()} different clips or groups of them (--folds-by {by})"
     require(groups.nunique() >= n_folds, f"--folds: {together} cannot fill {n_folds} folds; give fewer folds")
-    fold = (_draw_groups if what else _draw_clips)(training, groups, n_folds, seed)
+    fold = _draw(training, groups, n_folds, seed, many_in_one=bool(what))
     is_full = set(fold) == set(range(n_folds))
     require(is_full, "--folds: groups of very different sizes leave a fold empty; give fewer folds")
     return pd.DataFrame({"name": training.name, "fold": fold})
@@ -86,33 +86,26 @@ def forecast(folds: pd.DataFrame, training: pd.DataFrame, by: str) -> list[str]:
     ]
 
 
-def _draw_groups(training: pd.DataFrame, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
+def _draw(training: pd.DataFrame, groups: pd.Series, n_folds: int, seed: int, *, many_in_one: bool) -> np.ndarray:
+    """The fold of each clip [N], in which its group lies whole; many_in_one: whether groups are of many clips."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
     from sklearn.model_selection import StratifiedGroupKFold
 
-    pair = training.emotion + "\x1f" + training.intent
-    splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-    fold = np.full(len(training), -1)
+    pair, options = training.emotion + "\x1f" + training.intent, {"shuffle": True, "random_state": seed}
+    if many_in_one:
+        row_of_clip = np.arange(len(training))
+        splits = StratifiedGroupKFold(n_folds, **options).split(pair, pair, groups)
+    else:
+        # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
+        _, first, row_of_clip = np.unique(groups, return_index=True, return_inverse=True)
+        labels = [pd.get_dummies(one, dtype=np.int64) for one in (training.emotion, training.intent, pair)]
+        splits = MultilabelStratifiedKFold(n_folds, **options).split(first[:, None], np.hstack(labels)[first])
+    fold = np.full(row_of_clip.max() + 1, -1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # describe() tells how even the folds are
-        for number, (_, held_out) in enumerate(splitter.split(pair, pair, groups)):
+        for number, (_, held_out) in enumerate(splits):
             fold[held_out] = number
-    return fold
-
-
-def _draw_clips(training: pd.DataFrame, groups: pd.Series, n_folds: int, seed: int) -> np.ndarray:
-    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # takes a second, and folds are drawn only once
-
-    pair = training.emotion + "\x1f" + training.intent
-    one_hot = np.hstack(
-        [pd.get_dummies(labels, dtype=np.int64) for labels in (training.emotion, training.intent, pair)]
-    )
-    # One row per group: what its first clip is. Groups are a few clips, so the balance hardly suffers.
-    first = np.unique(groups, return_index=True)[1]
-    splitter = MultilabelStratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-    fold_of_group = np.full(len(first), -1)
-    for fold, (_, held_out) in enumerate(splitter.split(first[:, None], one_hot[first])):
-        fold_of_group[held_out] = fold
-    return fold_of_group[groups]
+    return fold[row_of_clip]
 
 
 def deviations(folds: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
