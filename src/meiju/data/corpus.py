@@ -17,7 +17,7 @@ import pandas as pd
 
 from meiju.config import CorpusConfig
 from meiju.data.clip_media import Media, locate
-from meiju.data.labels import OFFICIAL, TASKS, LabelSet, clean_label
+from meiju.data.labels import OFFICIAL, TASKS, LabelSet, clean_label, spelled
 from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, names_clips, read_table
 from meiju.utils import files
 from meiju.utils.clip_files import MEDIA_SUFFIXES, Tree, describe_endings, examples, split_excerpt, walk
@@ -200,19 +200,15 @@ def _spell_labels(config: CorpusConfig, clips: pd.DataFrame) -> tuple[LabelSet, 
     """
     names, remarks = [], []
     for task in TASKS:
-        given = clips[task].str.strip()
-        cleaned = given.map(clean_label)
-        used = OFFICIAL[task]
+        given, known = clips[task].str.strip(), OFFICIAL[task]
         if config.labels != "official":
-            counts = Counter(cleaned[clips.part == "training"])
-            used = sorted(set(counts) - {""}, key=lambda label: (-counts[label], label))
-        spelling: dict[str, str] = {}
-        for label in used:
-            spelling.setdefault(label.casefold(), label)
-        clips[task] = [spelling.get(label.casefold(), label) for label in cleaned]
+            counts = Counter(map(clean_label, given[clips.part == "training"]))
+            used = sorted({*counts} - {""}, key=lambda label: (-counts[label], label), reverse=True)
+            known = tuple(sorted({*spelled(used, used)}))
+        clips[task] = spelled(given, known)
         changed = Counter((a, b) for a, b in zip(given, clips[task], strict=True) if a != b)
         remarks += [f"{task} {a!r} is read as {b!r} ({n} clips)" for (a, b), n in sorted(changed.items())]
-        names.append(OFFICIAL[task] if config.labels == "official" else tuple(sorted(spelling.values())))
+        names.append(known)
     return LabelSet(*names), remarks
 
 

@@ -4,7 +4,7 @@ The spelling and the order are the official baseline's (AI-S2-Lab/MEIJU2025-base
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,12 @@ class LabelSet:
 def clean_label(text: str) -> str:
     """A label as tables may hold it, without invisible characters, full-width forms and needless spaces."""
     return " ".join(visible("".join(" " if unicodedata.category(c) == "Cc" else c for c in text), "NFKC").split())
+
+
+def spelled(labels: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Labels, cleaned, in the spelling of those that are known, whatever their case; of several spellings, the last."""
+    spelling = {label.casefold(): label for label in known}
+    return [spelling.get(label.casefold(), label) for label in map(clean_label, labels)]
 
 
 def probability_column(task: str, label: str) -> str:

@@ -4,7 +4,7 @@ The table is a csv file with a column of clips' names and with emotion and inten
 tables of a corpus may have (`meiju.data.tables`). With a column speaker or dialogue, intervals are over these.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from meiju.config import ConfigError
 from meiju.data import submission
-from meiju.data.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
+from meiju.data.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label, spelled
 from meiju.data.tables import read_alone
 from meiju.data.units import Units, units_of
 from meiju.evaluation.metrics import SCORES, bootstrap, interval, joint_score, per_class
@@ -59,7 +59,7 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
     blank = [task for task in TASKS if (scored[task] == "").all()]
     _refuse(problems + [f"{path.name}: no clip to score has its {task}; fill in the column" for task in blank])
     known = {task: OFFICIAL[task] if is_official else tuple(sorted({*clips[task]} - {""})) for task in TASKS}
-    predicted = [{task: _spelled(table.loc[names][task], known[task]) for task in TASKS} for table in tables]
+    predicted = [{task: spelled(table.loc[names][task], known[task]) for task in TASKS} for table in tables]
     # A label that the truth does not have is a class of its own, so that it counts as wrong.
     new = {task: sorted({label for one in predicted for label in one[task]} - {*known[task]}) for task in TASKS}
     labels = LabelSet(**{task: (*known[task], *new[task]) for task in TASKS})
@@ -71,14 +71,8 @@ def _read_truth(path: Path) -> pd.DataFrame:
     """Columns name, emotion, intent (cleaned, "" where there is none), speaker, dialogue, part ("" where not told)."""
     clips = read_alone(path, ("name", *TASKS))
     for task in TASKS:
-        clips[task] = _spelled(clips[task], (*sorted(map(clean_label, clips[task])), *OFFICIAL[task]))
+        clips[task] = spelled(clips[task], (*sorted(map(clean_label, clips[task])), *OFFICIAL[task]))
     return clips
-
-
-def _spelled(labels: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Labels, cleaned, in the spelling of those that are known."""
-    spelling = {label.casefold(): label for label in known}
-    return [spelling.get(label.casefold(), label) for label in map(clean_label, labels)]
 
 
 def _refuse(problems: list[str]) -> None:
@@ -146,7 +140,7 @@ def pool_precision(path: Path, truth: Path) -> tuple[pd.DataFrame, pd.DataFrame,
     draws = units.draw(1000, 0)  # [draws, clips]
     for task in TASKS:
         rows = labelled[labelled[f"{task}_accepted"] & (labelled[f"{task}_true"] != "")].copy()
-        rows["right"] = _spelled(rows[task], sorted({*rows[f"{task}_true"]})) == rows[f"{task}_true"]
+        rows["right"] = spelled(rows[task], sorted({*rows[f"{task}_true"]})) == rows[f"{task}_true"]
         by_clip = rows.groupby("name").right.agg(["size", "sum"]).reindex(clips.name, fill_value=0)
         with np.errstate(invalid="ignore"):
             drawn = (draws @ by_clip["sum"].to_numpy()) / (draws @ by_clip["size"].to_numpy())
