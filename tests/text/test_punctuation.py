@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from meiju.config import ConfigError
 from meiju.text.punctuation import crf
 from meiju.text.punctuation.base import MARKS, Restorer, evaluate, is_punctuated, parse, read_sentences
-from meiju.text.punctuation.crf import CrfRestorer, fit_and_report
-from meiju.text.punctuation.tagger import Tagger
+from meiju.text.punctuation.crf import CrfRestorer, Tagger, fit_and_report
 
 WHO = ("你", "小王", "老师", "他们", "妈妈")
 WHAT = ("去北京", "喝茶", "买书", "回家", "看电影", "上课")

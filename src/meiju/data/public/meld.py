@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from meiju.config import require
-from meiju.data.public.parts import draw_groups
-from meiju.data.public.preparing import Prepared
+from meiju.data.public.preparing import Prepared, draw_groups
 from meiju.data.public.sources import ACTS, files_below, read_table, require_files
 from meiju.utils.clip_files import MEDIA_SUFFIXES
 
