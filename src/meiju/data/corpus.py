@@ -108,9 +108,8 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     media = Media(tree, root)
     tables, unread = [], {}
     for part, path in csv_files.items():
-        needed = ("name", "sentence", *TASKS) if part in LABELLED else ("name", "sentence")
-        file, optional = str(path.relative_to(root)), part == "unlabelled"
-        rows, heads = read_table(path, file, part, problems, needed=needed, may_be_empty=optional)
+        needed = ("name", "sentence", *(TASKS if part in LABELLED else ()))
+        rows, heads = read_table(path, str(path.relative_to(root)), part, problems, needed=needed)
         tables.append(rows)
         unread |= dict.fromkeys(map(repr, heads))
     # One cause is reported without its consequences: rows that cannot be read may name any file.

@@ -84,7 +84,7 @@ def format_problems(problems: Iterable[Problem]) -> list[str]:
 
 
 def read_table(
-    path: Path, file: str, part: str, problems: list[Problem], *, needed: tuple[str, ...], may_be_empty: bool = False
+    path: Path, file: str, part: str, problems: list[Problem], *, needed: tuple[str, ...]
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows of one csv file, and the heads of columns that have no known meaning. Adds what is wrong to `problems`.
 
@@ -100,7 +100,7 @@ def read_table(
         problems.append(Problem(file, error.row, error.what, error.remedy))
     optional = GROUPS if part else (*GROUPS, "part")
     columns = _columns(header, needed, optional, file, problems)
-    if header and not rows and not may_be_empty:
+    if header and not rows and part != "unlabelled":
         problems.append(Problem(file, None, f"the {part or 'only'} part is empty", "add its clips, one per row"))
     good = []
     for row, cells in rows:
@@ -164,13 +164,8 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
             what = f"{clip.name[:80]!r} cannot name a clip"
             problems.append(Problem(clip.file, clip.row, what, remedy))
         elif clip.name in first:
-            other = first[clip.name]
-            if other.part == clip.part:
-                what, remedy = f"{clip.name} is in row {other.row} already", "keep one of the rows"
-            else:
-                what = f"{clip.name} is in the {other.part} part too ({other.file}, row {other.row})"
-                remedy = "keep it in one part"
-            problems.append(Problem(clip.file, clip.row, what, remedy))
+            place = f"{first[clip.name].file}, row {first[clip.name].row}"
+            problems.append(Problem(clip.file, clip.row, f"{clip.name} is in {place}, already", "keep one of the rows"))
         else:
             first[clip.name] = clip
     return problems

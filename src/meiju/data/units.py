@@ -8,8 +8,6 @@ import pandas as pd
 
 from meiju.data.tables import GROUPS
 
-COARSEST_FIRST = ("speaker", "dialogue")
-
 
 @dataclass(frozen=True)
 class Units:
@@ -38,15 +36,14 @@ class Units:
 
 
 def units_of(clips: pd.DataFrame, by: str) -> Units:
-    """What intervals over some clips resample, everywhere: the groups that folds keep together.
+    """What intervals over some clips resample.
 
-    by: see `meiju.data.folds.group`. A pattern in clips' names, if it is one; else the speakers where they are known,
-    else the dialogues. Of both it is the speakers, the coarser: what makes one's clips right or wrong together does
-    not end with a dialogue. A clip without a group is one by itself. Clips, where nothing is known, or all are of one
-    group.
+    by: see `meiju.data.folds.group`. A pattern in clips' names, if it is one; else the speakers where several are
+    known, or else the dialogues: what makes a speaker's clips right or wrong together does not end with a dialogue. A
+    clip without a group is one by itself; so are all where there are not two groups.
     """
     if by in ("auto", "none", *GROUPS):
-        column = next((column for column in COARSEST_FIRST if len({*clips[column]} - {""}) > 1), None)
+        column = next((column for column in ("speaker", "dialogue") if len({*clips[column]} - {""}) > 1), None)
         what, groups = f"{column}s", clips[column] if column else pd.Series("", clips.index)
     else:
         found = [re.search(by, name) for name in clips.name]

@@ -254,7 +254,7 @@ def parts(corpus: Corpus, folds: pd.DataFrame) -> Iterator[tuple[str, dict[str, 
 
 
 def units_by_part(config: Config, corpus: Corpus, folds: pd.DataFrame) -> dict[str, Units]:
-    """What intervals resample, by part; see `meiju.data.folds.units_of`."""
+    """What intervals resample, by part; see `meiju.data.units.units_of`."""
     training = corpus.part("training").set_index("name").loc[list(folds.name)].reset_index()
     clips = {OUT_OF_FOLD: training, VALIDATION: corpus.part("validation")}
     return {part: units_of(own, config.folds_by) for part, own in clips.items()}
