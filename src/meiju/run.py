@@ -21,7 +21,6 @@ from meiju import stores
 from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_settings
 from meiju.data import folds
 from meiju.data.corpus import Corpus, rare_classes, read_corpus
-from meiju.data.tables import format_problems
 from meiju.features.base import Clip, Encoder
 from meiju.features.material import missing_input
 from meiju.features.registry import make_encoder
@@ -55,8 +54,7 @@ class Run:
         if self._corpus is None:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)
-            remarks = [*format_problems(self._corpus.warnings), *self._corpus.remarks]
-            _print_once("\n".join([*remarks, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
+            _print_once("\n".join([*self._corpus.remarks, *rare_classes(self._corpus, self.config.folds)]), sys.stderr)
             if not self._quiet:
                 _print_once(self._corpus.describe(), sys.stdout)
         return self._corpus

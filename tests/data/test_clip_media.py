@@ -98,7 +98,7 @@ def test_rows_without_times_are_whole_files(tmp_path):
 def test_a_test_clip_without_a_file_is_a_warning_and_others_are_not(tmp_path):
     root = write_corpus(tmp_path, rows={"testing": [[f"x{k}", "yes"] for k in range(3)]}, media=[*LABELLED, "x0", "x2"])
     corpus = open_corpus(root)
-    (lost,) = map(str, corpus.warnings)
+    (lost,) = corpus.remarks
     assert lost.startswith(f"warning: {TESTING}, row 3: no media file for x1")
     assert "without it, its sentence or nothing is judged" in lost
     assert corpus.part("testing")[["name", "sentence"]].to_numpy().tolist()[1] == ["x1", "yes"]

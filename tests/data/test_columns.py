@@ -30,7 +30,7 @@ def test_columns_are_known_by_the_names_of_the_fields_corpora(tmp_path, header):
         ["t1", "yes", "happy", "agreeing", "d1", "Ross"],
         ["t2", "no", "sad", "neutral", "d2", "Rachel"],
     ]
-    assert corpus.remarks == ()
+    assert corpus.remarks == []
 
 
 def test_two_columns_of_one_meaning_are_both_named(tmp_path):
@@ -64,7 +64,7 @@ def test_a_text_without_words_is_no_sentence(tmp_path):
     assert [spoken(sentence) for sentence in (*wordless, *worded)] == [""] * len(wordless) + worded
     corpus = read(tmp_path, testing="FileName,Subtitle\nx1,♪♪\nx2,好\n")
     assert corpus.part("testing").sentence.tolist() == ["", "好"]
-    (warning,) = map(str, corpus.warnings)
+    (warning,) = corpus.remarks
     assert warning.startswith(f"warning: {TESTING}: 1 sentences hold no words but ♪ or a remark in brackets")
 
 
@@ -73,5 +73,5 @@ def test_a_text_without_words_is_no_sentence(tmp_path):
 )
 def test_a_corpus_without_validation_or_testing_is_read_with_a_warning(tmp_path, part, then):
     corpus = open_corpus(write_corpus(tmp_path, rows={part: None}, media=[]), needs_media=False)
-    assert [str(warning) for warning in corpus.warnings] == [f"warning: {tmp_path}: no table of {part} clips ({then})"]
+    assert corpus.remarks == [f"warning: {tmp_path}: no table of {part} clips ({then})"]
     assert len(corpus.part(part)) == 0

@@ -33,7 +33,7 @@ def assert_plain(corpus):
     assert clips.intent.tolist() == ["suggesting", "neutral", "agreeing", ""]
     assert [Path(path).name for path in clips.path] == [f"{name}.mp4" for name in NAMES]
     assert (corpus.labels.emotion, corpus.labels.intent) == (EMOTIONS, INTENTS)
-    assert corpus.warnings == []
+    assert corpus.remarks == []
 
 
 WITHOUT_ENDING = {part: [[row[0].removesuffix(".mp4"), *row[1:]] for row in ROWS[part]] for part in ROWS}
@@ -238,7 +238,7 @@ def test_two_films_of_one_clip_are_no_choice_to_make(tmp_path):
 def test_clips_that_are_not_needed_are_at_most_warned_of(tmp_path, media):
     corpus = open_corpus(write_corpus(tmp_path, media=media), needs_media=False)
     assert corpus.clips.path.ne("").tolist() == [name in media for name in NAMES]
-    warnings = [str(warning).partition(" (")[0] for warning in corpus.warnings]
+    warnings = [remark.partition(" (")[0] for remark in corpus.remarks]
     assert warnings == ([f"warning: {TRAINING}, row 3: no media file for t2"] if media else [])
 
 
@@ -267,8 +267,8 @@ def test_links_are_followed_and_circles_of_them_end(tmp_path):
     corpus = open_corpus(root)
     assert corpus.clips.name.tolist() == ["p1", *NAMES]
     assert (corpus.clips.path != "").all()
-    (broken,) = corpus.warnings
-    assert str(broken).startswith("warning: Training/t9.mp4: is passed over: a link to nothing")
+    broken, *_ = corpus.remarks
+    assert broken.startswith("warning: Training/t9.mp4: is passed over: a link to nothing")
 
 
 def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
@@ -276,7 +276,7 @@ def test_what_is_passed_over_is_named_and_each_part_counted(tmp_path):
     write_files(root, "Training/a.xyz", "Training/b.xyz", "Training/notes.csv", "Pool/transcription.csv")
     corpus = open_corpus(root)
     named = "2 .csv (Pool/transcription.csv, Training/notes.csv), 2 .xyz (Training/a.xyz, Training/b.xyz)"
-    assert corpus.remarks == (f"passed over in {root}: {named}",)
+    assert corpus.remarks == [f"passed over in {root}: {named}"]
     assert corpus.describe().splitlines() == [
         "training: 2 clips, 2 with file, 1 with sentence, 2 with labels",
         "validation: 1 clips, 1 with file, 1 with sentence, 1 with labels",
@@ -328,9 +328,8 @@ def test_one_label_in_several_spellings_is_one_and_remarked_on(tmp_path, labels)
     corpus = open_corpus(write_corpus(tmp_path, rows=rows, media=[]), needs_media=False, labels=labels)
     assert corpus.part("training").emotion.tolist() == ["sad"] * 5 + ["happy"]
     assert corpus.labels.emotion == (EMOTIONS if labels == "official" else ("happy", "sad"))
-    assert corpus.remarks == tuple(
-        f"emotion {spelling!r} is read as 'sad' (1 clips)" for spelling in sorted([*spellings[2:5], "SAD"])
-    )
+    others = sorted([*spellings[2:5], "SAD"])
+    assert corpus.remarks == [f"emotion {spelling!r} is read as 'sad' (1 clips)" for spelling in others]
 
 
 def test_a_class_smaller_than_the_number_of_folds_is_remarked_on(tmp_path):

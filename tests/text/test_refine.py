@@ -34,7 +34,9 @@ def test_marks_and_what_stands_for_them_are_stripped(sentence, bare):
 
 def test_sentences_are_read_back_as_they_were(tmp_path):
     sentences = ["a\rb", "=1+1", "-好", '"', "a\nb", "a,b", "", " ", "<b>", "NaN"]
-    clips = pd.DataFrame({"name": [f"clip{k}" for k in range(len(sentences))], "sentence": sentences, "path": ""})
+    clips = pd.DataFrame(
+        {"name": [f"clip{k}" for k in range(len(sentences))], "sentence": sentences, "path": "", "part": "testing"}
+    )
     refine.refine(Config("sample", punctuation="none"), clips, tmp_path, transcribed=clips)
     assert [clip.sentence for clip in refine.as_clips(clips, tmp_path)] == sentences
 

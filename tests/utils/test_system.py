@@ -211,7 +211,7 @@ def test_a_folder_of_another_user_is_passed_over_and_named_but_not_the_folder_it
 def test_a_corpus_passes_over_a_closed_folder_and_names_a_closed_table(root, monkeypatch):
     refuse(monkeypatch, "NoAnnotation")
     corpus = read_corpus(CorpusConfig(root), needs_media=True)
-    assert "NoAnnotation: is passed over: Permission denied (make it readable)" in str(corpus.warnings[0])
+    assert "NoAnnotation: is passed over: Permission denied (make it readable)" in corpus.remarks[0]
     refuse(monkeypatch, "Training_")
     with pytest.raises(Unreadable, match=r"Training_.*csv: Permission denied; make it readable"):
         read_corpus(CorpusConfig(root), needs_media=True)

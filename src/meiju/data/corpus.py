@@ -18,7 +18,7 @@ import pandas as pd
 from meiju.config import CorpusConfig
 from meiju.data.clip_media import Media, locate
 from meiju.data.labels import OFFICIAL, TASKS, LabelSet, clean_label, spelled
-from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, names_clips, read_table
+from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, format_problems, names_clips, read_table
 from meiju.utils import files
 from meiju.utils.clip_files import MEDIA_SUFFIXES, Tree, describe_endings, examples, split_excerpt, walk
 
@@ -45,14 +45,13 @@ class Corpus:
     """The clips of a corpus.
 
     clips: one row per clip, sorted by name, with columns name, part, sentence, emotion, intent, dialogue, speaker
-    (empty where unknown) and path (of the media file, empty where there is none). remarks: what was passed over,
-    read in another spelling, or lost.
+    (empty where unknown) and path (of the media file, empty where there is none). remarks: warnings, and what
+    was passed over or read in another spelling.
     """
 
     clips: pd.DataFrame
     labels: LabelSet
-    warnings: list[Problem]
-    remarks: tuple[str, ...] = ()
+    remarks: list[str]
 
     def part(self, part: str) -> pd.DataFrame:
         """The clips of one part, sorted by name."""
@@ -116,7 +115,7 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     all_rows = all(problem.warning for problem in problems)
     pool = [] if "unlabelled" in csv_files else [_pool_without_table(media, pool_files)]
     clips = pd.concat([*tables, *pool], ignore_index=True)
-    labels, remarks = _spell_labels(config, clips)
+    labels, respelled = _spell_labels(config, clips)
     problems += _label_problems(clips, labels)
     clips, found = locate(clips, media, all_rows=all_rows, needs_media=needs_media)
     problems += found
@@ -124,11 +123,12 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     if any(not problem.warning for problem in problems):
         raise CorpusError(problems)
     clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
-    remarks = [f"columns that are not read: {', '.join(unread)}", *remarks] if unread else remarks
+    remarks = format_problems(problems)
     used = {tree.files[path] for path in csv_files.values()}
     rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
-    remarks = [f"passed over in {root}: {describe_endings(rest, below=root)}", *remarks] if rest else remarks
-    return Corpus(clips, labels, problems, tuple(remarks))
+    remarks += [f"passed over in {root}: {describe_endings(rest, below=root)}"] if rest else []
+    remarks += [f"columns that are not read: {', '.join(unread)}"] if unread else []
+    return Corpus(clips, labels, remarks + respelled)
 
 
 def rare_classes(corpus: Corpus, n_folds: int) -> list[str]:

@@ -43,9 +43,8 @@ def refine(config: Config, clips: pd.DataFrame, folder: Path, *, transcribed: pd
             files.write_text(folder / "punctuation.csv", scores.to_csv(float_format="%.4f"))
             print(scores.round(3).to_string())
     sentences = pd.Series(as_read(config, restorer, list(transcribed.sentence)), transcribed.index, dtype=object)
-    if unlearnt:
-        learnt = transcribed.part.isin(UNSCORED_PARTS) & transcribed.sentence.isin(unlearnt)
-        sentences[learnt] = transcribed.sentence[learnt].map(unlearnt)
+    learnt = transcribed.part.isin(UNSCORED_PARTS) & transcribed.sentence.isin(unlearnt)
+    sentences[learnt] = transcribed.sentence[learnt].map(unlearnt)
     changed = int((sentences != transcribed.sentence).sum())
     print(f"punctuation: {changed} of {len(clips)} sentences changed")
     table = clips.assign(sentence=sentences)[["name", "sentence"]]

@@ -63,6 +63,5 @@ def _cut_films(clips: pd.DataFrame, films: dict[str, Path], paths: list[Path], s
     times = {m[3]: (m[1], m[2]) for path in evaluations for m in TIMES.finditer(path.read_text(encoding="latin-1"))}
     require(bool(times), f"{source} has neither sentences/wav nor EmoEvaluation; needed: {NEEDS}")
     clips["media"] = [films.get(d) if n in times else None for n, d in zip(clips.name, clips.dialogue, strict=True)]
-    for k, column in enumerate(("start", "end")):
-        clips[column] = [times.get(name, ("", ""))[k] for name in clips.name]
+    clips[["start", "end"]] = [times.get(name, ("", "")) for name in clips.name]
     require(clips.media.notna().any(), f"{source} has no sound and no film; needed: {NEEDS}")
