@@ -87,7 +87,7 @@ def test_order_and_repetition_of_the_sentences_make_no_difference(tmp_path):
     sentences, written = toy_sentences(), []
     shuffled = random.Random(3).sample(sentences, len(sentences)) + sentences[:20]
     for folder, given_sentences in (("a", sentences), ("b", shuffled), ("c", sentences[1:])):
-        CrfRestorer.fit(given_sentences).save(tmp_path / folder / "restorer.json")
+        CrfRestorer.fit(given_sentences).save(tmp_path / folder)
         written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
     assert written[0] == written[1] != written[2]
 

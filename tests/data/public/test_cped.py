@@ -54,5 +54,5 @@ def test_clips_are_found_by_the_utterance_and_those_without_are_counted(source, 
 
 def test_another_table_of_the_same_name_is_refused(source, tmp_path):
     write_rows(source / "data" / "CPED" / "test_split.csv", [{"TV_ID": "27", "Utterance": "好"}])
-    with pytest.raises(ConfigError, match=r"test_split\.csv: there is no column Dialogue_ID"):
+    with pytest.raises(ConfigError, match=r"test_split\.csv: there is no column Utterance_ID, "):
         prepared("cped", source, tmp_path / "out")

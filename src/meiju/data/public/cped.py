@@ -19,7 +19,8 @@ SOURCE = "https://github.com/scutcyr/CPED"
 NEEDS = "train_split.csv, valid_split.csv, test_split.csv and, unless sentences are enough, clips by Utterance_ID"
 GET = "get it from https://github.com/scutcyr/CPED (data/CPED)"
 PARTS = {"train_split.csv": "training", "valid_split.csv": "validation", "test_split.csv": "testing"}
-COLUMNS = ("TV_ID", "Dialogue_ID", "Utterance_ID", "Speaker", "Emotion", "DA", "Utterance")
+COLUMNS = {"Utterance_ID": "name", "Utterance": "sentence", "Emotion": "emotion", "DA": "intent"}
+COLUMNS |= {"Dialogue_ID": "dialogue", "Speaker": "speaker", "TV_ID": "series"}
 OTHERS = "其他"  # whoever has no name; different people from dialogue to dialogue
 
 
@@ -30,17 +31,9 @@ def read(source: Path, published: bool) -> Prepared:
     table = pd.concat([read_table(tables[file], COLUMNS).assign(part=part) for file, part in PARTS.items()])
     media = media_below(paths)
     is_named = ~table.Speaker.isin(["", OTHERS])
-    clips = pd.DataFrame(
-        {
-            "name": table.Utterance_ID,
-            "part": table.part,
-            "sentence": table.Utterance,
-            "emotion": table.Emotion,
-            "intent": table.DA,
-            "dialogue": table.Dialogue_ID,
-            "speaker": table.TV_ID.where(is_named, table.Dialogue_ID) + "_" + table.Speaker,
-            "media": [media.get(name) for name in table.Utterance_ID],
-        }
+    clips = table.rename(columns=COLUMNS).assign(
+        speaker=table.TV_ID.where(is_named, table.Dialogue_ID) + "_" + table.Speaker,
+        media=[media.get(name) for name in table.Utterance_ID],
     )
     notes = ["In the intent's place stand the dialogue acts. Parts are the owners'."]
     return Prepared(clips, notes)

@@ -33,23 +33,18 @@ def read(source: Path, published: bool) -> Prepared:
     paths = files_below(source)
     tables = require_files(paths, source, WANTED)
     turns = pd.concat([read_table(path, ("TURN", "UTTERANCE", "DA", "EMOTION")) for path in tables.values()])
-    emotion, act = turns.EMOTION.str.casefold(), turns.DA.str.casefold().map(ACTS).fillna("")
-    dialogue = turns.TURN.str.rpartition("_")[0]
-    clips = pd.DataFrame(
-        {
-            "name": turns.TURN,
-            "part": turns.TURN.str[:5].map(PARTS).fillna("training"),
-            "sentence": turns.UTTERANCE,
-            "emotion": emotion.map(EMOTIONS).fillna(""),
-            "intent": act,
-            "dialogue": dialogue,
-            # Ses01F_impro01_M000: the last letter says who speaks, the first whose markers were recorded.
-            "speaker": turns.TURN.str[:5] + turns.TURN.str.rpartition("_")[2].str[0],
-            "why": [("" if e in EMOTIONS else f"emotion {e or 'missing'}, not one of the six") for e in emotion],
-        }
-    )
+    emotion, session, place = turns.EMOTION.str.casefold(), turns.TURN.str[:5], turns.TURN.str.rpartition("_")
     media = media_below(paths)
-    clips["media"] = [media.get(name) for name in clips.name]
+    clips = turns.rename(columns={"TURN": "name", "UTTERANCE": "sentence"}).assign(
+        part=session.map(PARTS).fillna("training"),
+        emotion=emotion.map(EMOTIONS).fillna(""),
+        intent=turns.DA.str.casefold().map(ACTS).fillna(""),
+        dialogue=place[0],
+        # Ses01F_impro01_M000: the last letter says who speaks, the first whose markers were recorded.
+        speaker=session + place[2].str[0],
+        why=[("" if e in EMOTIONS else f"emotion {e or 'missing'}, not one of the six") for e in emotion],
+        media=[media.get(name) for name in turns.TURN],
+    )
     notes = ["In the intent's place stand EMOTyDA's dialogue acts.", "Sessions 1 to 3 are training, 4 validation."]
     if clips.media.isna().all():
         _cut_films(clips, media, paths, source)

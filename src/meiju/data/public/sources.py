@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -54,7 +55,7 @@ def require_files(paths: list[Path], source: Path, wanted: dict[str, str]) -> di
     return {name: by_name[name.casefold()] for name in wanted}
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """These columns of a csv file, as texts without spaces around them. Raises ConfigError where it is no such table.
 
     A byte-order mark is passed over. What is not UTF-8 is read as Windows' Latin-1, whose apostrophe is 0x92; it is an

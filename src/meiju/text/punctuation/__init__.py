@@ -18,7 +18,6 @@ from meiju.utils.compute import pick_device
 
 UNRESTORED = ("none", "stripped")  # what needs no restorer
 RECORD = "punctuation.json"  # says which restorer a folder holds, if any
-CRF = "restorer.json"
 
 
 def fingerprint(config: Config) -> dict:
@@ -55,7 +54,7 @@ def make_restorer(
             files.write_json(folder / RECORD, {"restorer": "none"})
             return None, None
         restorer, scores = fit_and_report(marked, seed=config.seed, n_jobs=config.n_jobs)
-        restorer.save(folder / CRF)
+        restorer.save(folder)
     else:
         from meiju.text.punctuation.pretrained import open_pretrained
 
@@ -78,7 +77,7 @@ def load_restorer(config: Config, folder: Path) -> Restorer | None:
     if record["restorer"] == "none":
         return None
     if record["restorer"] == "crf":
-        restorer: Restorer = CrfRestorer.load(folder / CRF)
+        restorer: Restorer = CrfRestorer.load(folder)
     else:
         from meiju.text.punctuation.pretrained import TokenRestorer
 

@@ -127,16 +127,17 @@ class CrfRestorer(Restorer):
         train = functools.partial(_train, sentences, cohesion)
         return cls(cohesion, list(map_in_workers(train, SCHEMES, n_jobs=min(n_jobs, len(SCHEMES)))))
 
-    def save(self, path: Path) -> None:
-        """Write `path` (.json), and the arrays of each tagger beside it."""
+    def save(self, folder: Path) -> None:
+        """Write restorer.json, and the arrays of each tagger beside it."""
         for scheme, tagger in zip(SCHEMES, self.taggers, strict=True):
-            tagger.save(_model_path(path, scheme))
-        files.write_json(path, self.cohesion)
+            tagger.save(folder / f"restorer-{scheme}.npz")
+        files.write_json(folder / "restorer.json", self.cohesion)
 
     @classmethod
-    def load(cls, path: Path) -> "CrfRestorer":
+    def load(cls, folder: Path) -> "CrfRestorer":
         """Read what `save` wrote. Raises Damaged."""
-        return cls(files.read_json(path), [Tagger.load(_model_path(path, scheme)) for scheme in SCHEMES])
+        taggers = [Tagger.load(folder / f"restorer-{scheme}.npz") for scheme in SCHEMES]
+        return cls(files.read_json(folder / "restorer.json"), taggers)
 
     def marks_of(self, sentences: Sequence[Parsed]) -> list[list[str]]:
         """The likeliest mark after each character, where marks are likely enough at all."""
@@ -200,10 +201,6 @@ def _tags(marks: list[str], scheme: str) -> list[str]:
         coming = mark or coming
         tags.append(END + mark if mark else INSIDE + (coming if scheme == "clause" else ""))
     return tags[::-1]
-
-
-def _model_path(path: Path, scheme: str) -> Path:
-    return path.with_name(f"{path.stem}-{scheme}.npz")
 
 
 def _cohesion(sentences: Sequence[str]) -> dict[str, str]:
