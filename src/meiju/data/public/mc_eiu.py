@@ -34,25 +34,23 @@ NOTES = [
 def read(source: Path, published: bool) -> Prepared:
     """The utterances of the first cross-validation's three sets, with all feature files that are there."""
     paths = files_below(source)
-    labels = _find_labels(paths, source)
+    target = _find_labels(paths, source)
     speakers = next((_open(path) for path in paths if path.name == "speaker.h5"), {})
-    streams = {
-        f"{p.parent.name}-{p.stem}": _open(p) for p in paths if p.suffix == ".h5" and p.parent.name in ("A", "V", "L")
-    }
+    arrays = [path for path in paths if path.suffix == ".h5" and path.parent.name in ("A", "V", "L")]
+    streams = {f"{path.parent.name}-{path.stem}": _open(path) for path in arrays}
     require(bool(streams), f"{source} has no A/*.h5, V/*.h5, L/*.h5; needed: {NEEDS}")
     tables = []
     for s, part in SETS.items():
-        emotion, intent, names = (_load(labels[s, kind]) for kind in LABELS)  # the first two are one-hot
+        emotion, intent, names = (_load(target / f"{s}_{kind}.npy") for kind in LABELS)  # the first two are one-hot
         table = pd.DataFrame({"name": _texts(names), "part": part})
         table["emotion"] = [f"emotion-{k}" for k in emotion.argmax(axis=1)]
         tables.append(table.assign(intent=[f"intent-{k}" for k in intent.argmax(axis=1)]))
     clips = pd.concat(tables, ignore_index=True)
     clips["dialogue"] = clips.name.str.split("_").str[:2].str.join("_")
-    clips["speaker"] = [
-        f"{name.split('_')[0]}_{_texts(speakers[name])[0]}" if name in speakers else "" for name in clips.name
-    ]
-    in_none = [not any(name in arrays for arrays in streams.values()) for name in clips.name]
-    clips["why"] = np.where(in_none, "no features", "")
+    number = [_texts(speakers[name])[0] if name in speakers else "" for name in clips.name]
+    series = clips.name.str.partition("_")[0]
+    clips["speaker"] = (series + "_" + number).where(pd.Series(number) != "", "")
+    clips["why"] = ["" if any(name in arrays for arrays in streams.values()) else "no features" for name in clips.name]
     return Prepared(clips, NOTES, arrays=streams)
 
 
@@ -63,20 +61,17 @@ def _texts(values: np.ndarray) -> list[str]:
 def _load(path: Path) -> np.ndarray:
     try:
         return np.load(path)
-    except (ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"{path} cannot be read as .npy: {error}; get it again from its owners") from None
 
 
-def _find_labels(paths: list[Path], source: Path) -> dict[tuple[str, str], Path]:
-    """The label files of the first cross-validation of the only corpus below the source."""
+def _find_labels(paths: list[Path], source: Path) -> Path:
+    """The folder with the labels of the first cross-validation of the only corpus below the source."""
     folders = sorted({path.parent for path in paths if path.name == "trn_int2name.npy"}, key=lambda f: (len(f.name), f))
     found = "several corpora" if folders else "no target/<cv>/trn_int2name.npy"
     is_one = len({folder.parent for folder in folders}) == 1
     require(is_one, f"{source} has {found}; give the folder of one language; needed: {NEEDS}")
-    wanted = {(s, kind): folders[0] / f"{s}_{kind}.npy" for s in SETS for kind in LABELS}
-    missing = ", ".join(str(path) for path in wanted.values() if path not in set(paths))
-    require(not missing, f"missing: {missing}; get them again from the owners")
-    return wanted
+    return folders[0]
 
 
 def _open(path: Path) -> Mapping[str, np.ndarray]:
