@@ -27,7 +27,6 @@ GET = "get it from https://github.com/declare-lab/MELD (data/MELD)"
 WANTED = {f"{split}_sent_emo.csv": GET for split in ("train", "dev", "test")} | {
     "MELD.csv": "it is EMOTyDA's: git clone https://github.com/sahatulika15/EMOTyDA into the same folder"
 }
-NO_ACT = "no dialogue act in EMOTyDA"
 
 
 def read(source: Path, published: bool) -> Prepared:
@@ -44,14 +43,13 @@ def read(source: Path, published: bool) -> Prepared:
     of_train = "train_dia" + acts.Dialogue_ID + "_utt" + acts.Utterance_ID
     clips["intent"] = clips.name.map(dict(zip(of_train, code.map(ACTS), strict=True))).fillna("")
     of_test = clips.name.str.startswith("test_") & published
-    clips["why"] = np.where((clips.intent == "") & ~of_test, NO_ACT, "")
+    clips["why"] = np.where((clips.intent == "") & ~of_test, "no dialogue act in EMOTyDA", "")
     media = _find_clips(paths)
     clips["media"] = [media.get(name) for name in clips.name]
     usable = (clips.why == "") & ~of_test
     shares = {"validation": SHARES["validation"]} if published else SHARES
     # The same for everybody, whatever the seed of the labelled clips: scores are then of the same test clips.
-    clips["part"] = draw_groups(clips[usable], "dialogue", shares, seed=0)
-    clips["part"] = clips.part.fillna("testing")
+    clips["part"] = draw_groups(clips[usable], "dialogue", shares, seed=0).reindex(clips.index, fill_value="testing")
     notes = ["In the intent's place stand EMOTyDA's dialogue acts. Validation is drawn, as whole dialogues."]
     notes += ["Testing is MELD's own, with emotions alone."] if published else ["So is Testing."]
     return Prepared(clips, notes)
