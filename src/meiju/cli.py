@@ -14,7 +14,6 @@ import pandas as pd
 import tyro
 
 from meiju.config import Config, ConfigError, Flags, require
-from meiju.data.corpus import CorpusError
 from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.utils import files, system
@@ -116,7 +115,7 @@ def plain_end(interrupted: str = "interrupted; the same command continues from h
     with end_if_unread():
         try:
             yield
-        except (ConfigError, CorpusError, NotYet, WorkersLost, files.Busy, files.Damaged, system.Unreadable) as error:
+        except (ConfigError, NotYet, WorkersLost, files.Busy, files.Damaged, system.Unreadable) as error:
             raise SystemExit(f"error: {error}") from None
         except Exception as error:
             # A path that someone named, such as a --home below a file.

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def corpus(self) -> Corpus:
-        """The clips; reading them prints what there is and their warnings. Raises CorpusError with all problems."""
+        """The clips; reading them prints what there is and their warnings. Raises ConfigError with all problems."""
         if self._corpus is None:
             needs_media = any(encoder.source == "media" for encoder in self.encoders.values())
             self._corpus = read_corpus(self.config.corpus, needs_media=needs_media)

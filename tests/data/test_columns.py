@@ -2,7 +2,8 @@
 
 import pytest
 
-from meiju.data.tables import CorpusError, seconds, spoken
+from meiju.config import ConfigError
+from meiju.data.tables import seconds, spoken
 from toy_tables import TESTING, open_corpus, write_corpus
 
 
@@ -35,7 +36,7 @@ def test_columns_are_known_by_the_names_of_the_fields_corpora(tmp_path, header):
 
 def test_two_columns_of_one_meaning_are_both_named(tmp_path):
     training = "FileName,Subtitle,emotion,intent,Dialogue_ID,dia_id\nt1,a,happy,neutral,1,1\nt2,b,sad,wishing,1,2\n"
-    with pytest.raises(CorpusError, match="row 1: several columns for dialogue: 'Dialogue_ID' and 'dia_id'"):
+    with pytest.raises(ConfigError, match="row 1: several columns for dialogue: 'Dialogue_ID' and 'dia_id'"):
         read(tmp_path, training=training)
 
 

@@ -33,12 +33,11 @@ from fuzzing.bench import REFUSED, Bench, Case, make
 from fuzzing.kinds import KINDS
 from meiju.cli import help_text
 from meiju.config import ConfigError
-from meiju.data.corpus import CorpusError
 from meiju.features.media import MediaError
 from meiju.run import NotYet
 from meiju.utils.files import Damaged
 
-REFUSALS = (ConfigError, CorpusError, Damaged, MediaError, NotYet)
+REFUSALS = (ConfigError, Damaged, MediaError, NotYet)
 SECONDS = 20.0  # that one input may take; on two cores at work most take a hundredth
 STARTING = 120.0  # seconds more for the first of a process, which imports what it needs
 

@@ -13,7 +13,7 @@ import torch
 
 from meiju import cli
 from meiju.config import ConfigError, CorpusConfig
-from meiju.data.corpus import CorpusError, read_corpus
+from meiju.data.corpus import read_corpus
 from meiju.data.submission import check
 from meiju.features import frame_store, material, tracks
 from meiju.features.arrays import NpyFrames
@@ -255,5 +255,5 @@ def test_a_corpus_of_git_lfs_pointers_is_refused(tmp_path, root):
     copy = shutil.copytree(root, tmp_path / "corpus")
     for path in copy.rglob("*.mp4"):
         path.write_bytes(POINTER)
-    with pytest.raises(CorpusError, match=CALLED):
+    with pytest.raises(ConfigError, match=CALLED):
         read_corpus(CorpusConfig(copy), needs_media=True)

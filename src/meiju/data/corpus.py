@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from meiju.config import CorpusConfig
+from meiju.config import CorpusConfig, require
 from meiju.data.clip_media import Media, locate
 from meiju.data.labels import OFFICIAL, TASKS, LabelSet, clean_label, spelled
-from meiju.data.tables import GROUPS, TEXTS, CorpusError, Problem, format_problems, names_clips, read_table
+from meiju.data.tables import GROUPS, TEXTS, Problem, format_problems, names_clips, read_table
 from meiju.utils import files
 from meiju.utils.clip_files import MEDIA_SUFFIXES, Tree, describe_endings, examples, split_excerpt, walk
 
@@ -89,14 +89,14 @@ class Corpus:
 
 
 def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
-    """Read and check the corpus at `config.root`. Raises CorpusError with every problem found.
+    """Read and check the corpus at `config.root`. Raises ConfigError with every problem found.
 
     needs_media: whether a clip without a media file is an error, or only a warning (its features are read elsewhere).
     """
     root = config.root
-    if root is None or not root.is_dir():
-        what = "is missing" if root is None else f"{root} is not a folder"
-        raise CorpusError([Problem("--corpus.root", None, what, "give the corpus' folder, e.g. .../Track1/Mandarin")])
+    what = "is missing" if root is None else f"{root} is not a folder"
+    is_there = root is not None and root.is_dir()
+    require(is_there, f"--corpus.root {what}; give the corpus' folder, e.g. .../Track1/Mandarin")
     tree = walk(root)
     problems = [
         Problem(str(path.relative_to(root)), None, f"is passed over: {why}", "make it readable", True)
@@ -120,10 +120,11 @@ def read_corpus(config: CorpusConfig, *, needs_media: bool) -> Corpus:
     clips, found = locate(clips, media, all_rows=all_rows, needs_media=needs_media)
     problems += found
     problems += _pointer_problems(clips, root) if needs_media else []
-    if any(not problem.warning for problem in problems):
-        raise CorpusError(problems)
-    clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
     remarks = format_problems(problems)
+    n = len(problems)
+    is_sound = all(problem.warning for problem in problems)
+    require(is_sound, "\n  ".join([f"the corpus has {n} problem{'s' * (n != 1)}:", *remarks]))
+    clips = clips[["name", "part", "sentence", *TASKS, *GROUPS, "path"]].sort_values("name", ignore_index=True)
     used = {tree.files[path] for path in csv_files.values()}
     rest = [p for p, real in tree.files.items() if p.suffix.lower() not in MEDIA_SUFFIXES and real not in used]
     remarks += [f"passed over in {root}: {describe_endings(rest, below=root)}"] if rest else []

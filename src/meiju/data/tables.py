@@ -61,15 +61,6 @@ class Problem:
         return spreadsheets.one_line(f"{'warning: ' if self.warning else ''}{place}: {self.what} ({self.remedy})")
 
 
-class CorpusError(ValueError):
-    """A corpus that cannot be used; the message tells all its problems."""
-
-    def __init__(self, problems: list[Problem]):
-        self.problems = problems
-        lines = "\n".join(f"  {line}" for line in format_problems(problems))
-        super().__init__(f"the corpus has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{lines}")
-
-
 def format_problems(problems: Iterable[Problem]) -> list[str]:
     """The problems, one per line; of many with one remedy in one file, the first few and how many more there are."""
     groups: dict[tuple, list[Problem]] = defaultdict(list)
