@@ -23,7 +23,7 @@ def ablate(run):
     for k, variant in enumerate(chosen, start=1):
         print(f"== {k} of {len(chosen)}: {variant.name}, {variant.what}", flush=True)
         found.append((variant, ablation.carry_out(run, variant)))
-    table, out = ablation.table(run, found), run.ablation_folder
+    table, out = ablation.table(found), run.ablation_folder
     files.write_text(out / "ablation.csv", table.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(table))
     drawn = figures.differences(table, title="What each part is worth")

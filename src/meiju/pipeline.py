@@ -142,7 +142,7 @@ def make_submission(run: Run) -> None:
     chosen = members.plan(config, calibration=False)
     probabilities = ensemble.mean_over(run.result(config.submit), chosen, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
-    table = scores.table(read_stages(run), config, corpus, run.folds)
+    table = scores.table(read_stages(run))
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     reads_media = any(encoder.source == "media" for encoder in run.encoders.values())
     paths = list(corpus.part("training").path) if reads_media else []

@@ -10,7 +10,7 @@ from meiju import pipeline
 from meiju.analysis.variants import FULL, Variant
 from meiju.evaluation import scores
 from meiju.evaluation.metrics import SCORES
-from meiju.evaluation.scores import ALL_HEADS, OUT_OF_FOLD, System
+from meiju.evaluation.scores import OUT_OF_FOLD, System
 from meiju.run import Run
 from meiju.training import members, workers
 
@@ -28,25 +28,18 @@ def carry_out(run: Run, variant: Variant) -> dict[str, System]:
     else:  # without the calibration models: there is no gate to fit
         folder, plan = varied.folder("stage1"), members.plan(varied.config, calibration=False)
         workers.train(varied.config, pipeline.stage_data(varied), plan, folder)
-    stage = scores.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder)
-    return stage.systems[ALL_HEADS]
+    return scores.read_stage(variant.name, varied.config, varied.corpus, varied.folds, folder).together
 
 
-def table(run: Run, found: list[tuple[Variant, dict[str, System]]]) -> pd.DataFrame:
+def table(found: list[tuple[Variant, dict[str, System]]]) -> pd.DataFrame:
     """One row per variant and part: E, I, JRBM, log-losses, the difference of each from the full run, and intervals.
 
-    Columns variant, what, part, those of `meiju.evaluation.scores.score_rows` (without fold_std) and those of
+    Columns variant, what, those of `meiju.evaluation.scores.score_rows` (without fold_std) and those of
     `meiju.evaluation.scores.differences`. found: what was carried out, the full run first.
     """
-    average, units = run.config.corpus.average, scores.units_by_part(run.config, run.corpus, run.folds)
-    tables = []
-    for part, truth, _ in scores.parts(run.corpus, run.folds):
-        systems = [by_part[part] for _, by_part in found]
-        named = pd.DataFrame([{"variant": v.name, "what": v.what, "part": part} for v, _ in found])
-        scored = scores.score_rows(truth, systems, average, units[part]).drop(columns="fold_std")
-        compared = scores.differences(truth, systems, average, units=units[part])
-        tables.append(pd.concat([named, scored, compared], axis=1))
-    return pd.concat(tables, ignore_index=True)
+    scored = scores.score_systems([({"variant": v.name, "what": v.what}, by_part) for v, by_part in found])
+    compared = [scores.differences([by_part[part] for _, by_part in found]) for part in found[0][1]]
+    return pd.concat([scored.drop(columns="fold_std"), pd.concat(compared, ignore_index=True)], axis=1)
 
 
 def as_markdown(compared: pd.DataFrame) -> str:

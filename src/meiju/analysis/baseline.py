@@ -31,7 +31,8 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
     stores = [frame_store.load(folder) for folder in run.stores.values()]
     names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
     x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
-    truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
+    parts = scores.parts(run.config, run.corpus, run.folds)
+    truth, fold = parts[0].truth, parts[0].fold
     predicted: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
         options = {"average": run.config.corpus.average, "n_jobs": run.config.n_jobs}
@@ -42,9 +43,8 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
         predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(x["validation"])])
     temperature = scores.temperatures(truth, predicted[OUT_OF_FOLD])
     named = {"stage": NAME, "system": "logistic regression", "heads": ""}
-    systems = {part: System(p, temperature) for part, p in predicted.items()}
-    table = scores.score_systems([(named, systems)], run.config, run.corpus, run.folds)
-    return table, predicted["testing"]
+    systems = {part.name: System(part, predicted[part.name], temperature) for part in parts}
+    return scores.score_systems([(named, systems)]), predicted["testing"]
 
 
 def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:

@@ -61,10 +61,10 @@ def build(
         _scores(run, stages, submitted.name),
         _gain(run, stages, teachers.too_few(pseudo, len(run.folds), run.config.folds)),
         _classes(run, submitted),
-        _folds(run, submitted),
+        _folds(submitted),
         _errors(errors, submitted.name),
         _pseudo_labels(run, pseudo, gates),
-        _confidence(run, stages[0]),
+        _confidence(stages[0]),
         _costs(run),
         Section("Settings", [], [Table("All settings", "As the command line names them.", settings)]),
     ]
@@ -77,14 +77,14 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     predicted class over the members, 0 to 1), sentence.
     """
     sentences = run.transcribed().set_index("name").sentence
-    names = {OUT_OF_FOLD: list(run.folds.name), VALIDATION: list(run.corpus.part("validation").name)}
     tables = []
-    for part, truth, fold in scores.parts(run.corpus, run.folds):
+    for name, system in stage.together.items():
+        part = system.part
         for task in TASKS:
-            probabilities = stage.system(part).probabilities[task]
-            table = pd.DataFrame({"task": task, "name": names[part], "part": part})
-            table["fold"] = pd.array([pd.NA] * len(table) if fold is None else fold, dtype="Int64")
-            table["true"] = run.corpus.labels.decode(task, truth[task])
+            probabilities = system.probabilities[task]
+            table = pd.DataFrame({"task": task, "name": part.names, "part": name})
+            table["fold"] = pd.array([pd.NA] * len(table) if part.fold is None else part.fold, dtype="Int64")
+            table["true"] = run.corpus.labels.decode(task, part.truth[task])
             table["predicted"] = run.corpus.labels.decode(task, probabilities.argmax(axis=1))
             table["confidence"] = probabilities.max(axis=1)
             table["sentence"] = sentences.reindex(table.name).to_numpy()
@@ -93,10 +93,9 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
 
 
 def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
-    table = scores.table(stages, run.config, run.corpus, run.folds)
-    shown = scores.summary(table, run.config, run.corpus, run.folds)
-    shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
-    has_validation = VALIDATION in set(table.part)
+    table = scores.table(stages)
+    shown = scores.summary(stages, run.corpus.labels).sort_values("part", kind="stable", ignore_index=True)
+    has_validation = VALIDATION in stages[0].together
     untouched = "Nothing was trained, calibrated or chosen on Validation."
     forecast = " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by))
     text = [
@@ -124,7 +123,7 @@ def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
 def _gain(run: Run, stages: list[Stage], too_few: str) -> Section:
     if too_few:  # the difference of two first stages is no gain
         return Section("What stage 2 gains", [too_few])
-    found = scores.gains(*stages, run.config, run.corpus, run.folds)
+    found = scores.gains(*stages)
     beyond = [scores.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
     covers = (
         "With one seed nothing tells how far another random start would have led: a gain of this size may be chance "
@@ -149,12 +148,12 @@ def _classes(run: Run, stage: Stage) -> Section:
     labels, items = run.corpus.labels, []
     for task in TASKS:
         found = []
-        for part, truth, _ in scores.parts(run.corpus, run.folds):
-            predicted = stage.system(part).predicted[task]
-            table = per_class(truth[task], predicted, len(labels[task]))
+        for part, system in stage.together.items():
+            truth, predicted = system.part.truth[task], system.predicted[task]
+            table = per_class(truth, predicted, len(labels[task]))
             found.append(table.assign(part=part, **{task: labels[task]}))
             if part == OUT_OF_FOLD:
-                named = [labels.decode(task, numbers) for numbers in (truth[task], predicted)]
+                named = [labels.decode(task, numbers) for numbers in (truth, predicted)]
                 title = f"Out-of-fold {task}, {stage.name}"
                 figure = figures.confusion(*named, labels[task], title=title, task=task)
         frame = pd.concat(found)[[task, "part", "support", "precision", "recall", "F1"]]
@@ -165,9 +164,8 @@ def _classes(run: Run, stage: Stage) -> Section:
     return Section("Classes", [], items)
 
 
-def _folds(run: Run, stage: Stage) -> Section:
-    _, truth, fold = next(scores.parts(run.corpus, run.folds))
-    rows = scores.scores_by_fold(truth, stage.system(OUT_OF_FOLD), fold, run.config.corpus.average)
+def _folds(stage: Stage) -> Section:
+    rows = scores.scores_by_fold(stage.together[OUT_OF_FOLD])
     caption = f"Scores of {stage.name} on the training clips that each fold holds out, all head counts together."
     return Section("Folds", [], [Table("Scores by fold", caption, pd.DataFrame(rows))])
 
@@ -207,12 +205,12 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Secti
     return Section("Pseudo-labels", text, [table, Picture("Accepted pairs", caption, figures.to_data_uri(drawn))])
 
 
-def _confidence(run: Run, stage: Stage) -> Section:
+def _confidence(stage: Stage) -> Section:
     """Whether out-of-fold confidence can be believed, before and after a temperature that the other folds suit."""
-    _, truth, fold = next(scores.parts(run.corpus, run.folds))
-    items = []
+    system, items = stage.together[OUT_OF_FOLD], []
+    truth, fold = system.part.truth, system.part.fold
     for task in TASKS:
-        before = stage.system(OUT_OF_FOLD).probabilities[task]
+        before = system.probabilities[task]
         after = np.empty_like(before)
         for k in np.unique(fold):
             own = fold == k
