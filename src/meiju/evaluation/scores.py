@@ -61,10 +61,12 @@ class System:
         Lower is better. F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it;
         this is less so. The temperature, so that members that are only surer, or less sure, do not differ.
         """
-        return {
-            task: -np.log(np.maximum(calibrate(p, self.temperature[task])[np.arange(len(p)), truth], 1e-12))
-            for (task, p), truth in zip(self.probabilities.items(), self.part.truth.values(), strict=True)
-        }
+        found = {}
+        for task, probabilities in self.probabilities.items():
+            calibrated = calibrate(probabilities, self.temperature[task])
+            right = calibrated[np.arange(len(calibrated)), self.part.truth[task]]
+            found[task] = -np.log(np.maximum(right, 1e-12))
+        return found
 
     @property
     def scores(self) -> dict[str, float]:

@@ -30,12 +30,7 @@ def write(run: Run) -> None:
     out, stages = run.folder("report"), pipeline.read_stages(run)
     errors = wrong_clips(run, pipeline.submitted(run, stages))
     files.write_text(out / "errors.csv", spreadsheets.as_csv(errors, float_format="%.5f"))
-    files.write_text(out / "report.html", render(run, build(run, stages, errors, *teachers.read(run.result("pseudo")))))
-    run.finish("report", [out / "errors.csv", out / "report.html"])
-
-
-def render(run: Run, sections: list[Section]) -> str:
-    """The report as one HTML page."""
+    sections = build(run, stages, errors, *teachers.read(run.result("pseudo")))
     config, sizes = run.config, run.corpus.clips.part.value_counts()
     counts = ", ".join(f"{sizes.get(part, 0)} {part}" for part in PARTS)
     members = f"{config.folds} folds, heads {', '.join(map(str, config.model.heads))}, seeds: {config.train.seeds}"
@@ -44,7 +39,9 @@ def render(run: Run, sections: list[Section]) -> str:
         intro.insert(0, "This is the made-up sample corpus: its scores say nothing about the challenge.")
     made_with = {package: version(package) for package in log.PACKAGES}
     title = f"Emotion and intent: run {config.run}"
-    return page.render(title=title, intro=intro, sections=sections, made_with=made_with)
+    html = page.render(title=title, intro=intro, sections=sections, made_with=made_with)
+    files.write_text(out / "report.html", html)
+    run.finish("report", [out / "errors.csv", out / "report.html"])
 
 
 def build(
@@ -57,15 +54,19 @@ def build(
     submitted = pipeline.submitted(run, stages)
     settings = pd.json_normalize(as_settings(run.config)).iloc[0].astype(str)
     settings = settings.rename_axis("setting").reset_index(name="value")
+    held_out = f"Scores of {submitted.name} on the training clips that each fold holds out, all head counts together."
+    by_fold = pd.DataFrame(scores.scores_by_fold(submitted.together[OUT_OF_FOLD]))
+    by_logs = "The last run of each step, and the most memory of its main process, by the logs in work/."
+    costs = log.costs(run.config.work / "log")
     return [
         _scores(run, stages, submitted.name),
         _gain(run, stages, teachers.too_few(pseudo, len(run.folds), run.config.folds)),
         _classes(run, submitted),
-        _folds(submitted),
+        Section("Folds", [], [Table("Scores by fold", held_out, by_fold)]),
         _errors(errors, submitted.name),
         _pseudo_labels(run, pseudo, gates),
         _confidence(stages[0]),
-        _costs(run),
+        Section("Run time", [], [Table("Time by step", by_logs, costs, {"seconds": "{:.1f}"})]),
         Section("Settings", [], [Table("All settings", "As the command line names them.", settings)]),
     ]
 
@@ -164,12 +165,6 @@ def _classes(run: Run, stage: Stage) -> Section:
     return Section("Classes", [], items)
 
 
-def _folds(stage: Stage) -> Section:
-    rows = scores.scores_by_fold(stage.together[OUT_OF_FOLD])
-    caption = f"Scores of {stage.name} on the training clips that each fold holds out, all head counts together."
-    return Section("Folds", [], [Table("Scores by fold", caption, pd.DataFrame(rows))])
-
-
 def _errors(errors: pd.DataFrame, stage: str) -> Section:
     items = []
     for task in TASKS:
@@ -222,9 +217,3 @@ def _confidence(stage: Stage) -> Section:
         caption += "and after the temperature. On the line, confidence is what it says."
         items.append(Picture(f"Confidence of {task}", caption, figures.to_data_uri(drawn)))
     return Section("Confidence", [], items)
-
-
-def _costs(run: Run) -> Section:
-    caption = "The last run of each step, and the most memory of its main process, by the logs in work/."
-    table = Table("Time by step", caption, log.costs(run.config.work / "log"), {"seconds": "{:.1f}"})
-    return Section("Run time", [], [table])

@@ -27,7 +27,7 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
         records.append(
             {
                 "clip": clip,
-                **{task: prediction.label(task) or None for task in TASKS},
+                **{task: max(by_task[task], key=by_task[task].get, default=None) for task in TASKS},
                 "probabilities": {task: {label: round(p, 6) for label, p in by_task[task].items()} for task in TASKS},
                 "streams": list(prediction.streams),
                 "missing": prediction.missing,

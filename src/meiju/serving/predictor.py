@@ -52,11 +52,6 @@ class Prediction:
     transcribed: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 
-    def label(self, task: str) -> str:
-        """The likeliest label, or "" where there is no prediction."""
-        predicted = self.probabilities[task]
-        return max(predicted, key=predicted.get) if predicted else ""
-
     @property
     def problem(self) -> str:
         """Why there is no prediction, or "" where there is one."""
