@@ -10,14 +10,14 @@ Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of t
 Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper streams
 """
 
-from meiju.analysis import ablation, variants
+from meiju.analysis import ablation
 from meiju.cli import main
 from meiju.report import figures
 from meiju.utils import files
 
 
 def ablate(run):
-    chosen = variants.choose(run.config, run.config.variants)
+    chosen = ablation.choose(run.config, run.config.variants)
     run.result("features")
     found = []
     for k, variant in enumerate(chosen, start=1):
