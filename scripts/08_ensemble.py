@@ -26,16 +26,14 @@ def make_submission(run):
     print(score_table(scores.summary(of_stages, corpus.labels)))
     print("What the score out of fold says of test clips:")
     print(*folds.forecast(run.folds, corpus.part("training"), config.folds_by), sep="\n")
-    few = teachers.too_few(teachers.read(run.result("pseudo"))[0], len(run.folds), config.folds)
-    if few:
-        print(f"\n*** {few} ***\n")
-    else:
+    warning = teachers.too_few(teachers.read(run.result("pseudo"))[0], len(run.folds), config.folds)
+    if not warning:
         gains = scores.gains(*of_stages)
         print("what stage 2 gains, with 95 % intervals (of JRBM more is better, of log-loss less):")
         print(gains.round(4).to_string(index=False))
         warning = scores.warn_of_loss(gains)
-        if warning:
-            print(f"\n*** {warning} ***\n")
+    if warning:
+        print(f"\n*** {warning} ***\n")
     submitted = pipeline.submitted(run, of_stages)
     if names:
         print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")

@@ -16,12 +16,21 @@ LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is 
 ByTask = dict[str, np.ndarray]  # by 'emotion' and 'intent': class numbers or log-losses [N]
 
 
-def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
-    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
+def f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
+    """F1 of class numbers [N] under each row of clip counts [n_draws, N]; a class that is never predicted counts as 0.
 
-    Clips without a label, whose number is below 0, are left out.
+    As scikit-learn's f1_score, by one matrix product instead of a call per draw. Clips without a label, whose number is
+    below 0, are left out.
     """
-    return float(_resampled_f1(truth, prediction, np.ones((1, len(truth))), average)[0])
+    known = truth >= 0
+    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
+    n_classes = int(max(truth.max(), prediction.max())) + 1
+    is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
+    hits, support, predicted = draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted
+    if average == "micro":
+        return hits.sum(axis=1) / support.sum(axis=1)
+    per_class = 2 * hits / np.maximum(support + predicted, 1)
+    return (per_class * support).sum(axis=1) / support.sum(axis=1)
 
 
 def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
@@ -34,7 +43,8 @@ def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
 
 def joint_score(truth: ByTask, prediction: ByTask, average: str) -> dict[str, float]:
     """E, I and JRBM of class numbers."""
-    e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
+    once = np.ones((1, len(truth["emotion"])))
+    e, i = (float(f1(truth[task], prediction[task], once, average)[0]) for task in ("emotion", "intent"))
     return {"E": e, "I": i, "JRBM": float(jrbm(e, i))}
 
 
@@ -61,7 +71,7 @@ def bootstrap(
     """
     draws = units.draw(n_draws, 0)
     e, i = (
-        np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
+        np.stack([f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")
     )
     drawn = {"E": e, "I": i, "JRBM": jrbm(e, i)}
@@ -79,16 +89,16 @@ def variance(draws: np.ndarray, units: Units) -> float:
     return float(np.var(draws, ddof=1)) * units.n / (units.n - 1) if units.n > 1 else float("nan")
 
 
-def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.95) -> tuple[float, float]:
-    """The interval of an estimate from its bootstrap draws; see `variance` and `t_interval`.
+def interval(estimate: float, draws: np.ndarray, units: Units) -> tuple[float, float]:
+    """The 95 % interval of an estimate from its bootstrap draws; see `variance` and `t_interval`.
 
     Not the quantiles of the draws, which say too little of a handful of speakers (Hesterberg 2015, What teachers should
     know about the bootstrap, The American Statistician 69, 371-386).
     """
-    return t_interval(estimate, np.sqrt(variance(draws, units)), units.n - 1, level)
+    return t_interval(estimate, np.sqrt(variance(draws, units)), units.n - 1)
 
 
-def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
+def t_interval(estimate: float, deviation: float, freedom: int) -> tuple[float, float]:
     """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom.
 
     NaN with fewer than two: between two speakers, it would reach from below 0 to above 1.
@@ -97,18 +107,5 @@ def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0
         return float("nan"), float("nan")
     from scipy.special import stdtrit  # takes less time than scipy.stats
 
-    half = float(stdtrit(freedom, (1 + level) / 2)) * deviation
+    half = float(stdtrit(freedom, 0.975)) * deviation
     return estimate - half, estimate + half
-
-
-def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
-    """F1 under each row of clip counts [n_draws, N]: one matrix product instead of a scikit-learn call per draw."""
-    known = truth >= 0
-    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
-    n_classes = int(max(truth.max(), prediction.max())) + 1
-    is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
-    hits, support, predicted = draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted
-    if average == "micro":
-        return hits.sum(axis=1) / support.sum(axis=1)
-    per_class = 2 * hits / np.maximum(support + predicted, 1)
-    return (per_class * support).sum(axis=1) / support.sum(axis=1)

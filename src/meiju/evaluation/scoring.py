@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meiju.config import ConfigError
+from meiju.config import require
 from meiju.data import submission
 from meiju.data.labels import OFFICIAL, TASKS, UNKNOWN, LabelSet, clean_label
 from meiju.data.tables import read_alone
@@ -49,7 +49,8 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
     tested = list(clips.name[clips.part.str.casefold().str.startswith("test")])
     options = {"names": tested, "others": () if tested else clips.name}
     options |= {"emotions": allowed.emotion, "intents": allowed.intent}
-    _refuse([problem for one in submissions for problem in submission.check(one, **options)])
+    problems = [problem for one in submissions for problem in submission.check(one, **options)]
+    require(not problems, "\n".join(problems))
     tables = [submission.read(one) for one in submissions]
     names = sorted(tested or tables[0].index)
     lost = {one: sorted({*names} - {*own.index}) for one, own in zip(submissions, tables, strict=True)}
@@ -57,7 +58,8 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
     problems = [f"{one}: lacks {len(own)} clips of {first}, such as {own[0]}" for one, own in lost.items() if own]
     scored = clips.set_index("name").loc[names].reset_index()
     blank = [task for task in TASKS if (scored[task] == "").all()]
-    _refuse(problems + [f"{path.name}: no clip to score has its {task}; fill in the column" for task in blank])
+    problems += [f"{path.name}: no clip to score has its {task}; fill in the column" for task in blank]
+    require(not problems, "\n".join(problems))
     known = {task: OFFICIAL[task] if is_official else tuple(sorted({*clips[task]} - {""})) for task in TASKS}
     predicted = [{task: _spelled(table.loc[names][task], known[task]) for task in TASKS} for table in tables]
     # A label that the truth does not have is a class of its own, so that it counts as wrong.
@@ -79,11 +81,6 @@ def _spelled(labels: Iterable[str], known: Sequence[str]) -> list[str]:
     """Labels, cleaned, in the spelling of those that are known."""
     spelling = {label.casefold(): label for label in known}
     return [spelling.get(label.casefold(), label) for label in map(clean_label, labels)]
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise ConfigError("\n".join(problems))
 
 
 def table(scored: Scored) -> pd.DataFrame:
@@ -133,14 +130,13 @@ def pool_precision(path: Path, truth: Path) -> tuple[pd.DataFrame, pd.DataFrame,
     folds, and its 95 % interval), a row per task and predicted class, and what the interval is over. Raises ConfigError
     where there is nothing to compare, and Damaged where the file is none of step 06.
     """
-    if not path.is_file():
-        raise ConfigError(f"--pseudo: no file {path}; step 06 writes work/<run>/pseudo/<fingerprint>/pseudo_labels.csv")
+    where = "work/<run>/pseudo/<fingerprint>/pseudo_labels.csv"
+    require(path.is_file(), f"--pseudo: no file {path}; step 06 writes {where}")
     with files.reading(path):
         types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **{f"{t}_accepted": bool for t in TASKS}}
         labelled = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
     labelled = labelled.merge(_read_truth(truth), on="name", suffixes=("", "_true"))
-    if len(labelled) == 0:
-        raise ConfigError(f"{path.name}: none of its clips is in {truth.name}; nothing can be compared")
+    require(len(labelled) > 0, f"{path.name}: none of its clips is in {truth.name}; nothing can be compared")
     clips, n_folds = labelled.drop_duplicates("name").reset_index(drop=True), labelled.fold.nunique()
     units, tasks, by_class = units_of(clips, "auto"), [], []
     draws = units.draw(1000, 0)  # [draws, clips]
@@ -152,8 +148,7 @@ def pool_precision(path: Path, truth: Path) -> tuple[pd.DataFrame, pd.DataFrame,
             drawn = (draws @ by_clip["sum"].to_numpy()) / (draws @ by_clip["size"].to_numpy())
         low, high = interval(rows.right.mean(), drawn[~np.isnan(drawn)], units) if len(rows) else (np.nan, np.nan)
         tasks.append([task, len(rows) / n_folds, rows.right.mean(), low, high])
-        of_class = rows.groupby(task).right.agg(["size", "mean"]).rename_axis("class").reset_index()
-        by_class.append(of_class.assign(task=task, accepted=of_class["size"] / n_folds))
-    classes = pd.concat(by_class, ignore_index=True).rename(columns={"mean": "precision"})
-    table = pd.DataFrame(tasks, columns=["task", "accepted", "precision", "low", "high"])
-    return table, classes[["task", "class", "accepted", "precision"]], units.what
+        of_class = rows.groupby(task).right.agg(accepted="size", precision="mean").rename_axis("class").reset_index()
+        by_class.append(of_class.assign(task=task, accepted=of_class.accepted / n_folds))
+    classes = pd.concat(by_class, ignore_index=True)[["task", "class", "accepted", "precision"]]
+    return pd.DataFrame(tasks, columns=["task", "accepted", "precision", "low", "high"]), classes, units.what
