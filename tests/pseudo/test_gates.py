@@ -4,7 +4,7 @@ from scipy.special import softmax
 
 from meiju.config import PseudoConfig
 from meiju.data.labels import TASKS, LabelSet, probability_column
-from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.evaluation.metrics import calibrate, fit_temperature
 from meiju.pseudo.teachers import Gate, fit_gate, label_fold
 
 LABELS = LabelSet(("joy", "rage"), ("ask", "wish"))

@@ -27,8 +27,7 @@ from meiju.config import Config
 from meiju.data import folds
 from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS
-from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.metrics import jrbm
+from meiju.evaluation.metrics import calibrate, fit_temperature, jrbm
 from meiju.features import frame_store
 from meiju.run import Run
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps

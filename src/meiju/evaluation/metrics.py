@@ -1,4 +1,4 @@
-"""The challenge's scores, and their confidence intervals.
+"""The challenge's scores, log-loss after temperature scaling, and their confidence intervals.
 
 E and I are the F1 of emotion and intent, averaged over classes by support in Track 1 and micro-averaged in Track 2.
 JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
@@ -57,6 +57,32 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
 
     columns = precision_recall_fscore_support(truth, prediction, labels=range(n_classes), zero_division=0)
     return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
+
+
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities [N, K] with their logarithms divided by the temperature.
+
+    Temperature scaling: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+    """
+    from scipy.special import softmax
+
+    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
+
+
+def log_losses(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> np.ndarray:
+    """The log-loss [N] of each row of probabilities [N, K] with labels [N], after the temperature; lower is better."""
+    calibrated = calibrate(probabilities, temperature)
+    return -np.log(np.maximum(calibrated[np.arange(len(labels)), labels], 1e-12))
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature [0.1, 10] with the least log-loss on probabilities [N, K] of held-out rows with labels [N]."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        return log_losses(probabilities, labels, np.exp(log_temperature)).mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
 
 
 def bootstrap(

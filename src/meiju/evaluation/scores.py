@@ -11,10 +11,9 @@ from meiju.config import Config
 from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS, LabelSet
 from meiju.data.units import Units, units_of
-from meiju.evaluation import ensemble
-from meiju.evaluation.calibration import calibrate, fit_temperature
+from meiju.evaluation import ensemble, metrics
 from meiju.evaluation.ensemble import FoldPredictions, Probabilities
-from meiju.evaluation.metrics import LOG_LOSSES, SCORES, bootstrap, interval, joint_score, t_interval, variance
+from meiju.evaluation.metrics import LOG_LOSSES, SCORES
 
 OUT_OF_FOLD, VALIDATION = "out-of-fold", "validation"
 ALL_HEADS = "all"  # in the column `heads` of a table: the members of all head counts together
@@ -58,21 +57,17 @@ class System:
     def losses(self) -> dict[str, np.ndarray]:
         """The log-loss of each clip by task [N], after the temperature.
 
-        Lower is better. F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it;
-        this is less so. The temperature, so that members that are only surer, or less sure, do not differ.
+        F1 of a thousand clips is largely chance, as a clip near the border counts as one far from it; this is less so.
+        The temperature, so that members that are only surer, or less sure, do not differ.
         """
-        found = {}
-        for task, probabilities in self.probabilities.items():
-            calibrated = calibrate(probabilities, self.temperature[task])
-            right = calibrated[np.arange(len(calibrated)), self.part.truth[task]]
-            found[task] = -np.log(np.maximum(right, 1e-12))
-        return found
+        truth, by_task = self.part.truth, self.probabilities.items()
+        return {task: metrics.log_losses(p, truth[task], self.temperature[task]) for task, p in by_task}
 
     @property
     def scores(self) -> dict[str, float]:
         """E, I, JRBM and the LOG_LOSSES."""
         means = [float(self.losses[task].mean()) for task in TASKS]
-        found = joint_score(self.part.truth, self.predicted, self.part.average)
+        found = metrics.joint_score(self.part.truth, self.predicted, self.part.average)
         return found | dict(zip(LOG_LOSSES, (*means, sum(means)), strict=True))
 
     @property
@@ -172,7 +167,7 @@ def score_rows(systems: Sequence[System]) -> pd.DataFrame:
         for name, value in system.scores.items():
             row[name] = value
             if name in ("JRBM", "log_loss"):
-                row[f"{name}_low"], row[f"{name}_high"] = interval(value, drawn[name][k], part.units)
+                row[f"{name}_low"], row[f"{name}_high"] = metrics.interval(value, drawn[name][k], part.units)
         by_fold = [] if part.fold is None else [row["JRBM"] for row in scores_by_fold(system)]
         rows.append(row | {"over": part.units.what, "fold_std": np.std(by_fold, ddof=1) if by_fold else np.nan})
     return pd.DataFrame(rows)
@@ -184,13 +179,13 @@ def scores_by_fold(system: System) -> list[dict]:
     for k in np.unique(system.part.fold):
         held_out = system.part.fold == k
         own = [{task: of[task][held_out] for task in TASKS} for of in (system.part.truth, system.predicted)]
-        rows.append({"fold": str(k), "clips": held_out.sum(), **joint_score(*own, system.part.average)})
+        rows.append({"fold": str(k), "clips": held_out.sum(), **metrics.joint_score(*own, system.part.average)})
     return rows
 
 
 def temperatures(truth: dict[str, np.ndarray], probabilities: Probabilities) -> dict[str, float]:
     """The temperature of each task that suits a system's out-of-fold probabilities best."""
-    return {task: fit_temperature(probabilities[task], truth[task]) for task in TASKS}
+    return {task: metrics.fit_temperature(probabilities[task], truth[task]) for task in TASKS}
 
 
 def gains(before: Stage, after: Stage) -> pd.DataFrame:
@@ -251,11 +246,11 @@ def differences(systems: Sequence[System], n_draws: int = 1000) -> pd.DataFrame:
         row = {"interval": f"over {units.what} {AND_SEEDS if has_seeds else ALONE}"}
         for name in (*SCORES, *LOG_LOSSES):
             difference, freedom = values[k][name] - values[0][name], units.n - 1
-            spread = variance(drawn[name][k] - drawn[name][0], units)
+            spread = metrics.variance(drawn[name][k] - drawn[name][0], units)
             if has_seeds and k > 0:
                 spread += over_seeds[k][name] + over_seeds[0][name]
                 freedom = min(system.freedom, systems[0].freedom, freedom)
-            low, high = t_interval(difference, np.sqrt(spread), freedom)
+            low, high = metrics.t_interval(difference, np.sqrt(spread), freedom)
             row |= {f"d_{name}": difference, f"d_{name}_low": low, f"d_{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -272,7 +267,7 @@ def _over_seeds(system: System, n_draws: int, seed: list[int]) -> dict[str, floa
         return None
     decided = ensemble.resample_seeds(system.groups, n_draws, np.random.default_rng(seed))
     one_by_one = [{task: decided[task][k] for task in TASKS} for k in range(n_draws)]
-    drawn = [joint_score(system.part.truth, predicted, system.part.average) for predicted in one_by_one]
+    drawn = [metrics.joint_score(system.part.truth, predicted, system.part.average) for predicted in one_by_one]
     found = {name: float(np.var([scored[name] for scored in drawn], ddof=1)) for name in SCORES}
     return found | dict(zip(LOG_LOSSES, _log_loss_over_seeds(system), strict=True))
 
@@ -288,7 +283,7 @@ def _log_loss_over_seeds(system: System) -> tuple[float, float, float]:
         by_seed = []  # of each task: [C, S], what a member adds to the mean over clips, up to a constant
         for task in TASKS:
             mean, temperature = system.probabilities[task][group.rows], system.temperature[task]
-            slope = calibrate(mean, temperature)
+            slope = metrics.calibrate(mean, temperature)
             slope[np.arange(len(mean)), truth[task][group.rows]] -= 1
             slope /= temperature * np.maximum(mean, 1e-12) * len(truth[task])
             by_seed.append(np.einsum("nk,csnk->cs", slope, group.probabilities[task]) / len(group.heads))
@@ -298,7 +293,7 @@ def _log_loss_over_seeds(system: System) -> tuple[float, float, float]:
 
 
 def _bootstrap(systems: Sequence[System], n_draws: int = 1000) -> dict[str, np.ndarray]:
-    """Of each score the draws [systems, n_draws]; see `bootstrap`."""
+    """Of each score the draws [systems, n_draws]; see `metrics.bootstrap`."""
     part, predictions = systems[0].part, [system.predicted for system in systems]
     losses = [system.losses for system in systems]
-    return bootstrap(part.truth, predictions, part.average, part.units, losses, n_draws)
+    return metrics.bootstrap(part.truth, predictions, part.average, part.units, losses, n_draws)

@@ -20,8 +20,8 @@ from meiju.config import Config, PseudoConfig
 from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS, LabelSet, probability_column
 from meiju.evaluation import ensemble
-from meiju.evaluation.calibration import calibrate, fit_temperature
 from meiju.evaluation.ensemble import Probabilities
+from meiju.evaluation.metrics import calibrate, fit_temperature
 from meiju.training import members
 from meiju.training.members import Member
 from meiju.utils import files

@@ -11,8 +11,7 @@ from meiju.data import folds
 from meiju.data.corpus import PARTS
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
-from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.metrics import per_class
+from meiju.evaluation.metrics import calibrate, fit_temperature, per_class
 from meiju.evaluation.scores import ALL_HEADS, AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
 from meiju.pseudo import teachers
 from meiju.report import figures, page
