@@ -58,24 +58,17 @@ def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
     return np.concatenate(rows, axis=1)
 
 
-def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
+def out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
     """Probabilities [N, K] of each clip by a regression that did not see its fold; options: see `predict`."""
-    predicted = np.empty((len(labels), options["n_classes"]))
+    predicted = np.empty((len(y), options["n_classes"]))
     for k in tqdm(np.unique(fold), desc="baseline", unit="fold", disable=None):
         seen = fold != k
-        predicted[~seen] = predict(x[seen], labels[seen], fold[seen], x[~seen], **options)
+        predicted[~seen] = predict(x[seen], y[seen], fold[seen], x[~seen], **options)
     return predicted
 
 
 def predict(
-    x: np.ndarray,
-    labels: np.ndarray,
-    fold: np.ndarray,
-    others: np.ndarray,
-    *,
-    n_classes: int,
-    average: str,
-    n_jobs: int = 1,
+    x: np.ndarray, y: np.ndarray, fold: np.ndarray, others: np.ndarray, *, n_classes: int, average: str, n_jobs: int
 ) -> np.ndarray:
     """Probabilities [M, K] of other clips [M, P] by a regression on clips [N, P] with class numbers [N] and folds [N].
 
@@ -88,7 +81,7 @@ def predict(
         LogisticRegression(class_weight="balanced", max_iter=1000),
     )
     grid, split = {"logisticregression__C": STRENGTHS}, PredefinedSplit(np.unique(fold, return_inverse=True)[1])
-    search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, labels)
+    search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, y)
     predicted = np.zeros((len(others), n_classes))
     if len(others):
         predicted[:, search.classes_] = search.predict_proba(others)

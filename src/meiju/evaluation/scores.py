@@ -142,14 +142,13 @@ def summary(stages: Sequence[Stage], labels: LabelSet) -> pd.DataFrame:
 
     The probabilities of this stage 'majority' are the shares of the classes in the training part.
     """
-    scored = {name: system.part for name, system in stages[0].together.items()}
-    training = scored[OUT_OF_FOLD].truth
+    training = stages[0].together[OUT_OF_FOLD].part.truth
     shares = {task: np.bincount(training[task], minlength=len(labels[task])) / len(training[task]) for task in TASKS}
     name = "always " + ", ".join(labels[task][share.argmax()] for task, share in shares.items())
     always = {}
-    for part in scored.values():
-        tiled = {task: np.tile(share, (len(part.names), 1)) for task, share in shares.items()}
-        always[part.name] = System(part, tiled, dict.fromkeys(TASKS, 1.0))
+    for part, system in stages[0].together.items():
+        tiled = {task: np.tile(share, (len(system.part.names), 1)) for task, share in shares.items()}
+        always[part] = System(system.part, tiled, dict.fromkeys(TASKS, 1.0))
     majority = score_systems([({"stage": "majority", "system": name, "heads": ""}, always)])
     return pd.concat([table([replace(stage, systems={ALL_HEADS: stage.together}) for stage in stages]), majority])
 

@@ -153,9 +153,8 @@ def _classes(run: Run, stage: Stage) -> Section:
             table = per_class(truth, predicted, len(labels[task]))
             found.append(table.assign(part=part, **{task: labels[task]}))
             if part == OUT_OF_FOLD:
-                named = [labels.decode(task, numbers) for numbers in (truth, predicted)]
                 title = f"Out-of-fold {task}, {stage.name}"
-                figure = figures.confusion(*named, labels[task], title=title, task=task)
+                figure = figures.confusion(truth, predicted, labels[task], title=title, task=task)
         frame = pd.concat(found)[[task, "part", "support", "precision", "recall", "F1"]]
         formats = dict.fromkeys(("precision", "recall", "F1"), SHORT)
         items.append(Table(f"F1 of each {task}", f"{stage.name.capitalize()} by true {task}.", frame, formats))
