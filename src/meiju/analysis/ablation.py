@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from meiju import pipeline
-from meiju.config import Config, ConfigError
+from meiju.config import Config, require
 from meiju.evaluation import scores
 from meiju.evaluation.metrics import SCORES
 from meiju.evaluation.scores import OUT_OF_FOLD, System
@@ -85,12 +85,9 @@ def choose(config: Config, names: Sequence[str]) -> list[Variant]:
     """The full run and the variants asked for by name, by group, or as 'all'. Raises ConfigError for unknown names."""
     known = all_variants(config)
     groups = list(dict.fromkeys(variant.group for variant in known.values()))
+    listed = f"known groups: all, {', '.join(groups[1:])}; known variants: {', '.join(list(known)[1:])}"
     for name in names:
-        if name not in ("all", *known, *groups):
-            raise ConfigError(
-                f"--variants: no variant {name!r} differs from the run; known groups: all, {', '.join(groups[1:])}; "
-                f"known variants: {', '.join(list(known)[1:])}"
-            )
+        require(name in ("all", *known, *groups), f"--variants: no variant {name!r} differs from the run; {listed}")
     wanted = {FULL, *names}
     return [v for v in known.values() if "all" in wanted or v.name in wanted or v.group in wanted]
 

@@ -36,8 +36,7 @@ def write(run: Run) -> None:
     intro = [f"Clips: {counts}. Streams: {', '.join(config.streams)}. Members: {members}."]
     if sample_corpus.is_sample(config.corpus.root):
         intro.insert(0, "This is the made-up sample corpus: its scores say nothing about the challenge.")
-    made_with = {package: version(package) for package in log.PACKAGES}
-    title = f"Emotion and intent: run {config.run}"
+    title, made_with = f"Emotion and intent: run {config.run}", {package: version(package) for package in log.PACKAGES}
     html = page.render(title=title, intro=intro, sections=sections, made_with=made_with)
     files.write_text(out / "report.html", html)
     run.finish("report", [out / "errors.csv", out / "report.html"])

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, require
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
 from meiju.features import frame_store, material
@@ -101,8 +101,8 @@ class Predictor:
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
-        if network.spec.classes != classes:
-            raise ConfigError(f"model.json lists {classes} labels, but its weights are of {network.spec.classes}")
+        same = network.spec.classes == classes
+        require(same, f"model.json lists {classes} labels, but its weights are of {network.spec.classes}")
         self._widths = network.spec.streams
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
