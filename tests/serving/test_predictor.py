@@ -87,7 +87,6 @@ def test_damage_is_noted_and_of_a_clip_with_nothing_to_read_no_label_is_made_up(
     broken.write_bytes(b"no clip at all")
     first, second = predictor.predict([Clip("broken", " ", str(broken)), good])
     assert first.probabilities == {"emotion": {}, "intent": {}}
-    assert first.probabilities == {"emotion": {}, "intent": {}}
     assert "not decodable" in first.problem
     assert second.probabilities["emotion"]
 

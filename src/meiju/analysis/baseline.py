@@ -29,18 +29,17 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
     Raises NotYet where features or folds are not there.
     """
     stores = [frame_store.load(folder) for folder in run.stores.values()]
-    names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
-    x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
     parts = scores.parts(run.config, run.corpus, run.folds)
     truth, fold = parts[0].truth, parts[0].fold
+    validation, testing = (list(run.corpus.part(part).name) for part in ("validation", "testing"))
+    x, x_others = pooled(stores, list(parts[0].names)), pooled(stores, validation + testing)
     predicted: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
         options = {"average": run.config.corpus.average, "n_jobs": run.config.n_jobs}
         options["n_classes"] = len(run.corpus.labels[task])
-        predicted[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
-        both = np.concatenate([x["validation"], x["testing"]])
-        others = predict(x["training"], truth[task], fold, both, **options)
-        predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(x["validation"])])
+        predicted[OUT_OF_FOLD][task] = out_of_fold(x, truth[task], fold, **options)
+        others = predict(x, truth[task], fold, x_others, **options)
+        predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(validation)])
     temperature = scores.temperatures(truth, predicted[OUT_OF_FOLD])
     named = {"stage": NAME, "system": "logistic regression", "heads": ""}
     systems = {part.name: System(part, predicted[part.name], temperature) for part in parts}
