@@ -15,8 +15,7 @@ from meiju.report.page import score_table
 
 def train_stage1(run):
     pipeline.train_stage1(run)
-    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
-    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
+    print(score_table(scores.table(pipeline.read_stages(run, [1]))))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from meiju.report.page import score_table
 
 def train_stage2(run):
     pipeline.train_stage2(run)
-    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
-    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
+    print(score_table(scores.table(pipeline.read_stages(run, [2]))))
 
 
 if __name__ == "__main__":

@@ -10,20 +10,20 @@ Writes  work/<run>/ (more members), submissions/<run>/ablation-<fingerprint of t
 Run     .venv/bin/python scripts/10_ablate.py sample --variants gate-paper streams
 """
 
-from meiju.analysis import ablation, variants
+from meiju.analysis import ablation
 from meiju.cli import main
 from meiju.report import figures
 from meiju.utils import files
 
 
 def ablate(run):
-    chosen = variants.choose(run.config, run.config.variants)
+    chosen = ablation.choose(run.config, run.config.variants)
     run.result("features")
     found = []
     for k, variant in enumerate(chosen, start=1):
         print(f"== {k} of {len(chosen)}: {variant.name}, {variant.what}", flush=True)
         found.append((variant, ablation.carry_out(run, variant)))
-    table, out = ablation.table(run, found), run.ablation_folder
+    table, out = ablation.table(found), run.ablation_folder
     files.write_text(out / "ablation.csv", table.to_csv(index=False, float_format="%.5f"))
     files.write_text(out / "ablation.md", ablation.as_markdown(table))
     drawn = figures.differences(table, title="What each part is worth")

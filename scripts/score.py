@@ -37,12 +37,12 @@ def score(arguments: Arguments) -> None:
     paths = [path for path in (arguments.submission, arguments.beside) if path is not None]
     scored = scoring.read(arguments.truth, paths)
     n_clips = len(scored.truth["emotion"])
-    print(f"{n_clips} of {scored.n_rows} clips in {arguments.truth}, 95 % intervals over {scored.units.what}:")
+    print(f"{n_clips} of {len(scored.clips)} clips in {arguments.truth}, 95 % intervals over {scored.units.what}:")
     print(scoring.table(scored).round(4).to_string(index=False))
     print("each class:")
     print(scoring.classes(scored).round(4).to_string(index=False))
     if arguments.pseudo is not None:
-        tasks, classes, over = scoring.pool_precision(arguments.pseudo, arguments.truth)
+        tasks, classes, over = scoring.pool_precision(arguments.pseudo, scored.clips)
         print(f"accepted pseudo-labels, a fold, and the share of them that is right (95 % interval over {over}):")
         print(tasks.round(4).to_string(index=False))
         print(classes.round(4).to_string(index=False))

@@ -295,7 +295,7 @@ class Config:
     submit: Literal["stage1", "stage2"] = "stage2"
     """The stage whose members make the submission and answer predict.py."""
     variants: tuple[str, ...] = ("all",)
-    """What step 10 compares with the run: names of variants, groups of them (see meiju.analysis.variants), or all."""
+    """What step 10 compares with the run: names of variants, groups of them (see meiju.analysis.ablation), or all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto uses CUDA if available."""
     jobs: int = 0

@@ -142,7 +142,7 @@ def make_submission(run: Run) -> None:
     chosen = members.plan(config, calibration=False)
     probabilities = ensemble.mean_over(run.result(config.submit), chosen, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
-    table = scores.table(read_stages(run), config, corpus, run.folds)
+    table = scores.table(read_stages(run))
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     reads_media = any(encoder.source == "media" for encoder in run.encoders.values())
     paths = list(corpus.part("training").path) if reads_media else []
@@ -171,12 +171,10 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
     )
 
 
-def read_stages(run: Run) -> list[Stage]:
-    """The predictions of the members of both stages. Raises NotYet if they are not trained."""
-    return [
-        scores.read_stage(name, run.config, run.corpus, run.folds, run.result(step))
-        for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
-    ]
+def read_stages(run: Run, numbers: Sequence[int] = (1, 2)) -> list[Stage]:
+    """The predictions of the members of both stages, or of one. Raises NotYet if they are not trained."""
+    given = run.config, run.corpus, run.folds
+    return [scores.read_stage(f"stage {number}", *given, run.result(f"stage{number}")) for number in numbers]
 
 
 def submitted(run: Run, stages: Sequence[Stage]) -> Stage:

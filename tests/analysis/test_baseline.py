@@ -11,7 +11,7 @@ from meiju.data import submission
 from meiju.data.corpus import read_corpus
 from toy_run import run_step
 
-OPTIONS = {"n_classes": 4, "average": "weighted"}
+OPTIONS = {"n_classes": 4, "average": "weighted", "n_jobs": 1}
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ def drawn(tmp_path_factory):
 def test_out_of_fold_asks_only_the_members_that_held_the_clip_out(drawn):
     # All members know all clips here, so that asking a wrong one would go unnoticed but for its numbers.
     folder, predictions = drawn
-    groups = ensemble.out_of_fold(folder, CONFIG, FOLDS)
+    groups = ensemble.gather(folder, CONFIG, FOLDS.name, FOLDS.fold)
     of_two_heads, together = ensemble.mean_of(groups, 2), ensemble.mean_of(groups)
     for task in TASKS:
         rows = list(zip(FOLDS.name, FOLDS.fold, strict=True))
@@ -47,7 +47,7 @@ def test_out_of_fold_asks_only_the_members_that_held_the_clip_out(drawn):
 def test_other_parts_are_predicted_by_all_members(drawn):
     folder, predictions = drawn
     plan = members.plan(CONFIG, calibration=False)
-    found = ensemble.mean_of(ensemble.other_parts(folder, CONFIG, NAMES))
+    found = ensemble.mean_of(ensemble.gather(folder, CONFIG, NAMES, None))
     vote = ensemble.mean_over(folder, plan, NAMES)
     for task in TASKS:
         expected = np.array([[one[name][task] for name in NAMES] for one in predictions.values()]).mean(axis=0)

@@ -99,7 +99,7 @@ def test_rows_of_other_parts_are_left_out(tmp_path):
     for part in ("testing", ""):  # without a part, the submission decides
         scored = score(tmp_path, pd.concat([TRUTH.assign(part=part), pool]), PREDICTED)
         pd.testing.assert_frame_equal(scoring.table(scored), expected)
-        assert scored.n_rows == N + 10
+        assert len(scored.clips) == N + 10
     with pytest.raises(ConfigError, match=r"run1.submission\.zip: lacks 10 clips of .*run0.submission\.zip"):
         score(tmp_path, TRUTH, PREDICTED, predicted(TRUTH.head(30), 1))
 
@@ -176,7 +176,7 @@ def test_the_precision_of_accepted_pseudo_labels_in_the_pool(tmp_path):
     truth = true_labels().assign(speaker=[f"s{k % 5}" for k in range(N)])
     path = tmp_path / "pseudo_labels.csv"
     pseudo_labels(truth).to_csv(path, index=False)
-    tasks, classes, over = scoring.pool_precision(path, write_truth(tmp_path, truth.head(30)))
+    tasks, classes, over = scoring.pool_precision(path, scoring.read_truth(write_truth(tmp_path, truth.head(30))))
     emotion, intent = tasks.itertuples(index=False)
     assert (emotion.accepted, emotion.precision) == pytest.approx((5, 12 / 15))
     assert emotion.low < emotion.precision < emotion.high
@@ -190,7 +190,7 @@ def test_the_precision_of_accepted_pseudo_labels_in_the_pool(tmp_path):
 def test_a_file_without_pseudo_labels_of_these_clips_is_refused(tmp_path):
     path = tmp_path / "pseudo_labels.csv"
     pseudo_labels(true_labels()).to_csv(path, index=False)
-    truth = write_truth(tmp_path, true_labels().replace({"name": {"clip": "other"}}, regex=True))
+    truth = scoring.read_truth(write_truth(tmp_path, true_labels().replace({"name": {"clip": "other"}}, regex=True)))
     with pytest.raises(ConfigError, match="none of its clips is in"):
         scoring.pool_precision(path, truth)
     with pytest.raises(ConfigError, match="step 06 writes"):

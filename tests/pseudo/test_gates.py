@@ -4,8 +4,8 @@ from scipy.special import softmax
 
 from meiju.config import PseudoConfig
 from meiju.data.labels import TASKS, LabelSet, probability_column
-from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.pseudo.gates import Gate, fit_gates, label_fold
+from meiju.evaluation.metrics import calibrate, fit_temperature
+from meiju.pseudo.teachers import Gate, fit_gate, label_fold
 
 LABELS = LabelSet(("joy", "rage"), ("ask", "wish"))
 
@@ -29,16 +29,9 @@ def test_calibrating_divides_logits():
     assert calibrate(np.array([[1.0, 0.0]]), 10)[0].argmax() == 0  # certain
 
 
-def fit(config, probabilities, labels):
-    """The gate of a task."""
-    gates = fit_gates(config, dict.fromkeys(TASKS, probabilities), dict.fromkeys(TASKS, labels))
-    assert gates["emotion"] == gates["intent"] or np.isnan(gates["emotion"].precision)
-    return gates["emotion"]
-
-
 def test_the_soft_gate_takes_all_calibrated_and_knows_how_many_are_right():
     probabilities, labels = draw_labelled(2, n=4000)
-    gate = fit(PseudoConfig(), probabilities, labels)
+    gate = fit_gate(PseudoConfig(), probabilities, labels)
     assert gate.threshold == 0
     assert gate.temperature == pytest.approx(2, rel=0.1)
     assert gate.precision == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
@@ -46,12 +39,12 @@ def test_the_soft_gate_takes_all_calibrated_and_knows_how_many_are_right():
 
 def test_the_papers_gate_takes_confidences_as_they_come():
     probabilities, labels = draw_labelled(2, n=4000)
-    gate = fit(PseudoConfig(gate="paper", threshold=0.8), probabilities, labels)
+    gate = fit_gate(PseudoConfig(gate="paper", threshold=0.8), probabilities, labels)
     assert (gate.temperature, gate.threshold) == (1.0, 0.8)
     passed = probabilities.max(axis=1) >= 0.8
     assert 0 < passed.mean() < 1
     assert gate.precision == pytest.approx((probabilities.argmax(axis=1) == labels)[passed].mean())
-    nothing = fit(PseudoConfig(gate="paper", threshold=1.0), *draw_labelled(0.5, n=200))
+    nothing = fit_gate(PseudoConfig(gate="paper", threshold=1.0), *draw_labelled(0.5, n=200))
     assert np.isnan(nothing.precision)
 
 

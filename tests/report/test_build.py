@@ -4,7 +4,7 @@ import pytest
 from meiju import pipeline
 from meiju.cli import parse_config
 from meiju.pseudo import teachers
-from meiju.report import build
+from meiju.report import build, page
 from meiju.report.page import Table
 from meiju.run import Run
 from toy_run import TINY
@@ -104,5 +104,5 @@ def test_nothing_accepted_and_no_pool_are_reported(run, pseudo):
     by_heading = sections_of(run, (none, gates.assign(threshold=1.0, precision=np.nan)))
     assert "nearly stage 1 again" in by_heading["What stage 2 gains"].text[0]
     assert "Emotion: 0 of 16 unlabelled clips" in by_heading["Pseudo-labels"].text[0]
-    assert ">nan" not in build.render(run, list(by_heading.values()))
+    assert ">nan" not in page.render(title="", intro=[], sections=list(by_heading.values()), made_with={})
     assert "no unlabelled clips" in sections_of(run, (labelled[:0], gates))["Pseudo-labels"].text[0]

@@ -58,10 +58,9 @@ def test_cells_of_a_table():
             "share": [0.5, NAN],
             "percent": [17.1, 3.0],
             "clips": pd.array([3, None], dtype="Int64"),
-            "kept": [True, False],
             "label": ["sad", None],
         }
     )
     table = Table("", "", frame, formats={"percent": "{:.1f}"})
-    assert table.rows == [["0.5000", "17.1", "3", "True", "sad"], ["–", "3.0", "–", "False", "–"]]
-    assert table.numeric == [True, True, True, False, False]
+    assert table.rows == [["0.5000", "17.1", "3", "sad"], ["–", "3.0", "–", "–"]]
+    assert table.numeric == [True, True, True, False]

@@ -27,8 +27,8 @@ from meiju.config import Config
 from meiju.data import folds
 from meiju.data.corpus import Corpus
 from meiju.data.labels import TASKS
-from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.metrics import jrbm
+from meiju.evaluation.ensemble import Probabilities
+from meiju.evaluation.metrics import calibrate, fit_temperature, jrbm
 from meiju.features import frame_store
 from meiju.run import Run
 from meiju.training.batches import Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
@@ -38,8 +38,6 @@ N_FOLDS = 5
 TEST_SHARE = 0.25  # of speakers, or of clips where none is known
 TOGETHER = 5  # members that train side by side
 RATIO = 1.0  # pseudo-labelled clips for each labelled one
-
-Probabilities = dict[str, np.ndarray]  # by task [N, K]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,22 +29,21 @@ def carry_out(run: Run) -> tuple[pd.DataFrame, Probabilities]:
     Raises NotYet where features or folds are not there.
     """
     stores = [frame_store.load(folder) for folder in run.stores.values()]
-    names = {part: list(run.corpus.part(part).name) for part in ("validation", "testing")}
-    x = {part: pooled(stores, own) for part, own in (names | {"training": list(run.folds.name)}).items()}
-    truth, fold = scores.truth_of(run.corpus, "training", run.folds.name), run.folds.fold.to_numpy()
+    parts = scores.parts(run.config, run.corpus, run.folds)
+    truth, fold = parts[0].truth, parts[0].fold
+    validation, testing = (list(run.corpus.part(part).name) for part in ("validation", "testing"))
+    x, x_others = pooled(stores, list(parts[0].names)), pooled(stores, validation + testing)
     predicted: dict[str, Probabilities] = {OUT_OF_FOLD: {}, VALIDATION: {}, "testing": {}}
     for task in TASKS:
         options = {"average": run.config.corpus.average, "n_jobs": run.config.n_jobs}
         options["n_classes"] = len(run.corpus.labels[task])
-        predicted[OUT_OF_FOLD][task] = out_of_fold(x["training"], truth[task], fold, **options)
-        both = np.concatenate([x["validation"], x["testing"]])
-        others = predict(x["training"], truth[task], fold, both, **options)
-        predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(x["validation"])])
+        predicted[OUT_OF_FOLD][task] = out_of_fold(x, truth[task], fold, **options)
+        others = predict(x, truth[task], fold, x_others, **options)
+        predicted[VALIDATION][task], predicted["testing"][task] = np.split(others, [len(validation)])
     temperature = scores.temperatures(truth, predicted[OUT_OF_FOLD])
     named = {"stage": NAME, "system": "logistic regression", "heads": ""}
-    systems = {part: System(p, temperature) for part, p in predicted.items()}
-    table = scores.score_systems([(named, systems)], run.config, run.corpus, run.folds)
-    return table, predicted["testing"]
+    systems = {part.name: System(part, predicted[part.name], temperature) for part in parts}
+    return scores.score_systems([(named, systems)]), predicted["testing"]
 
 
 def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
@@ -58,24 +57,17 @@ def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
     return np.concatenate(rows, axis=1)
 
 
-def out_of_fold(x: np.ndarray, labels: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
+def out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
     """Probabilities [N, K] of each clip by a regression that did not see its fold; options: see `predict`."""
-    predicted = np.empty((len(labels), options["n_classes"]))
+    predicted = np.empty((len(y), options["n_classes"]))
     for k in tqdm(np.unique(fold), desc="baseline", unit="fold", disable=None):
         seen = fold != k
-        predicted[~seen] = predict(x[seen], labels[seen], fold[seen], x[~seen], **options)
+        predicted[~seen] = predict(x[seen], y[seen], fold[seen], x[~seen], **options)
     return predicted
 
 
 def predict(
-    x: np.ndarray,
-    labels: np.ndarray,
-    fold: np.ndarray,
-    others: np.ndarray,
-    *,
-    n_classes: int,
-    average: str,
-    n_jobs: int = 1,
+    x: np.ndarray, y: np.ndarray, fold: np.ndarray, others: np.ndarray, *, n_classes: int, average: str, n_jobs: int
 ) -> np.ndarray:
     """Probabilities [M, K] of other clips [M, P] by a regression on clips [N, P] with class numbers [N] and folds [N].
 
@@ -88,7 +80,7 @@ def predict(
         LogisticRegression(class_weight="balanced", max_iter=1000),
     )
     grid, split = {"logisticregression__C": STRENGTHS}, PredefinedSplit(np.unique(fold, return_inverse=True)[1])
-    search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, labels)
+    search = GridSearchCV(model, grid, scoring=f"f1_{average}", cv=split, n_jobs=n_jobs).fit(x, y)
     predicted = np.zeros((len(others), n_classes))
     if len(others):
         predicted[:, search.classes_] = search.predict_proba(others)

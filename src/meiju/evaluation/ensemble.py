@@ -45,27 +45,22 @@ class FoldPredictions:
         return self.probabilities[TASKS[0]].shape[1]
 
 
-def out_of_fold(folder: Path, config: Config, folds: pd.DataFrame) -> list[FoldPredictions]:
-    """The training clips, in the order of `folds`: one group per fold, the members that held it out."""
-    rows = [np.flatnonzero(folds.fold == fold) for fold in range(config.folds)]
-    return [_group(folder, config, [fold], folds.name[own], own) for fold, own in enumerate(rows)]
+def gather(folder: Path, config: Config, names: Sequence[str], fold: np.ndarray | None) -> list[FoldPredictions]:
+    """Predictions of some clips: a group per fold, by the members that held it out; without folds one group, by all.
 
-
-def other_parts(folder: Path, config: Config, names: Sequence[str]) -> list[FoldPredictions]:
-    """Clips of other parts, in the order of `names`, which the members of all folds predict: one group."""
-    return [_group(folder, config, range(config.folds), names, np.arange(len(names)))]
-
-
-def _group(
-    folder: Path, config: Config, folds: Sequence[int], names: Sequence[str], rows: np.ndarray
-) -> FoldPredictions:
-    cells = [(heads, fold) for heads in config.model.heads for fold in folds]
-    chosen = [Member(heads, seed, (fold,)) for heads, fold in cells for seed in range(config.train.seeds)]
-    by_cell = {
-        task: stacked.astype(np.float32).reshape(len(cells), config.train.seeds, *stacked.shape[1:])
-        for task, stacked in _stacked(folder, chosen, names).items()
-    }
-    return FoldPredictions(rows, np.array([heads for heads, _ in cells]), by_cell)
+    fold: which one holds out each clip, [N].
+    """
+    groups = []
+    for folds in [range(config.folds)] if fold is None else [[k] for k in range(config.folds)]:
+        rows = np.arange(len(names)) if fold is None else np.flatnonzero(np.isin(fold, folds))
+        cells = [(heads, k) for heads in config.model.heads for k in folds]
+        chosen = [Member(heads, seed, (k,)) for heads, k in cells for seed in range(config.train.seeds)]
+        by_cell = {
+            task: stacked.astype(np.float32).reshape(len(cells), config.train.seeds, *stacked.shape[1:])
+            for task, stacked in _stacked(folder, chosen, np.asarray(names)[rows]).items()
+        }
+        groups.append(FoldPredictions(rows, np.array([heads for heads, _ in cells]), by_cell))
+    return groups
 
 
 def mean_of(groups: Sequence[FoldPredictions], heads: int | None = None) -> Probabilities:

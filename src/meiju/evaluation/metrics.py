@@ -1,4 +1,4 @@
-"""The challenge's scores, and their confidence intervals.
+"""The challenge's scores, log-loss after temperature scaling, and their confidence intervals.
 
 E and I are the F1 of emotion and intent, averaged over classes by support in Track 1 and micro-averaged in Track 2.
 JRBM, the joint score that ranks the leaderboard, is their harmonic mean.
@@ -16,12 +16,21 @@ LOG_LOSSES = ("log_loss_emotion", "log_loss_intent", "log_loss")  # the last is 
 ByTask = dict[str, np.ndarray]  # by 'emotion' and 'intent': class numbers or log-losses [N]
 
 
-def f1(truth: np.ndarray, prediction: np.ndarray, average: str) -> float:
-    """F1 of class numbers [N], as scikit-learn's f1_score; a class that is never predicted counts as 0.
+def f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
+    """F1 of class numbers [N] under each row of clip counts [n_draws, N]; a class that is never predicted counts as 0.
 
-    Clips without a label, whose number is below 0, are left out.
+    As scikit-learn's f1_score, by one matrix product instead of a call per draw. Clips without a label, whose number is
+    below 0, are left out.
     """
-    return float(_resampled_f1(truth, prediction, np.ones((1, len(truth))), average)[0])
+    known = truth >= 0
+    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
+    n_classes = int(max(truth.max(), prediction.max())) + 1
+    is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
+    hits, support, predicted = draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted
+    if average == "micro":
+        return hits.sum(axis=1) / support.sum(axis=1)
+    per_class = 2 * hits / np.maximum(support + predicted, 1)
+    return (per_class * support).sum(axis=1) / support.sum(axis=1)
 
 
 def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
@@ -34,7 +43,8 @@ def jrbm(emotion_f1: np.ndarray, intent_f1: np.ndarray) -> np.ndarray:
 
 def joint_score(truth: ByTask, prediction: ByTask, average: str) -> dict[str, float]:
     """E, I and JRBM of class numbers."""
-    e, i = (f1(truth[task], prediction[task], average) for task in ("emotion", "intent"))
+    once = np.ones((1, len(truth["emotion"])))
+    e, i = (float(f1(truth[task], prediction[task], once, average)[0]) for task in ("emotion", "intent"))
     return {"E": e, "I": i, "JRBM": float(jrbm(e, i))}
 
 
@@ -49,6 +59,32 @@ def per_class(truth: np.ndarray, prediction: np.ndarray, n_classes: int) -> pd.D
     return pd.DataFrame(dict(zip(("precision", "recall", "F1", "support"), columns, strict=True)))
 
 
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities [N, K] with their logarithms divided by the temperature.
+
+    Temperature scaling: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+    """
+    from scipy.special import softmax
+
+    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
+
+
+def log_losses(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> np.ndarray:
+    """The log-loss [N] of each row of probabilities [N, K] with labels [N], after the temperature; lower is better."""
+    calibrated = calibrate(probabilities, temperature)
+    return -np.log(np.maximum(calibrated[np.arange(len(labels)), labels], 1e-12))
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature [0.1, 10] with the least log-loss on probabilities [N, K] of held-out rows with labels [N]."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        return log_losses(probabilities, labels, np.exp(log_temperature)).mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded").x))
+
+
 def bootstrap(
     truth: ByTask, predictions: Sequence[ByTask], average: str, units: Units, losses: Sequence = (), n_draws: int = 1000
 ) -> dict[str, np.ndarray]:
@@ -61,7 +97,7 @@ def bootstrap(
     """
     draws = units.draw(n_draws, 0)
     e, i = (
-        np.stack([_resampled_f1(truth[task], prediction[task], draws, average) for prediction in predictions])
+        np.stack([f1(truth[task], prediction[task], draws, average) for prediction in predictions])
         for task in ("emotion", "intent")
     )
     drawn = {"E": e, "I": i, "JRBM": jrbm(e, i)}
@@ -79,16 +115,16 @@ def variance(draws: np.ndarray, units: Units) -> float:
     return float(np.var(draws, ddof=1)) * units.n / (units.n - 1) if units.n > 1 else float("nan")
 
 
-def interval(estimate: float, draws: np.ndarray, units: Units, level: float = 0.95) -> tuple[float, float]:
-    """The interval of an estimate from its bootstrap draws; see `variance` and `t_interval`.
+def interval(estimate: float, draws: np.ndarray, units: Units) -> tuple[float, float]:
+    """The 95 % interval of an estimate from its bootstrap draws; see `variance` and `t_interval`.
 
     Not the quantiles of the draws, which say too little of a handful of speakers (Hesterberg 2015, What teachers should
     know about the bootstrap, The American Statistician 69, 371-386).
     """
-    return t_interval(estimate, np.sqrt(variance(draws, units)), units.n - 1, level)
+    return t_interval(estimate, np.sqrt(variance(draws, units)), units.n - 1)
 
 
-def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0.95) -> tuple[float, float]:
+def t_interval(estimate: float, deviation: float, freedom: int) -> tuple[float, float]:
     """The estimate -/+ its standard deviation times Student's t with `freedom` degrees of freedom.
 
     NaN with fewer than two: between two speakers, it would reach from below 0 to above 1.
@@ -97,18 +133,5 @@ def t_interval(estimate: float, deviation: float, freedom: int, level: float = 0
         return float("nan"), float("nan")
     from scipy.special import stdtrit  # takes less time than scipy.stats
 
-    half = float(stdtrit(freedom, (1 + level) / 2)) * deviation
+    half = float(stdtrit(freedom, 0.975)) * deviation
     return estimate - half, estimate + half
-
-
-def _resampled_f1(truth: np.ndarray, prediction: np.ndarray, draws: np.ndarray, average: str) -> np.ndarray:
-    """F1 under each row of clip counts [n_draws, N]: one matrix product instead of a scikit-learn call per draw."""
-    known = truth >= 0
-    truth, prediction, draws = truth[known], prediction[known], draws[:, known]
-    n_classes = int(max(truth.max(), prediction.max())) + 1
-    is_true, is_predicted = np.eye(n_classes)[truth], np.eye(n_classes)[prediction]  # [N, K]
-    hits, support, predicted = draws @ (is_true * is_predicted), draws @ is_true, draws @ is_predicted
-    if average == "micro":
-        return hits.sum(axis=1) / support.sum(axis=1)
-    per_class = 2 * hits / np.maximum(support + predicted, 1)
-    return (per_class * support).sum(axis=1) / support.sum(axis=1)

@@ -26,15 +26,15 @@ AVERAGES = ("weighted", "micro")
 class Scored:
     """Some submissions for the same clips, beside the truth.
 
-    truth[task], predicted[k][task]: class numbers [N] in `labels`, UNKNOWN where the truth has none; units: what
-    intervals resample; n_rows: of the truth, whether scored or not.
+    clips: the table of true labels, see `read_truth`, whether scored or not; truth[task], predicted[k][task]: class
+    numbers [N] in `labels`, UNKNOWN where the truth has none; units: what intervals resample.
     """
 
+    clips: pd.DataFrame
     labels: LabelSet
     truth: dict[str, np.ndarray]
     predicted: list[dict[str, np.ndarray]]
     units: Units
-    n_rows: int
 
 
 def read(path: Path, submissions: Sequence[Path]) -> Scored:
@@ -43,7 +43,7 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
     Scored are the clips that a column `part` says are of the test part, and all of these must be predicted; where it
     says of none, those that the first submission names. Raises ConfigError with every problem of all files.
     """
-    clips = _read_truth(path)
+    clips = read_truth(path)
     is_official = all({*clips[task]} <= {*OFFICIAL[task], ""} for task in TASKS)
     allowed = OFFICIAL if is_official else LabelSet((), ())
     tested = list(clips.name[clips.part.str.casefold().str.startswith("test")])
@@ -66,10 +66,10 @@ def read(path: Path, submissions: Sequence[Path]) -> Scored:
     new = {task: sorted({label for one in predicted for label in one[task]} - {*known[task]}) for task in TASKS}
     labels = LabelSet(**{task: (*known[task], *new[task]) for task in TASKS})
     numbers = [{task: labels.encode(task, one[task]) for task in TASKS} for one in (scored, *predicted)]
-    return Scored(labels, numbers[0], numbers[1:], units_of(scored, "auto"), len(clips))
+    return Scored(clips, labels, numbers[0], numbers[1:], units_of(scored, "auto"))
 
 
-def _read_truth(path: Path) -> pd.DataFrame:
+def read_truth(path: Path) -> pd.DataFrame:
     """Columns name, emotion, intent (cleaned, "" where there is none), speaker, dialogue, part ("" where not told)."""
     clips = read_alone(path, ("name", *TASKS))
     for task in TASKS:
@@ -117,20 +117,20 @@ def classes(scored: Scored) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def pool_precision(path: Path, truth: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+def pool_precision(path: Path, truth: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """How many of the accepted pseudo-labels in a file of step 06 are right, of the clips whose labels are known.
 
-    Returns a row per task (accepted: labels a fold; precision, low, high: the share of them that is right, over all
-    folds, and its 95 % interval), a row per task and predicted class, and what the interval is over. Raises ConfigError
-    where there is nothing to compare, and Damaged where the file is none of step 06.
+    truth: see `read_truth`. Returns a row per task (accepted: labels a fold; precision, low, high: the share of them
+    that is right, over all folds, and its 95 % interval), a row per task and predicted class, and what the interval is
+    over. Raises ConfigError where there is nothing to compare, and Damaged where the file is none of step 06.
     """
-    where = "step 06 writes work/<run>/pseudo/<fingerprint>/pseudo_labels.csv"
-    require(path.is_file(), f"--pseudo: no file {path}; {where}")
+    where = "work/<run>/pseudo/<fingerprint>/pseudo_labels.csv"
+    require(path.is_file(), f"--pseudo: no file {path}; step 06 writes {where}")
     with files.reading(path):
         types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **{f"{t}_accepted": bool for t in TASKS}}
         labelled = pd.read_csv(path, dtype=types, keep_default_na=False)[list(types)]
-    labelled = labelled.merge(_read_truth(truth), on="name", suffixes=("", "_true"))
-    require(len(labelled) > 0, f"{path.name}: none of its clips is in {truth.name}; nothing can be compared")
+    labelled = labelled.merge(truth, on="name", suffixes=("", "_true"))
+    require(len(labelled) > 0, f"{path.name}: none of its clips is in the table of true labels")
     clips, n_folds = labelled.drop_duplicates("name").reset_index(drop=True), labelled.fold.nunique()
     units, tasks, by_class = units_of(clips, "auto"), [], []
     draws = units.draw(1000, 0)  # [draws, clips]
@@ -142,8 +142,7 @@ def pool_precision(path: Path, truth: Path) -> tuple[pd.DataFrame, pd.DataFrame,
             drawn = (draws @ by_clip["sum"].to_numpy()) / (draws @ by_clip["size"].to_numpy())
         low, high = interval(rows.right.mean(), drawn[~np.isnan(drawn)], units) if len(rows) else (np.nan, np.nan)
         tasks.append([task, len(rows) / n_folds, rows.right.mean(), low, high])
-        of_class = rows.groupby(task).right.agg(["size", "mean"]).rename_axis("class").reset_index()
-        by_class.append(of_class.assign(task=task, accepted=of_class["size"] / n_folds))
-    classes = pd.concat(by_class, ignore_index=True).rename(columns={"mean": "precision"})
-    table = pd.DataFrame(tasks, columns=["task", "accepted", "precision", "low", "high"])
-    return table, classes[["task", "class", "accepted", "precision"]], units.what
+        of_class = rows.groupby(task).right.agg(accepted="size", precision="mean").rename_axis("class").reset_index()
+        by_class.append(of_class.assign(task=task, accepted=of_class.accepted / n_folds))
+    classes = pd.concat(by_class, ignore_index=True)[["task", "class", "accepted", "precision"]]
+    return pd.DataFrame(tasks, columns=["task", "accepted", "precision", "low", "high"]), classes, units.what

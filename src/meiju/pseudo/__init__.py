@@ -1,1 +1,1 @@
-"""Gates of pseudo-labels, and which models may label which fold. A new gate: `fit_gates` in gates.py."""
+"""Gates of pseudo-labels, and which models may label which fold. A new gate: `fit_gate` in teachers.py."""

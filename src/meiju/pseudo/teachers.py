@@ -1,29 +1,41 @@
-"""Which members teach which fold, and what they may know: how pseudo-labels are kept free of leaks.
+"""Pseudo-labels: what the second stage learns from predictions on the unlabelled pool, kept free of leaks.
+
+By default (--pseudo.gate soft) that is the whole pool, with the teachers' probabilities as targets, calibrated by a
+temperature. The paper accepts, for each task by itself, the likeliest class where the networks' own softmax is above
+0.99 (arXiv 2501.06215): the gate `paper`.
 
 The teachers of fold k are the stage-1 members that held fold k out. How far to trust them is measured on the other
 folds' rows, each scored by members that held out both its own fold and fold k. So nothing about fold k's held-out rows
-reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit.
+reaches its pseudo-labels: shuffling their labels leaves them as they are, bit for bit. One set of pseudo-labels made by
+all folds' models would lift cross-validation and nothing else.
 """
 
-from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from meiju.config import Config
+from meiju.config import Config, PseudoConfig
 from meiju.data.corpus import Corpus
-from meiju.data.labels import TASKS
+from meiju.data.labels import TASKS, LabelSet, probability_column
 from meiju.evaluation import ensemble
 from meiju.evaluation.ensemble import Probabilities
-from meiju.pseudo.gates import Gate, fit_gates, label_fold
+from meiju.evaluation.metrics import calibrate, fit_temperature
 from meiju.training import members
 from meiju.training.members import Member
 from meiju.utils import files
 
 LABELLED_PER_PSEUDO = 20  # below one pseudo-label for so many labelled clips, stage 2 is stage 1 over again
-GATE = [field.name for field in fields(Gate)]
 CONFIDENCES = [f"{task}_confidence" for task in TASKS]
+
+
+class Gate(NamedTuple):
+    """What a prediction of one task must pass: `threshold` on the confidence after `temperature`."""
+
+    temperature: float
+    threshold: float
+    precision: float  # of the held-out rows that pass; NaN if none of them does
 
 
 class LeakError(AssertionError):
@@ -31,7 +43,7 @@ class LeakError(AssertionError):
 
 
 def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pseudo-labels of all folds (see `meiju.pseudo.gates.label_fold`, with a column fold), and the gates they passed.
+    """Pseudo-labels of all folds (see `label_fold`, with a column fold), and the gates they passed.
 
     The teachers are the stage-1 members in `folder`; the gates are fitted on the predictions of calibration models.
     Raises LeakError where a member has trained on its fold.
@@ -42,11 +54,43 @@ def label_pool(config: Config, corpus: Corpus, folds: pd.DataFrame, folder: Path
         rows, predicted = calibration_out_of_fold(config, folds, folder, fold)
         labelled = rows.merge(corpus.part("training"), on="name", validate="one_to_one")
         truth = {task: corpus.labels.encode(task, labelled[task]) for task in TASKS}
-        by_task = fit_gates(config.pseudo, predicted, truth)
+        by_task = {task: fit_gate(config.pseudo, predicted[task], truth[task]) for task in TASKS}
         probabilities = ensemble.mean_over(folder, teachers, list(pool))
         tables.append(label_fold(pool, probabilities, by_task, corpus.labels).assign(fold=fold))
-        gates += [{"fold": fold, "task": task, **vars(gate)} for task, gate in by_task.items()]
+        gates += [{"fold": fold, "task": task, **gate._asdict()} for task, gate in by_task.items()]
     return pd.concat(tables, ignore_index=True), pd.DataFrame(gates)
+
+
+def fit_gate(config: PseudoConfig, probabilities: np.ndarray, labels: np.ndarray) -> Gate:
+    """The gate of a task, from probabilities [N, K] by calibration models of rows they never saw, with labels [N].
+
+    The paper takes confidences as they come; otherwise the temperature suits these rows, and everything passes.
+    """
+    paper = config.gate == "paper"
+    temperature = 1.0 if paper else fit_temperature(probabilities, labels)
+    calibrated = calibrate(probabilities, temperature)
+    threshold = config.threshold if paper else 0.0
+    correct = (calibrated.argmax(axis=1) == labels)[calibrated.max(axis=1) >= threshold]
+    return Gate(temperature, threshold, float(correct.mean()) if len(correct) else float("nan"))
+
+
+def label_fold(
+    names: np.ndarray, probabilities: Probabilities, gates: dict[str, Gate], labels: LabelSet
+) -> pd.DataFrame:
+    """Pseudo-labels of one fold: by task its label, confidence, whether it is accepted, and each class' probability.
+
+    names [N] and probabilities are the teachers' on the pool; the confidence is calibrated.
+    """
+    table = pd.DataFrame({"name": names})
+    for task in TASKS:
+        calibrated = calibrate(probabilities[task], gates[task].temperature)
+        confidence = calibrated.max(axis=1)
+        table[task] = labels.decode(task, calibrated.argmax(axis=1))
+        table[f"{task}_confidence"] = confidence.round(6)
+        table[f"{task}_accepted"] = confidence >= gates[task].threshold
+        for k, label in enumerate(labels[task]):
+            table[probability_column(task, label)] = calibrated[:, k].round(6)
+    return table
 
 
 def calibration_out_of_fold(
@@ -74,7 +118,7 @@ def write(folder: Path, table: pd.DataFrame, gates: pd.DataFrame) -> list[Path]:
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read what `write` wrote. Raises Damaged where it is not whole."""
-    types = {"fold": int, "task": str, **dict.fromkeys(GATE, float)}
+    types = {"fold": int, "task": str, **dict.fromkeys(Gate._fields, float)}
     with files.reading(folder / "gates.csv"):
         gates = pd.read_csv(folder / "gates.csv", dtype=types)[list(types)]
     types = {"name": str, "fold": int, **dict.fromkeys(TASKS, str), **dict.fromkeys(CONFIDENCES, float)}
@@ -116,7 +160,7 @@ def describe(table: pd.DataFrame, gates: pd.DataFrame, corpus: Corpus) -> str:
     lines = [f"pseudo-labels of {len(table) // n_folds} unlabelled clips, mean over {n_folds} folds"]
     training = corpus.part("training")
     for task in TASKS:
-        kept, mean = table[table[f"{task}_accepted"]], gates[gates.task == task][GATE].mean()
+        kept, mean = table[table[f"{task}_accepted"]], gates[gates.task == task][list(Gate._fields)].mean()
         right = "none passes" if np.isnan(mean.precision) else f"{mean.precision:.3f} of those that pass are right"
         lines.append(
             f"{task}: {len(kept) / n_folds:.0f} accepted, at a confidence of {mean.threshold:.3f} or more (temperature "

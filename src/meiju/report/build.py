@@ -11,8 +11,7 @@ from meiju.data import folds
 from meiju.data.corpus import PARTS
 from meiju.data.labels import TASKS
 from meiju.evaluation import scores
-from meiju.evaluation.calibration import calibrate, fit_temperature
-from meiju.evaluation.metrics import per_class
+from meiju.evaluation.metrics import calibrate, fit_temperature, per_class
 from meiju.evaluation.scores import ALL_HEADS, AND_SEEDS, OUT_OF_FOLD, VALIDATION, Stage
 from meiju.pseudo import teachers
 from meiju.report import figures, page
@@ -30,21 +29,17 @@ def write(run: Run) -> None:
     out, stages = run.folder("report"), pipeline.read_stages(run)
     errors = wrong_clips(run, pipeline.submitted(run, stages))
     files.write_text(out / "errors.csv", spreadsheets.as_csv(errors, float_format="%.5f"))
-    files.write_text(out / "report.html", render(run, build(run, stages, errors, *teachers.read(run.result("pseudo")))))
-    run.finish("report", [out / "errors.csv", out / "report.html"])
-
-
-def render(run: Run, sections: list[Section]) -> str:
-    """The report as one HTML page."""
+    sections = build(run, stages, errors, *teachers.read(run.result("pseudo")))
     config, sizes = run.config, run.corpus.clips.part.value_counts()
     counts = ", ".join(f"{sizes.get(part, 0)} {part}" for part in PARTS)
     members = f"{config.folds} folds, heads {', '.join(map(str, config.model.heads))}, seeds: {config.train.seeds}"
     intro = [f"Clips: {counts}. Streams: {', '.join(config.streams)}. Members: {members}."]
     if sample_corpus.is_sample(config.corpus.root):
         intro.insert(0, "This is the made-up sample corpus: its scores say nothing about the challenge.")
-    made_with = {package: version(package) for package in log.PACKAGES}
-    title = f"Emotion and intent: run {config.run}"
-    return page.render(title=title, intro=intro, sections=sections, made_with=made_with)
+    title, made_with = f"Emotion and intent: run {config.run}", {package: version(package) for package in log.PACKAGES}
+    html = page.render(title=title, intro=intro, sections=sections, made_with=made_with)
+    files.write_text(out / "report.html", html)
+    run.finish("report", [out / "errors.csv", out / "report.html"])
 
 
 def build(
@@ -57,15 +52,19 @@ def build(
     submitted = pipeline.submitted(run, stages)
     settings = pd.json_normalize(as_settings(run.config)).iloc[0].astype(str)
     settings = settings.rename_axis("setting").reset_index(name="value")
+    held_out = f"Scores of {submitted.name} on the training clips that each fold holds out, all head counts together."
+    by_fold = pd.DataFrame(scores.scores_by_fold(submitted.together[OUT_OF_FOLD]))
+    by_logs = "The last run of each step, and the most memory of its main process, by the logs in work/."
+    costs = log.costs(run.config.work / "log")
     return [
         _scores(run, stages, submitted.name),
         _gain(run, stages, teachers.too_few(pseudo, len(run.folds), run.config.folds)),
         _classes(run, submitted),
-        _folds(run, submitted),
+        Section("Folds", [], [Table("Scores by fold", held_out, by_fold)]),
         _errors(errors, submitted.name),
         _pseudo_labels(run, pseudo, gates),
-        _confidence(run, stages[0]),
-        _costs(run),
+        _confidence(stages[0]),
+        Section("Run time", [], [Table("Time by step", by_logs, costs, {"seconds": "{:.1f}"})]),
         Section("Settings", [], [Table("All settings", "As the command line names them.", settings)]),
     ]
 
@@ -77,14 +76,14 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     predicted class over the members, 0 to 1), sentence.
     """
     sentences = run.transcribed().set_index("name").sentence
-    names = {OUT_OF_FOLD: list(run.folds.name), VALIDATION: list(run.corpus.part("validation").name)}
     tables = []
-    for part, truth, fold in scores.parts(run.corpus, run.folds):
+    for name, system in stage.together.items():
+        part = system.part
         for task in TASKS:
-            probabilities = stage.system(part).probabilities[task]
-            table = pd.DataFrame({"task": task, "name": names[part], "part": part})
-            table["fold"] = pd.array([pd.NA] * len(table) if fold is None else fold, dtype="Int64")
-            table["true"] = run.corpus.labels.decode(task, truth[task])
+            probabilities = system.probabilities[task]
+            table = pd.DataFrame({"task": task, "name": part.names, "part": name})
+            table["fold"] = pd.array([pd.NA] * len(table) if part.fold is None else part.fold, dtype="Int64")
+            table["true"] = run.corpus.labels.decode(task, part.truth[task])
             table["predicted"] = run.corpus.labels.decode(task, probabilities.argmax(axis=1))
             table["confidence"] = probabilities.max(axis=1)
             table["sentence"] = sentences.reindex(table.name).to_numpy()
@@ -93,10 +92,9 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
 
 
 def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
-    table = scores.table(stages, run.config, run.corpus, run.folds)
-    shown = scores.summary(table, run.config, run.corpus, run.folds)
-    shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
-    has_validation = VALIDATION in set(table.part)
+    table = scores.table(stages)
+    shown = scores.summary(stages, run.corpus.labels).sort_values("part", kind="stable", ignore_index=True)
+    has_validation = VALIDATION in stages[0].together
     untouched = "Nothing was trained, calibrated or chosen on Validation."
     forecast = " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by))
     text = [
@@ -124,7 +122,7 @@ def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
 def _gain(run: Run, stages: list[Stage], too_few: str) -> Section:
     if too_few:  # the difference of two first stages is no gain
         return Section("What stage 2 gains", [too_few])
-    found = scores.gains(*stages, run.config, run.corpus, run.folds)
+    found = scores.gains(*stages)
     beyond = [scores.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
     covers = (
         "With one seed nothing tells how far another random start would have led: a gain of this size may be chance "
@@ -149,27 +147,19 @@ def _classes(run: Run, stage: Stage) -> Section:
     labels, items = run.corpus.labels, []
     for task in TASKS:
         found = []
-        for part, truth, _ in scores.parts(run.corpus, run.folds):
-            predicted = stage.system(part).predicted[task]
-            table = per_class(truth[task], predicted, len(labels[task]))
+        for part, system in stage.together.items():
+            truth, predicted = system.part.truth[task], system.predicted[task]
+            table = per_class(truth, predicted, len(labels[task]))
             found.append(table.assign(part=part, **{task: labels[task]}))
             if part == OUT_OF_FOLD:
-                named = [labels.decode(task, numbers) for numbers in (truth[task], predicted)]
                 title = f"Out-of-fold {task}, {stage.name}"
-                figure = figures.confusion(*named, labels[task], title=title, task=task)
+                figure = figures.confusion(truth, predicted, labels[task], title=title, task=task)
         frame = pd.concat(found)[[task, "part", "support", "precision", "recall", "F1"]]
         formats = dict.fromkeys(("precision", "recall", "F1"), SHORT)
         items.append(Table(f"F1 of each {task}", f"{stage.name.capitalize()} by true {task}.", frame, formats))
         caption = "Colour: share of the true class's clips in %. Numbers: clips."
         items.append(Picture(f"Confusion of {task}", caption, figures.to_data_uri(figure)))
     return Section("Classes", [], items)
-
-
-def _folds(run: Run, stage: Stage) -> Section:
-    _, truth, fold = next(scores.parts(run.corpus, run.folds))
-    rows = scores.scores_by_fold(truth, stage.system(OUT_OF_FOLD), fold, run.config.corpus.average)
-    caption = f"Scores of {stage.name} on the training clips that each fold holds out, all head counts together."
-    return Section("Folds", [], [Table("Scores by fold", caption, pd.DataFrame(rows))])
 
 
 def _errors(errors: pd.DataFrame, stage: str) -> Section:
@@ -207,12 +197,12 @@ def _pseudo_labels(run: Run, pseudo: pd.DataFrame, gates: pd.DataFrame) -> Secti
     return Section("Pseudo-labels", text, [table, Picture("Accepted pairs", caption, figures.to_data_uri(drawn))])
 
 
-def _confidence(run: Run, stage: Stage) -> Section:
+def _confidence(stage: Stage) -> Section:
     """Whether out-of-fold confidence can be believed, before and after a temperature that the other folds suit."""
-    _, truth, fold = next(scores.parts(run.corpus, run.folds))
-    items = []
+    system, items = stage.together[OUT_OF_FOLD], []
+    truth, fold = system.part.truth, system.part.fold
     for task in TASKS:
-        before = stage.system(OUT_OF_FOLD).probabilities[task]
+        before = system.probabilities[task]
         after = np.empty_like(before)
         for k in np.unique(fold):
             own = fold == k
@@ -224,9 +214,3 @@ def _confidence(run: Run, stage: Stage) -> Section:
         caption += "and after the temperature. On the line, confidence is what it says."
         items.append(Picture(f"Confidence of {task}", caption, figures.to_data_uri(drawn)))
     return Section("Confidence", [], items)
-
-
-def _costs(run: Run) -> Section:
-    caption = "The last run of each step, and the most memory of its main process, by the logs in work/."
-    table = Table("Time by step", caption, log.costs(run.config.work / "log"), {"seconds": "{:.1f}"})
-    return Section("Run time", [], [table])

@@ -52,22 +52,19 @@ def style():
 
 
 @style()
-def confusion(
-    truth: Sequence[str], prediction: Sequence[str], classes: Sequence[str], *, title: str, task: str = "class"
-) -> Figure:
+def confusion(truth: np.ndarray, prediction: np.ndarray, classes: Sequence[str], *, title: str, task: str) -> Figure:
     """How the clips of each true class were predicted: shade in % of the row, number of clips in the cell.
 
-    truth, prediction: the label name of each clip, (N,). task: what the axes call a class, such as "emotion".
+    truth, prediction: the class number of each clip, (N,). task: what the axes call a class, such as "emotion".
     """
-    counts = confusion_matrix(truth, prediction, labels=list(classes))
+    size, names = len(classes), [readable(name) for name in classes]
+    counts = confusion_matrix(truth, prediction, labels=range(size))
     per_class = counts.sum(axis=1, keepdims=True)
-    size = len(classes)
     figure = _figure(max(WIDTH, 2.6 + 0.46 * size), 1.9 + max(1.6, 0.4 * size), title)
     axes = figure.subplots()
-    names = readable(classes)
     rows = [f"{name}  ({clips})" for name, clips in zip(names, per_class[:, 0], strict=True)]
-    bar = {"label": "% of the true class's clips", "orientation": "vertical"}
-    _heatmap(axes, 100 * counts / np.maximum(per_class, 1), counts, rows, names, Normalize(0, 100), bar)
+    shade, bar = 100 * counts / np.maximum(per_class, 1), {"label": "% of the true class's clips"}
+    _heatmap(axes, shade, pd.DataFrame(counts, rows, names), Normalize(0, 100), bar)
     axes.set(xlabel=f"predicted {task}", ylabel=f"true {task} (clips)")
     return figure
 
@@ -82,11 +79,11 @@ def accepted_pairs(accepted: pd.DataFrame, training: pd.DataFrame, *, title: str
     unseen = training.to_numpy() == 0
     panels = {"training labels": training, "accepted pseudo-labels": accepted}
     for axes, (name, table) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
-        counts = table.to_numpy(dtype=int)
+        counts, named = table.to_numpy(dtype=int), table.rename(index=readable, columns=readable)
         # Each panel has its own scale: the pool is often many times as large as the training part.
         scale = Normalize(0, max(counts.max(initial=0), 1))
         bar = {"label": "clips", "orientation": "horizontal"}
-        _heatmap(axes, counts, counts, readable(table.index), readable(table.columns), scale, bar)
+        _heatmap(axes, counts, named, scale, bar)
         for row, column in np.argwhere(unseen):
             corner = (column - 0.5, row - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor=HATCH, linewidth=0))
@@ -152,9 +149,9 @@ def to_data_uri(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(to_png(figure)).decode("ascii")
 
 
-def readable(names: Sequence[str]) -> list[str]:
-    """Label names as a figure has room for them."""
-    return [textwrap.shorten(name, LABEL_WIDTH, placeholder="…") for name in names]
+def readable(label: str) -> str:
+    """A label as a figure has room for it."""
+    return textwrap.shorten(label, LABEL_WIDTH, placeholder="…")
 
 
 def _figure(width: float, height: float, title: str) -> Figure:
@@ -164,16 +161,9 @@ def _figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def _heatmap(
-    axes: Axes,
-    shade: np.ndarray,
-    counts: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    scale: Normalize,
-    bar: dict[str, str],
-) -> None:
-    """Draw `shade` (R, C) as colours with `counts` (R, C) in the cells, zeros left out; bar: what its scale says."""
+def _heatmap(axes: Axes, shade: np.ndarray, table: pd.DataFrame, scale: Normalize, bar: dict[str, str]) -> None:
+    """Draw `shade` (R, C) as colours with the counts of a table in the cells, but for zeros; bar: its text."""
+    counts, rows, columns = table.to_numpy(dtype=int), table.index, table.columns
     image = axes.imshow(shade, cmap=SHADES, norm=scale, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import jinja2
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from meiju.evaluation.metrics import SCORES
 
@@ -29,7 +29,7 @@ class Table:
     @property
     def numeric(self) -> list[bool]:
         """Which columns are set flush right."""
-        return [is_numeric_dtype(column) and not is_bool_dtype(column) for _, column in self.frame.items()]
+        return [is_numeric_dtype(column) for _, column in self.frame.items()]
 
     @property
     def rows(self) -> list[list[str]]:
@@ -83,10 +83,9 @@ def explain(scores: pd.DataFrame) -> str:
 def score_frame(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores as they are shown: stage, system, part, clips, E, I, JRBM, log-loss, half their intervals, fold sd."""
     halves = {f"{name} ±": (scores[f"{name}_high"] - scores[f"{name}_low"]) / 2 for name in ("JRBM", "log_loss")}
-    table = scores.assign(**halves).astype({"fold_std": float})
     columns = ["stage", "system", "part", "n_clips", *SCORES, "JRBM ±", "log_loss", "log_loss ±", "fold_std"]
     heads = {"n_clips": "clips", "log_loss": "log-loss", "log_loss ±": "log-loss ±", "fold_std": "fold sd"}
-    return table[columns].rename(columns=heads).reset_index(drop=True)
+    return scores.assign(**halves)[columns].rename(columns=heads).reset_index(drop=True)
 
 
 def render(*, title: str, intro: Sequence[str], sections: Sequence[Section], made_with: dict[str, str]) -> str:

@@ -166,9 +166,8 @@ def find_run(run: str, home: Path) -> Path:
 
 def _identities(config: Config) -> dict[str, dict]:
     """What the pretrained models are that a run uses as they are; one that is no longer at hand is left out."""
-    kind, _, restorer = config.punctuation.partition(":")
-    used = [name.removeprefix("hf:") for name in config.encoders.values() if name.startswith("hf:")]
-    used += [restorer] if kind == "hf" else []
+    names = [*config.encoders.values(), config.punctuation]
+    used = [name.removeprefix("hf:") for name in names if name.startswith("hf:")]
     used += [config.speech.model] if config.speech.model != "none" else []
     return {model: hub.identity(model) for model in used if hub.is_at_hand(model)}
 

@@ -1,7 +1,6 @@
 """What is asked of a run: clips named one by one or by their folder, and their sentences."""
 
 from collections.abc import Sequence
-from itertools import filterfalse
 from pathlib import Path
 
 from meiju.config import require
@@ -87,10 +86,9 @@ def _files(place: Path, problems: dict[str, str], remarks: list[str]) -> list[Pa
         return [place]
     tree = walk(place)
     remarks += [f"passed over: {path} ({why}; make it readable)" for path, why in tree.closed.items()]
-    media, others = filter(_is_media, tree.files), list(filterfalse(_is_media, tree.files))
-    if others:
+    if others := [path for path in tree.files if not _is_media(path)]:
         remarks.append(f"passed over in {place}: {describe_endings(others, below=place)}")
-    found = without_sound_beside_video(media)
+    found = without_sound_beside_video(filter(_is_media, tree.files))
     if not found:
         problems[str(place)] = f"the folder holds no clips; known endings are {KNOWN}"
     return found

@@ -27,7 +27,7 @@ def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> l
         records.append(
             {
                 "clip": clip,
-                **{task: prediction.label(task) or None for task in TASKS},
+                **{task: max(by_task[task], key=by_task[task].get, default=None) for task in TASKS},
                 "probabilities": {task: {label: round(p, 6) for label, p in by_task[task].items()} for task in TASKS},
                 "streams": list(prediction.streams),
                 "missing": prediction.missing,
@@ -51,11 +51,10 @@ def as_csv(records: Sequence[dict]) -> str:
     rows = []
     for record in records:
         probabilities = {f"{task}_{label}": p for task in TASKS for label, p in record["probabilities"][task].items()}
-        cells = {"streams": "+".join(record["streams"])}
-        cells |= {key: _by_stream(record[key]) for key in ("missing", "notes")}
-        cells |= {key: record[key] for key in ("sentence", "transcribed", "problem")}
-        rows.append({key: record[key] for key in ("clip", *TASKS)} | cells | probabilities)
-    return spreadsheets.as_csv(pd.DataFrame(rows))
+        texts = {"streams": "+".join(record["streams"])}
+        texts |= {key: _by_stream(record[key]) for key in ("missing", "notes")}
+        rows.append(record | texts | probabilities)
+    return spreadsheets.as_csv(pd.DataFrame(rows).drop(columns="probabilities"))
 
 
 def as_table(records: Sequence[dict]) -> str:

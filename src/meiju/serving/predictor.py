@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from meiju.config import ConfigError
+from meiju.config import ConfigError, require
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
 from meiju.features import frame_store, material
@@ -51,11 +51,6 @@ class Prediction:
     missing: dict[str, str]
     transcribed: bool = False
     notes: dict[str, str] = field(default_factory=dict)
-
-    def label(self, task: str) -> str:
-        """The likeliest label, or "" where there is no prediction."""
-        predicted = self.probabilities[task]
-        return max(predicted, key=predicted.get) if predicted else ""
 
     @property
     def problem(self) -> str:
@@ -106,8 +101,8 @@ class Predictor:
                 raise ConfigError(f"the weights in {folder} cannot be loaded: {error}") from None
         network = next(iter(self._members.values()))
         classes = {task: len(self.labels[task]) for task in TASKS}
-        if network.spec.classes != classes:
-            raise ConfigError(f"model.json lists {classes} labels, but its weights are of {network.spec.classes}")
+        same = network.spec.classes == classes
+        require(same, f"model.json lists {classes} labels, but its weights are of {network.spec.classes}")
         self._widths = network.spec.streams
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:

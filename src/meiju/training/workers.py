@@ -33,7 +33,7 @@ class StageData:
     """What all members of a stage share.
 
     clips: names, parts and labels of all clips, sorted by name; folds: name, fold; pseudo: pseudo-labels (see
-    meiju.pseudo.gates) or None in stage 1; stores: the folder of each stream's store;
+    meiju.pseudo.teachers) or None in stage 1; stores: the folder of each stream's store;
     start: the folder of members whose weights are started from, or None.
     """
 
