@@ -1,7 +1,6 @@
 """Follows the main face of a clip over its pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,26 +11,15 @@ REACH = 1.0  # distance that a face may move from one picture to the next, relat
 GROWTH = 2.0  # factor by which its side may change
 
 
-@dataclass(frozen=True)
-class Track:
-    """A face in each of T pictures, and found [T]: whether the detector saw it there.
-
-    Where it did not, the face lies between those before and after.
-    """
-
-    faces: list[Face]
-    found: np.ndarray
-
-
-def follow_main_face(detected: Sequence[Sequence[Face]]) -> Track | None:
-    """The main face among those detected in each picture of a clip; None if there is none.
+def follow_main_face(detected: Sequence[Sequence[Face]]) -> list[Face]:
+    """The main face of a clip in each picture, of those detected there; none at all if nobody has one.
 
     That is the face with the largest sum of sides, weighted by scores, over all pictures: somebody else may be larger
-    in some of them.
+    in some of them. Where it was not detected, it lies between those before and after, with a score of 0.
     """
     tracks = [t for t in _link(detected) if max(face.score for face in t.values()) >= BELIEVED]
     if not tracks:
-        return None
+        return []
     main = max(tracks, key=lambda track: sum(face.side * face.score for face in track.values()))
     return _smooth(main, len(detected))
 
@@ -58,7 +46,7 @@ def _distance(a: Face, b: Face) -> float:
     return float(np.linalg.norm(a.centre - b.centre) / large) if large <= GROWTH * small else np.inf
 
 
-def _smooth(track: dict[int, Face], n_pictures: int) -> Track:
+def _smooth(track: dict[int, Face], n_pictures: int) -> list[Face]:
     """A face for each picture, in gaps between its neighbours in time.
 
     Side and angle are averaged with the neighbours (weights 1, 2, 1). The centre is not: a head that nods moves from
@@ -71,5 +59,4 @@ def _smooth(track: dict[int, Face], n_pictures: int) -> Track:
     padded = np.pad(dense[:, 2:], ((1, 1), (0, 0)), mode="edge")
     dense[:, 2:] = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     scores = [track[k].score if k in track else 0.0 for k in range(n_pictures)]
-    faces = [Face(row[:2], float(np.exp(row[2])), float(row[3]), s) for row, s in zip(dense, scores, strict=True)]
-    return Track(faces, np.isin(np.arange(n_pictures), numbers))
+    return [Face(row[:2], float(np.exp(row[2])), float(row[3]), s) for row, s in zip(dense, scores, strict=True)]
