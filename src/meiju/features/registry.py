@@ -40,18 +40,19 @@ def make_encoder(name: str, config: Config) -> Encoder:
 
 
 def _pretrained(config: Config, model: str) -> Encoder:
-    """The configuration of a pretrained model says what it encodes."""
+    """What a pretrained model encodes is known by its tasks in transformers."""
     import transformers
 
-    from meiju.features.pretrained import modality_of
     from meiju.features.pretrained_audio import PretrainedAudio
     from meiju.features.pretrained_text import PretrainedText
     from meiju.features.pretrained_visual import PretrainedVisual
 
-    settings = hub.load(transformers.AutoConfig, model)
-    modality = modality_of(settings)
-    if modality is None:
-        kind = f"{settings.model_type}, no encoder of text, sound or pictures"
-        raise ConfigError(f"--streams: {model} is of the type {kind}")
-    make = {"text": PretrainedText, "audio": PretrainedAudio, "visual": PretrainedVisual}[modality]
-    return make(model, getattr(config, modality), pick_device(config.device))
+    settings, device = hub.load(transformers.AutoConfig, model), pick_device(config.device)
+    kind = type(settings)
+    if kind in transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
+        return PretrainedAudio(model, config.audio, device)
+    if kind in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING or "vision" in settings.model_type:
+        return PretrainedVisual(model, config.visual, device)
+    if kind in transformers.MODEL_FOR_MASKED_LM_MAPPING or kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return PretrainedText(model, config.text, device)
+    raise ConfigError(f"--streams: {model} is of type {settings.model_type}, no encoder of text, sound or pictures")
