@@ -58,11 +58,6 @@ class Encoder(ABC):
     n_jobs: int = 1  # worker processes that `fit` may read clips with
     dim: int = 0  # width of a frame; known after fitting or loading
 
-    @property
-    def learns(self) -> bool:
-        """Whether frames depend on the clips that `fit` was given."""
-        return type(self).fit is not Encoder.fit
-
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:  # noqa: B027
         """Learn from clips of the training and unlabelled parts, without labels; by default nothing."""
 

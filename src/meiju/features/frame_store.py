@@ -145,7 +145,7 @@ def extract(
     with files.reserved(folder):
         (folder / "meta.json").unlink(missing_ok=True)
         files.sweep(folder)
-        if encoder.learns:
+        if type(encoder).fit is not Encoder.fit:
             meta = meta | {"learnt from": files.digest([[clip.name, inputs.get(clip.name)] for clip in fit_clips])}
         known = _find_earlier(earlier, meta) if inputs else None
         if known and not fitted.exists():

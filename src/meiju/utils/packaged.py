@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -84,14 +82,6 @@ def packaged_file(name: str) -> Path:
     if not (folder / name).is_file():
         raise ConfigError(f"the model {name} is missing in {folder}; fetch it with: {COMMAND}")
     return folder / name
-
-
-@contextmanager
-def model_of(name: str) -> Iterator[Path]:
-    """Where the model of this file name lies, while it is read. Raises ConfigError, Damaged, or Unreadable."""
-    path = packaged_file(name)
-    with files.reading(path):
-        yield path
 
 
 def fetch() -> None:
