@@ -61,7 +61,7 @@ def identity(model: str) -> dict:
     if cached:
         return {"model": model, "commit": cached.name}
     with _reachable(model):
-        return {"model": model, "commit": _description(model).sha}
+        return {"model": model, "commit": huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha}
 
 
 def load(kind: type, model: str, **options):
@@ -112,16 +112,6 @@ def is_at_hand(model: str) -> bool:
     return _cached(model) is not None
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether a folder holds all weights of a model."""
-    for name in WEIGHTS:
-        index = folder / f"{name}.index.json"
-        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
-        if (folder / name).is_file() or (shards and all((folder / shard).is_file() for shard in shards)):
-            return True
-    return False
-
-
 def _is_folder(model: str) -> bool:
     """Whether a folder is meant, rather than an id. A folder that exists is taken before an id of the same name."""
     return Path(model).expanduser().is_dir() or re.fullmatch(HUB_ID, model) is None or model.startswith(".")
@@ -145,7 +135,12 @@ def _cached(model: str) -> Path | None:
     if not isinstance(config, str):
         return None
     snapshot = Path(config).parent
-    return snapshot if has_weights(snapshot) else None
+    for name in WEIGHTS:
+        index = snapshot / f"{name}.index.json"
+        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
+        if (snapshot / name).is_file() or (shards and all((snapshot / shard).is_file() for shard in shards)):
+            return snapshot
+    return None
 
 
 def _download(model: str) -> Path:
@@ -155,7 +150,7 @@ def _download(model: str) -> Path:
     taken for whole, and Ctrl+C waits for nothing. (huggingface_hub.snapshot_download keeps no such order.)
     """
     with _reachable(model):
-        info = _description(model)
+        info = huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         beside, weights = _read_of(sibling.rfilename for sibling in info.siblings)
         if not weights or "config.json" not in beside:
             raise MissingModel(f"{model} on the Hugging Face hub holds no config.json with {' or '.join(WEIGHTS)}")
@@ -164,11 +159,6 @@ def _download(model: str) -> Path:
         snapshot = Path(path).parent
         files.write_text(snapshot.parents[1] / "refs" / "main", snapshot.name)
     return snapshot
-
-
-def _description(model: str) -> huggingface_hub.ModelInfo:
-    """The commit and the names of the files of a model on the hub."""
-    return huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
 def _read_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
