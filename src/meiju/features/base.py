@@ -50,7 +50,7 @@ class Encoder(ABC):
     result. A light encoder does everything in `reader`; one with a large network runs it in `finish`.
     """
 
-    source: str  # what of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)
+    source: str = "media"  # what of a clip is read; or 'sentence', or 'files' (features that were extracted before)
     track: str = ""  # of a clip's media, 'audio' or 'video', where workers share the clips; "" where one process does
     light: bool = True  # whether workers do all of the encoding; False if one process should run a large network
     chunk: int = 32  # clips that are encoded together
@@ -110,13 +110,6 @@ def read_each(read: Callable[..., Any], clips: Sequence[Clip]) -> list[Noted | N
     return [read_media(clip, read) for clip in clips]
 
 
-def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:
-    """What a `reader` makes of one clip; runs in a worker process."""
-    reader, clip = job
-    (read,) = reader([clip])
-    return read
-
-
 def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
     """Item numbers of each batch, longest first: padded, it has at most the size `budget`; or items of equal length."""
     batch: list[int] = []
@@ -140,9 +133,7 @@ def read_media(clip: Clip, read: Callable[..., Any]) -> Noted | NoFrames:
     notes: list[str] = []
     try:
         return Noted(read(clip.path, notes=notes), "; ".join(notes))
-    except NoFrames as reason:
-        return reason
-    except MediaError as error:
-        return NoFrames(str(error))
+    except (NoFrames, MediaError) as reason:
+        return NoFrames(str(reason))
     except FileNotFoundError:
         return NoFrames(f"{clip.path} is gone")

@@ -35,7 +35,6 @@ class FaceGeometry(Encoder):
     components of its whole pictures in place of these parts, which are 0 for all others.
     """
 
-    source = "media"
     track = "video"
     learns_from = 300  # more change them little and need memory
 

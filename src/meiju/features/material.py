@@ -9,7 +9,6 @@ from meiju.features.media import read_seconds
 from meiju.features.tracks import MediaError, films, opened
 from meiju.utils.clip_files import split_excerpt
 
-FAR = 10  # a clip that is so many times as long as the longest that was learnt from is none of their kind
 LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
 CONTENT = {"audio": "sound", "video": "pictures"}  # of a track
 
@@ -37,12 +36,6 @@ def length(path: str) -> float:
         return read_seconds(file) if file else 0.0
     except (MediaError, FileNotFoundError):
         return 0.0
-
-
-def far_longer(seconds: float, longest: float) -> str:
-    """The note on a clip that is far longer than the longest that was learnt from, or ""."""
-    known = f"the longest clip that was learnt from plays {longest:.1f}"
-    return f"it plays {seconds:.0f} seconds, and {known}" if 0 < FAR * longest < seconds else ""
 
 
 def _tracks(path: str) -> set[str]:

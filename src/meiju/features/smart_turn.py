@@ -32,7 +32,6 @@ class SmartTurn(Encoder):
     training; the frames of this silence are left out.
     """
 
-    source = "media"
     track = "audio"
 
     def __init__(self, *, max_frames: int):
