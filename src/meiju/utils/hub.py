@@ -8,7 +8,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -45,9 +45,7 @@ def locate(model: str) -> str:
 
     Raises MissingModel, also where HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids the download.
     """
-    if _is_folder(model):
-        return str(_folder(model))
-    return str(_cached(model) or _download(model))
+    return str(_folder(model) or _cached(model) or _download(model))
 
 
 def identity(model: str) -> dict:
@@ -55,10 +53,9 @@ def identity(model: str) -> dict:
 
     No weights are downloaded; for an id that is not in the cache, the hub is asked for its commit. Raises MissingModel.
     """
-    if _is_folder(model):
-        return {"files": _hashes(_folder(model))}
-    cached = _cached(model)
-    if cached:
+    if folder := _folder(model):
+        return {"files": _hashes(folder)}
+    if cached := _cached(model):
         return {"model": model, "commit": cached.name}
     with _reachable(model):
         return {"model": model, "commit": huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha}
@@ -107,19 +104,17 @@ def load_tokenizer(model: str, **options):
 
 def is_at_hand(model: str) -> bool:
     """Whether a model can be loaded without a download."""
-    if _is_folder(model):
-        return (Path(model).expanduser() / "config.json").is_file()
-    return _cached(model) is not None
+    with suppress(MissingModel):
+        return (_folder(model) or _cached(model)) is not None
+    return False
 
 
-def _is_folder(model: str) -> bool:
-    """Whether a folder is meant, rather than an id. A folder that exists is taken before an id of the same name."""
-    return Path(model).expanduser().is_dir() or re.fullmatch(HUB_ID, model) is None or model.startswith(".")
-
-
-def _folder(model: str) -> Path:
+def _folder(model: str) -> Path | None:
+    """The folder that is meant, or None for an id. A folder that exists is taken before an id of the same name."""
     folder = Path(model).expanduser().resolve()
     if not folder.is_dir():
+        if re.fullmatch(HUB_ID, model) and not model.startswith("."):
+            return None
         raise MissingModel(f"{model!r} is neither a folder nor a Hugging Face hub id like bert-base-chinese")
     if not (folder / "config.json").is_file():
         raise MissingModel(f"{folder} holds no config.json; give a folder made by save_pretrained or `hf download`")
