@@ -14,8 +14,7 @@ from meiju.config import ConfigError
 from meiju.features import faces
 from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_each, read_media
 from meiju.features.media import pictures
-from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED
-from meiju.features.tracking import follow_main_face
+from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED, follow_main_face
 from meiju.utils.compute import map_in_workers
 
 SCENE = 24  # pixels: side of a whole picture

@@ -1,10 +1,12 @@
-"""From a name in --streams to an encoder.
-
-The module of an encoder is imported when it is asked for: those of pretrained models take seconds.
-"""
+"""From a name in --streams to an encoder. Modules of pretrained ones, which take seconds, are imported if asked for."""
 
 from meiju.config import Config, ConfigError
+from meiju.features.arrays import NpyFrames
 from meiju.features.base import Encoder
+from meiju.features.e5_small import E5Small
+from meiju.features.face_geometry import FaceGeometry
+from meiju.features.smart_turn import SmartTurn
+from meiju.features.text import TfidfSvd
 from meiju.utils import hub
 from meiju.utils.compute import pick_device
 
@@ -15,24 +17,14 @@ def make_encoder(name: str, config: Config) -> Encoder:
     """The encoder called `name` in --streams, unfitted. Raises ConfigError for one that is unknown or not at hand."""
     match name.partition(":"):
         case "tfidf-svd", "", _:
-            from meiju.features.text import TfidfSvd
-
             return TfidfSvd(dim=config.text.dim, ngrams=config.text.ngrams)
         case "e5-small", "", _:
-            from meiju.features.e5_small import E5Small
-
             return E5Small()
         case "smart-turn", "", _:
-            from meiju.features.smart_turn import SmartTurn
-
             return SmartTurn(max_frames=config.audio.max_frames)
         case "face-geometry", "", _:
-            from meiju.features.face_geometry import FaceGeometry
-
             return FaceGeometry(fps=config.visual.fps, crop=config.visual.crop)
         case "npy", _, place if place:
-            from meiju.features.arrays import NpyFrames
-
             return NpyFrames(place)
         case "hf", _, model if model:
             return _pretrained(config, model)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from meiju.features.faces import Face
-from meiju.features.tracking import follow_main_face
+from meiju.features.pictures import follow_main_face
 
 
 def face(x: float, y: float = 100, side: float = 60, angle: float = 0, score: float = 0.9) -> Face:
