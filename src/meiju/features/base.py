@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meiju.features.tracks import MediaError
+from meiju.features.tracks import MediaError, kinds
+
+LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
+CONTENT = {"audio": "sound", "video": "pictures"}  # of a track
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class Encoder(ABC):
     learns_from: int | None = None  # how many clips `fit` is given at most; None is all there are to learn from
     n_jobs: int = 1  # worker processes that `fit` may read clips with
     dim: int = 0  # width of a frame; known after fitting or loading
+
+    def missing_input(self, clips: Sequence[Clip]) -> str:
+        """What none of these clips has, as far as is seen without decoding them; "" where some may have frames."""
+        if self.source == "sentence":
+            return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
+        paths = [clip.path for clip in clips if clip.path]
+        found = set().union(*map(kinds, paths[:: max(1, len(paths) // LOOKED_AT)]))
+        return f"has {CONTENT[self.track]}" if found and self.track not in found else ""
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:  # noqa: B027
         """Learn from clips of the training and unlabelled parts, without labels; by default nothing."""

