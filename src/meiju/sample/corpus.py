@@ -150,15 +150,14 @@ def make_sample(root: Path, *, seed: int = 0, sizes: dict[str, int] | None = Non
         raise ConfigError(f"--corpus.root: {what}; delete it or choose another folder")
     files.write_text(readme, text)
     clips = plan(seed, sizes or SIZES)
-    missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
+    jobs = [(root, clip, seed) for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
     files.sweep(root)
-    jobs = [(root, clip, seed) for clip in missing]
     written = run_jobs(ComputeConfig(), _write_clip, jobs, n_jobs=n_jobs, folder=root)
-    for _ in tqdm(written, "sample clips", len(missing), disable=None):
+    for _ in tqdm(written, "sample clips", len(jobs), disable=None):
         pass
     for part, table in _tables(clips).items():
         files.write_text(root / PARTS[part].table, table)
-    return len(missing)
+    return len(jobs)
 
 
 def plan(seed: int, sizes: dict[str, int]) -> pd.DataFrame:
