@@ -22,7 +22,7 @@ IMPORTS_AT_MOST = {
     "presets": {"config"},
     "features": {"config", "utils"},
     "models": {"config", "data"},
-    "sample": {"config", "utils", "data", "features"},
+    "sample": {"config", "utils", "data", "features", "text"},
     "stores": {"config", "utils"},
     "run": {"config", "steps", "utils", "data", "features", "text", "stores"},  # files, settings
     "cli": {"config", "presets", "data", "run", "utils"},

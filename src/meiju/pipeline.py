@@ -17,7 +17,7 @@ from meiju.data import submission
 from meiju.data.corpus import PARTS, UNSCORED_PARTS
 from meiju.evaluation import ensemble, scores
 from meiju.evaluation.scores import Stage
-from meiju.features import frame_store, material
+from meiju.features import frame_store, media
 from meiju.pseudo import teachers
 from meiju.run import Run
 from meiju.steps import encoder_key
@@ -146,7 +146,7 @@ def make_submission(run: Run) -> None:
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     reads_media = any(encoder.source == "media" for encoder in run.encoders.values())
     paths = list(corpus.part("training").path) if reads_media else []
-    longest = max(map_in_workers(material.length, paths, n_jobs=config.n_jobs), default=0.0)
+    longest = max(map_in_workers(media.length, paths, n_jobs=config.n_jobs), default=0.0)
     by_clip = ensemble.as_table(probabilities, names, corpus.labels)
     files.write_text(out / "probabilities.csv", spreadsheets.as_csv(by_clip, index=True, float_format="%.4f"))
     folders = {bundle.TRANSCRIPTS: run.result("transcripts"), bundle.MEMBERS: run.result(config.submit)}

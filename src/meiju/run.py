@@ -22,7 +22,6 @@ from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_sett
 from meiju.data import folds
 from meiju.data.corpus import Corpus, rare_classes, read_corpus
 from meiju.features.base import Clip, Encoder
-from meiju.features.material import missing_input
 from meiju.features.registry import make_encoder
 from meiju.steps import STEPS
 from meiju.utils import files, log, provenance, spreadsheets
@@ -121,7 +120,7 @@ class Run:
         for part in ("training", "validation", "testing"):
             clips = [Clip(*row) for row in self.corpus.part(part)[["name", "sentence", "path"]].itertuples(index=False)]
             for stream, encoder in self.encoders.items() if clips else ():
-                lack = "" if encoder.source == "sentence" and self.transcribes else missing_input(encoder, clips)
+                lack = "" if encoder.source == "sentence" and self.transcribes else encoder.missing_input(clips)
                 if lack:
                     lacking[stream].append(f"no {part} clip {lack}")
         if lacking:

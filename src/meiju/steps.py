@@ -125,7 +125,7 @@ def _stage2_key(run: "Run") -> dict:
     "pipeline:make_submission",
     "data.submission",
     "evaluation.scores",
-    "features.material",
+    "features.media",
     published=True,
 )
 def _submission_key(run: "Run") -> dict:

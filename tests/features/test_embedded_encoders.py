@@ -13,7 +13,6 @@ from meiju.config import EMBEDDED_STREAMS, Config, ConfigError
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, NoFrames
 from meiju.features.frame_store import checked
-from meiju.features.material import missing_input
 from meiju.features.media import write_clip
 from meiju.features.registry import make_encoder
 from meiju.features.text import TfidfSvd
@@ -245,15 +244,15 @@ def test_clips_without_a_track_are_named_before_they_are_decoded(tmp_path, name,
     (tmp_path / "damaged").write_bytes(b"no mp4 at all")
     encoder = make_encoder(name, CONFIG)
     one, both = (Clip(k, "", str(tmp_path / k)) for k in (clip, "both"))
-    assert missing_input(encoder, [one]) == lack
-    assert missing_input(encoder, [one, both]) == ""
+    assert encoder.missing_input([one]) == lack
+    assert encoder.missing_input([one, both]) == ""
 
 
 def test_sentences_and_arrays_that_no_clip_has_are_named(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(3))
-    assert missing_input(make_encoder("tfidf-svd", CONFIG), spoken(" ", "")) == "has a sentence"
-    assert missing_input(NpyFrames(str(tmp_path)), named("b", "c")) == f"has a .npy in {tmp_path}"
-    assert missing_input(NpyFrames(str(tmp_path)), named("b", "a")) == ""
+    assert make_encoder("tfidf-svd", CONFIG).missing_input(spoken(" ", "")) == "has a sentence"
+    assert NpyFrames(str(tmp_path)).missing_input(named("b", "c")) == f"has a .npy in {tmp_path}"
+    assert NpyFrames(str(tmp_path)).missing_input(named("b", "a")) == ""
 
 
 def test_npy_in_the_folders_of_the_parts(tmp_path):

@@ -1,8 +1,6 @@
 """Model files are taken out of wheels, which pip fetches: here from a folder, without a network."""
 
-import errno
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 
 from meiju.config import ConfigError
 from meiju.features import e5_small, faces, smart_turn
-from meiju.utils import files, packaged, system
+from meiju.utils import files, packaged
 from meiju.utils.packaged import Wheel
 
 
@@ -63,15 +61,13 @@ def test_a_model_and_its_licence_are_taken_out_and_nothing_else_once(wheels, mon
         *((name, lambda name=name: faces._network.__wrapped__(name)) for name in faces.DETECTORS),
     ],
 )
-def test_a_model_that_is_damaged_or_refused_is_named(tmp_path, monkeypatch, name, load, data):
+def test_a_model_that_is_damaged_is_named(tmp_path, monkeypatch, name, load, data):
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     (wheel,) = [wheel for wheel in packaged.WHEELS if any(model.endswith(f"/{name}") for model in wheel.models)]
     wheel.folder.mkdir()
     (wheel.folder / name).write_bytes(data)
     with pytest.raises(files.Damaged, match=f"{wheel.folder / name} is "):
         load()
-    with pytest.raises(system.Unreadable, match=f"cannot read {wheel.folder / name}: "), packaged.model_of(name):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_wheel_with_another_hash_or_none_is_refused_in_one_line(wheels, monkeypatch):
@@ -83,9 +79,3 @@ def test_a_wheel_with_another_hash_or_none_is_refused_in_one_line(wheels, monkey
     with pytest.raises(ConfigError, match=r"^[^\n]*toy_models-1\.0-\*\.whl into a folder .* PIP_FIND_LINKS=[^\n]*$"):
         packaged.fetch()
     assert not wheel.folder.exists()
-
-
-def test_the_models_of_this_environment_are_there_and_their_packages_are_not():
-    for wheel in packaged.WHEELS:
-        assert wheel.is_here()
-        assert {"METADATA"} <= {path.name for path in wheel.folder.iterdir()}

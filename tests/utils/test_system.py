@@ -15,7 +15,7 @@ from meiju import cli
 from meiju.config import ConfigError, CorpusConfig
 from meiju.data.corpus import read_corpus
 from meiju.data.submission import check
-from meiju.features import frame_store, material, tracks
+from meiju.features import frame_store, tracks
 from meiju.features.arrays import NpyFrames
 from meiju.features.base import Clip, read_media
 from meiju.features.media import MediaError, read_seconds
@@ -107,7 +107,7 @@ def test_a_clip_that_libav_may_not_open_is_not_damaged(clip, monkeypatch):
         lambda path: read_frames(path, fps=5, size=32),
         read_seconds,
         lambda path: read_media(clip_of(path), read_audio),
-        lambda path: material.missing_input(SmartTurn(max_frames=4), [clip_of(path)]),
+        lambda path: SmartTurn(max_frames=4).missing_input([clip_of(path)]),
     ):
         with pytest.raises(Unreadable, match=r"cannot read .*clip.mp4: "):
             read(clip)

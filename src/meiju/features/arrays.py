@@ -56,8 +56,9 @@ class NpyFrames(Encoder):
     def load(self, folder: Path) -> None:
         self.unit = float(files.read_json(folder / "unit.json")["unit"])
 
-    def missing_input(self, names: Sequence[str]) -> str:
-        """What none of these clips has, and what is wanted; "" where some have a file. Raises as `require_one_each`."""
+    def missing_input(self, clips: Sequence[Clip]) -> str:
+        """As for all encoders; raises as `require_one_each`."""
+        names = [clip.name for clip in clips]
         self.require_one_each(names)
         return "" if any(name in self._entries for name in names) else f"has a .npy in {self.place}"
 

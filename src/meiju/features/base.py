@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meiju.features.tracks import MediaError
+from meiju.features.tracks import MediaError, kinds
+
+LOOKED_AT = 20  # media files of a part that are opened; a corpus without sound or pictures has them in none
+CONTENT = {"audio": "sound", "video": "pictures"}  # of a track
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Encoder(ABC):
     result. A light encoder does everything in `reader`; one with a large network runs it in `finish`.
     """
 
-    source: str  # what of a clip is read: 'sentence', 'media' or 'files' (features that were extracted before)
+    source: str = "media"  # what of a clip is read; or 'sentence', or 'files' (features that were extracted before)
     track: str = ""  # of a clip's media, 'audio' or 'video', where workers share the clips; "" where one process does
     light: bool = True  # whether workers do all of the encoding; False if one process should run a large network
     chunk: int = 32  # clips that are encoded together
@@ -58,10 +61,13 @@ class Encoder(ABC):
     n_jobs: int = 1  # worker processes that `fit` may read clips with
     dim: int = 0  # width of a frame; known after fitting or loading
 
-    @property
-    def learns(self) -> bool:
-        """Whether frames depend on the clips that `fit` was given."""
-        return type(self).fit is not Encoder.fit
+    def missing_input(self, clips: Sequence[Clip]) -> str:
+        """What none of these clips has, as far as is seen without decoding them; "" where some may have frames."""
+        if self.source == "sentence":
+            return "" if any(clip.sentence.strip() for clip in clips) else "has a sentence"
+        paths = [clip.path for clip in clips if clip.path]
+        found = set().union(*map(kinds, paths[:: max(1, len(paths) // LOOKED_AT)]))
+        return f"has {CONTENT[self.track]}" if found and self.track not in found else ""
 
     def fit(self, clips: Sequence[Clip], *, seed: int) -> None:  # noqa: B027
         """Learn from clips of the training and unlabelled parts, without labels; by default nothing."""
@@ -115,13 +121,6 @@ def read_each(read: Callable[..., Any], clips: Sequence[Clip]) -> list[Noted | N
     return [read_media(clip, read) for clip in clips]
 
 
-def read_one(job: tuple[Callable[[Sequence[Clip]], list], Clip]) -> Any:
-    """What a `reader` makes of one clip; runs in a worker process."""
-    reader, clip = job
-    (read,) = reader([clip])
-    return read
-
-
 def batches(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
     """Item numbers of each batch, longest first: padded, it has at most the size `budget`; or items of equal length."""
     batch: list[int] = []
@@ -145,9 +144,7 @@ def read_media(clip: Clip, read: Callable[..., Any]) -> Noted | NoFrames:
     notes: list[str] = []
     try:
         return Noted(read(clip.path, notes=notes), "; ".join(notes))
-    except NoFrames as reason:
-        return reason
-    except MediaError as error:
-        return NoFrames(str(error))
+    except (NoFrames, MediaError) as reason:
+        return NoFrames(str(reason))
     except FileNotFoundError:
         return NoFrames(f"{clip.path} is gone")

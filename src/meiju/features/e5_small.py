@@ -17,7 +17,7 @@ import numpy as np
 
 from meiju.features.base import Clip, Encoded, Encoder, NoFrames, batches, noted_if_cut
 from meiju.utils import files
-from meiju.utils.packaged import model_of, packaged_file
+from meiju.utils.packaged import packaged_file
 
 MODEL = "e5-small-q4.bin"
 PREFIX = "query: "  # as published, for all but the passages of a search
@@ -174,5 +174,6 @@ class Model:
 
 @functools.cache
 def _model() -> Model:
-    with model_of(MODEL) as path:
+    path = packaged_file(MODEL)
+    with files.reading(path):
         return Model(path)

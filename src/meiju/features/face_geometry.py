@@ -14,8 +14,7 @@ from meiju.config import ConfigError
 from meiju.features import faces
 from meiju.features.base import Clip, Encoded, Encoder, NoFrames, Noted, read_each, read_media
 from meiju.features.media import pictures
-from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED
-from meiju.features.tracking import Track, follow_main_face
+from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED, follow_main_face
 from meiju.utils.compute import map_in_workers
 
 SCENE = 24  # pixels: side of a whole picture
@@ -35,7 +34,6 @@ class FaceGeometry(Encoder):
     components of its whole pictures in place of these parts, which are 0 for all others.
     """
 
-    source = "media"
     track = "video"
     learns_from = 300  # more change them little and need memory
 
@@ -86,13 +84,13 @@ class FaceGeometry(Encoder):
             found.append(faces.find_faces(picture))
             small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))
         track = follow_main_face(found)
-        numbers = set(np.flatnonzero(track.found)[::EVERY].tolist()) if track else set()
-        described = [faces.describe(picture, track.faces[k]) for k, picture in enumerate(read) if k in numbers]
+        seen = [k for k, face in enumerate(track) if face.score > 0]
+        described = [faces.describe(picture, track[k]) for k, picture in enumerate(read) if k in seen[::EVERY]]
         looks, strengths = zip(*described, strict=True) if described else ([], [])
         return {
             "face": np.array(looks, np.float32).reshape(-1, faces.N_FEATURES),
             "blendshapes": np.array(strengths, np.float32).reshape(-1, faces.N_BLENDSHAPES),
-            "movement": _movement(track)[::EVERY] if track else np.zeros((0, 4), np.float32),
+            "movement": _movement([track[k] for k in seen])[::EVERY] if track else np.zeros((0, 4), np.float32),
             "scene": np.array(small).mean(axis=-1, dtype=np.float32).reshape(len(small), -1) / 255,
         }
 
@@ -108,15 +106,11 @@ class FaceGeometry(Encoder):
         return Noted(np.concatenate(list(columns.values()), axis=1), note)
 
 
-def _movement(track: Track) -> np.ndarray:
-    """How far right, down and nearer than at first the face is, in its own sides, and its angle in radians.
-
-    [T, 4] float32 for the pictures in which it was found.
-    """
-    found = [face for face, found in zip(track.faces, track.found, strict=True) if found]
-    centre, side = np.array([face.centre for face in found]), np.array([[face.side] for face in found])
+def _movement(track: Sequence[faces.Face]) -> np.ndarray:
+    """How far right, down and nearer than at first a face is, in its own sides, and its angle in radians: [T, 4]."""
+    centre, side = np.array([face.centre for face in track]), np.array([[face.side] for face in track])
     place = np.hstack([centre / side.mean(), np.log(side)])
-    angle = np.array([[face.angle] for face in found])
+    angle = np.array([[face.angle] for face in track])
     return np.hstack([place - place[0], angle]).astype(np.float32)
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from meiju.utils import files
-from meiju.utils.packaged import model_of, packaged_file
+from meiju.utils.packaged import packaged_file
 
 DETECTORS = {"face_detection_short_range.tflite": 128, "face_detection_back.tflite": 256}  # side of the input, pixels
 SURE = 0.5  # score above which something is a face, as in MediaPipe
@@ -151,6 +151,7 @@ def _face(pairs: np.ndarray, scores: np.ndarray) -> Face:
 @functools.cache
 def _network(name: str) -> cv2.dnn.Net:
     cv2.setNumThreads(1)  # clips are read in parallel, one per process
-    with model_of(name if name in DETECTORS else LANDMARKER) as path:
+    path = packaged_file(name if name in DETECTORS else LANDMARKER)
+    with files.reading(path):
         data = (path if name in DETECTORS else zipfile.Path(path, name)).read_bytes()
         return cv2.dnn.readNetFromTFLite(np.frombuffer(data, np.uint8))

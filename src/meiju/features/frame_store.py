@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -145,13 +144,18 @@ def extract(
     with files.reserved(folder):
         (folder / "meta.json").unlink(missing_ok=True)
         files.sweep(folder)
-        if encoder.learns:
+        if type(encoder).fit is not Encoder.fit:
             meta = meta | {"learnt from": files.digest([[clip.name, inputs.get(clip.name)] for clip in fit_clips])}
         known = _find_earlier(earlier, meta) if inputs else None
-        if known and not fitted.exists():
+        if not (fitted / "fitted.json").exists():  # as it does where an earlier extraction was cut off
             with files.atomic_folder(fitted) as part:
-                shutil.copytree(known.folder / "encoder", part, dirs_exist_ok=True)
-        _fit_or_load(encoder, fit_clips, fitted, seed=seed)
+                if known:
+                    shutil.copytree(known.folder / "encoder", part, dirs_exist_ok=True)
+                else:
+                    encoder.fit(fit_clips, seed=seed)
+                    encoder.save(part)
+                    files.write_json(part / "fitted.json", {"dim": encoder.dim})
+        load_fitted(encoder, fitted)
         new = list(clips)
         if known:
             new = _changed(encoder, clips, inputs, known)
@@ -177,34 +181,19 @@ def _is_whole(folder: Path) -> bool:
 
 def write(folder: Path, clips: Iterable[tuple[str, np.ndarray, str, str]], *, dim: int, meta: dict) -> None:
     """Write a store of clips: name, frames and note as `checked` gives them, input. meta.json comes last."""
-    rows, n = [], 0
+    rows, n, header = [], 0, {"descr": "<f2", "fortran_order": False}
     with files.atomic_path(folder / "frames.npy") as part, part.open("wb") as file:
-        _write_header(file, 0, dim)
+        # numpy pads the header, so that the number of frames, known at the end, fits in place.
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (0, dim)})
         for name, frames, note, source in clips:
             file.write(frames.tobytes())
             rows.append((name, n, n + len(frames), source, note))
             n += len(frames)
         file.seek(0)
-        _write_header(file, n, dim)
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (n, dim)})
     table = pd.DataFrame(rows, columns=["name", *COLUMNS])
     files.write_text(folder / "index.csv", table.to_csv(index=False))
     files.write_json(folder / "meta.json", meta | {"dim": dim})
-
-
-def _write_header(file: BinaryIO, n_frames: int, dim: int) -> None:
-    """The header of an .npy file; numpy pads it so that the number of frames, known at the end, fits in place."""
-    description = {"descr": "<f2", "fortran_order": False, "shape": (n_frames, dim)}
-    np.lib.format.write_array_header_1_0(file, description)
-
-
-def _fit_or_load(encoder: Encoder, clips: Sequence[Clip], folder: Path, *, seed: int) -> None:
-    """Fit the encoder, unless an earlier, cut-off extraction did."""
-    if not (folder / "fitted.json").exists():
-        with files.atomic_folder(folder) as part:
-            encoder.fit(clips, seed=seed)
-            encoder.save(part)
-            files.write_json(part / "fitted.json", {"dim": encoder.dim})
-    load_fitted(encoder, folder)
 
 
 def load_fitted(encoder: Encoder, folder: Path) -> None:
@@ -259,21 +248,18 @@ def _encode(
     n_jobs = min(n_jobs if encoder.track else 1, len(todo))
     if encoder.track and (encoder.light or compute.backend != "loky"):
         jobs = [(encoder, clips, parts) for clips in todo]
-        yield from run_jobs(compute, _encode_part, jobs, n_jobs=n_jobs, folder=parts)
+        yield from run_jobs(compute, _write_part, jobs, n_jobs=n_jobs, folder=parts)
     elif todo:
         for k, read in enumerate(map_in_workers(encoder.reader(), todo, n_jobs=n_jobs)):
-            _write_part(parts, todo[k], encoder.finish(read), encoder.dim)
+            _write_part(encoder, todo[k], parts, encoder.finish(read))
             yield k
 
 
-def _encode_part(encoder: Encoder, clips: Sequence[Clip], parts: Path) -> None:
-    """Encode one chunk and keep it; runs in a worker process."""
-    _write_part(parts, clips, encoder.encode(clips), encoder.dim)
-
-
-def _write_part(parts: Path, clips: Sequence[Clip], encoded: Encoded, dim: int) -> None:
-    rows = ((clip.name, *checked(of_clip, dim), "") for clip, of_clip in zip(clips, encoded, strict=True))
-    write(_part(parts, clips), rows, dim=dim, meta={})
+def _write_part(encoder: Encoder, clips: Sequence[Clip], parts: Path, encoded: Encoded | None = None) -> None:
+    """Keep a chunk that was encoded, or encode it here, in a worker process."""
+    each = zip(clips, encoded or encoder.encode(clips), strict=True)
+    rows = ((clip.name, *checked(of_clip, encoder.dim), "") for clip, of_clip in each)
+    write(_part(parts, clips), rows, dim=encoder.dim, meta={})
 
 
 def _part(parts: Path, clips: Sequence[Clip]) -> Path:

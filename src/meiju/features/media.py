@@ -26,6 +26,7 @@ from meiju.features.tracks import (
     opened_track,
     packets,
 )
+from meiju.utils.clip_files import split_excerpt
 
 # Time stamps that fall by more than this start again, as where files were joined. Packets are not in order of time.
 RESTART_OF_FRAMES, RESTART_OF_PACKETS = 0.1, 1.0  # seconds
@@ -130,6 +131,17 @@ def read_seconds(path: str | Path) -> float:
                 seconds = clocks[packet.stream.index].read(float(stamp * packet.time_base), step=length)
                 start, stop = min(start, seconds), max(stop, seconds + length)
     return max(0.0, stop - start)
+
+
+def length(path: str) -> float:
+    """How many seconds a clip plays; 0 where it has no file, or one that cannot be read."""
+    file, start, stop = split_excerpt(path)
+    if stop < math.inf:
+        return stop - start  # a film is not read through for each of its excerpts
+    try:
+        return read_seconds(file) if file else 0.0
+    except (MediaError, FileNotFoundError):
+        return 0.0
 
 
 def _pictures(path: str | Path, *, fps: float, size: int, square: bool, notes: list[str]) -> Iterator[np.ndarray]:

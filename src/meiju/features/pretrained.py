@@ -16,18 +16,6 @@ LAST_LAYERS = 4  # averaged if no layer is chosen, as is usual for emotion (MERT
 SPARE_WEIGHTS = ("pooler", "masked_spec_embed", "mask_token")
 
 
-def modality_of(config: transformers.PretrainedConfig) -> str | None:
-    """'audio', 'visual' or 'text', by the tasks of a model in transformers; None if it has none of these."""
-    kind = type(config)
-    if kind in transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
-        return "audio"
-    if kind in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING or "vision" in config.model_type:
-        return "visual"
-    if kind in transformers.MODEL_FOR_MASKED_LM_MAPPING or kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        return "text"
-    return None
-
-
 class Pretrained(Encoder):
     """A pretrained network that gives a sequence of frames per clip.
 

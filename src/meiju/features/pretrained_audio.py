@@ -26,7 +26,6 @@ class PretrainedAudio(Pretrained):
     Sound longer than `block` seconds is cut into blocks that are encoded one by one. Padding does not change a frame.
     """
 
-    source = "media"
     track = "audio"
 
     def __init__(self, model: str, config: AudioConfig, device: torch.device):

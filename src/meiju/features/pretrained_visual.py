@@ -27,7 +27,6 @@ class PretrainedVisual(Pretrained):
     A model without a class token gives the mean of its patches. A layer other than the last is not projected.
     """
 
-    source = "media"
     track = "video"
 
     def __init__(self, model: str, config: VisualConfig, device: torch.device):

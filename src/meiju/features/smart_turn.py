@@ -15,7 +15,7 @@ import numpy as np
 from meiju.features.base import Clip, Encoded, Encoder, mean_over_time, read_each
 from meiju.features.media import sound
 from meiju.utils import files
-from meiju.utils.packaged import model_of, packaged_file
+from meiju.utils.packaged import packaged_file
 
 MODEL = "smart-turn-v3.2-cpu.onnx"
 LAYERS = ("add_146", "add_268")  # names of the hidden states after the first and the second of its four layers
@@ -32,7 +32,6 @@ class SmartTurn(Encoder):
     training; the frames of this silence are left out.
     """
 
-    source = "media"
     track = "audio"
 
     def __init__(self, *, max_frames: int):
@@ -89,6 +88,7 @@ def _session():
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # clips are read in parallel, one per process
-    with model_of(MODEL) as path:
+    path = packaged_file(MODEL)
+    with files.reading(path):
         lower = onnx.utils.Extractor(onnx.load(path)).extract_model(["input_features"], list(LAYERS))
     return onnxruntime.InferenceSession(lower.SerializeToString(), options, providers=["CPUExecutionProvider"])

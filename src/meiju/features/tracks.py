@@ -122,6 +122,15 @@ def opened_track(path: str | Path, kind: str, notes: list[str]) -> Iterator["Tra
         yield Track(container, chosen, notes, start, stop)
 
 
+def kinds(path: str) -> set[str]:
+    """Which of 'audio' and 'video' a file has, without cover art; none where it cannot be opened."""
+    try:
+        with opened(split_excerpt(path)[0]) as container:
+            return {"audio", "video"} & {track.type for track in films(container.streams)}
+    except (MediaError, FileNotFoundError):
+        return set()
+
+
 def films(tracks: Iterable[av.stream.Stream]) -> list[av.stream.Stream]:
     """The tracks without pictures that only stand for the clip, such as cover art."""
     return [track for track in tracks if not track.disposition & COVER]

@@ -17,6 +17,7 @@ from meiju.config import ComputeConfig, ConfigError
 from meiju.data.labels import EMOTIONS, INTENTS
 from meiju.features.media import write_clip
 from meiju.sample.drawing import FPS, RATE, draw_face, draw_speaker, draw_voice, loudness
+from meiju.text.punctuation.base import as_subtitle
 from meiju.utils import files
 from meiju.utils.compute import run_jobs
 
@@ -31,31 +32,24 @@ Seed {seed}
 
 SIZES = {"training": 240, "validation": 200, "testing": 48, "unlabelled": 400}
 N_SPEAKERS = 150  # more than the training clips can show often
-MARKS = "，。？！"
 
 
 @dataclass(frozen=True)
 class Part:
-    """How the official layout stores one part of the corpus, and what the sample draws for it."""
+    """How the official layout stores one part of the corpus."""
 
     prefix: str  # of the clips' names
     clips: str  # folder of the media files
     table: str
-    natural: bool = False  # the mix of labels of everyday talk, not the selected one
-    punctuated: bool = False
-    subtitle_gap: int | None = None  # every so many clips, one has an empty subtitle
 
 
 PARTS = {
-    "training": Part(
-        "Training", "Annotation/Training", "Annotation/Training_transcription.csv", punctuated=True, subtitle_gap=160
-    ),
+    "training": Part("Training", "Annotation/Training", "Annotation/Training_transcription.csv"),
     "validation": Part("Validation", "Annotation/Validation", "Annotation/Validation_transcription.csv"),
     "testing": Part("Testing", "Annotation/Testing", "Annotation/Mandarin_Testing_files.csv"),
-    "unlabelled": Part(
-        "NoAnnotation", "NoAnnotation/clips", "NoAnnotation/transcription.csv", natural=True, subtitle_gap=80
-    ),
+    "unlabelled": Part("NoAnnotation", "NoAnnotation/clips", "NoAnnotation/transcription.csv"),
 }
+SUBTITLE_GAPS = {"training": 160, "unlabelled": 80}  # of so many clips, one has an empty subtitle
 
 # Shares of the emotions, in the order of EMOTIONS: the selected parts are nearly balanced, everyday talk is not.
 SELECTED_EMOTIONS = (0.16, 0.14, 0.14, 0.13, 0.13, 0.13, 0.17)
@@ -156,15 +150,14 @@ def make_sample(root: Path, *, seed: int = 0, sizes: dict[str, int] | None = Non
         raise ConfigError(f"--corpus.root: {what}; delete it or choose another folder")
     files.write_text(readme, text)
     clips = plan(seed, sizes or SIZES)
-    missing = [clip for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
+    jobs = [(root, clip, seed) for clip in clips.itertuples() if not _clip_path(root, clip).exists()]
     files.sweep(root)
-    jobs = [(root, clip, seed) for clip in missing]
     written = run_jobs(ComputeConfig(), _write_clip, jobs, n_jobs=n_jobs, folder=root)
-    for _ in tqdm(written, "sample clips", len(missing), disable=None):
+    for _ in tqdm(written, "sample clips", len(jobs), disable=None):
         pass
     for part, table in _tables(clips).items():
         files.write_text(root / PARTS[part].table, table)
-    return len(missing)
+    return len(jobs)
 
 
 def plan(seed: int, sizes: dict[str, int]) -> pd.DataFrame:
@@ -185,11 +178,6 @@ def draw_clip(clip, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return draw_face(speaker, clip.face_emotion, clip.face_intent, speech=speech, rng=rng), samples
 
 
-def subtitle(sentence: str) -> str:
-    """A sentence as subtitles give it: a space for a mark inside it, nothing for one at its end."""
-    return re.sub(f"[{MARKS}]", " ", sentence).strip()
-
-
 def _generator(seed: int, *path: str | int) -> np.random.Generator:
     """A random stream of its own for each thing that is drawn, so that clips can be drawn in any order."""
     return np.random.default_rng([seed, *"/".join(map(str, path)).encode()])
@@ -197,18 +185,18 @@ def _generator(seed: int, *path: str | int) -> np.random.Generator:
 
 def _plan_clip(seed: int, part: str, number: int) -> dict:
     rng = _generator(seed, "plan", part, number)
-    layout = PARTS[part]
-    emotion, intent = _draw_labels(rng, natural=layout.natural)
+    emotion, intent = _draw_labels(rng, natural=part == "unlabelled")
     shown = {
         f"{modality}_{task}": _draw_shown(rng, *label, *RELIABILITY[modality, task])
         for modality in ("text", "face", "voice")
         for task, label in {"emotion": (emotion, EMOTIONS), "intent": (intent, INTENTS)}.items()
     }
     punctuated = _draw_sentence(rng, shown["text_emotion"], shown["text_intent"])
-    without_subtitle = layout.subtitle_gap and number % layout.subtitle_gap == layout.subtitle_gap // 2
-    sentence = punctuated if layout.punctuated else subtitle(punctuated)
+    gap = SUBTITLE_GAPS.get(part)
+    without_subtitle = gap and number % gap == gap // 2
+    sentence = punctuated if part == "training" else as_subtitle(punctuated)
     return {
-        "name": f"Sample_{layout.prefix}_{number + 1:05d}",
+        "name": f"Sample_{PARTS[part].prefix}_{number + 1:05d}",
         "part": part,
         "number": number,
         "sentence": "" if without_subtitle else sentence,

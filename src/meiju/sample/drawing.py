@@ -201,8 +201,7 @@ def _paint_features(
 def _pixels() -> tuple[np.ndarray, np.ndarray]:
     """Coordinates x and y [SIZE, SIZE] of the pixels, -1 to 1 from left to right and from top to bottom."""
     line = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    x, y = np.meshgrid(line, line)
-    return x, y
+    return np.meshgrid(line, line)
 
 
 def _ellipse(x: np.ndarray, y: np.ndarray, width: float, height: float | np.ndarray) -> np.ndarray:

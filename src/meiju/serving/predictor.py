@@ -7,7 +7,8 @@ submission. meiju.serving.bundle says what is read of the run, and how it is kno
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from operator import call
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from tqdm import tqdm
 from meiju.config import ConfigError, require
 from meiju.data.labels import TASKS
 from meiju.evaluation import ensemble
-from meiju.features import frame_store, material
-from meiju.features.base import Clip, Encoder, NoFrames, read_one
+from meiju.features import frame_store, media
+from meiju.features.base import Clip, Encoder, NoFrames
 from meiju.features.registry import make_encoder
 from meiju.models.network import MemberNetwork
 from meiju.serving import bundle
@@ -33,6 +34,7 @@ from meiju.utils.hub import MissingModel
 
 CHUNK = 32  # clips that are encoded and judged together
 FEW = 8  # clips that are read before workers have started
+FAR = 10  # a clip that is so many times as long as the longest that was learnt from is none of their kind
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,10 @@ class Predictor:
         cannot be used; and WorkersLost.
         """
         predictions = []
-        jobs = [(reader, clip) for clip in clips for reader in self._readers.values()]
+        jobs = [partial(reader, [clip]) for clip in clips for reader in self._readers.values()]
         n_jobs = 1 if len(clips) <= FEW else self.n_jobs
         bar = tqdm(total=len(clips), desc="predicting", unit="clip", disable=True if len(clips) == 1 else None)
-        with closing(map_in_workers(read_one, jobs, n_jobs=n_jobs)) as read, bar:
+        with closing(map_in_workers(call, jobs, n_jobs=n_jobs)) as read, bar:
             for k in range(0, len(clips), CHUNK):
                 chunk = clips[k : k + CHUNK]
                 predictions += self._predict(chunk, read)
@@ -135,7 +137,7 @@ class Predictor:
         given = [transcripts.get(k, clip.sentence) for k, clip in enumerate(clips)]
         refined = refine.as_read(self.config, self._restorer, given)
         clips = [replace(clip, sentence=sentence) for clip, sentence in zip(clips, refined, strict=True)]
-        by_clip = [{stream: next(read) for stream in self._readers} for _ in clips]
+        by_clip = [{stream: next(read)[0] for stream in self._readers} for _ in clips]
         encoded_by_stream = {stream: self._encode(stream, clips, by_clip) for stream in self._widths}
         predicted = self._vote(encoded_by_stream, len(clips))
         predictions = []
@@ -143,8 +145,10 @@ class Predictor:
             of_clip = {stream: of_clips[k] for stream, of_clips in encoded_by_stream.items()}
             missing = {stream: reason for stream, (frames, reason) in of_clip.items() if len(frames) == 0}
             notes = {stream: note for stream, (frames, note) in of_clip.items() if len(frames) and note}
-            if self._run.longest and (note := material.far_longer(material.length(clip.path), self._run.longest)):
-                notes["length"] = note
+            longest = self._run.longest
+            if longest and (seconds := media.length(clip.path)) > FAR * longest:
+                known = f"the longest clip that was learnt from plays {longest:.1f}"
+                notes["length"] = f"it plays {seconds:.0f} seconds, and {known}"
             used = tuple(stream for stream in of_clip if stream not in missing)
             # Where no stream of a clip could be read, the networks' guess at nothing is dropped.
             probabilities = {

@@ -8,7 +8,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -45,9 +45,7 @@ def locate(model: str) -> str:
 
     Raises MissingModel, also where HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids the download.
     """
-    if _is_folder(model):
-        return str(_folder(model))
-    return str(_cached(model) or _download(model))
+    return str(_folder(model) or _cached(model) or _download(model))
 
 
 def identity(model: str) -> dict:
@@ -55,13 +53,12 @@ def identity(model: str) -> dict:
 
     No weights are downloaded; for an id that is not in the cache, the hub is asked for its commit. Raises MissingModel.
     """
-    if _is_folder(model):
-        return {"files": _hashes(_folder(model))}
-    cached = _cached(model)
-    if cached:
+    if folder := _folder(model):
+        return {"files": _hashes(folder)}
+    if cached := _cached(model):
         return {"model": model, "commit": cached.name}
     with _reachable(model):
-        return {"model": model, "commit": _description(model).sha}
+        return {"model": model, "commit": huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha}
 
 
 def load(kind: type, model: str, **options):
@@ -107,29 +104,17 @@ def load_tokenizer(model: str, **options):
 
 def is_at_hand(model: str) -> bool:
     """Whether a model can be loaded without a download."""
-    if _is_folder(model):
-        return (Path(model).expanduser() / "config.json").is_file()
-    return _cached(model) is not None
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether a folder holds all weights of a model."""
-    for name in WEIGHTS:
-        index = folder / f"{name}.index.json"
-        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
-        if (folder / name).is_file() or (shards and all((folder / shard).is_file() for shard in shards)):
-            return True
+    with suppress(MissingModel):
+        return (_folder(model) or _cached(model)) is not None
     return False
 
 
-def _is_folder(model: str) -> bool:
-    """Whether a folder is meant, rather than an id. A folder that exists is taken before an id of the same name."""
-    return Path(model).expanduser().is_dir() or re.fullmatch(HUB_ID, model) is None or model.startswith(".")
-
-
-def _folder(model: str) -> Path:
+def _folder(model: str) -> Path | None:
+    """The folder that is meant, or None for an id. A folder that exists is taken before an id of the same name."""
     folder = Path(model).expanduser().resolve()
     if not folder.is_dir():
+        if re.fullmatch(HUB_ID, model) and not model.startswith("."):
+            return None
         raise MissingModel(f"{model!r} is neither a folder nor a Hugging Face hub id like bert-base-chinese")
     if not (folder / "config.json").is_file():
         raise MissingModel(f"{folder} holds no config.json; give a folder made by save_pretrained or `hf download`")
@@ -145,7 +130,12 @@ def _cached(model: str) -> Path | None:
     if not isinstance(config, str):
         return None
     snapshot = Path(config).parent
-    return snapshot if has_weights(snapshot) else None
+    for name in WEIGHTS:
+        index = snapshot / f"{name}.index.json"
+        shards = set(files.read_json(index)["weight_map"].values()) if index.is_file() else ()
+        if (snapshot / name).is_file() or (shards and all((snapshot / shard).is_file() for shard in shards)):
+            return snapshot
+    return None
 
 
 def _download(model: str) -> Path:
@@ -155,7 +145,7 @@ def _download(model: str) -> Path:
     taken for whole, and Ctrl+C waits for nothing. (huggingface_hub.snapshot_download keeps no such order.)
     """
     with _reachable(model):
-        info = _description(model)
+        info = huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         beside, weights = _read_of(sibling.rfilename for sibling in info.siblings)
         if not weights or "config.json" not in beside:
             raise MissingModel(f"{model} on the Hugging Face hub holds no config.json with {' or '.join(WEIGHTS)}")
@@ -164,11 +154,6 @@ def _download(model: str) -> Path:
         snapshot = Path(path).parent
         files.write_text(snapshot.parents[1] / "refs" / "main", snapshot.name)
     return snapshot
-
-
-def _description(model: str) -> huggingface_hub.ModelInfo:
-    """The commit and the names of the files of a model on the hub."""
-    return huggingface_hub.model_info(model, timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
 def _read_of(names: Iterable[str]) -> tuple[list[str], list[str]]:

