@@ -219,7 +219,7 @@ class Run:
     def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
         if step not in self._keys:
-            code = provenance.code_of(*(f"meiju.{root}" for root in STEPS[step].code))
+            code = provenance.code_of(f"meiju.{STEPS[step].code}")
             self._keys[step] = {"step": step, "seed": self.config.seed, "code": code, **STEPS[step].cache_key(self)}
         return self._keys[step]
 

@@ -19,34 +19,6 @@ if TYPE_CHECKING:
     from meiju.run import Run
 
 
-@dataclass(frozen=True)
-class Step:
-    """One numbered script: its file, the code that does its work, and what else decides its results.
-
-    code: functions of pipeline.py, and the modules of this package that these do not import inside. published: its
-    results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
-    """
-
-    script: str
-    code: tuple[str, ...]
-    cache_key: Callable[["Run"], dict]
-    published: bool
-
-
-STEPS: dict[str, Step] = {}  # by name, each after those that it depends on
-
-
-def _step(name: str, script: str, *code: str, published: bool = False) -> Callable[[Callable], Callable]:
-    """Make a step of a function that gathers what decides its results, besides its code."""
-
-    def add(cache_key: Callable[["Run"], dict]) -> Callable[["Run"], dict]:
-        STEPS[name] = Step(script, code, cache_key, published)
-        return cache_key
-
-    return add
-
-
-@_step("transcription", "01_transcribe.py", "pipeline:transcribe")
 def _transcription_key(run: "Run") -> dict:
     from meiju.text import transcription  # imports transformers, which takes a second
 
@@ -55,7 +27,6 @@ def _transcription_key(run: "Run") -> dict:
     return {"speech": speech, "media": files.digest({name: run.media[name] for name in names})}
 
 
-@_step("transcripts", "02_refine_punctuation.py", "pipeline:refine_transcripts", "text.refine")
 def _transcripts_key(run: "Run") -> dict:
     config = run.config
     for path in config.punctuation_texts:
@@ -71,7 +42,6 @@ def _transcripts_key(run: "Run") -> dict:
     }
 
 
-@_step("features", "03_extract_features.py", "pipeline:extract_features", "features.frame_store", "text.refine")
 def _features_key(run: "Run") -> dict:
     streams, clips = {}, run.corpus.fingerprint("name", "part")
     for stream, encoder in run.encoders.items():
@@ -91,7 +61,6 @@ def encoder_key(run: "Run", stream: str) -> dict:
     }
 
 
-@_step("stage1", "05_train_stage1.py", "pipeline:train_stage1", "pipeline:stage_data")
 def _stage1_key(run: "Run") -> dict:
     # Head counts and seeds do not decide what one member learns: their members lie side by side.
     model, train = as_settings(run.config.model), as_settings(run.config.train)
@@ -108,26 +77,15 @@ def _stage1_key(run: "Run") -> dict:
     }
 
 
-@_step("pseudo", "06_pseudo_label.py", "pipeline:label_pool", "pseudo.teachers")
 def _pseudo_key(run: "Run") -> dict:
     members = {"heads": list(run.config.model.heads), "seeds": run.config.train.seeds}
     return {"stage1": run.cache_key("stage1"), **members, "pseudo": as_settings(run.config.pseudo)}
 
 
-@_step("stage2", "07_train_stage2.py", "pipeline:train_stage2", "pipeline:stage_data", "pseudo.teachers")
 def _stage2_key(run: "Run") -> dict:
     return {"pseudo": run.cache_key("pseudo"), "stage2": as_settings(run.config.stage2)}
 
 
-@_step(
-    "submission",
-    "08_ensemble.py",
-    "pipeline:make_submission",
-    "data.submission",
-    "evaluation.scores",
-    "features.material",
-    published=True,
-)
 def _submission_key(run: "Run") -> dict:
     config = run.config
     chosen = {"submit": config.submit, "average": config.corpus.average}
@@ -135,8 +93,32 @@ def _submission_key(run: "Run") -> dict:
     return {"stage2": run.cache_key("stage2"), **chosen, **alike}
 
 
-@_step("report", "09_report.py", "report.build", published=True)
 def _report_key(run: "Run") -> dict:
     ablation = run.ablation_folder / "ablation.csv"
     known = files.file_digest(ablation) if ablation.exists() else None
     return {"submission": run.cache_key("submission"), "ablation": known}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One numbered script: its file, the function or module that does its work, and what else decides its results.
+
+    published: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
+    """
+
+    script: str
+    code: str
+    cache_key: Callable[["Run"], dict]
+    published: bool = False
+
+
+STEPS = {  # each after those that it depends on
+    "transcription": Step("01_transcribe.py", "pipeline:transcribe", _transcription_key),
+    "transcripts": Step("02_refine_punctuation.py", "pipeline:refine_transcripts", _transcripts_key),
+    "features": Step("03_extract_features.py", "pipeline:extract_features", _features_key),
+    "stage1": Step("05_train_stage1.py", "pipeline:train_stage1", _stage1_key),
+    "pseudo": Step("06_pseudo_label.py", "pipeline:label_pool", _pseudo_key),
+    "stage2": Step("07_train_stage2.py", "pipeline:train_stage2", _stage2_key),
+    "submission": Step("08_ensemble.py", "pipeline:make_submission", _submission_key, published=True),
+    "report": Step("09_report.py", "report.build", _report_key, published=True),
+}
