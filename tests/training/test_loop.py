@@ -82,7 +82,8 @@ def test_members_learn_the_same_together_and_alone(frames, fusion):
 
 def test_batches_padded_to_one_length_teach_the_same(frames, stores):
     """As on a GPU: all batches are as long as the longest clip."""
-    padded = Frames(stores, NAMES, one_length=True)
+    padded = Frames(stores, NAMES)
+    padded.one_length = True
     assert padded.batch(torch.tensor([[7]])).mask["audio"].shape[-1] == frames.longest["audio"]
     first, second = (predict(train(place, three_members(True)), place, NUMBERS) for place in (frames, padded))
     for task in TASKS:
