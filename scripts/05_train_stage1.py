@@ -15,8 +15,8 @@ from meiju.report.page import score_table
 
 def train_stage1(run):
     pipeline.train_stage1(run)
-    stage = scores.read_stage("stage 1", run.config, run.corpus, run.folds, run.result("stage1"))
-    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
+    stages = pipeline.read_stages(run, "stage1").values()
+    print(score_table(scores.table(stages, run.config, run.corpus, run.folds)))
 
 
 if __name__ == "__main__":

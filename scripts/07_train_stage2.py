@@ -13,8 +13,8 @@ from meiju.report.page import score_table
 
 def train_stage2(run):
     pipeline.train_stage2(run)
-    stage = scores.read_stage("stage 2", run.config, run.corpus, run.folds, run.result("stage2"))
-    print(score_table(scores.table([stage], run.config, run.corpus, run.folds)))
+    stages = pipeline.read_stages(run, "stage2").values()
+    print(score_table(scores.table(stages, run.config, run.corpus, run.folds)))
 
 
 if __name__ == "__main__":

@@ -23,23 +23,20 @@ def make_submission(run):
     if problems:
         raise SystemExit("\n".join(problems))
     of_stages = pipeline.read_stages(run)
-    table = scores.table(of_stages, config, corpus, run.folds)
+    table = scores.table(of_stages.values(), config, corpus, run.folds)
     print(score_table(scores.summary(table, config, corpus, run.folds)))
     print("What the score out of fold says of test clips:")
     print(*folds.forecast(run.folds, corpus.part("training"), config.folds_by), sep="\n")
-    few = teachers.too_few(teachers.read(run.result("pseudo"))[0], len(run.folds), config.folds)
-    if few:
-        print(f"\n*** {few} ***\n")
-    else:
-        gains = scores.gains(*of_stages, config, corpus, run.folds)
+    warning = teachers.too_few(teachers.read(run.result("pseudo"))[0], len(run.folds), config.folds)
+    if not warning:
+        gains = scores.gains(*of_stages.values(), config, corpus, run.folds)
         print("what stage 2 gains, with 95 % intervals (of JRBM more is better, of log-loss less):")
         print(gains.round(4).to_string(index=False))
         warning = scores.warn_of_loss(gains)
-        if warning:
-            print(f"\n*** {warning} ***\n")
-    submitted = pipeline.submitted(run, of_stages)
+    if warning:
+        print(f"\n*** {warning} ***\n")
     if names:
-        print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")
+        print(f"submission: {path} ({of_stages[config.submit].name}, {len(names)} clips, checked)")
     else:
         print(f"there is no Testing part, so {path} holds no clip")
 

@@ -5,7 +5,6 @@ import torch or transformers are imported inside the functions that need them: t
 done before shall say so at once.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,7 +141,7 @@ def make_submission(run: Run) -> None:
     chosen = members.plan(config, calibration=False)
     probabilities = ensemble.mean_over(run.result(config.submit), chosen, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
-    table = scores.table(read_stages(run), config, corpus, run.folds)
+    table = scores.table(read_stages(run).values(), config, corpus, run.folds)
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     reads_media = any(encoder.source == "media" for encoder in run.encoders.values())
     paths = list(corpus.part("training").path) if reads_media else []
@@ -171,14 +170,10 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
     )
 
 
-def read_stages(run: Run) -> list[Stage]:
-    """The predictions of the members of both stages. Raises NotYet if they are not trained."""
-    return [
-        scores.read_stage(name, run.config, run.corpus, run.folds, run.result(step))
-        for name, step in (("stage 1", "stage1"), ("stage 2", "stage2"))
-    ]
-
-
-def submitted(run: Run, stages: Sequence[Stage]) -> Stage:
-    """Of the stages that `read_stages` returns, the one that is handed in."""
-    return stages[("stage1", "stage2").index(run.config.submit)]
+def read_stages(run: Run, *steps: str) -> dict[str, Stage]:
+    """By step, the predictions of the members of both stages, or of some. Raises NotYet if they are not trained."""
+    names = {"stage1": "stage 1", "stage2": "stage 2"}
+    return {
+        step: scores.read_stage(names[step], run.config, run.corpus, run.folds, run.result(step))
+        for step in steps or names
+    }

@@ -1,6 +1,6 @@
 """Scores of a run's systems, and differences between systems: out of fold and on Validation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, f
     return Stage(name, systems)
 
 
-def table(stages: Sequence[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
+def table(stages: Iterable[Stage], config: Config, corpus: Corpus, folds: pd.DataFrame) -> pd.DataFrame:
     """One row per part, stage and head count, and one (heads ALL_HEADS) for all head counts together.
 
     Columns stage, system, heads, part, and those of `score_rows`.

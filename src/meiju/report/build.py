@@ -28,7 +28,7 @@ SHORT = "{:.3f}"
 def write(run: Run) -> None:
     """Step 09, once it has begun (`Run.needs_run`)."""
     out, stages = run.folder("report"), pipeline.read_stages(run)
-    errors = wrong_clips(run, pipeline.submitted(run, stages))
+    errors = wrong_clips(run, stages[run.config.submit])
     files.write_text(out / "errors.csv", spreadsheets.as_csv(errors, float_format="%.5f"))
     files.write_text(out / "report.html", render(run, build(run, stages, errors, *teachers.read(run.result("pseudo")))))
     run.finish("report", [out / "errors.csv", out / "report.html"])
@@ -48,13 +48,13 @@ def render(run: Run, sections: list[Section]) -> str:
 
 
 def build(
-    run: Run, stages: list[Stage], errors: pd.DataFrame, pseudo: pd.DataFrame, gates: pd.DataFrame
+    run: Run, stages: dict[str, Stage], errors: pd.DataFrame, pseudo: pd.DataFrame, gates: pd.DataFrame
 ) -> list[Section]:
     """The sections of the report of a run of which both stages are trained.
 
     errors: see `wrong_clips`. pseudo and gates: see `meiju.pseudo.teachers.read`.
     """
-    submitted = pipeline.submitted(run, stages)
+    submitted = stages[run.config.submit]
     settings = pd.json_normalize(as_settings(run.config)).iloc[0].astype(str)
     settings = settings.rename_axis("setting").reset_index(name="value")
     return [
@@ -64,7 +64,7 @@ def build(
         _folds(run, submitted),
         _errors(errors, submitted.name),
         _pseudo_labels(run, pseudo, gates),
-        _confidence(run, stages[0]),
+        _confidence(run, stages["stage1"]),
         _costs(run),
         Section("Settings", [], [Table("All settings", "As the command line names them.", settings)]),
     ]
@@ -92,8 +92,8 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     return pd.concat(tables).sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
-def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
-    table = scores.table(stages, run.config, run.corpus, run.folds)
+def _scores(run: Run, stages: dict[str, Stage], submitted: str) -> Section:
+    table = scores.table(stages.values(), run.config, run.corpus, run.folds)
     shown = scores.summary(table, run.config, run.corpus, run.folds)
     shown = shown.sort_values("part", kind="stable").reset_index(drop=True)
     has_validation = VALIDATION in set(table.part)
@@ -121,10 +121,10 @@ def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
     return Section("Scores", text, tables, link=link if ablation.exists() else None)
 
 
-def _gain(run: Run, stages: list[Stage], too_few: str) -> Section:
+def _gain(run: Run, stages: dict[str, Stage], too_few: str) -> Section:
     if too_few:  # the difference of two first stages is no gain
         return Section("What stage 2 gains", [too_few])
-    found = scores.gains(*stages, run.config, run.corpus, run.folds)
+    found = scores.gains(*stages.values(), run.config, run.corpus, run.folds)
     beyond = [scores.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
     covers = (
         "With one seed nothing tells how far another random start would have led: a gain of this size may be chance "
