@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import os
 import sys
 import textwrap
 import typing
@@ -19,7 +20,6 @@ from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.utils import files, system
 from meiju.utils.compute import WorkersLost
-from meiju.utils.terminal import end_if_unread
 
 # What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
 COMPUTING = ("seed", "device", "jobs", "compute")
@@ -121,11 +121,24 @@ def plain_end(interrupted: str = "interrupted; the same command continues from h
         except Exception as error:
             # A path that someone named, such as a --home below a file.
             names_file = isinstance(error, OSError) and None not in (error.errno, error.filename)
-            if not (names_file or system.is_system_error(error)):
+            if not (names_file or system.errno_of(error)):
                 raise
             raise SystemExit(f"error: {system.describe(error)}") from None
         except KeyboardInterrupt:
             raise SystemExit(interrupted) from None
+
+
+@contextmanager
+def end_if_unread() -> Iterator[None]:
+    """End the program without a traceback where nobody reads its output any more, as in `--help | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at the end, Python flushes once more
+        raise SystemExit(1) from None
 
 
 def help_text(docstring: str | None) -> str:
