@@ -41,15 +41,15 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
 ALWAYS_SHOWN = ("run", "home", "corpus.root")
 
 
-def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
+def parse_config(description: str, arguments: list[str] | None = None, *, program: str = "") -> Config:
     """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
 
-    --help shows the settings that decide the script's step, --help-all every one.
+    --help shows the settings that decide the script's step, --help-all every one. program: the script's name if empty.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    program = Path(sys.argv[0]).name
+    program = program or Path(sys.argv[0]).name
     if asks_for_help(arguments):
-        show_help(program, description or "", arguments)
+        show_help(program, description, arguments)
     preset = arguments[0] if arguments else "nothing"
     require(preset in PRESETS, f"the first argument is a preset, one of these; got {preset}\n{_list_of_presets()}")
     return tyro.cli(Config, prog=f"{program} {preset}", default=PRESETS[preset][1], args=arguments[1:])

@@ -116,7 +116,7 @@ def train_stage2(run: Run) -> None:
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.needs_run("stage2"):
         from meiju.training import workers
-        from meiju.training.regression import REGRESSION_ROWS
+        from meiju.training.loop import REGRESSION_ROWS
 
         plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
         accepted = teachers.accepted(pseudo)

@@ -30,7 +30,7 @@ from meiju.utils import files, log, provenance, spreadsheets
 from meiju.utils.hub import MissingModel
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
-ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry> (or work/_shared/...); an entry may be a folder of files
+ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>, a file or folder; submissions/<run>/<file> is no deeper
 
 
 class NotYet(RuntimeError):
@@ -252,9 +252,8 @@ class Run:
 
     def _remove_lost(self, step: str, lost: list[Path]) -> None:
         """Remove what is left of damaged results (whole folders), so that the step computes them again."""
-        home, entries = self.config.home.absolute(), set(lost)
-        if not STEPS[step].published:
-            entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in lost}
+        home = self.config.home.absolute()
+        entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in lost}
         with ExitStack() as locks:
             for store in sorted({entry.parent for entry in entries if self.config.shared in entry.parents}):
                 locks.enter_context(files.reserved(store))  # another run may be making it
