@@ -190,9 +190,13 @@ class Run:
                 print(f"{step}: done before with these settings, see {folder}")
             return False
         if lost:
-            self._remove_lost(step, lost)
-        elif STEPS[step].published:
-            self._clear_submission_folder(step)
+            self._remove(step, lost, f"{lost[0]} missing or truncated: computed again")
+        elif STEPS[step].published:  # with those that depend on it
+            for name in list(STEPS)[list(STEPS).index(step) :]:
+                marker = self._marker(name)
+                if marker.exists():
+                    why = f"replaces that of other settings or code in {marker.parent} (--run NAME keeps both)"
+                    self._remove(name, self._products(marker), why)
         else:
             others = list(folder.parent.glob(f"*/{self._marker(step).name}"))
             if others and not self._quiet:
@@ -240,39 +244,30 @@ class Run:
         heads = "+".join(map(str, self.config.model.heads))
         return self.folder(step) / f"done-heads{heads}-seeds{self.config.train.seeds}.json"
 
+    def _products(self, marker: Path) -> dict[Path, int]:
+        """The files of a finished step, with their sizes."""
+        with files.reading(marker):
+            return {self.config.home.absolute() / p: int(size) for p, size in files.read_json(marker)["files"].items()}
+
     def _lost(self, step: str) -> list[Path] | None:
         """Files of a finished step that are gone or have another size; None if these settings never finished it."""
         marker = self._marker(step)
         done = files.read_json(marker) if marker.exists() else {}
         if done.get("cache key") != self.cache_key(step):  # in submissions/<run>, that of other settings
             return None
-        with files.reading(marker):
-            sizes = {self.config.home.absolute() / path: int(size) for path, size in done["files"].items()}
-        return [path for path, size in sizes.items() if not path.exists() or path.stat().st_size != size]
+        return [path for path, n in self._products(marker).items() if not path.exists() or path.stat().st_size != n]
 
-    def _remove_lost(self, step: str, lost: list[Path]) -> None:
-        """Remove what is left of damaged results (whole folders), so that the step computes them again."""
+    def _remove(self, step: str, paths: Iterable[Path], why: str) -> None:
+        """Remove files of a step, the folders that they belong to, and its marker, so that it is to be done again."""
         home = self.config.home.absolute()
-        entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in lost}
+        entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in paths}
         with ExitStack() as locks:
             for store in sorted({entry.parent for entry in entries if self.config.shared in entry.parents}):
                 locks.enter_context(files.reserved(store))  # another run may be making it
-            print(f"{step}: {lost[0]} missing or truncated: computed again")
+            print(f"{step}: {why}")
             for entry in entries:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
         self._marker(step).unlink()
-
-    def _clear_submission_folder(self, step: str) -> None:
-        """Remove results of other settings or code of a step, and of the steps that depend on it."""
-        steps = [name for name, other in STEPS.items() if other.published]
-        for name in steps[steps.index(step) :]:
-            marker = self._marker(name)
-            if marker.exists():
-                print(f"{name}: replaces that of other settings or code in {marker.parent} (--run NAME keeps both)")
-                with files.reading(marker):
-                    left = [self.config.home.absolute() / path for path in files.read_json(marker)["files"]]
-                for path in (*left, marker):
-                    path.unlink(missing_ok=True)
 
 
 @cache
