@@ -17,7 +17,7 @@ from typing import TextIO
 
 import pandas as pd
 
-from meiju import stores
+from meiju import steps, stores
 from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_settings
 from meiju.data import folds
 from meiju.data.corpus import Corpus, rare_classes, read_corpus
@@ -26,7 +26,7 @@ from meiju.features.base import Clip, Encoder
 from meiju.features.material import missing_input
 from meiju.features.registry import make_encoder
 from meiju.steps import STEPS
-from meiju.utils import files, log, provenance, spreadsheets
+from meiju.utils import files, log, spreadsheets
 from meiju.utils.hub import MissingModel
 
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
@@ -223,8 +223,7 @@ class Run:
     def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
         if step not in self._keys:
-            code = provenance.code_of(f"meiju.{STEPS[step].code}")
-            self._keys[step] = {"step": step, "seed": self.config.seed, "code": code, **STEPS[step].cache_key(self)}
+            self._keys[step] = steps.cache_key(self, step)
         return self._keys[step]
 
     def _record(self, step: str) -> dict:
