@@ -19,7 +19,6 @@ from meiju.evaluation.scores import Stage
 from meiju.features import frame_store, material
 from meiju.pseudo import teachers
 from meiju.run import Run
-from meiju.steps import encoder_key
 from meiju.text import refine
 from meiju.training import members
 from meiju.utils import files, spreadsheets
@@ -77,7 +76,7 @@ def extract_features(run: Run) -> None:
             clips,
             [clip for clip in clips if clip.name in to_fit],
             folder,
-            meta=encoder_key(run, stream),
+            meta=run.encoder_key(stream),
             inputs=run.clip_inputs(encoder, clips),
             earlier=stores.others(folder),
             seed=run.config.seed,

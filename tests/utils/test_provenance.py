@@ -1,6 +1,6 @@
 import pytest
 
-from meiju.steps import STEPS
+from meiju.run import STEPS
 from meiju.utils import provenance
 from meiju.utils.provenance import code_of
 

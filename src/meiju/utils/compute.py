@@ -91,10 +91,8 @@ def run_jobs(
                         "worker processes keep being killed, most likely because of too little memory; give the same "
                         "command with fewer --jobs: it continues where this one stopped"
                     ) from error
-    logger.info(
-        "%d jobs in %.1f s on %s, at most %d MB in one worker",
-        len(jobs), time.perf_counter() - started, config.backend, peak >> 20,
-    )  # fmt: skip
+    seconds, most = time.perf_counter() - started, peak >> 20
+    logger.info("%d jobs in %.1f s on %s, at most %d MB in one worker", len(jobs), seconds, config.backend, most)
 
 
 def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
