@@ -208,7 +208,6 @@ class Run:
                 self.require_material()
             self.under_way.enter_context(files.reserved(folder))
             self.under_way.enter_context(log.kept(self.config.work / "log", step, as_settings(self.config)))
-            files.sweep(folder)
         lost = self._lost(step)  # again: perhaps another process was at it until now
         if lost == []:
             self.under_way.close()

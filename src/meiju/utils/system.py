@@ -57,8 +57,6 @@ def reading(path: str | Path) -> Iterator[None]:
     """Raise Unreadable where the system does not let a file be read; other errors stay as they are."""
     try:
         yield
-    except Unreadable:
-        raise
     except Exception as error:
         raise_unreadable(path, error)
         raise
@@ -66,7 +64,8 @@ def reading(path: str | Path) -> Iterator[None]:
 
 def raise_unreadable(path: str | Path, error: BaseException) -> None:
     """Raise Unreadable where an error that came up while a file was read is the system's."""
-    if number := errno_of(error):
+    number = None if isinstance(error, Unreadable) else errno_of(error)
+    if number:
         raise Unreadable(f"cannot read {path}: {os.strerror(number)}; {REMEDIES[number]}") from error
 
 
