@@ -28,11 +28,9 @@ class Frames:
     dims: width of a frame by stream; longest: frames of the longest clip by stream; single: the streams that have at
     most one frame per clip.
 
-    On a CPU, frames are read from memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of
-    what is free holds them all, and in pinned memory of the host otherwise, from where batches are copied.
-
-    one_length: all batches are padded alike, to the longest clip there is, as a GPU wants it (fixed shapes, and no
-    need to wait for the length of a batch); on a CPU, each batch is padded to its longest clip.
+    On a CPU, frames are read from memory-mapped files, and each batch is padded to its longest clip. On a GPU they lie
+    in its memory if half of what is free holds them all, and in pinned memory of the host otherwise; all batches are
+    padded to the longest clip there is (one_length: fixed shapes, and no need to wait for the length of a batch).
     """
 
     def __init__(self, stores: dict[str, Store], names: list[str], device: torch.device | str = "cpu"):
