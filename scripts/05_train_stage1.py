@@ -15,7 +15,7 @@ from meiju.report.page import score_table
 
 def train_stage1(run):
     pipeline.train_stage1(run)
-    print(score_table(scores.table(pipeline.read_stages(run, [1]))))
+    print(score_table(scores.table(pipeline.read_stages(run, "stage1").values())))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from meiju.report.page import score_table
 
 def train_stage2(run):
     pipeline.train_stage2(run)
-    print(score_table(scores.table(pipeline.read_stages(run, [2]))))
+    print(score_table(scores.table(pipeline.read_stages(run, "stage2").values())))
 
 
 if __name__ == "__main__":

@@ -23,20 +23,19 @@ def make_submission(run):
     if problems:
         raise SystemExit("\n".join(problems))
     of_stages = pipeline.read_stages(run)
-    print(score_table(scores.summary(of_stages, corpus.labels)))
+    print(score_table(scores.summary(of_stages.values(), corpus.labels)))
     print("What the score out of fold says of test clips:")
     print(*folds.forecast(run.folds, corpus.part("training"), config.folds_by), sep="\n")
     warning = teachers.too_few(teachers.read(run.result("pseudo"))[0], len(run.folds), config.folds)
     if not warning:
-        gains = scores.gains(*of_stages)
+        gains = scores.gains(*of_stages.values())
         print("what stage 2 gains, with 95 % intervals (of JRBM more is better, of log-loss less):")
         print(gains.round(4).to_string(index=False))
         warning = scores.warn_of_loss(gains)
     if warning:
         print(f"\n*** {warning} ***\n")
-    submitted = pipeline.submitted(run, of_stages)
     if names:
-        print(f"submission: {path} ({submitted.name}, {len(names)} clips, checked)")
+        print(f"submission: {path} ({of_stages[config.submit].name}, {len(names)} clips, checked)")
     else:
         print(f"there is no Testing part, so {path} holds no clip")
 

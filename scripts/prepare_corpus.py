@@ -23,18 +23,15 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("corpus", choices=CORPORA, metavar="CORPUS")
     parser.add_argument("source", type=Path, metavar="SOURCE")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write, new or of an earlier call"
-    )
+    out = "folder to write, new or of an earlier call"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
     parser.add_argument("--truth", type=Path, metavar="FILE", help="where the labels go (DIR-truth.csv)")
     parser.add_argument("--labelled", type=int, metavar="N", help="draw N labelled clips; all others become the pool")
-    parser.add_argument(
-        "--mix", choices=("balanced", "natural"), default="balanced", help="of emotions in that draw (balanced)"
-    )
+    mix = "of emotions in that draw (balanced)"
+    parser.add_argument("--mix", choices=("balanced", "natural"), default="balanced", help=mix)
     parser.add_argument("--seed", type=int, default=0, help="of that draw (0)")
-    parser.add_argument(
-        "--published", action="store_true", help="parts as in published work (ravdess, meld; the others have them)"
-    )
+    published = "parts as in published work (ravdess, meld; the others have them)"
+    parser.add_argument("--published", action="store_true", help=published)
     return parser.parse_args()
 
 

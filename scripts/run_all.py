@@ -12,7 +12,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from meiju.cli import asks_for_help, help_text, parse_config, plain_end, show_help
+from meiju.cli import help_text, parse_config, plain_end
 from meiju.data.submission import compare_with_reference
 from meiju.presets import PRESETS
 
@@ -29,11 +29,10 @@ def run_all(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if asks_for_help(sys.argv):
-        show_help("./scripts/run_all.sh", help_text(__doc__), sys.argv)
     arguments = sys.argv[1:] or ["sample"]
     with plain_end():
-        parse_config("", arguments)  # a mistake on the command line is named before the first step
+        # A mistake on the command line is named before the first step.
+        parse_config(help_text(__doc__), arguments, program="./scripts/run_all.sh")
         run_all(arguments)
         if arguments == ["sample"]:
             folder = PRESETS["sample"][1].submission_dir

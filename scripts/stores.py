@@ -14,7 +14,7 @@ import tyro
 
 from meiju import stores
 from meiju.cli import help_text, plain_end
-from meiju.config import REPOSITORY
+from meiju.config import REPOSITORY, SHARED
 from meiju.utils import files
 
 
@@ -31,7 +31,8 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     home = arguments.home.absolute()
     users = stores.users(home)
-    for folder in stores.found(home):
+    # Also those that were being removed when something came between.
+    for folder in sorted(path for path in (home / "work" / SHARED).glob("*/*") if path.is_dir()):
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         use = f"used by {', '.join(sorted(users[folder]))}" if folder in users else "unused"
         if arguments.remove_unused and folder not in users:

@@ -72,9 +72,7 @@ def test_an_interruption_while_a_script_imports_prints_no_traceback(script, ends
 
 def test_output_that_nobody_reads_ends_a_program_without_a_traceback():
     """As in `04_make_folds.py --help | head -1`."""
-    code = (
-        "from meiju.utils.terminal import end_if_unread\nwith end_if_unread():\n    print('help')\n    raise SystemExit"
-    )
+    code = "from meiju.cli import end_if_unread\nwith end_if_unread():\n    print('help')\n    raise SystemExit"
     read, write = os.pipe()
     os.close(read)
     end = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)

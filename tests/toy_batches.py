@@ -4,7 +4,7 @@ import torch
 
 from meiju.models.layers import Batch, InputSpec
 
-SPEC = InputSpec({"text": 6, "audio": 4}, frozenset({"text"}), {"emotion": 4, "intent": 2})
+SPEC = InputSpec({"text": 6, "audio": 4}, ["text"], {"emotion": 4, "intent": 2})
 N_FRAMES = 5  # of a clip at most, in streams with several
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import os
 import sys
 import textwrap
 import typing
@@ -18,7 +19,6 @@ from meiju.presets import PRESETS
 from meiju.run import NotYet, Run
 from meiju.utils import files, system
 from meiju.utils.compute import WorkersLost
-from meiju.utils.terminal import end_if_unread
 
 # What a script's --help shows besides ALWAYS_SHOWN: the settings that decide its step, a whole group or group.setting.
 COMPUTING = ("seed", "device", "jobs", "compute")
@@ -40,15 +40,15 @@ SHOWN_BY_HELP: dict[str, tuple[str, ...]] = {
 ALWAYS_SHOWN = ("run", "home", "corpus.root")
 
 
-def parse_config(description: str | None, arguments: list[str] | None = None) -> Config:
+def parse_config(description: str, arguments: list[str] | None = None, *, program: str = "") -> Config:
     """Read `<preset> --flag value ...` from the command line; an unknown flag or a bad value ends the program.
 
-    --help shows the settings that decide the script's step, --help-all every one.
+    --help shows the settings that decide the script's step, --help-all every one. program: the script's name if empty.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    program = Path(sys.argv[0]).name
+    program = program or Path(sys.argv[0]).name
     if asks_for_help(arguments):
-        show_help(program, description or "", arguments)
+        show_help(program, description, arguments)
     preset = arguments[0] if arguments else "nothing"
     require(preset in PRESETS, f"the first argument is a preset, one of these; got {preset}\n{_list_of_presets()}")
     return tyro.cli(Config, prog=f"{program} {preset}", default=PRESETS[preset][1], args=arguments[1:])
@@ -120,11 +120,24 @@ def plain_end(interrupted: str = "interrupted; the same command continues from h
         except Exception as error:
             # A path that someone named, such as a --home below a file.
             names_file = isinstance(error, OSError) and None not in (error.errno, error.filename)
-            if not (names_file or system.is_system_error(error)):
+            if not (names_file or system.errno_of(error)):
                 raise
             raise SystemExit(f"error: {system.describe(error)}") from None
         except KeyboardInterrupt:
             raise SystemExit(interrupted) from None
+
+
+@contextmanager
+def end_if_unread() -> Iterator[None]:
+    """End the program without a traceback where nobody reads its output any more, as in `--help | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at the end, Python flushes once more
+        raise SystemExit(1) from None
 
 
 def help_text(docstring: str | None) -> str:

@@ -29,7 +29,7 @@ class ConfigError(Exception):
     """
 
 
-def require(ok: bool, message: str) -> None:
+def require(ok: object, message: str) -> None:
     """Refuse a setting unless `ok`."""
     if not ok:
         raise ConfigError(message)
@@ -141,10 +141,8 @@ class SpeechConfig:
 
     def __post_init__(self):
         require(self.model != "", "--speech.model is a folder, a Hugging Face id, or none")
-        require(
-            re.fullmatch(r"[a-z]+", self.language) is not None,
-            f"--speech.language is a language such as zh or en, or auto; got {self.language!r}",
-        )
+        is_language = re.fullmatch(r"[a-z]+", self.language)
+        require(is_language, f"--speech.language is a language such as zh or en, or auto; got {self.language!r}")
         require_within(self, "speech.", batch_size=AT_LEAST_1)
 
 
@@ -256,14 +254,10 @@ class ComputeConfig:
     """Where the cluster is, e.g. tcp://host:8786; None starts one on this machine for as long as it is needed."""
 
     def __post_init__(self):
-        require(
-            self.address is None or self.backend != "loky",
-            "--compute.address is a cluster's; give --compute.backend dask too",
-        )
-        require(
-            self.backend != "dask" or importlib.util.find_spec("distributed") is not None,
-            "--compute.backend dask needs: .venv/bin/python -m pip install 'dask[distributed]'",
-        )
+        has_cluster = self.address is None or self.backend == "dask"
+        require(has_cluster, "--compute.address is a cluster's; give --compute.backend dask too")
+        installed = self.backend != "dask" or importlib.util.find_spec("distributed")
+        require(installed, "--compute.backend dask needs: .venv/bin/python -m pip install 'dask[distributed]'")
 
 
 SHARED = "_shared"
@@ -312,16 +306,12 @@ class Config:
     compute: Flags[ComputeConfig] = field(default_factory=ComputeConfig)
 
     def __post_init__(self):
-        require(
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", self.run) is not None,
-            f"--run is a folder's name of letters, digits, '_', '-' and '.'; got {self.run!r}",
-        )
+        is_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", self.run)
+        require(is_name, f"--run is a folder's name of letters, digits, '_', '-' and '.'; got {self.run!r}")
         require(self.folds >= 3, f"--folds is at least 3, so that a fold's teacher can be checked; got {self.folds}")
-        require(
-            re.fullmatch(r"crf|none|stripped|hf:.+", self.punctuation) is not None,
-            "--punctuation is crf, none, stripped or hf:MODEL, with a folder or Hugging Face id; "
-            f"got {self.punctuation!r}",
-        )
+        known = "crf, none, stripped or hf:MODEL, with a folder or Hugging Face id"
+        is_known = re.fullmatch(r"crf|none|stripped|hf:.+", self.punctuation)
+        require(is_known, f"--punctuation is {known}; got {self.punctuation!r}")
         try:
             re.compile(self.folds_by)
         except re.error as error:
@@ -335,10 +325,8 @@ class Config:
         """Encoder by stream name, e.g. {'text': 'tfidf-svd'}."""
         require(len(self.streams) > 0, "--streams needs at least one name=encoder")
         for stream in self.streams:
-            require(
-                re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}=.+", stream) is not None,
-                f"--streams are written name=encoder, e.g. text=tfidf-svd; got {stream!r}",
-            )
+            is_pair = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}=.+", stream)
+            require(is_pair, f"--streams are written name=encoder, e.g. text=tfidf-svd; got {stream!r}")
         return dict(stream.split("=", 1) for stream in self.streams)
 
     @property

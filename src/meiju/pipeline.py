@@ -5,7 +5,6 @@ import torch or transformers are imported inside the functions that need them: t
 done before shall say so at once.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ from meiju.evaluation.scores import Stage
 from meiju.features import frame_store, media
 from meiju.pseudo import teachers
 from meiju.run import Run
-from meiju.steps import encoder_key
 from meiju.text import refine
 from meiju.training import members
 from meiju.utils import files, spreadsheets
@@ -78,7 +76,7 @@ def extract_features(run: Run) -> None:
             clips,
             [clip for clip in clips if clip.name in to_fit],
             folder,
-            meta=encoder_key(run, stream),
+            meta=run.encoder_key(stream),
             inputs=run.clip_inputs(encoder, clips),
             earlier=stores.others(folder),
             seed=run.config.seed,
@@ -117,7 +115,7 @@ def train_stage2(run: Run) -> None:
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.needs_run("stage2"):
         from meiju.training import workers
-        from meiju.training.regression import REGRESSION_ROWS
+        from meiju.training.loop import REGRESSION_ROWS
 
         plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
         accepted = teachers.accepted(pseudo)
@@ -142,7 +140,7 @@ def make_submission(run: Run) -> None:
     chosen = members.plan(config, calibration=False)
     probabilities = ensemble.mean_over(run.result(config.submit), chosen, names)
     submission.write(ensemble.as_labels(probabilities, names, corpus.labels), out)
-    table = scores.table(read_stages(run))
+    table = scores.table(read_stages(run).values())
     files.write_text(out / submission.SCORES_NAME, spreadsheets.as_csv(table, float_format="%.4f"))
     reads_media = any(encoder.source == "media" for encoder in run.encoders.values())
     paths = list(corpus.part("training").path) if reads_media else []
@@ -171,12 +169,7 @@ def stage_data(run: Run, pseudo: pd.DataFrame | None = None) -> "StageData":
     )
 
 
-def read_stages(run: Run, numbers: Sequence[int] = (1, 2)) -> list[Stage]:
-    """The predictions of the members of both stages, or of one. Raises NotYet if they are not trained."""
-    given = run.config, run.corpus, run.folds
-    return [scores.read_stage(f"stage {number}", *given, run.result(f"stage{number}")) for number in numbers]
-
-
-def submitted(run: Run, stages: Sequence[Stage]) -> Stage:
-    """Of the stages that `read_stages` returns, the one that is handed in."""
-    return stages[("stage1", "stage2").index(run.config.submit)]
+def read_stages(run: Run, *steps: str) -> dict[str, Stage]:
+    """By step, the predictions of the members of both stages, or of some. Raises NotYet if they are not trained."""
+    names, given = {"stage1": "stage 1", "stage2": "stage 2"}, (run.config, run.corpus, run.folds)
+    return {step: scores.read_stage(names[step], *given, run.result(step)) for step in steps or names}

@@ -1,4 +1,4 @@
-"""What each step depends on, and where its results are.
+"""The numbered steps: what decides the results of each, and where these are.
 
 Results are in work/<run>/<step>/<fingerprint>. The fingerprint is a hash of the settings, the inputs and the code that
 decide them. So a step that was done with the same settings is skipped, a step with other settings is done again, and
@@ -13,22 +13,49 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import pandas as pd
 
 from meiju import stores
 from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_settings
 from meiju.data import folds
-from meiju.data.corpus import Corpus, rare_classes, read_corpus
+from meiju.data.corpus import UNSCORED_PARTS, Corpus, rare_classes, read_corpus
+from meiju.data.labels import TASKS
+from meiju.data.tables import GROUPS
 from meiju.features.base import Clip, Encoder
 from meiju.features.registry import make_encoder
-from meiju.steps import STEPS
+from meiju.text import punctuation
 from meiju.utils import files, log, provenance, spreadsheets
+from meiju.utils.compute import device_type
 from meiju.utils.hub import MissingModel
 
+KNOWN_FILES = "known-files.json"  # hashes of what was read, so that it is read once
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
-ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry> (or work/_shared/...); an entry may be a folder of files
+ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>, a file or folder; submissions/<run>/<file> is no deeper
+
+
+class Step(NamedTuple):
+    """One numbered script: its file, and the function or module that does its work.
+
+    published: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
+    """
+
+    script: str
+    code: str
+    published: bool = False
+
+
+STEPS = {  # each after those that it depends on
+    "transcription": Step("01_transcribe.py", "pipeline:transcribe"),
+    "transcripts": Step("02_refine_punctuation.py", "pipeline:refine_transcripts"),
+    "features": Step("03_extract_features.py", "pipeline:extract_features"),
+    "stage1": Step("05_train_stage1.py", "pipeline:train_stage1"),
+    "pseudo": Step("06_pseudo_label.py", "pipeline:label_pool"),
+    "stage2": Step("07_train_stage2.py", "pipeline:train_stage2"),
+    "submission": Step("08_ensemble.py", "pipeline:make_submission", published=True),
+    "report": Step("09_report.py", "report.build", published=True),
+}
 
 
 class NotYet(RuntimeError):
@@ -75,7 +102,7 @@ class Run:
     @cached_property
     def media(self) -> dict[str, str]:
         """By clip name, a hash of its media file."""
-        return self.corpus.media_hashes(self.known_files)
+        return self.corpus.media_hashes(self.config.shared / KNOWN_FILES)
 
     @property
     def untranscribed(self) -> pd.DataFrame:
@@ -158,7 +185,7 @@ class Run:
 
     def contents(self, encoder: Encoder) -> dict[str, str]:
         """By clip name, a hash of the file that an encoder of media or of ready-made frames reads."""
-        return self.media if encoder.source == "media" else encoder.contents(self.known_files)
+        return self.media if encoder.source == "media" else encoder.contents(self.config.shared / KNOWN_FILES)
 
     def clip_inputs(self, encoder: Encoder, clips: Sequence[Clip]) -> dict[str, str]:
         """By clip name, a hash of what an encoder reads of it."""
@@ -179,7 +206,6 @@ class Run:
                 self.require_material()
             self.under_way.enter_context(files.reserved(folder))
             self.under_way.enter_context(log.kept(self.config.work / "log", step, as_settings(self.config)))
-            files.sweep(folder)
         lost = self._lost(step)  # again: perhaps another process was at it until now
         if lost == []:
             self.under_way.close()
@@ -187,9 +213,13 @@ class Run:
                 print(f"{step}: done before with these settings, see {folder}")
             return False
         if lost:
-            self._remove_lost(step, lost)
-        elif STEPS[step].published:
-            self._clear_submission_folder(step)
+            self._remove(step, lost, f"{lost[0]} missing or truncated: computed again")
+        elif STEPS[step].published:  # with those that depend on it
+            for name in list(STEPS)[list(STEPS).index(step) :]:
+                marker = self._marker(name)
+                if marker.exists():
+                    why = f"replaces that of other settings or code in {marker.parent} (--run NAME keeps both)"
+                    self._remove(name, self._products(marker), why)
         else:
             others = list(folder.parent.glob(f"*/{self._marker(step).name}"))
             if others and not self._quiet:
@@ -216,16 +246,80 @@ class Run:
     def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
         if step not in self._keys:
-            code = provenance.code_of(*(f"meiju.{root}" for root in STEPS[step].code))
-            self._keys[step] = {"step": step, "seed": self.config.seed, "code": code, **STEPS[step].cache_key(self)}
+            code = provenance.code_of(f"meiju.{STEPS[step].code}")
+            key = {"step": step, "seed": self.config.seed, "code": code}
+            self._keys[step] = key | self._settings_and_inputs(step)
         return self._keys[step]
+
+    def _settings_and_inputs(self, step: str) -> dict:
+        config = self.config
+        match step:
+            case "transcription":
+                from meiju.text import transcription  # imports transformers, which takes a second
+
+                media = files.digest({name: self.media[name] for name in self.untranscribed.name})
+                return {"speech": transcription.fingerprint(config.speech), "media": media}
+            case "transcripts":
+                for path in config.punctuation_texts:
+                    if not path.is_file():
+                        raise ConfigError(f"--punctuation-texts: no file {path}")
+                fill = provenance.code_of("meiju.text.transcription:fill")
+                return {
+                    "learns from": list(UNSCORED_PARTS),
+                    "sentences": self.corpus.fingerprint("name", "part", "sentence"),
+                    "transcription": self.cache_key("transcription") if self.transcribes else None,
+                    "filled in": {"code": fill} if self.transcribes else None,
+                    "restorer": punctuation.fingerprint(config),
+                    "texts": [files.file_digest(path) for path in config.punctuation_texts],
+                }
+            case "features":
+                streams, clips = {}, self.corpus.fingerprint("name", "part")
+                for stream, encoder in self.encoders.items():
+                    of_text = encoder.source == "sentence"
+                    source = self.cache_key("transcripts") if of_text else files.digest(self.contents(encoder))
+                    streams[stream] = {**self.encoder_key(stream), "clips": clips, "source": source}
+                return {"streams": streams}
+            case "stage1":
+                # Head counts and seeds do not decide what one member learns: their members lie side by side.
+                model, train = as_settings(config.model), as_settings(config.train)
+                del model["heads"], train["seeds"]
+                return {
+                    "features": self.cache_key("features"),
+                    "streams in order": list(config.encoders),  # that of the network's tokens
+                    "model": model,
+                    "train": train,
+                    "folds": files.digest(self.folds.to_dict("list")),
+                    "labels": self.corpus.fingerprint("name", "part", *TASKS),
+                    "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
+                    "device": device_type(config.device),
+                }
+            case "pseudo":
+                members = {"heads": list(config.model.heads), "seeds": config.train.seeds}
+                return {"stage1": self.cache_key("stage1"), **members, "pseudo": as_settings(config.pseudo)}
+            case "stage2":
+                return {"pseudo": self.cache_key("pseudo"), "stage2": as_settings(config.stage2)}
+            case "submission":
+                chosen = {"submit": config.submit, "average": config.corpus.average}
+                # What intervals are over.
+                alike = {"folds by": config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
+                return {"stage2": self.cache_key("stage2"), **chosen, **alike}
+            case "report":
+                ablation = self.ablation_folder / "ablation.csv"
+                known = files.file_digest(ablation) if ablation.exists() else None
+                return {"submission": self.cache_key("submission"), "ablation": known}
+
+    def encoder_key(self, stream: str) -> dict:
+        """What decides the frames of a stream, besides the clips."""
+        encoder = self.encoders[stream]
+        return {
+            "seed": self.config.seed,
+            "code": provenance.code_of("meiju.features.frame_store", type(encoder).__module__),
+            "learns from": list(UNSCORED_PARTS),
+            "encoder": encoder.fingerprint(),
+        }
 
     def _record(self, step: str) -> dict:
         return {"settings": as_settings(self.config), "cache key": self.cache_key(step)}
-
-    @property
-    def known_files(self) -> Path:
-        return self.config.shared / "known-files.json"
 
     def _marker(self, step: str) -> Path:
         """The file that marks a step as done, with the settings that produced its results."""
@@ -237,40 +331,30 @@ class Run:
         heads = "+".join(map(str, self.config.model.heads))
         return self.folder(step) / f"done-heads{heads}-seeds{self.config.train.seeds}.json"
 
+    def _products(self, marker: Path) -> dict[Path, int]:
+        """The files of a finished step, with their sizes."""
+        with files.reading(marker):
+            return {self.config.home.absolute() / p: int(size) for p, size in files.read_json(marker)["files"].items()}
+
     def _lost(self, step: str) -> list[Path] | None:
         """Files of a finished step that are gone or have another size; None if these settings never finished it."""
         marker = self._marker(step)
         done = files.read_json(marker) if marker.exists() else {}
         if done.get("cache key") != self.cache_key(step):  # in submissions/<run>, that of other settings
             return None
-        with files.reading(marker):
-            sizes = {self.config.home.absolute() / path: int(size) for path, size in done["files"].items()}
-        return [path for path, size in sizes.items() if not path.exists() or path.stat().st_size != size]
+        return [path for path, n in self._products(marker).items() if not path.exists() or path.stat().st_size != n]
 
-    def _remove_lost(self, step: str, lost: list[Path]) -> None:
-        """Remove what is left of damaged results (whole folders), so that the step computes them again."""
-        home, entries = self.config.home.absolute(), set(lost)
-        if not STEPS[step].published:
-            entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in lost}
+    def _remove(self, step: str, paths: Iterable[Path], why: str) -> None:
+        """Remove files of a step, the folders that they belong to, and its marker, so that it is to be done again."""
+        home = self.config.home.absolute()
+        entries = {home.joinpath(*path.relative_to(home).parts[:ENTRY_DEPTH]) for path in paths}
         with ExitStack() as locks:
             for store in sorted({entry.parent for entry in entries if self.config.shared in entry.parents}):
                 locks.enter_context(files.reserved(store))  # another run may be making it
-            print(f"{step}: {lost[0]} missing or truncated: computed again")
+            print(f"{step}: {why}")
             for entry in entries:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
         self._marker(step).unlink()
-
-    def _clear_submission_folder(self, step: str) -> None:
-        """Remove results of other settings or code of a step, and of the steps that depend on it."""
-        steps = [name for name, other in STEPS.items() if other.published]
-        for name in steps[steps.index(step) :]:
-            marker = self._marker(name)
-            if marker.exists():
-                print(f"{name}: replaces that of other settings or code in {marker.parent} (--run NAME keeps both)")
-                with files.reading(marker):
-                    left = [self.config.home.absolute() / path for path in files.read_json(marker)["files"]]
-                for path in (*left, marker):
-                    path.unlink(missing_ok=True)
 
 
 @cache

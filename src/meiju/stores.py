@@ -27,11 +27,6 @@ def others(folder: Path) -> list[Path]:
     return sorted(other for other in folder.parent.glob(f"{stream}-*" if stream else "[!.]*") if other != folder)
 
 
-def found(home: Path) -> list[Path]:
-    """The folders of all stores, sorted; also of those that were being removed when something came between."""
-    return sorted(folder for folder in (home.absolute() / "work" / SHARED).glob("*/*") if folder.is_dir())
-
-
 def users(home: Path) -> dict[Path, set[str]]:
     """By folder of a store, the runs that use it. Raises Damaged if a marker cannot be read."""
     home, by_store = home.absolute(), defaultdict(set)

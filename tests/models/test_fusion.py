@@ -7,7 +7,7 @@ from meiju.models.fusion import FUSIONS
 from meiju.models.layers import InputSpec, MemberRandom, reset
 from toy_batches import make_batch
 
-SHAPE = InputSpec({"text": 6, "audio": 4, "visual": 5}, frozenset({"text"}), {"emotion": 7, "intent": 3})
+SHAPE = InputSpec({"text": 6, "audio": 4, "visual": 5}, ["text"], {"emotion": 7, "intent": 3})
 E, B = 2, 5
 
 fusions = pytest.mark.parametrize("fusion", FUSIONS)

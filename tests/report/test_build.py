@@ -33,7 +33,7 @@ def pseudo(run):
 
 def sections_of(run, pseudo):
     stages = pipeline.read_stages(run)
-    errors = build.wrong_clips(run, pipeline.submitted(run, stages))
+    errors = build.wrong_clips(run, stages[run.config.submit])
     return {section.heading: section for section in build.build(run, stages, errors, *pseudo)}
 
 
@@ -71,7 +71,7 @@ def test_a_gain_of_one_seed_is_over_clips_alone_and_not_bold(sections):
 
 
 def test_errors_are_all_there_with_their_sentences_the_surest_first(sections, run):
-    errors = build.wrong_clips(run, pipeline.read_stages(run)[1])
+    errors = build.wrong_clips(run, pipeline.read_stages(run)["stage2"])
     classes = table(sections["Classes"], "F1 of each emotion").frame.query("part == 'out-of-fold'")
     training = run.corpus.part("training").emotion.value_counts()
     assert classes.set_index("emotion").support.to_dict() == training.reindex(classes.emotion, fill_value=0).to_dict()

@@ -57,5 +57,7 @@ def test_the_table_is_aligned_and_tells_what_is_not_used_and_what_was_transcribe
     assert first.index("sad 0.75") == second.index("–") == third.index("–") == head.index("emotion")
     assert first.endswith("visual: there is no video track")
     assert third.endswith("there is no such file")
-    transcribed = outputs.as_records([replace(GOOD, transcribed=True)], {})
-    assert outputs.as_table(transcribed).endswith("transcribed: 好; visual: there is no video track\n")
+    wide = Clip("a", "好", "高兴e\u0301.mp4")  # nine columns of eight characters
+    head, first = outputs.as_table(outputs.as_records([replace(GOOD, clip=wide, transcribed=True)], {})).splitlines()
+    assert (head.index("emotion"), first.index("sad")) == (11, 10)
+    assert first.endswith("transcribed: 好; visual: there is no video track")

@@ -64,8 +64,8 @@ def test_an_error_of_the_system_ends_a_script_in_one_line_whatever_library_wraps
 
 def test_what_is_missing_or_damaged_is_not_the_systems():
     for error in (of_av(errno.ENOENT), os_error(errno.EINVAL), of_av(INVALID_DATA), ValueError("5"), of_numpy(2**50)):
-        assert not system.is_system_error(error)
-    assert system.is_system_error(of_numpy(2**20))  # an array that another machine could hold
+        assert system.errno_of(error) is None
+    assert system.errno_of(of_numpy(2**20)) == errno.ENOMEM  # an array that another machine could hold
 
 
 def test_what_helps_fits_what_was_done(tmp_path):

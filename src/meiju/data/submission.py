@@ -113,8 +113,7 @@ def _unzip(path: Path) -> tuple[bytes | None, list[str]]:
                 return None, [f"{path.name}: {CSV_NAME} unpacks to more than {SIZE_LIMIT >> 20} MiB; it was not read"]
             data = archive.read(CSV_NAME) if CSV_NAME in names else None
     except Exception as error:  # zipfile raises half a dozen kinds for a damaged or encrypted archive
-        if system.is_system_error(error):
-            raise system.unreadable(path, error) from error
+        system.raise_unreadable(path, error)
         reason = str(error) or "cut short"
         return None, [f"{path.name}: not a readable zip ({reason}); zip {CSV_NAME} again, without a password"]
     held = _quoted(names) if names else "nothing"

@@ -1,6 +1,6 @@
 """Scores of a run's systems, and differences between systems: out of fold and on Validation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def read_stage(name: str, config: Config, corpus: Corpus, folds: pd.DataFrame, f
     return Stage(name, systems)
 
 
-def table(stages: Sequence[Stage]) -> pd.DataFrame:
+def table(stages: Iterable[Stage]) -> pd.DataFrame:
     """One row per part, stage and head count, and one (heads ALL_HEADS) for all head counts together.
 
     Columns stage, system, heads, and those of `score_rows`.

@@ -143,7 +143,6 @@ def extract(
         fit_clips = sorted(fit_clips, key=lambda clip: files.digest([seed, clip.name]))[: encoder.learns_from]
     with files.reserved(folder):
         (folder / "meta.json").unlink(missing_ok=True)
-        files.sweep(folder)
         if type(encoder).fit is not Encoder.fit:
             meta = meta | {"learnt from": files.digest([[clip.name, inputs.get(clip.name)] for clip in fit_clips])}
         known = _find_earlier(earlier, meta) if inputs else None

@@ -58,8 +58,8 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
     except FileNotFoundError:
         raise
     except (av.FFmpegError, OSError) as error:
-        if system.is_system_error(error) and not (isinstance(error, av.FFmpegError) and _is_damage(path, error)):
-            raise system.unreadable(path, error) from error
+        if system.errno_of(error) and not (isinstance(error, av.FFmpegError) and _is_damage(path, error)):
+            system.raise_unreadable(path, error)
         if not isinstance(error, av.FFmpegError):
             raise
         if files.is_lfs_pointer(Path(path)):

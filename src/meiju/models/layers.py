@@ -9,7 +9,7 @@ Axes: E members, B clips, T frames, S tokens, D width, K classes.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +28,17 @@ class InputSpec:
     """
 
     streams: dict[str, int]
-    single: frozenset[str]
+    single: list[str]
     classes: dict[str, int]
 
     def to_json(self) -> str:
         """As a line of text, for `from_json`; the order of streams is kept, as it is that of the network's tokens."""
-        return json.dumps({"streams": self.streams, "single": sorted(self.single), "classes": self.classes})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "InputSpec":
         """What `to_json` wrote."""
-        read = json.loads(text)
-        return cls(read["streams"], frozenset(read["single"]), read["classes"])
+        return cls(**json.loads(text))
 
 
 @dataclass

@@ -27,7 +27,7 @@ SHORT = "{:.3f}"
 def write(run: Run) -> None:
     """Step 09, once it has begun (`Run.needs_run`)."""
     out, stages = run.folder("report"), pipeline.read_stages(run)
-    errors = wrong_clips(run, pipeline.submitted(run, stages))
+    errors = wrong_clips(run, stages[run.config.submit])
     files.write_text(out / "errors.csv", spreadsheets.as_csv(errors, float_format="%.5f"))
     sections = build(run, stages, errors, *teachers.read(run.result("pseudo")))
     config, sizes = run.config, run.corpus.clips.part.value_counts()
@@ -43,13 +43,13 @@ def write(run: Run) -> None:
 
 
 def build(
-    run: Run, stages: list[Stage], errors: pd.DataFrame, pseudo: pd.DataFrame, gates: pd.DataFrame
+    run: Run, stages: dict[str, Stage], errors: pd.DataFrame, pseudo: pd.DataFrame, gates: pd.DataFrame
 ) -> list[Section]:
     """The sections of the report of a run of which both stages are trained.
 
     errors: see `wrong_clips`. pseudo and gates: see `meiju.pseudo.teachers.read`.
     """
-    submitted = pipeline.submitted(run, stages)
+    submitted = stages[run.config.submit]
     settings = pd.json_normalize(as_settings(run.config)).iloc[0].astype(str)
     settings = settings.rename_axis("setting").reset_index(name="value")
     held_out = f"Scores of {submitted.name} on the training clips that each fold holds out, all head counts together."
@@ -63,7 +63,7 @@ def build(
         Section("Folds", [], [Table("Scores by fold", held_out, by_fold)]),
         _errors(errors, submitted.name),
         _pseudo_labels(run, pseudo, gates),
-        _confidence(stages[0]),
+        _confidence(stages["stage1"]),
         Section("Run time", [], [Table("Time by step", by_logs, costs, {"seconds": "{:.1f}"})]),
         Section("Settings", [], [Table("All settings", "As the command line names them.", settings)]),
     ]
@@ -91,10 +91,11 @@ def wrong_clips(run: Run, stage: Stage) -> pd.DataFrame:
     return pd.concat(tables).sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
-def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
-    table = scores.table(stages)
-    shown = scores.summary(stages, run.corpus.labels).sort_values("part", kind="stable", ignore_index=True)
-    has_validation = VALIDATION in stages[0].together
+def _scores(run: Run, stages: dict[str, Stage], submitted: str) -> Section:
+    table = scores.table(stages.values())
+    shown = scores.summary(stages.values(), run.corpus.labels)
+    shown = shown.sort_values("part", kind="stable", ignore_index=True)
+    has_validation = VALIDATION in set(table.part)
     untouched = "Nothing was trained, calibrated or chosen on Validation."
     forecast = " ".join(folds.forecast(run.folds, run.corpus.part("training"), run.config.folds_by))
     text = [
@@ -119,10 +120,10 @@ def _scores(run: Run, stages: list[Stage], submitted: str) -> Section:
     return Section("Scores", text, tables, link=link if ablation.exists() else None)
 
 
-def _gain(run: Run, stages: list[Stage], too_few: str) -> Section:
+def _gain(run: Run, stages: dict[str, Stage], too_few: str) -> Section:
     if too_few:  # the difference of two first stages is no gain
         return Section("What stage 2 gains", [too_few])
-    found = scores.gains(*stages)
+    found = scores.gains(*stages.values())
     beyond = [scores.is_beyond_chance(row.low, row.high, row.interval) for row in found.itertuples()]
     covers = (
         "With one seed nothing tells how far another random start would have led: a gain of this size may be chance "

@@ -1,6 +1,7 @@
 """Predictions as a table to look at, as JSON, or as csv."""
 
 import json
+import unicodedata
 from collections.abc import Sequence
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from meiju.data.labels import TASKS
 from meiju.features.base import Clip
 from meiju.serving.predictor import Prediction
-from meiju.utils import spreadsheets, terminal
+from meiju.utils import spreadsheets
 
 
 def as_records(predictions: Sequence[Prediction], problems: dict[str, str]) -> list[dict]:
@@ -59,19 +60,20 @@ def as_csv(records: Sequence[dict]) -> str:
 
 def as_table(records: Sequence[dict]) -> str:
     """Likeliest labels with their probabilities, aligned, what was used and what was not, and what was transcribed."""
-    rows = []
+    rows = [["clip", *TASKS, "streams", "note"]]
     for record in records:
-        likeliest = {
-            task: f"{record[task]} {record['probabilities'][task][record[task]]:.2f}" if record[task] else "–"
+        likeliest = [
+            f"{record[task]} {record['probabilities'][task][record[task]]:.2f}" if record[task] else "–"
             for task in TASKS
-        }
+        ]
         transcript = [f"transcribed: {record['sentence']}"] if record["transcribed"] else []
         problem = record["problem"] or _by_stream(record["missing"])
         note = "; ".join(filter(None, [*transcript, problem, _by_stream(record["notes"])]))
-        row = {"clip": record["clip"], **likeliest, "streams": "+".join(record["streams"]) or "–", "note": note}
-        rows.append({name: spreadsheets.one_line(cell) for name, cell in row.items()})
-    lines = terminal.aligned([list(rows[0]), *([*row.values()] for row in rows)])
-    return "".join(f"{line}\n" for line in lines)
+        row = [record["clip"], *likeliest, "+".join(record["streams"]) or "–", note]
+        rows.append([spreadsheets.one_line(cell) for cell in row])
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    padded = [[cell + " " * (n - _width(cell)) for cell, n in zip(row, widths, strict=True)] for row in rows]
+    return "".join("  ".join(cells).rstrip() + "\n" for cells in padded)
 
 
 FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
@@ -79,3 +81,8 @@ FORMATS = {"table": as_table, "json": as_json, "csv": as_csv}
 
 def _by_stream(notes: dict[str, str]) -> str:
     return "; ".join(f"{stream}: {note}" for stream, note in notes.items())
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal: two for a wide character, such as a Chinese one, none for an accent."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)

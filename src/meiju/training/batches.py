@@ -28,26 +28,17 @@ class Frames:
     dims: width of a frame by stream; longest: frames of the longest clip by stream; single: the streams that have at
     most one frame per clip.
 
-    On a CPU, frames are read from memory-mapped files, a batch at a time. On a GPU they lie in its memory if half of
-    what is free holds them all, and in pinned memory of the host otherwise, from where batches are copied.
-
-    one_length: pad all batches alike, to the longest clip there is, as a GPU wants it (fixed shapes, and no need to
-    wait for the length of a batch); on a CPU, each batch is padded to its longest clip.
+    On a CPU, frames are read from memory-mapped files, and each batch is padded to its longest clip. On a GPU they lie
+    in its memory if half of what is free holds them all, and in pinned memory of the host otherwise; all batches are
+    padded to the longest clip there is (one_length: fixed shapes, and no need to wait for the length of a batch).
     """
 
-    def __init__(
-        self,
-        stores: dict[str, Store],
-        names: list[str],
-        device: torch.device | str = "cpu",
-        *,
-        one_length: bool | None = None,
-    ):
+    def __init__(self, stores: dict[str, Store], names: list[str], device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        self.one_length = self.device.type != "cpu" if one_length is None else one_length
+        self.one_length = self.device.type != "cpu"
         spans = {stream: torch.from_numpy(store.spans(names)) for stream, store in stores.items()}
         self.longest = {stream: int((span[:, 1] - span[:, 0]).max()) for stream, span in spans.items()}
-        self.single = frozenset(stream for stream, length in self.longest.items() if length <= 1)
+        self.single = sorted(stream for stream, length in self.longest.items() if length <= 1)
         self.dims = {stream: store.dim for stream, store in stores.items()}
         # Torch warns of a read-only array, hence mode 'c' of memory-mapping.
         frames = {stream: torch.from_numpy(store.frames) for stream, store in stores.items()}

@@ -97,8 +97,3 @@ def paths(members: Iterable[Member], folder: Path) -> list[Path]:
         for member in members
         for name in (f"{member.stem}.npz", *([weights_name(member)] if len(member.held_out) == 1 else []))
     ]
-
-
-def missing(members: list[Member], folder: Path) -> list[Member]:
-    """The members that are not, or not wholly, in `folder` yet."""
-    return [member for member in members if not all(path.exists() for path in paths([member], folder))]

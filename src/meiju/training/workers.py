@@ -20,7 +20,7 @@ from meiju.models.layers import InputSpec, MemberRandom
 from meiju.models.network import MemberNetwork
 from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, hard_rows, n_pseudo, n_steps
 from meiju.training.loop import predict, train_members
-from meiju.training.members import Member, missing, weights_name
+from meiju.training.members import Member, paths, weights_name
 from meiju.utils import files
 from meiju.utils.compute import pick_device, run_jobs
 
@@ -59,7 +59,7 @@ def train(config: Config, data: StageData, members: list[Member], folder: Path) 
     """Train the members that are not in `folder` yet, in worker processes; each finished group is kept at once."""
     device = pick_device(config.device).type
     groups = group_members(config, data, members, device)
-    todo = [group for group in groups if missing([m for m, _ in group], folder)]
+    todo = [group for group in groups if not all(p.exists() for p in paths([m for m, _ in group], folder))]
     folder.mkdir(parents=True, exist_ok=True)
     # On a CPU, one thread per process is fastest. On GPUs, one process each, because each keeps its own context there.
     n_jobs = config.n_jobs if device == "cpu" else torch.cuda.device_count()

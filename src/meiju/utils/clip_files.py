@@ -50,7 +50,8 @@ def walk(root: Path) -> Tree:
     def note(error: OSError) -> None:
         path = Path(error.filename)
         if path == root or not isinstance(error, PermissionError):
-            raise system.unreadable(path, error) if system.is_system_error(error) else error
+            system.raise_unreadable(path, error)
+            raise error
         tree.closed[path] = error.strerror
 
     for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):

@@ -21,6 +21,7 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
+    import distributed
     import torch
 
 from meiju.config import ComputeConfig, ConfigError
@@ -66,12 +67,14 @@ def run_jobs(
     todo = dict(enumerate(jobs))
     attempts = ATTEMPTS
     with ExitStack() as stack:
-        cluster = stack.enter_context(_cluster(config, n_jobs, folder)) if todo else None
+        is_remote = todo and config.backend == "dask"
+        client = stack.enter_context(_dask(config.address, n_jobs, folder)) if is_remote else None
         while todo:
             n_before = len(todo)
             try:
                 with _without_interrupts():
-                    ends = cluster([joblib.delayed(_do)(function, k, job) for k, job in todo.items()])
+                    calls = [joblib.delayed(_do)(function, k, job) for k, job in todo.items()]
+                    ends = _parallel(client, n_jobs)(calls)
                 # Closed at once on an error: closed later, it would end the workers of the next call.
                 with closing(ends):
                     for number, memory in ends:
@@ -88,19 +91,15 @@ def run_jobs(
                         "worker processes keep being killed, most likely because of too little memory; give the same "
                         "command with fewer --jobs: it continues where this one stopped"
                     ) from error
-    logger.info(
-        "%d jobs in %.1f s on %s, at most %d MB in one worker",
-        len(jobs), time.perf_counter() - started, config.backend, peak >> 20,
-    )  # fmt: skip
+    seconds, most = time.perf_counter() - started, peak >> 20
+    logger.info("%d jobs in %.1f s on %s, at most %d MB in one worker", len(jobs), seconds, config.backend, most)
 
 
 def map_in_workers(function: Callable, items: Sequence, *, n_jobs: int) -> Iterator:
     """function(item) of each in order, by processes of this machine, a few items ahead. Raises WorkersLost."""
     _ignore_warnings_of_joblib()
     with _without_interrupts():
-        parallel = joblib.Parallel(
-            n_jobs=n_jobs, return_as="generator", pre_dispatch="2 * n_jobs", max_nbytes=None, **_followers()
-        )
+        parallel = _processes(n_jobs, return_as="generator", pre_dispatch="2 * n_jobs")
         results = parallel(joblib.delayed(function)(item) for item in items)
     with closing(results):
         try:
@@ -151,9 +150,12 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _followers() -> dict:
-    """Options of joblib for workers of this machine that end when this process does, even where it is killed."""
-    return {"initializer": _follow, "initargs": (os.getpid(),)}
+def _processes(n_jobs: int, **options) -> joblib.Parallel:
+    """Workers of this machine, which end when this process does, even where it is killed.
+
+    No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
+    """
+    return joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, initializer=_follow, initargs=(os.getpid(),), **options)
 
 
 def _follow(parent: int) -> None:
@@ -178,21 +180,21 @@ def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, in
     return number, peak_memory()
 
 
-# Runs delayed calls of `_do`; each time by a new Parallel, as an interrupted one may still return old results.
-Cluster = Callable[[list], Iterator[tuple[int, int]]]
-OPTIONS = {"return_as": "generator_unordered", "batch_size": 1}
+def _parallel(client: "distributed.Client | None", n_jobs: int) -> joblib.Parallel:
+    """What runs calls of `_do`; a new one each time, as an interrupted one may still return old results."""
+    options = {"return_as": "generator_unordered", "batch_size": 1}
+    if client is None:
+        return _processes(n_jobs, **options)
+    with joblib.parallel_config("dask", client=client):
+        # Far more jobs than workers are submitted, so that workers that join later get some.
+        return joblib.Parallel(n_jobs=-1, pre_dispatch=1000, **options)
 
 
 @contextmanager
-def _cluster(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Cluster]:
-    """Processes of this machine, by loky or Dask; or all workers of a Dask cluster, also those that join later."""
-    if config.backend != "dask":
-        # No memory-mapped arguments: a killed run would leave them in /dev/shm, and jobs have no large arrays.
-        yield lambda calls: joblib.Parallel(n_jobs=n_jobs, max_nbytes=None, **OPTIONS, **_followers())(calls)
-        return
+def _dask(address: str | None, n_jobs: int, folder: Path) -> Iterator["distributed.Client"]:
+    """All workers of a Dask cluster, also those that join later; of one on this machine if there is no address."""
     from distributed import Client, LocalCluster
 
-    address = config.address
     # Any free port: two runs may have a cluster at once.
     options = {"memory_limit": None, "dashboard_address": ":0", "silence_logs": logging.ERROR}
     with ExitStack() as stack:
@@ -212,11 +214,4 @@ def _cluster(config: ComputeConfig, n_jobs: int, folder: Path) -> Iterator[Clust
         if blind:
             remedy = "give a folder that all machines share, under one path"
             raise ConfigError(f"--home: worker {blind[0]} does not see {folder}; {remedy}")
-
-        def run(calls: list) -> Iterator[tuple[int, int]]:
-            with joblib.parallel_config("dask", client=client):
-                # Far more jobs than workers are submitted, so that workers that join later get some.
-                parallel = joblib.Parallel(n_jobs=-1, pre_dispatch=1000, **OPTIONS)
-            return parallel(calls)
-
-        yield run
+        yield client

@@ -75,7 +75,7 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def reserved(folder: Path) -> Iterator[None]:
-    """Lock `folder`, so that no other process writes to it. Raises Busy if another one has the lock.
+    """Lock `folder` and sweep it, so that no other process writes to it. Raises Busy if another one has the lock.
 
     The system releases the lock when its process ends, even if it is killed. Some network drives have no locks: then a
     warning is printed, and nothing is locked.
@@ -97,6 +97,7 @@ def reserved(folder: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()
+        sweep(folder)
         yield
 
 

@@ -84,8 +84,7 @@ def loading(model: str, place: str, kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # libraries below raise a dozen kinds for files that are damaged or meant ill
-        if system.is_system_error(error):
-            raise system.unreadable(place, error) from error
+        system.raise_unreadable(place, error)
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         if "trust_remote_code" in str(error):
             reason = "it needs Python code that comes with it (auto_map in its configuration), and such code is not run"

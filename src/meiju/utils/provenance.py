@@ -14,22 +14,17 @@ from meiju.utils import files
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules that decide no result, and are not followed: what they pass on (settings, clips) is recorded by its values.
-NO_RESULTS = {"meiju.config", "meiju.data.corpus", "meiju.pipeline", "meiju.run", "meiju.steps", "meiju.stores"} | {
+NO_RESULTS = {"meiju.config", "meiju.data.corpus", "meiju.pipeline", "meiju.run", "meiju.stores"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "hub", "log", "packaged", "provenance", "system")
 }
 
-# Libraries whose version may change results, by the name they are imported as.
-LIBRARIES = {
-    "av": "av",
+# Libraries whose version may change results, by the name they are imported as; of most, it is that of their package.
+_ALIKE = ("av", "matplotlib", "numpy", "onnx", "onnxruntime", "opencc", "scipy", "tokenizers", "torch", "transformers")
+LIBRARIES = {name: name for name in _ALIKE} | {
     "cv2": "opencv-python-headless",
     "iterstrat": "iterative-stratification",
-    "matplotlib": "matplotlib",
-    "numpy": "numpy",
     "pycrfsuite": "python-crfsuite",
-    "scipy": "scipy",
     "sklearn": "scikit-learn",
-    "torch": "torch",
-    "transformers": "transformers",
 }
 
 
@@ -43,7 +38,7 @@ def code_of(*roots: str) -> dict[str, str]:
     """The code of modules such as 'meiju.training.workers', and of what they import anywhere; nothing is run for it.
 
     By module, a hash of its statements; and the versions of libraries. Of a module in which each function is another
-    step's, roots name functions, 'meiju.pipeline:train_stage1': with what these import inside.
+    step's, roots name functions, 'meiju.pipeline:train_stage1': with what these use of the module and import inside.
     """
     code: dict[str, str] = {}
     waiting = list(roots)
@@ -59,12 +54,19 @@ def code_of(*roots: str) -> dict[str, str]:
 
 @cache
 def _read(name: str) -> tuple[str, list[str]]:
-    """The hash of a root's statements, and the modules that they import."""
+    """The hash of a root's statements, and the roots and modules that they use."""
     module, _, function = name.partition(":")
     tree = _WithoutDocstrings().visit(ast.parse(_path(module).read_bytes()))
-    if function:
-        (tree,) = [node for node in tree.body if getattr(node, "name", None) == function]
-    return files.digest(ast.unparse(tree)), imports_of(tree)
+    if not function:
+        return files.digest(ast.unparse(tree)), imports_of(tree)
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    own = functions.pop(function)
+    used = {node.id for node in ast.walk(own) if isinstance(node, ast.Name)}
+    at_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in at_top:
+        node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+    roots = [f"{module}:{other}" for other in functions if other in used]
+    return files.digest(ast.unparse(own)), roots + imports_of(ast.Module([*at_top, own]))
 
 
 def imports_of(tree: ast.AST) -> list[str]:

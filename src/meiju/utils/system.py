@@ -52,28 +52,21 @@ def _lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) and math.prod(getattr(error, "shape", ())) < psutil.virtual_memory().total
 
 
-def is_system_error(error: BaseException) -> bool:
-    """Whether an error is the system's, or comes from such a one."""
-    return errno_of(error) is not None
-
-
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
     """Raise Unreadable where the system does not let a file be read; other errors stay as they are."""
     try:
         yield
-    except Unreadable:
-        raise
     except Exception as error:
-        if is_system_error(error):
-            raise unreadable(path, error) from error
+        raise_unreadable(path, error)
         raise
 
 
-def unreadable(path: str | Path, error: BaseException) -> Unreadable:
-    """What to raise in place of a system error that came up while a file was read."""
-    number = errno_of(error)
-    return Unreadable(f"cannot read {path}: {os.strerror(number)}; {REMEDIES[number]}")
+def raise_unreadable(path: str | Path, error: BaseException) -> None:
+    """Raise Unreadable where an error that came up while a file was read is the system's."""
+    number = None if isinstance(error, Unreadable) else errno_of(error)
+    if number:
+        raise Unreadable(f"cannot read {path}: {os.strerror(number)}; {REMEDIES[number]}") from error
 
 
 def describe(error: BaseException) -> str:
