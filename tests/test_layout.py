@@ -14,7 +14,7 @@ PACKAGE = Path(meiju.__file__).parent
 # From the bottom to the top: modules, and folders with all that is in them. Where a new one belongs, it is added here.
 FLOORS = (
     *("config", "utils", "presets", "features", "data", "text", "sample", "models", "training", "evaluation"),
-    *("pseudo", "serving", "stores", "run", "pipeline", "cli", "analysis", "report"),
+    *("pseudo", "serving", "stores", "steps", "run", "pipeline", "cli", "analysis", "report"),
 )
 # What is narrower than its floor.
 IMPORTS_AT_MOST = {
@@ -24,7 +24,7 @@ IMPORTS_AT_MOST = {
     "models": {"config", "data"},
     "sample": {"config", "utils", "data", "features", "text"},
     "stores": {"config", "utils"},
-    "run": {"config", "utils", "data", "features", "text", "stores"},  # files, settings
+    "run": {"config", "steps", "utils", "data", "features", "text", "stores"},  # files, settings
     "cli": {"config", "presets", "data", "run", "utils"},
 }
 # Who knows of runs. All others are given what they need: they can be used and tested without one.

@@ -98,13 +98,13 @@ def test_other_folds_another_order_of_the_classes_and_a_gpu_decide_stage_1(home,
     turned = LabelSet(CORPUS.labels.emotion[::-1], CORPUS.labels.intent)
     assert first_changed(usual, make(home, folds=FOLDS.assign(fold=(FOLDS.fold + 1) % N_FOLDS))) == "stage1"
     assert first_changed(usual, make(home, corpus=dataclasses.replace(CORPUS, labels=turned))) == "stage1"
-    monkeypatch.setattr("meiju.run.device_type", lambda device: "cuda")
+    monkeypatch.setattr("meiju.steps.device_type", lambda device: "cuda")
     assert first_changed(usual, make(home)) == "stage1"
 
 
 def test_the_parts_that_may_be_learnt_from_decide_frames_and_what_is_made_of_them(home, usual, monkeypatch):
     before = usual.stream_folder("visual")
-    monkeypatch.setattr("meiju.run.UNSCORED_PARTS", ("training", "unlabelled", "validation"))
+    monkeypatch.setattr("meiju.steps.UNSCORED_PARTS", ("training", "unlabelled", "validation"))
     assert first_changed(usual, make(home)) == ORDER[0]
     assert make(home).stream_folder("visual") != before
 

@@ -19,6 +19,7 @@ from meiju.evaluation.scores import Stage
 from meiju.features import frame_store, media
 from meiju.pseudo import teachers
 from meiju.run import Run
+from meiju.steps import encoder_key
 from meiju.text import refine
 from meiju.training import members
 from meiju.utils import files, spreadsheets
@@ -76,7 +77,7 @@ def extract_features(run: Run) -> None:
             clips,
             [clip for clip in clips if clip.name in to_fit],
             folder,
-            meta=run.encoder_key(stream),
+            meta=encoder_key(run, stream),
             inputs=run.clip_inputs(encoder, clips),
             earlier=stores.others(folder),
             seed=run.config.seed,
@@ -115,7 +116,7 @@ def train_stage2(run: Run) -> None:
     pseudo, _ = teachers.read(run.result("pseudo"))
     if run.needs_run("stage2"):
         from meiju.training import workers
-        from meiju.training.loop import REGRESSION_ROWS
+        from meiju.training.regression import REGRESSION_ROWS
 
         plan, folder = members.plan(run.config, calibration=False), run.folder("stage2")
         accepted = teachers.accepted(pseudo)

@@ -1,4 +1,4 @@
-"""The numbered steps: what decides the results of each, and where these are.
+"""A run: where the results of each step are, and whether they are there.
 
 Results are in work/<run>/<step>/<fingerprint>. The fingerprint is a hash of the settings, the inputs and the code that
 decide them. So a step that was done with the same settings is skipped, a step with other settings is done again, and
@@ -13,49 +13,23 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import pandas as pd
 
 from meiju import stores
 from meiju.config import EMBEDDED_STREAMS, SCRIPTS, Config, ConfigError, as_settings
 from meiju.data import folds
-from meiju.data.corpus import UNSCORED_PARTS, Corpus, rare_classes, read_corpus
-from meiju.data.labels import TASKS
-from meiju.data.tables import GROUPS
+from meiju.data.corpus import Corpus, rare_classes, read_corpus
 from meiju.features.base import Clip, Encoder
 from meiju.features.registry import make_encoder
-from meiju.text import punctuation
-from meiju.utils import files, log, provenance, spreadsheets
-from meiju.utils.compute import device_type
+from meiju.steps import STEPS, what_decides
+from meiju.utils import files, log, spreadsheets
 from meiju.utils.hub import MissingModel
 
 KNOWN_FILES = "known-files.json"  # hashes of what was read, so that it is read once
 READING_STEPS = ("transcription", "transcripts", "features")  # those that need the clips
 ENTRY_DEPTH = 5  # of work/<run>/<step>/<fingerprint>/<entry>, a file or folder; submissions/<run>/<file> is no deeper
-
-
-class Step(NamedTuple):
-    """One numbered script: its file, and the function or module that does its work.
-
-    published: its results lie in submissions/<run>; those of the others in a folder of their own in work/<run>.
-    """
-
-    script: str
-    code: str
-    published: bool = False
-
-
-STEPS = {  # each after those that it depends on
-    "transcription": Step("01_transcribe.py", "pipeline:transcribe"),
-    "transcripts": Step("02_refine_punctuation.py", "pipeline:refine_transcripts"),
-    "features": Step("03_extract_features.py", "pipeline:extract_features"),
-    "stage1": Step("05_train_stage1.py", "pipeline:train_stage1"),
-    "pseudo": Step("06_pseudo_label.py", "pipeline:label_pool"),
-    "stage2": Step("07_train_stage2.py", "pipeline:train_stage2"),
-    "submission": Step("08_ensemble.py", "pipeline:make_submission", published=True),
-    "report": Step("09_report.py", "report.build", published=True),
-}
 
 
 class NotYet(RuntimeError):
@@ -246,77 +220,8 @@ class Run:
     def cache_key(self, step: str) -> dict:
         """Everything that decides a step's results; gathered once, as it may mean reading every media file."""
         if step not in self._keys:
-            code = provenance.code_of(f"meiju.{STEPS[step].code}")
-            key = {"step": step, "seed": self.config.seed, "code": code}
-            self._keys[step] = key | self._settings_and_inputs(step)
+            self._keys[step] = what_decides(self, step)
         return self._keys[step]
-
-    def _settings_and_inputs(self, step: str) -> dict:
-        config = self.config
-        match step:
-            case "transcription":
-                from meiju.text import transcription  # imports transformers, which takes a second
-
-                media = files.digest({name: self.media[name] for name in self.untranscribed.name})
-                return {"speech": transcription.fingerprint(config.speech), "media": media}
-            case "transcripts":
-                for path in config.punctuation_texts:
-                    if not path.is_file():
-                        raise ConfigError(f"--punctuation-texts: no file {path}")
-                fill = provenance.code_of("meiju.text.transcription:fill")
-                return {
-                    "learns from": list(UNSCORED_PARTS),
-                    "sentences": self.corpus.fingerprint("name", "part", "sentence"),
-                    "transcription": self.cache_key("transcription") if self.transcribes else None,
-                    "filled in": {"code": fill} if self.transcribes else None,
-                    "restorer": punctuation.fingerprint(config),
-                    "texts": [files.file_digest(path) for path in config.punctuation_texts],
-                }
-            case "features":
-                streams, clips = {}, self.corpus.fingerprint("name", "part")
-                for stream, encoder in self.encoders.items():
-                    of_text = encoder.source == "sentence"
-                    source = self.cache_key("transcripts") if of_text else files.digest(self.contents(encoder))
-                    streams[stream] = {**self.encoder_key(stream), "clips": clips, "source": source}
-                return {"streams": streams}
-            case "stage1":
-                # Head counts and seeds do not decide what one member learns: their members lie side by side.
-                model, train = as_settings(config.model), as_settings(config.train)
-                del model["heads"], train["seeds"]
-                return {
-                    "features": self.cache_key("features"),
-                    "streams in order": list(config.encoders),  # that of the network's tokens
-                    "model": model,
-                    "train": train,
-                    "folds": files.digest(self.folds.to_dict("list")),
-                    "labels": self.corpus.fingerprint("name", "part", *TASKS),
-                    "classes": {task: list(self.corpus.labels[task]) for task in TASKS},
-                    "device": device_type(config.device),
-                }
-            case "pseudo":
-                members = {"heads": list(config.model.heads), "seeds": config.train.seeds}
-                return {"stage1": self.cache_key("stage1"), **members, "pseudo": as_settings(config.pseudo)}
-            case "stage2":
-                return {"pseudo": self.cache_key("pseudo"), "stage2": as_settings(config.stage2)}
-            case "submission":
-                chosen = {"submit": config.submit, "average": config.corpus.average}
-                # What intervals are over.
-                alike = {"folds by": config.folds_by, "groups": self.corpus.fingerprint("name", *GROUPS)}
-                return {"stage2": self.cache_key("stage2"), **chosen, **alike}
-            case "report":
-                ablation = self.ablation_folder / "ablation.csv"
-                known = files.file_digest(ablation) if ablation.exists() else None
-                return {"submission": self.cache_key("submission"), "ablation": known}
-
-    def encoder_key(self, stream: str) -> dict:
-        """What decides the frames of a stream, besides the clips."""
-        encoder = self.encoders[stream]
-        return {
-            "seed": self.config.seed,
-            "code": provenance.code_of("meiju.features.frame_store", type(encoder).__module__),
-            "learns from": list(UNSCORED_PARTS),
-            "encoder": encoder.fingerprint(),
-        }
 
     def _record(self, step: str) -> dict:
         return {"settings": as_settings(self.config), "cache key": self.cache_key(step)}

@@ -7,7 +7,7 @@ import torch
 from meiju.config import ModelConfig, TrainConfig
 from meiju.data.labels import TASKS
 from meiju.models.fusion import FUSIONS
-from meiju.training import loop
+from meiju.training import regression
 from meiju.training.batches import MAX_FRAMES, Frames, MemberData, Rows, class_weight, hard_rows, n_pseudo
 from meiju.training.loop import predict, train_members
 from toy_corpus import make_store
@@ -94,8 +94,8 @@ def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_at_r
     """The same for all members, and its labelled rows come first."""
     first, second, _ = three_members(True)
     second = dataclasses.replace(second, pseudo=first.pseudo)
-    monkeypatch.setattr(loop, "REGRESSION_ROWS", 6)
-    (labelled, drawn), (_, others) = (loop._rows_of_regression(one, N_CLIPS, 1.0) for one in (first, second))
+    monkeypatch.setattr(regression, "REGRESSION_ROWS", 6)
+    (labelled, drawn), (_, others) = (regression._rows_of_regression(one, N_CLIPS, 1.0) for one in (first, second))
     assert labelled is first.labelled
     assert len(drawn) == 6
     np.testing.assert_array_equal(drawn.clips, others.clips)
@@ -107,7 +107,7 @@ def test_of_a_large_pool_a_logistic_regression_head_learns_from_clips_drawn_at_r
 def test_in_the_head_pseudo_labelled_clips_weigh_as_much_as_in_the_batches(ratio):
     """A large pool must not swamp a head that learns from all of it: --stage2.ratio holds for both parts."""
     labelled, pseudo = rows_of(NUMBERS[:40]), rows_of(NUMBERS[40:])
-    own, others = loop._rows_of_regression(MemberData(labelled, pseudo, 0), N_CLIPS, ratio)
+    own, others = regression._rows_of_regression(MemberData(labelled, pseudo, 0), N_CLIPS, ratio)
     batch = 1000  # so large that rounding to whole clips does not show
     in_batches = n_pseudo(MemberData(labelled, pseudo, 0), batch, ratio) / batch
     for task in TASKS:
@@ -209,7 +209,7 @@ def test_predictions_do_not_depend_on_the_rest_of_the_batch(frames, monkeypatch)
     assert before["emotion"].shape == (3, N_CLIPS, 3)
     assert before["intent"].shape == (3, N_CLIPS, 2)
     order = np.random.default_rng(1).permutation(N_CLIPS)
-    monkeypatch.setattr(loop, "PREDICT_BATCH", 4)
+    monkeypatch.setattr("meiju.training.loop.PREDICT_BATCH", 4)
     after = predict(network, frames, order)
     alone = predict(network, frames, NUMBERS[7:8])
     for task in TASKS:

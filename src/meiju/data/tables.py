@@ -156,7 +156,7 @@ def name_problems(clips: pd.DataFrame) -> list[Problem]:
             problems.append(Problem(clip.file, clip.row, what, remedy))
         elif clip.name in first:
             place = f"{first[clip.name].file}, row {first[clip.name].row}"
-            problems.append(Problem(clip.file, clip.row, f"{clip.name} is in {place}, already", "keep one of the rows"))
+            problems.append(Problem(clip.file, clip.row, f"{clip.name} is in {place} already", "keep one of the rows"))
         else:
             first[clip.name] = clip
     return problems

@@ -137,20 +137,23 @@ def score_systems(systems: Sequence[tuple[dict, dict[str, System]]]) -> pd.DataF
     return pd.concat(tables, ignore_index=True)
 
 
-def summary(stages: Sequence[Stage], labels: LabelSet) -> pd.DataFrame:
+def summary(stages: Iterable[Stage], labels: LabelSet) -> pd.DataFrame:
     """The rows of `table` for all head counts together; beside them, as a yardstick, the commonest training class.
 
     The probabilities of this stage 'majority' are the shares of the classes in the training part.
     """
-    training = stages[0].together[OUT_OF_FOLD].part.truth
+    first, *others = stages
+    training = first.together[OUT_OF_FOLD].part.truth
     shares = {task: np.bincount(training[task], minlength=len(labels[task])) / len(training[task]) for task in TASKS}
     name = "always " + ", ".join(labels[task][share.argmax()] for task, share in shares.items())
     always = {}
-    for part, system in stages[0].together.items():
+    for part, system in first.together.items():
         tiled = {task: np.tile(share, (len(system.part.names), 1)) for task, share in shares.items()}
         always[part] = System(system.part, tiled, dict.fromkeys(TASKS, 1.0))
     majority = score_systems([({"stage": "majority", "system": name, "heads": ""}, always)])
-    return pd.concat([table([replace(stage, systems={ALL_HEADS: stage.together}) for stage in stages]), majority])
+    return pd.concat(
+        [table([replace(stage, systems={ALL_HEADS: stage.together}) for stage in (first, *others)]), majority]
+    )
 
 
 def score_rows(systems: Sequence[System]) -> pd.DataFrame:

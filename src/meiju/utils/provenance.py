@@ -14,7 +14,7 @@ from meiju.utils import files
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules that decide no result, and are not followed: what they pass on (settings, clips) is recorded by its values.
-NO_RESULTS = {"meiju.config", "meiju.data.corpus", "meiju.pipeline", "meiju.run", "meiju.stores"} | {
+NO_RESULTS = {"meiju.config", "meiju.data.corpus", "meiju.pipeline", "meiju.run", "meiju.steps", "meiju.stores"} | {
     f"meiju.utils.{name}" for name in ("compute", "files", "hub", "log", "packaged", "provenance", "system")
 }
 
