@@ -296,8 +296,8 @@ def test_faults_of_all_kinds_are_reported_at_once(tmp_path):
         f"{TRAINING}, row 5: 2 cells",
         f"{VALIDATION}: the validation part is empty",
         f"{TRAINING}, row 2: unknown emotion",
-        f"{TRAINING}, row 4: t2 is in {TRAINING}, row 3, already",
-        f"{TESTING}, row 3: t1 is in {TRAINING}, row 2, already",
+        f"{TRAINING}, row 4: t2 is in {TRAINING}, row 3 already",
+        f"{TESTING}, row 3: t1 is in {TRAINING}, row 2 already",
         f"{TESTING}, row 2: no media file for x1",
     ]
     problems = problems_of(write_corpus(tmp_path, rows=rows, media=["t1", "t2"]))

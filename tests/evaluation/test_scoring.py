@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_submission_is_reported_as_check_submission_does(tm
 def test_all_that_is_wrong_with_a_truth_is_reported(tmp_path):
     for wrong, message in (
         (TRUTH[["name"]], r"no column for emotion .*, intent"),
-        (pd.concat([TRUTH, TRUTH.head(1)]), r"truth.csv, row 42: clip_00 is in truth.csv, row 2, already"),
+        (pd.concat([TRUTH, TRUTH.head(1)]), r"truth.csv, row 42: clip_00 is in truth.csv, row 2 already"),
         (TRUTH.assign(emotion=""), r"truth\.csv: no clip to score has its emotion"),
     ):
         with pytest.raises(ConfigError, match=message):
