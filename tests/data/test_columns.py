@@ -52,7 +52,7 @@ def test_columns_that_are_not_read_are_named_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("time", "value"),
-    [("12.5", 12.5), (" 7 ", 7), ("0:16:16,059", 976.059), ("1:02.5", 62.5), ("90:00", 5400)]
+    [("12.5", 12.5), (" 7 ", 7), ("0:16:16,059", 976.059), ("1:02.5", 62.5), ("１：０２\u200b", 62), ("90:00", 5400)]
     + [(wrong, None) for wrong in ("", "-1", "1e3", "00:00:10:06", "nan")],
 )
 def test_times_in_all_their_forms(time, value):

@@ -122,7 +122,7 @@ def spoken(sentence: str) -> str:
 
 def seconds(time: str) -> float | None:
     """A time such as 12.5, 1:02.5 or 00:01:02,500 in seconds; None of anything else."""
-    found = TIME.fullmatch(time.strip())
+    found = TIME.fullmatch(visible(time, "NFKC").strip())
     if found is None:
         return None
     hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in found.groups())
