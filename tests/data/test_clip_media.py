@@ -89,6 +89,12 @@ def test_times_between_which_nothing_lies_are_refused_with_their_row(tmp_path, s
     assert "hh:mm:ss,ms" in line
 
 
+def test_a_film_that_lacks_is_reported_once(tmp_path):
+    root = write_films(tmp_path, HEADER, [["ep02.mp4", "1", "2", ""], ["ep02.mp4", "2", "3", ""]])
+    (line,) = [line for line in problems_of(root) if "no media file" in line]
+    assert f"{TRAINING}, row 2: no media file for ep02 (put one of this name" in line
+
+
 def test_rows_without_times_are_whole_files(tmp_path):
     root = write_films(tmp_path, HEADER, [["ep01.mp4", "", "", ""], ["y1.mp4", "1", "2", ""]])
     write_files(root, "y1.mp4")

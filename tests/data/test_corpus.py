@@ -222,7 +222,7 @@ def test_a_table_that_cannot_be_read_is_named_with_its_row(tmp_path, fault):
     ("label", "message"),
     [
         ("suprise", "unknown emotion 'suprise' (did you mean surprise?)"),
-        ("", f"no emotion (one of {', '.join(EMOTIONS)})"),
+        ("", f"no emotion (give one of {', '.join(EMOTIONS)})"),
     ],
 )
 def test_unknown_label(tmp_path, label, message):
@@ -302,6 +302,14 @@ def test_faults_of_all_kinds_are_reported_at_once(tmp_path):
     ]
     problems = problems_of(write_corpus(tmp_path, rows=rows, media=["t1", "t2"]))
     assert [problem[: len(start)] for problem, start in zip(problems, expected, strict=True)] == expected
+
+
+def test_each_of_four_tables_is_named(tmp_path):
+    tables = [*TABLES, "Annotation/unlabelled.csv"]
+    write_files(tmp_path, *tables)
+    for table in tables:
+        (tmp_path / table).write_text("")
+    assert [problem.partition(":")[0] for problem in problems_of(tmp_path)] == tables
 
 
 @pytest.mark.parametrize("cause", ["encoding", "cells", "clips"])

@@ -74,7 +74,7 @@ def locate(
         for path in chain.from_iterable(best(media.by_name[name]) for name in sorted(media.by_name)):
             if all_rows and media.tree.files[path] not in found_files:
                 problems.append(Problem(str(path.relative_to(media.root)), None, what, remedy, not needs_media))
-    return clips, problems
+    return clips, [*dict.fromkeys(problems)]  # of a name in two rows, a second file is one problem
 
 
 def _used_by_several_parts(clips: pd.DataFrame, media: Media) -> tuple[list[Problem], set[str]]:
@@ -96,9 +96,9 @@ def _missing(clips: pd.DataFrame, root: Path, *, needs_media: bool) -> list[Prob
     lost = clips[clips.path == ""]
     few = 2 * (lost.part == "testing").sum() < (clips.part == "testing").sum()
     problems = []
-    for clip in lost.itertuples():
+    for clip in lost.drop_duplicates(["part", "given"]).itertuples():  # a film is one for many rows
         spared = few and clip.part == "testing"
-        otherwise = "; without it, its sentence or nothing is judged" if spared else ", or remove the row"
+        otherwise = "; without it, its sentence or nothing is judged" if spared else ", or remove its rows"
         what, remedy = f"no media file for {clip.given}", f"put one of this name anywhere below {root}{otherwise}"
         problems.append(Problem(clip.file, clip.row, what, remedy, not needs_media or spared))
     return problems

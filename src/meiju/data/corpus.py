@@ -220,7 +220,8 @@ def _label_problems(clips: pd.DataFrame, labels: LabelSet) -> list[Problem]:
         for file, row, label in zip(unknown.file, unknown.row, unknown[task], strict=True):
             close = difflib.get_close_matches(label.lower(), labels[task], n=1)
             remedy = f"did you mean {close[0]}?" if close else f"one of {', '.join(labels[task])}"
-            problems.append(Problem(file, row, f"unknown {task} {label!r}" if label else f"no {task}", remedy))
+            what, remedy = (f"unknown {task} {label!r}", remedy) if label else (f"no {task}", f"give {remedy}")
+            problems.append(Problem(file, row, what, remedy))
         if len(labels[task]) == 1:
             what = f"every training clip has the {task} {labels[task][0]!r}"
             problems.append(Problem("training part", None, what, "a task needs two classes or more"))

@@ -68,8 +68,9 @@ def format_problems(problems: Iterable[Problem]) -> list[str]:
         groups[problem.warning, problem.file if problem.row is not None else "", problem.remedy].append(problem)
     lines = []
     for group in groups.values():
-        lines += map(str, group[:SHOWN])
-        if len(group) > SHOWN:
+        is_cut = len(group) > SHOWN + 1  # in place of a line about one more, that one
+        lines += map(str, group[:SHOWN] if is_cut else group)
+        if is_cut:
             lines.append(str(replace(group[0], row=None, what=f"and {len(group) - SHOWN} more of this kind")))
     return lines
 
