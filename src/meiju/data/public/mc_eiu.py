@@ -61,7 +61,7 @@ def _texts(values: np.ndarray) -> list[str]:
 def _load(path: Path) -> np.ndarray:
     try:
         return np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+    except (FileNotFoundError, ValueError, EOFError) as error:
         raise ConfigError(f"{path} cannot be read as .npy: {error}; get it again from its owners") from None
 
 
