@@ -117,7 +117,11 @@ def test_of_two_runs_at_once_one_encodes_and_the_other_is_refused(tmp_path, arra
     assert refused[0].startswith(f"another run is writing to {store} (process ")
     with files.reserved(store):  # of a whole store, nothing is written
         extract(make(tmp_path, "second", arrays))
-    assert encoded == NAMES
+        assert encoded == NAMES
+        (store / "frames.npy").unlink()
+        with pytest.raises(files.Busy):  # nor is a damaged one removed
+            extract(make(tmp_path, "first", arrays))
+    assert (store / "encoder" / "fitted.json").exists()
 
 
 def remove_unused(home: Path, capsys, flag: str = "--remove-unused") -> dict[str, str]:

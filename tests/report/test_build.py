@@ -53,6 +53,7 @@ def test_the_submission_is_marked_and_a_yardstick_beside_it(sections):
     assert marked[["stage", "part"]].to_numpy().tolist() == [["stage 2", "out-of-fold"], ["stage 2", "validation"]]
     assert set(scores.frame.stage) == {"stage 1", "stage 2", "majority"}
     assert "over clips (out-of-fold)" in scores.caption
+    assert ["train.together", "None"] in table(sections["Settings"], "All settings").frame.to_numpy().tolist()
 
 
 def test_a_first_stage_that_is_handed_in_is_what_the_report_is_about(home, root, pseudo):

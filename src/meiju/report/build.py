@@ -50,7 +50,7 @@ def build(
     errors: see `wrong_clips`. pseudo and gates: see `meiju.pseudo.teachers.read`.
     """
     submitted = stages[run.config.submit]
-    settings = pd.json_normalize(as_settings(run.config)).iloc[0].astype(str)
+    settings = pd.json_normalize(as_settings(run.config)).iloc[0].map(str)
     settings = settings.rename_axis("setting").reset_index(name="value")
     held_out = f"Scores of {submitted.name} on the training clips that each fold holds out, all head counts together."
     by_fold = pd.DataFrame(scores.scores_by_fold(submitted.together[OUT_OF_FOLD]))

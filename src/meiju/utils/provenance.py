@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules that decide no result, and are not followed: what they pass on (settings, clips) is recorded by its values.
 NO_RESULTS = {"meiju.config", "meiju.data.corpus", "meiju.pipeline", "meiju.run", "meiju.steps", "meiju.stores"} | {
-    f"meiju.utils.{name}" for name in ("compute", "files", "hub", "log", "packaged", "provenance", "system")
+    f"meiju.utils.{name}" for name in ("compute", "files", "log", "packaged", "provenance", "system")
 }
 
 # Libraries whose version may change results, by the name they are imported as; of most, it is that of their package.
@@ -60,7 +60,9 @@ def _read(name: str) -> tuple[str, list[str]]:
     if not function:
         return files.digest(ast.unparse(tree)), imports_of(tree)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    own = functions.pop(function)
+    # With the module's constants and classes, whoever uses them.
+    others = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign | ast.ClassDef)]
+    own = ast.Module([functions.pop(function), *others], [])
     used = {node.id for node in ast.walk(own) if isinstance(node, ast.Name)}
     at_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in at_top:
