@@ -101,7 +101,8 @@ def _settings_and_inputs(run: "Run", step: str) -> dict:
         case "report":
             ablation = run.ablation_folder / "ablation.csv"
             known = files.file_digest(ablation) if ablation.exists() else None
-            return {"submission": run.cache_key("submission"), "ablation": known}
+            template = files.file_digest(provenance.PACKAGE / "report" / "templates" / "report.html")
+            return {"submission": run.cache_key("submission"), "ablation": known, "template": template}
 
 
 def encoder_key(run: "Run", stream: str) -> dict:

@@ -147,6 +147,7 @@ def export(folder: Path, target: Path) -> Bundle:
                     shutil.copyfile(part.folder / file, folder / name / file)
             parts = {name: part._replace(folder=folder / name) for name, part in bundle.parts.items()}
             _write(folder, replace(bundle, parts=parts))
+            require(not target.exists(), f"--export: {target} exists by now; name a new folder")
     except OSError as error:
         raise ConfigError(f"--export: {error}") from None
     return bundle
