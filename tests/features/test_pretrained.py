@@ -334,6 +334,13 @@ def test_weights_of_another_model_are_refused(models, tmp_path):
         encode(tmp_path, [Clip("a", "你想", "")])
 
 
+def test_a_model_without_its_processor_is_refused_at_once(models, tmp_path):
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).write_bytes((models / "clip" / file).read_bytes())
+    with pytest.raises(ConfigError, match=f"cannot be loaded from {tmp_path} as AutoImageProcessor"):
+        encoder_of(tmp_path)
+
+
 def test_a_layer_that_is_not_there_and_a_model_that_encodes_nothing_are_refused(models, tmp_path):
     with pytest.raises(ConfigError, match="layers 1 to 5"):
         encoder_of(models / "bert", text=TextConfig(layer=6))

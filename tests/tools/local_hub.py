@@ -104,7 +104,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             hub.busy -= 1
             return self._answer(503)
         described, file = re.fullmatch(r"/api/models/(.+)", path), re.fullmatch(r"/(.+?)/resolve/[^/]+/(.+)", path)
-        model = (described or file)[1]
+        model = found[1] if (found := described or file) else ""  # transformers asks for other things too
         if model not in hub.repositories:
             return self._answer(401, {"X-Error-Code": "RepoNotFound"})
         if file and model in hub.gated and "Authorization" not in self.headers:

@@ -78,3 +78,8 @@ def test_nohup_is_respected():
     code = f"import sys; sys.argv = [{str(SCRIPTS / 'x.py')!r}]; import meiju, signal, os; os.kill(os.getpid(), 1)"
     script = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-c", f"{code}; print('went on')"]
     assert subprocess.run(script, capture_output=True, text=True, check=True).stdout == "went on\n"
+
+
+def test_other_programs_keep_their_signals():
+    code = "import signal, meiju; print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"

@@ -18,7 +18,7 @@ from meiju.features.pictures import MISSING_FACE, NO_FACE, SEARCHED, follow_main
 from meiju.utils.compute import map_in_workers
 
 SCENE = 24  # pixels: side of a whole picture
-EVERY = 2  # of so many pictures with the face, one is described: this takes most of the time, and all add nothing
+EVERY = 2  # of so many pictures with the face, one is described: describing all takes longest and adds nothing
 # Parts of a frame: how many principal components are kept of each, and their mean length. Movement weighs less: where
 # it says nothing, a length of 1 costs .02 of the weighted F1 of emotion, and a gesture shows all the same.
 DIMS = {"face": 64, "blendshapes": 32, "movement": 4, "scene": 16}

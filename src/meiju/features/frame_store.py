@@ -6,9 +6,9 @@ index.csv    name, start, stop, input, note: whose frames are whose, a hash of w
 meta.json    the encoder with its settings and versions, its code, and a hash of what it learnt from
 encoder/     what the encoder learnt
 
-Clips are encoded in chunks. Each waits in parts/, a small store of its own, until all are done, so memory does not grow
-with the number of clips, and an extraction that was cut off goes on with the chunks that are not there. Where some
-clips have changed, the frames of the others are taken over from an earlier store.
+Clips are encoded in chunks. Each waits in a file in parts/ until all are done, so memory does not grow with the number
+of clips, and an extraction that was cut off goes on with the chunks that are not there. Where some clips have changed,
+the frames of the others are taken over from an earlier store.
 """
 
 import shutil
@@ -160,7 +160,7 @@ def extract(
             new = _changed(encoder, clips, inputs, known)
             print(f"{label}: {len(clips) - len(new)} of {len(clips)} clips are as they were in {known.folder.name}")
         chunks = [new[a : a + encoder.chunk] for a in range(0, len(new), encoder.chunk)]
-        todo = [chunk for chunk in chunks if not (_part(parts, chunk) / "meta.json").exists()]
+        todo = [chunk for chunk in chunks if not _part(parts, chunk).exists()]
         n_done = len(clips) - sum(map(len, todo))
         with tqdm(total=len(clips), initial=n_done, desc=label, unit="clip", disable=None) as bar:
             for k in _encode(encoder, todo, parts, compute or ComputeConfig(), n_jobs):
@@ -239,7 +239,7 @@ def _changed(encoder: Encoder, clips: Sequence[Clip], inputs: Mapping[str, str],
 def _encode(
     encoder: Encoder, todo: Sequence[Sequence[Clip]], parts: Path, compute: ComputeConfig, n_jobs: int
 ) -> Iterator[int]:
-    """Encode chunks of clips, each into a store of its own; yields the number of each as it ends.
+    """Encode chunks of clips, each into a file of its own; yields the number of each as it ends.
 
     A large network runs in this process, which a GPU belongs to, while workers read ahead.
     """
@@ -256,21 +256,25 @@ def _encode(
 
 def _write_part(encoder: Encoder, clips: Sequence[Clip], parts: Path, encoded: Encoded | None = None) -> None:
     """Keep a chunk that was encoded, or encode it here, in a worker process."""
-    each = zip(clips, encoded or encoder.encode(clips), strict=True)
-    rows = ((clip.name, *checked(of_clip, encoder.dim), "") for clip, of_clip in each)
-    write(_part(parts, clips), rows, dim=encoder.dim, meta={})
+    frames, notes = zip(*(checked(of_clip, encoder.dim) for of_clip in encoded or encoder.encode(clips)), strict=True)
+    # One file: three of a store would take longer than the encoding of sentences.
+    with files.atomic_path(_part(parts, clips)) as part, part.open("wb") as file:
+        np.savez(file, frames=np.concatenate(frames), n=[len(f) for f in frames], notes=notes)
 
 
 def _part(parts: Path, clips: Sequence[Clip]) -> Path:
     """Where the frames of exactly these clips wait."""
-    return parts / files.digest([clip.name for clip in clips])
+    return parts / f"{files.digest([clip.name for clip in clips])}.npz"
 
 
 def _encoded(chunks: Iterable[Sequence[Clip]], parts: Path) -> Iterator[Checked]:
     """What waits of the clips of these chunks, in order."""
     for chunk in chunks:
-        store = load(_part(parts, chunk))
-        yield from (store.encoded(clip.name) for clip in chunk)
+        path = _part(parts, chunk)
+        with files.reading(path), np.load(path, allow_pickle=False) as arrays:
+            frames = np.split(arrays["frames"], np.cumsum(arrays["n"])[:-1])
+            encoded = list(zip(frames, arrays["notes"].tolist(), strict=True))
+        yield from encoded
 
 
 def checked(encoded: np.ndarray | Noted | NoFrames, dim: int) -> Checked:
