@@ -197,7 +197,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("ways.csv"))
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--pool", action="store_true")
-    cut = sys.argv.index("--")
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = parser.parse_args(sys.argv[1:cut])
     sys.argv = [sys.argv[0], *sys.argv[cut + 1 :]]
     main(partial(bench, options=options), __doc__)

@@ -85,7 +85,8 @@ class FaceGeometry(Encoder):
             small.append(cv2.resize(picture, (SCENE, SCENE), interpolation=cv2.INTER_AREA))
         track = follow_main_face(found)
         seen = [k for k, face in enumerate(track) if face.score > 0]
-        described = [faces.describe(picture, track[k]) for k, picture in enumerate(read) if k in seen[::EVERY]]
+        chosen = {*seen[::EVERY]}
+        described = [faces.describe(picture, track[k]) for k, picture in enumerate(read) if k in chosen]
         looks, strengths = zip(*described, strict=True) if described else ([], [])
         return {
             "face": np.array(looks, np.float32).reshape(-1, faces.N_FEATURES),
