@@ -270,7 +270,7 @@ def setting(case: Case) -> str:
     else:
         flags = []
         for name, value in rng.sample(
-            sorted(pd.json_normalize(plain).iloc[0].astype(str).items()), k=rng.choice((1, 1, 2, 4))
+            sorted(pd.json_normalize(plain).iloc[0].map(str).items()), k=rng.choice((1, 1, 2, 4))
         ):
             odd = str(mutations.value(rng)) if rng.random() < 0.6 else mutations.text(rng)
             given = [odd] if rng.random() < 0.7 else [value, odd]
