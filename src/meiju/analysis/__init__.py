@@ -1,1 +1,1 @@
-"""What each part of a run is worth: ablations, the quality of pseudo-labels, and what attention heads do."""
+"""What each part of a run is worth: its variants beside it, and a plain baseline."""
