@@ -1,4 +1,4 @@
-"""From clips to frames: the encoders, and how clips are decoded. A new encoder: its module, and a case in registry.py."""
+"""From clips to frames: the encoders, and how clips are decoded. A new encoder: a module, and a case in registry.py."""
 
 import os
 
