@@ -51,11 +51,9 @@ class FaceGeometry(Encoder):
         parts = [of_clip.frames for of_clip in bar if isinstance(of_clip, Noted)]
         if not parts:
             raise ConfigError("--streams: face-geometry needs pictures, and the clips to fit it on have none")
-        with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
-            for name, n in DIMS.items():
-                values = np.concatenate([of_clip[name] for of_clip in parts])
-                self.centres[name], basis = _principal(values, n, seed)
-                self.bases[name] = LENGTHS[name] * basis
+        for name, n in DIMS.items():
+            self.centres[name], basis = _principal(np.concatenate([of_clip[name] for of_clip in parts]), n, seed)
+            self.bases[name] = LENGTHS[name] * basis
         self.dim = sum(map(len, self.bases.values()))
 
     def encode(self, clips: Sequence[Clip]) -> Encoded:
@@ -119,8 +117,10 @@ def _principal(values: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.nd
     """Centre [D] of values [N, D] and the basis [n, D] of their principal components, scaled to a mean length of 1."""
     if len(values) < 2:
         return np.zeros(values.shape[1], np.float32), np.zeros((0, values.shape[1]), np.float32)
-    from sklearn.decomposition import PCA  # takes a second, and a finished step needs none of it
+    # It takes a second, and a finished step needs none of it; but it is loaded before the limit, to be held by it.
+    from sklearn.decomposition import PCA
 
-    pca = PCA(min(n, *values.shape), svd_solver="randomized", random_state=seed).fit(values)
+    with threadpool_limits(1):  # the last digits of a sum depend on the number of threads
+        pca = PCA(min(n, *values.shape), svd_solver="randomized", random_state=seed).fit(values)
     length = np.sqrt(pca.explained_variance_.sum()) or 1.0  # pictures that are all alike have none
     return pca.mean_.astype(np.float32), (pca.components_ / length).astype(np.float32)

@@ -175,6 +175,8 @@ def _do(function: Callable[..., None], number: int, job: tuple) -> tuple[int, in
     One thread each: as many workers as cores are the fastest on a CPU, and sums of floats depend on how many threads
     share them. The job is one argument: joblib would distribute several over a Dask cluster, where they can get lost.
     """
+    import scipy.linalg  # noqa: F401 - its BLAS is not numpy's, and a limit holds what is loaded by then
+
     with threadpool_limits(1):
         function(*job)
     return number, peak_memory()
