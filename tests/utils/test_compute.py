@@ -1,6 +1,8 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -76,14 +78,19 @@ def test_one_thread_a_job_whatever_the_number_of_workers(tmp_path):
     from threadpoolctl import threadpool_info
 
     def threads(folder: Path, k: int) -> None:
-        import scipy.linalg  # noqa: F401 - as a regression does, once a job is under way
-
-        blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-        (folder / f"{k}.txt").write_text(str(max(blas)))
+        (folder / f"{k}.txt").write_text(str(max((pool["num_threads"] for pool in threadpool_info()), default=1)))
 
     for n_jobs in (1, 2):
         run(threads, tmp_path, n_jobs=n_jobs)
         assert {(tmp_path / f"{k}.txt").read_text() for k in range(N_JOBS)} == {"1"}
+
+
+def test_blas_that_is_loaded_within_a_job_has_one_thread():
+    job = "def job():\n  import scipy.linalg\n  print({pool['num_threads'] for pool in threadpool_info()})"
+    code = f"from threadpoolctl import threadpool_info\nfrom meiju.utils.compute import _do\n{job}\n_do(job, 0, ())"
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    end = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert end.stdout == "{1}\n"
 
 
 def test_a_scheduler_that_is_not_there_is_named(tmp_path, monkeypatch):
