@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,12 @@ class System:
     temperature: dict[str, float]
     groups: list[FoldPredictions] = field(default_factory=list)
 
-    @property
+    @cached_property
     def predicted(self) -> dict[str, np.ndarray]:
         """The likeliest class numbers [N] of each task."""
         return {task: self.probabilities[task].argmax(axis=1) for task in TASKS}
 
-    @property
+    @cached_property
     def losses(self) -> dict[str, np.ndarray]:
         """The log-loss of each clip by task [N], after the temperature.
 
@@ -63,7 +64,7 @@ class System:
         truth, by_task = self.part.truth, self.probabilities.items()
         return {task: metrics.log_losses(p, truth[task], self.temperature[task]) for task, p in by_task}
 
-    @property
+    @cached_property
     def scores(self) -> dict[str, float]:
         """E, I, JRBM and the LOG_LOSSES."""
         means = [float(self.losses[task].mean()) for task in TASKS]
