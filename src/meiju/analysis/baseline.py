@@ -59,7 +59,7 @@ def pooled(stores: list[frame_store.Store], names: list[str]) -> np.ndarray:
 
 def out_of_fold(x: np.ndarray, y: np.ndarray, fold: np.ndarray, **options) -> np.ndarray:
     """Probabilities [N, K] of each clip by a regression that did not see its fold; options: see `predict`."""
-    predicted = np.empty((len(y), options["n_classes"]))
+    predicted = np.full((len(y), options["n_classes"]), np.nan)
     for k in tqdm(np.unique(fold), desc="baseline", unit="fold", disable=None):
         seen = fold != k
         predicted[~seen] = predict(x[seen], y[seen], fold[seen], x[~seen], **options)

@@ -81,7 +81,7 @@ def resample_seeds(groups: Sequence[FoldPredictions], n_draws: int, rng: np.rand
     `rescaled` says. Needs S of at least 2.
     """
     n_clips = sum(len(group.rows) for group in groups)
-    decided = {task: np.empty((n_draws, n_clips), dtype=np.int8) for task in TASKS}
+    decided = {task: np.full((n_draws, n_clips), -1, dtype=np.int8) for task in TASKS}
     for group in groups:
         equal = np.full(group.n_seeds, 1 / group.n_seeds)
         weight = rescaled(rng.multinomial(group.n_seeds, equal, size=(n_draws, len(group.heads))) / group.n_seeds)

@@ -204,7 +204,7 @@ def _confidence(stage: Stage) -> Section:
     truth, fold = system.part.truth, system.part.fold
     for task in TASKS:
         before = system.probabilities[task]
-        after = np.empty_like(before)
+        after = np.full_like(before, np.nan)
         for k in np.unique(fold):
             own = fold == k
             after[own] = calibrate(before[own], fit_temperature(before[~own], truth[task][~own]))
